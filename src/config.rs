@@ -1,0 +1,298 @@
+//! `forebay.toml`: what an operator may say, and its defaults.
+//!
+//! Owns the shape of the file. Promises that an unknown key is refused by name and line, and that
+//! nothing here prints a secret. Reading, overriding and reloading are in `app`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::job::caps;
+use crate::job::{Gateway, Retry, Task, Timeouts, Usd};
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The HTTP and WebSocket port.
+    pub server: Server,
+    /// The NATS entrance.
+    pub nats: Nats,
+    /// The durable log.
+    pub log: LogConfig,
+    /// Providers by name, beside the built-in ones.
+    pub providers: BTreeMap<Box<str>, ProviderConfig>,
+    /// Models and aliases by name.
+    pub models: BTreeMap<Box<str>, ModelConfig>,
+    /// Prices by `provider/model`.
+    pub prices: BTreeMap<Box<str>, PriceConfig>,
+    /// Policy by gateway.
+    pub gateways: BTreeMap<Box<str>, GatewayConfig>,
+    /// Who may come in.
+    pub keys: Vec<KeyConfig>,
+    /// What Prometheus gets.
+    pub metrics: MetricsConfig,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port. Anything but loopback needs `[[keys]]` or `allow_anonymous`.
+    pub listen: Box<str>,
+    /// Serve without keys on any address.
+    pub allow_anonymous: bool,
+    /// Seconds that running jobs get to finish after SIGTERM.
+    pub drain_s: u64,
+    /// Bytes of a job as submitted.
+    pub body_bytes_max: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Jobs under way at once.
+    pub jobs_max: usize,
+    /// Milliseconds a WebSocket client has to say `hello` where keys are configured.
+    pub hello_ms: u64,
+    /// Milliseconds between two heartbeats to a reader.
+    pub heartbeat_ms: u64,
+    /// Threads that run actors; 0 = one per core.
+    pub arbiters: usize,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            listen: "127.0.0.1:8087".into(),
+            allow_anonymous: false,
+            drain_s: 30,
+            body_bytes_max: caps::JOB_BYTES_DEFAULT,
+            connections_max: 20_000,
+            jobs_max: caps::JOBS_MAX_DEFAULT,
+            hello_ms: 10_000,
+            heartbeat_ms: 15_000,
+            arbiters: 0,
+        }
+    }
+}
+
+/// `[nats]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nats {
+    /// Whether there is a NATS entrance at all.
+    pub enabled: bool,
+    /// Server address; user and password may be part of it.
+    pub url: Secret,
+    /// First token of every subject.
+    pub prefix: Box<str>,
+    /// A credentials file's content, for example `file:/etc/forebay/nats.creds`.
+    pub credentials: Option<Secret>,
+}
+
+impl Default for Nats {
+    fn default() -> Nats {
+        Nats { enabled: true, url: Secret("nats://127.0.0.1:4222".into()), prefix: "forebay".into(), credentials: None }
+    }
+}
+
+/// How hard a record is on disk before a reader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// fdatasync: survives a power cut.
+    #[default]
+    Power,
+    /// Written to the kernel: survives our death.
+    Process,
+    /// Written now and then: survives nothing in particular.
+    None,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The directory of everything durable.
+    pub path: PathBuf,
+    /// How hard a record is on disk before a reader sees it.
+    pub durability: Durability,
+    /// Seconds that a finished job is kept.
+    pub retention_s: u64,
+    /// Bytes of finished jobs that are kept; the oldest go first.
+    pub retention_bytes: u64,
+    /// Seconds that an expired job is remembered as `expired`.
+    pub tombstone_s: u64,
+    /// Bytes of journal before appends wait for sealing.
+    pub journal_bytes_max: u64,
+    /// Free bytes of the disk below which new jobs are refused.
+    pub free_bytes_min: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            path: "forebay-data".into(),
+            durability: Durability::Power,
+            retention_s: 604_800,
+            retention_bytes: 16 * 1024 * 1024 * 1024,
+            tombstone_s: 604_800,
+            journal_bytes_max: 256 * 1024 * 1024,
+            free_bytes_min: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// `[providers.NAME]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// The wire format: `openai-compatible`, `scripted`. Absent = the built-in provider of that name.
+    #[serde(default)]
+    pub kind: Option<Box<str>>,
+    /// Where it is.
+    #[serde(default)]
+    pub base_url: Option<Box<str>>,
+    /// The key: `env:NAME`, `file:PATH`, or the key itself.
+    #[serde(default)]
+    pub api_key: Option<Secret>,
+    /// Headers of every call.
+    #[serde(default)]
+    pub headers: BTreeMap<Box<str>, Secret>,
+    /// `scripted` only: the file of its timeline.
+    #[serde(default)]
+    pub script: Option<PathBuf>,
+}
+
+/// How a model's targets are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// In the order given.
+    #[default]
+    Failover,
+}
+
+/// `[models."NAME"]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// `provider/model`, in order.
+    pub targets: Vec<Box<str>>,
+    /// How they are chosen.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// What the model does.
+    #[serde(default)]
+    pub task: Task,
+    /// Time-outs of jobs with this model.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// `[prices."provider/model"]`, US dollars.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PriceConfig {
+    /// Per million input tokens.
+    #[serde(deserialize_with = "some_usd")]
+    pub input_per_mtok_usd: Option<Usd>,
+    /// Per million output tokens.
+    #[serde(deserialize_with = "some_usd")]
+    pub output_per_mtok_usd: Option<Usd>,
+    /// Per million input tokens read from the provider's cache. Absent = as input.
+    #[serde(deserialize_with = "some_usd")]
+    pub cached_input_per_mtok_usd: Option<Usd>,
+    /// Per million input tokens written to the provider's cache. Absent = as input.
+    #[serde(deserialize_with = "some_usd")]
+    pub cache_write_per_mtok_usd: Option<Usd>,
+    /// Per request.
+    #[serde(deserialize_with = "some_usd")]
+    pub request_usd: Option<Usd>,
+}
+
+fn some_usd<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Usd>, D::Error> {
+    crate::job::usd_of_number(deserializer).map(Some)
+}
+
+/// `[gateways.NAME]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Retries of its jobs.
+    pub retry: Retry,
+    /// Time-outs of its jobs.
+    pub timeouts: Timeouts,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Submit and cancel jobs.
+    Run,
+    /// Read jobs, costs and models.
+    Read,
+    /// Everything.
+    Admin,
+}
+
+/// `[[keys]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// For logs.
+    pub name: Box<str>,
+    /// Hexadecimal SHA-256 of the key.
+    pub sha256: Box<str>,
+    /// Gateways it may use.
+    #[serde(default = "default_gateways")]
+    pub gateways: Vec<Gateway>,
+    /// What it may do.
+    #[serde(default = "default_scopes")]
+    pub scopes: Vec<Scope>,
+}
+
+fn default_gateways() -> Vec<Gateway> {
+    vec![Gateway::default()]
+}
+
+fn default_scopes() -> Vec<Scope> {
+    vec![Scope::Run, Scope::Read]
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Metadata keys that become labels of `forebay_cost_usd_total`. Each value is a time series.
+    pub tag_labels: Vec<Box<str>>,
+}
+
+/// Text that is never printed. `env:NAME` and `file:PATH` are resolved where it is used.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub Box<str>);
+
+impl Secret {
+    /// The secret itself.
+    ///
+    /// # Errors
+    /// Names the variable or file that is missing, never a content.
+    pub fn resolve(&self) -> Result<String, String> {
+        if let Some(name) = self.0.strip_prefix("env:") {
+            return std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"));
+        }
+        if let Some(path) = self.0.strip_prefix("file:") {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+            return Ok(text.trim_end().to_owned());
+        }
+        Ok(self.0.as_ref().to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,55 @@
+//! Every limit of the program with its unit and its reason. A limit that an operator may want to
+//! move is in the configuration and has its default here.
+
+/// Bytes of a client's job id; a NATS subject token and a file name may carry it.
+pub const ID_BYTES_MAX: usize = 64;
+/// Bytes of an idempotency key or a NATS `Nats-Msg-Id`.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Bytes of a model's name as the client writes it.
+pub const MODEL_BYTES_MAX: usize = 256;
+/// Entries of a job's metadata.
+pub const TAGS_MAX: usize = 32;
+/// Bytes of a metadata key.
+pub const TAG_KEY_BYTES_MAX: usize = 64;
+/// Bytes of a metadata string value.
+pub const TAG_VALUE_BYTES_MAX: usize = 256;
+/// Fallback models of one job: each may cost an attempt.
+pub const FALLBACKS_MAX: usize = 8;
+/// Attempts at one target that a job may ask for.
+pub const ATTEMPTS_MAX: u32 = 20;
+/// Attempts over all targets together, whatever the job asks for: the last word on loops.
+pub const ATTEMPTS_TOTAL_MAX: u32 = 64;
+/// Longest time-out or delay that a job may ask for: a day.
+pub const DURATION_MS_MAX: u64 = 86_400_000;
+/// Longest retention that a job may ask for: a year.
+pub const RETENTION_S_MAX: u64 = 31_536_000;
+/// Default bytes of a job as submitted. Images come inline as base64.
+pub const JOB_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
+/// Nesting of a job's input. Deeper is nobody's prompt and somebody's attack.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Bytes of text in one `delta` or `tool_call` event; longer pieces are split at character
+/// boundaries so that a record always fits a tick.
+pub const EVENT_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of an `output` that travels inside a record; larger ones become files.
+pub const OUTPUT_INLINE_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one encoded record: the inline output plus its envelope.
+pub const RECORD_BYTES_MAX: usize = 40 * 1024;
+/// Events that one append may carry.
+pub const BATCH_EVENTS_MAX: usize = 512;
+/// Bytes of one provider packet (an SSE event, a JSON line). A provider that sends a 10 MB delta
+/// still fits; an endless line does not.
+pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes kept of a provider's error body.
+pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a message in an error that goes to a client.
+pub const MESSAGE_BYTES_MAX: usize = 2048;
+/// Messages that wait in a job actor's mailbox.
+pub const JOB_MAILBOX: usize = 16;
+/// Default of `server.jobs_max`: jobs under way at once.
+pub const JOBS_MAX_DEFAULT: usize = 20_000;
+/// Bytes of records put into one frame for a reader.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Rows that one page of a job listing may hold.
+pub const LIST_ROWS_MAX: usize = 1000;
+/// Rows that one cost query may return.
+pub const COST_ROWS_MAX: usize = 10_000;

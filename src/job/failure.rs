@@ -1,0 +1,264 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::caps::MESSAGE_BYTES_MAX;
+
+/// Who has to change something.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Who sent the job or the request.
+    Caller,
+    /// Who serves the model.
+    Provider,
+    /// Us.
+    Forebay,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $status:literal, $fault:ident, $retryable:literal;)*) => {
+        /// What went wrong: the closed set that clients are written against.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl Code {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The name on the wire and in metric labels.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $name,)* }
+            }
+
+            /// The HTTP status that goes with it.
+            #[must_use]
+            pub fn http_status(self) -> u16 {
+                match self { $(Code::$variant => $status,)* }
+            }
+
+            /// Whose fault it is.
+            #[must_use]
+            pub fn fault(self) -> Fault {
+                match self { $(Code::$variant => Fault::$fault,)* }
+            }
+
+            /// Whether the same request may succeed later, unless the failure itself knows better.
+            #[must_use]
+            pub fn retryable(self) -> bool {
+                match self { $(Code::$variant => $retryable,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is wrong; `param` names the field.
+    Invalid = "invalid", 400, Caller, false;
+    /// Understood, and not to be had here; `param` names the field.
+    Unsupported = "unsupported", 400, Caller, false;
+    /// No key, or none we know.
+    Unauthenticated = "unauthenticated", 401, Caller, false;
+    /// The key may not do this.
+    Forbidden = "forbidden", 403, Caller, false;
+    /// No such job, route or output.
+    NotFound = "not_found", 404, Caller, false;
+    /// No provider serves this model.
+    UnknownModel = "unknown_model", 404, Caller, false;
+    /// The id or idempotency key was used with another body, or the job's state forbids it.
+    Conflict = "conflict", 409, Caller, false;
+    /// Not a cursor.
+    BadCursor = "bad_cursor", 409, Caller, false;
+    /// The cursor lies after the tail.
+    CursorAhead = "cursor_ahead", 409, Caller, false;
+    /// The cursor belongs to another life of the stream.
+    EpochMismatch = "epoch_mismatch", 409, Caller, false;
+    /// What the cursor asks for was trimmed.
+    CursorTrimmed = "cursor_trimmed", 409, Caller, false;
+    /// The subscription's name is in use on this socket.
+    DuplicateSub = "duplicate_sub", 409, Caller, false;
+    /// Kept for its retention and then removed.
+    Expired = "expired", 410, Caller, false;
+    /// Over a size limit.
+    TooLarge = "too_large", 413, Caller, false;
+    /// A limit of ours is full.
+    RateLimited = "rate_limited", 429, Caller, true;
+    /// A budget is spent.
+    OverBudget = "over_budget", 429, Caller, false;
+    /// The provider does not take our key.
+    ProviderAuth = "provider_auth", 502, Provider, false;
+    /// The provider refuses the request.
+    ProviderRejected = "provider_rejected", 400, Provider, false;
+    /// The provider is throttling us.
+    ProviderRateLimited = "provider_rate_limited", 429, Provider, true;
+    /// The provider cannot be reached or is failing.
+    ProviderUnavailable = "provider_unavailable", 502, Provider, true;
+    /// The provider did not answer in time.
+    ProviderTimeout = "provider_timeout", 504, Provider, true;
+    /// The provider's answer broke off or made no sense.
+    ProviderTruncated = "provider_truncated", 502, Provider, true;
+    /// The provider's safety filter stopped it.
+    ContentFiltered = "content_filtered", 400, Provider, false;
+    /// Somebody cancelled the job.
+    Cancelled = "cancelled", 499, Caller, false;
+    /// We are full, draining, or out of disk.
+    Overloaded = "overloaded", 503, Forebay, true;
+    /// A bug or a broken disk of ours.
+    Internal = "internal", 500, Forebay, true;
+}
+
+/// Everything about a failure but its code: what the `error` object on the wire holds.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub struct FailureBody {
+    /// What went wrong.
+    pub code: Code,
+    /// One sentence for a person. Holds no secret.
+    pub message: Cow<'static, str>,
+    /// Who has to change something.
+    pub fault: Fault,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// Milliseconds to wait before trying again, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The provider concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Box<str>>,
+    /// The provider's HTTP status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_status: Option<u16>,
+    /// The provider's own error code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_code: Option<Box<str>>,
+    /// The provider's own error type, or OpenAI's name for the family of the error.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Box<str>>,
+    /// The field concerned.
+    #[serde(default)]
+    pub param: Option<Box<str>>,
+    /// Whether another target may do better (a wrong key, an unknown model, no capacity), as
+    /// opposed to a request that is wrong everywhere. Only routing reads it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub belongs_to_target: bool,
+}
+
+/// What went wrong, whose fault it is, and whether trying again makes sense. One pointer wide.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Failure(Box<FailureBody>);
+
+impl Failure {
+    /// A failure with the code's own fault and retry advice. Over-long messages are cut.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Failure {
+        let mut message = message.into();
+        if message.len() > MESSAGE_BYTES_MAX {
+            let cut = message.floor_char_boundary(MESSAGE_BYTES_MAX);
+            message.to_mut().truncate(cut);
+        }
+        Failure(Box::new(FailureBody {
+            code,
+            message,
+            fault: code.fault(),
+            retryable: code.retryable(),
+            retry_after_ms: None,
+            provider: None,
+            provider_status: None,
+            provider_code: None,
+            kind: None,
+            param: None,
+            belongs_to_target: false,
+        }))
+    }
+
+    /// `invalid`, naming the field.
+    #[must_use]
+    pub fn invalid(param: &str, message: impl fmt::Display) -> Failure {
+        Failure::new(Code::Invalid, format!("{param}: {message}")).with_param(param)
+    }
+
+    /// `unsupported`, naming the field.
+    #[must_use]
+    pub fn unsupported(param: &str, message: impl fmt::Display) -> Failure {
+        Failure::new(Code::Unsupported, format!("{param}: {message}")).with_param(param)
+    }
+
+    /// `internal`: a bug or a broken disk.
+    #[must_use]
+    pub fn internal(message: impl Into<Cow<'static, str>>) -> Failure {
+        Failure::new(Code::Internal, message)
+    }
+
+    /// Names the field.
+    #[must_use]
+    pub fn with_param(mut self, param: &str) -> Failure {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// Advises a wait.
+    #[must_use]
+    pub fn with_retry_after_ms(mut self, ms: u64) -> Failure {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// Names the provider.
+    #[must_use]
+    pub fn with_provider(mut self, provider: &str) -> Failure {
+        self.provider = Some(provider.into());
+        self
+    }
+
+    /// Keeps the provider's HTTP status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Failure {
+        self.provider_status = Some(status);
+        self
+    }
+
+    /// Marks it as the target's own trouble: another target may do better.
+    #[must_use]
+    pub fn of_the_target(mut self) -> Failure {
+        self.belongs_to_target = true;
+        self
+    }
+
+    /// The HTTP status to answer with: the provider's own 4xx where it refused the request.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        match (self.code, self.provider_status) {
+            (Code::ProviderRejected, Some(status @ 400..=499)) => status,
+            _ => self.code.http_status(),
+        }
+    }
+}
+
+impl Deref for Failure {
+    type Target = FailureBody;
+    fn deref(&self) -> &FailureBody {
+        &self.0
+    }
+}
+
+impl DerefMut for Failure {
+    fn deref_mut(&mut self) -> &mut FailureBody {
+        &mut self.0
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,33 @@
+//! The vocabulary: pure data that every other room speaks.
+//!
+//! Owns the types of a job, its events and what they cost. Promises that a value which exists is
+//! valid. Does not read clocks, sockets or disks.
+
+pub mod caps;
+mod charge;
+mod event;
+mod failure;
+mod id;
+mod money;
+mod spec;
+mod tags;
+mod task;
+mod time;
+mod usage;
+
+pub use charge::{AttemptOutcome, Charge, RollupKey, Sums};
+pub use event::{
+    Accepted, AttemptMode, AttemptStarted, Blob, Cancelled, Completed, Delta, Event, Failed, Interrupted, Lost, Output,
+    OutputBody, Part, Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall,
+};
+pub use failure::{Code, Failure, FailureBody, Fault};
+pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
+pub use money::{Cost, Usd};
+pub use spec::{
+    Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
+    Retry, Timeouts, usd_of_number,
+};
+pub use tags::{TagValue, Tags};
+pub use task::Task;
+pub use time::Timestamp;
+pub use usage::{Usage, UsageSource};

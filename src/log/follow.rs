@@ -1,0 +1,90 @@
+//! The readers' loop: `read(cursor) → advance → wait for the tail`.
+//!
+//! Replay and live are the same three lines, so nothing can be lost or doubled at the switch. A
+//! follower that lags goes back to the log; it holds a position and, between two calls, no records.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Chunk, Log, Stream, Tail};
+use crate::job::{Failure, State};
+use crate::wire::Cursor;
+
+/// What a follower gets next.
+#[derive(Debug)]
+pub enum Followed {
+    /// Durable records, contiguous with what came before. Never empty.
+    Records(Chunk),
+    /// The terminal was read. Nothing comes after it.
+    End(State),
+}
+
+/// One reader's place in one stream.
+pub struct Follower {
+    log: Arc<dyn Log>,
+    stream: Arc<Stream>,
+    tail: watch::Receiver<Tail>,
+    next_seq: u64,
+}
+
+impl Follower {
+    /// A reader of `stream` from `cursor`.
+    ///
+    /// # Errors
+    /// `epoch_mismatch`, `cursor_ahead`.
+    pub fn new(log: Arc<dyn Log>, stream: Arc<Stream>, cursor: Cursor) -> Result<Follower, Failure> {
+        let tail = stream.watch();
+        let next_seq = cursor.resolve(stream.epoch(), stream.tail().durable)?;
+        Ok(Follower { log, stream, tail, next_seq })
+    }
+
+    /// The stream it reads.
+    #[must_use]
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// The record it reads next.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Where it would resume.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.stream.cursor(self.next_seq)
+    }
+
+    /// Whether it has read everything that is durable.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.next_seq >= self.stream.tail().durable
+    }
+
+    /// The next records, about `budget_bytes` of them and at least one; waits at the tail.
+    /// Cancel-safe: a dropped call has not advanced.
+    ///
+    /// # Errors
+    /// `expired` or `cursor_trimmed` when retention was faster, `internal` when the log is damaged.
+    pub async fn next(&mut self, budget_bytes: usize) -> Result<Followed, Failure> {
+        loop {
+            let tail = *self.tail.borrow_and_update();
+            if self.next_seq < tail.durable {
+                let chunk = match self.stream.read_ring(self.next_seq, budget_bytes) {
+                    Some(chunk) => chunk,
+                    None => self.log.read_cold(&self.stream, self.next_seq, budget_bytes).await?,
+                };
+                self.next_seq = chunk.next_seq();
+                return Ok(Followed::Records(chunk));
+            }
+            if tail.state.is_terminal() {
+                return Ok(Followed::End(tail.state));
+            }
+            if self.tail.changed().await.is_err() {
+                return Err(Failure::internal("the log is closed"));
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The log without a disk: for tests, simulations, and as the control of every measurement.
+//!
+//! Everything is durable at once and gone with the process. Streams stay until they are forgotten,
+//! so a long-lived process wants `SledLog`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, Weak};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use sha2::{Digest, Sha256};
+
+use super::stream::{Block, Chunk, Head, Outcome, Stream, StreamWriter};
+use super::{Batch, Found, Health, ListQuery, Log, Opened, Unfinished};
+use crate::clock::Clock;
+use crate::job::{Accepted, Charge, Code, Epoch, Event, Failure, Gateway, Job, JobId, RollupKey, StreamId, Sums};
+
+/// See the module.
+pub struct MemoryLog {
+    this: Weak<MemoryLog>,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    streams: BTreeMap<StreamId, (Arc<Stream>, Arc<Job>)>,
+    ids: HashMap<JobId, StreamId>,
+    keys: HashMap<(Gateway, Box<str>), StreamId>,
+    outputs: HashMap<(StreamId, String), Bytes>,
+    charges: Vec<Charge>,
+    epochs: u32,
+    closed: bool,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    #[must_use]
+    pub fn new(clock: Clock) -> Arc<MemoryLog> {
+        Arc::new_cyclic(|this| MemoryLog { this: Weak::clone(this), clock, state: Mutex::default() })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn open_now(&self, job: Arc<Job>) -> Result<Opened, Failure> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Failure::new(Code::Overloaded, "the log is closed"));
+        }
+        let by_key = job.idempotency_key.clone().and_then(|key| state.keys.get(&(job.gateway.clone(), key)).copied());
+        if let Some(known) = state.ids.get(&job.id).copied().or(by_key) {
+            let (stream, _) = &state.streams[&known];
+            return join(stream, &job);
+        }
+        let id = StreamId::generate();
+        state.epochs += 1;
+        let stream = Arc::new(Stream::new(Head::new(id, &job), Epoch(state.epochs), 0, None));
+        state.ids.insert(job.id.clone(), id);
+        if let Some(key) = job.idempotency_key.clone() {
+            state.keys.insert((job.gateway.clone(), key), id);
+        }
+        state.streams.insert(id, (Arc::clone(&stream), Arc::clone(&job)));
+        drop(state);
+        self.append(&stream, vec![accepted(&job)].into())?;
+        Ok(Opened::New(StreamWriter::new(self.this.upgrade().expect("somebody calls it"), stream)))
+    }
+}
+
+/// The first record of a job's stream.
+#[must_use]
+pub fn accepted(job: &Job) -> Event {
+    Event::Accepted(Accepted {
+        model: job.model.clone(),
+        task: job.task,
+        gateway: job.gateway.clone(),
+        metadata: job.metadata.clone(),
+    })
+}
+
+/// The answer to a job whose id or key is known.
+///
+/// # Errors
+/// `conflict` when the body is another.
+pub fn join(stream: &Arc<Stream>, job: &Job) -> Result<Opened, Failure> {
+    if stream.head().same_body(job) {
+        return Ok(Opened::Joined(Arc::clone(stream)));
+    }
+    Err(Failure::new(Code::Conflict, "this id or idempotency key was used with another body"))
+}
+
+impl Log for MemoryLog {
+    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
+        ready(self.open_now(job)).boxed()
+    }
+
+    fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {
+        let at = self.clock.now();
+        let first = stream.reserve(batch.events.len() as u64)?;
+        let block = Block::encode(first, at, &batch.events)?;
+        let upto = block.next_seq();
+        let streaming = batch.events.iter().any(Event::is_output);
+        let outcome = batch.events.last().and_then(|event| Outcome::of(at, event));
+        self.lock().charges.extend(batch.charges);
+        stream.publish(Arc::new(block), streaming, outcome);
+        Ok(upto)
+    }
+
+    fn find(&self, id: &JobId) -> BoxFuture<'_, Result<Found, Failure>> {
+        let state = self.lock();
+        let found = state.ids.get(id).map(|stream| Arc::clone(&state.streams[stream].0));
+        ready(Ok(found.map_or(Found::Nothing, Found::Stream))).boxed()
+    }
+
+    fn read_cold<'a>(
+        &'a self,
+        stream: &'a Arc<Stream>,
+        from: u64,
+        budget_bytes: usize,
+    ) -> BoxFuture<'a, Result<Chunk, Failure>> {
+        let gone = || Failure::new(Code::Expired, "the stream was removed");
+        ready(stream.read_ring(from, budget_bytes).ok_or_else(gone)).boxed()
+    }
+
+    fn job<'a>(&'a self, stream: &'a Arc<Stream>) -> BoxFuture<'a, Result<Option<Job>, Failure>> {
+        let job = self.lock().streams.get(&stream.head().stream).map(|(_, job)| Job::clone(job));
+        ready(Ok(job)).boxed()
+    }
+
+    fn forget(&self, id: &JobId) -> BoxFuture<'_, Result<(), Failure>> {
+        let mut state = self.lock();
+        let Some(stream) = state.ids.get(id).copied() else {
+            return ready(Err(Failure::new(Code::NotFound, "no such job"))).boxed();
+        };
+        if !state.streams[&stream].0.tail().state.is_terminal() {
+            return ready(Err(Failure::new(Code::Conflict, "the job is not finished; cancel it first"))).boxed();
+        }
+        state.ids.remove(id);
+        state.streams.remove(&stream);
+        state.keys.retain(|_, known| *known != stream);
+        state.outputs.retain(|(known, _), _| *known != stream);
+        ready(Ok(())).boxed()
+    }
+
+    fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<Arc<Stream>>, Failure>> {
+        let state = self.lock();
+        let newest_first = state.streams.values().rev().map(|(stream, _)| stream);
+        let rows = newest_first.filter(|stream| query.admits(stream.head(), stream.tail().state)).take(query.limit);
+        ready(Ok(rows.cloned().collect())).boxed()
+    }
+
+    fn unfinished(&self) -> Vec<Unfinished> {
+        Vec::new()
+    }
+
+    fn put_output<'a>(&'a self, stream: &'a Arc<Stream>, bytes: Bytes) -> BoxFuture<'a, Result<String, Failure>> {
+        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.lock().outputs.insert((stream.head().stream, sha256.clone()), bytes);
+        ready(Ok(sha256)).boxed()
+    }
+
+    fn get_output<'a>(&'a self, stream: &'a Arc<Stream>, sha256: &'a str) -> BoxFuture<'a, Result<Bytes, Failure>> {
+        let found = self.lock().outputs.get(&(stream.head().stream, sha256.to_owned())).cloned();
+        ready(found.ok_or_else(|| Failure::new(Code::NotFound, "no such output"))).boxed()
+    }
+
+    fn rollups(&self, since_hour: u32, until_hour: u32) -> BoxFuture<'_, Result<Vec<(RollupKey, Sums)>, Failure>> {
+        let mut rows: Vec<(RollupKey, Sums)> = Vec::new();
+        for charge in &self.lock().charges {
+            let key = charge.rollup_key();
+            if !(since_hour..until_hour).contains(&key.hour) {
+                continue;
+            }
+            match rows.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, sums)) => sums.charge(charge),
+                None => {
+                    let mut sums = Sums::default();
+                    sums.charge(charge);
+                    rows.push((key, sums));
+                }
+            }
+        }
+        ready(Ok(rows)).boxed()
+    }
+
+    fn charges(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(u64, Charge)>, Failure>> {
+        let state = self.lock();
+        let lines = (1..).zip(state.charges.iter().cloned()).skip_while(|(line, _)| *line <= after).take(limit);
+        ready(Ok(lines.collect())).boxed()
+    }
+
+    fn rebuild_rollups(&self) -> BoxFuture<'_, Result<u64, Failure>> {
+        ready(Ok(self.lock().charges.len() as u64)).boxed()
+    }
+
+    fn health(&self) -> Health {
+        Health { streams: self.lock().streams.len() as u64, ..Health::default() }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.lock().closed = true;
+        ready(()).boxed()
+    }
+}

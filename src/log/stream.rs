@@ -1,0 +1,447 @@
+//! A stream in memory: its tail, and a ring of recent records for readers at the tail.
+//!
+//! Owns what `SledLog` and `MemoryLog` share. Blocks enter the ring only when they are durable, so
+//! whatever a reader can reach here it may see. A std mutex is right: it is held for a push or a
+//! clone of a few pointers, never across an await.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{Batch, Log};
+use crate::job::{
+    Cost, Epoch, Event, Failure, Gateway, Job, JobId, ModelName, State, StreamId, Tags, Task, Timestamp, Usage,
+};
+use crate::wire::Cursor;
+use crate::wire::record;
+
+/// Bytes of memory a block costs beyond its records: the `Arc`s, the ends, the ring slot.
+const BLOCK_OVERHEAD_BYTES: usize = 96;
+
+/// What never changes about a stream.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Head {
+    /// The log's own name.
+    pub stream: StreamId,
+    /// The job.
+    pub id: JobId,
+    /// Where it lives.
+    pub gateway: Gateway,
+    /// As the client named it.
+    pub model: ModelName,
+    /// What is asked of the model.
+    pub task: Task,
+    /// What cost is broken down by.
+    pub metadata: Tags,
+    /// When it came in.
+    pub submitted_at: Timestamp,
+    /// Per gateway.
+    pub idempotency_key: Option<Box<str>>,
+    /// See [`Job::body_sha256`].
+    pub body_sha256: Option<[u8; 32]>,
+    /// Seconds to keep it after its terminal, if the job said so.
+    pub retention_s: Option<u64>,
+    /// Whether the job's input is kept after its terminal.
+    pub log_payload: bool,
+}
+
+impl Head {
+    /// The head of a new stream for `job`.
+    #[must_use]
+    pub fn new(stream: StreamId, job: &Job) -> Head {
+        Head {
+            stream,
+            id: job.id.clone(),
+            gateway: job.gateway.clone(),
+            model: job.model.clone(),
+            task: job.task,
+            metadata: job.metadata.clone(),
+            submitted_at: job.submitted_at,
+            idempotency_key: job.idempotency_key.clone(),
+            body_sha256: job.body_sha256,
+            retention_s: job.options.retention_s,
+            log_payload: job.options.log_payload,
+        }
+    }
+
+    /// Whether a repeat of this stream's id or key with `job` is the same piece of work.
+    #[must_use]
+    pub fn same_body(&self, job: &Job) -> bool {
+        self.body_sha256.is_some() && self.body_sha256 == job.body_sha256 && self.gateway == job.gateway
+    }
+}
+
+/// How far a stream is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tail {
+    /// The `seq` after the last durable record.
+    pub durable: u64,
+    /// Where the job stands.
+    pub state: State,
+    /// Appends that failed: their records never became durable.
+    pub failures: u32,
+}
+
+/// How a finished job ended.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// The terminal's kind.
+    pub state: State,
+    /// When.
+    pub at: Timestamp,
+    /// Over all attempts.
+    pub usage: Usage,
+    /// Over all attempts.
+    pub cost: Cost,
+    /// How many.
+    pub attempts: Option<u32>,
+    /// Why, if it failed.
+    pub error: Option<Failure>,
+    /// How the answer ended, if it completed.
+    pub finish_reason: Option<Box<str>>,
+}
+
+impl Outcome {
+    /// What a terminal says; `None` for any other event.
+    #[must_use]
+    pub fn of(at: Timestamp, event: &Event) -> Option<Outcome> {
+        let state = event.terminal()?;
+        let (usage, cost) = match event {
+            Event::Completed(end) => (&end.usage, end.cost),
+            Event::Failed(end) => (&end.usage, end.cost),
+            Event::Cancelled(end) => (&end.usage, end.cost),
+            Event::Interrupted(end) => (&end.usage, end.cost),
+            _ => return None,
+        };
+        let (attempts, error, finish_reason) = match event {
+            Event::Completed(end) => (Some(end.attempts), None, Some(end.finish_reason.clone())),
+            Event::Failed(end) => (Some(end.attempts), Some(end.error.clone()), None),
+            _ => (None, None, None),
+        };
+        Some(Outcome { state, at, usage: usage.clone(), cost, attempts, error, finish_reason })
+    }
+}
+
+/// Records appended together, as stored.
+#[derive(Debug)]
+pub struct Block {
+    /// The `seq` of the first.
+    pub first_seq: u64,
+    /// The stored records, one after the other.
+    pub bytes: Bytes,
+    /// Where each record ends in `bytes`.
+    pub ends: Box<[u32]>,
+}
+
+impl Block {
+    /// Encodes events that will stand from `first_seq` on.
+    ///
+    /// # Errors
+    /// `too_large`.
+    pub fn encode(first_seq: u64, at: Timestamp, events: &[Event]) -> Result<Block, Failure> {
+        let mut bytes = Vec::with_capacity(64 * events.len());
+        let mut ends = Vec::with_capacity(events.len());
+        for event in events {
+            record::encode(at, event, &mut bytes)?;
+            ends.push(u32::try_from(bytes.len()).map_err(|_| Failure::internal("a batch over 4 GiB"))?);
+        }
+        Ok(Block { first_seq, bytes: bytes.into(), ends: ends.into() })
+    }
+
+    /// The `seq` after the last.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.first_seq + self.ends.len() as u64
+    }
+
+    /// The stored bytes of record `seq`, which must be in this block.
+    #[must_use]
+    pub fn record(&self, seq: u64) -> &[u8] {
+        let index = usize::try_from(seq - self.first_seq).expect("a block is small");
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        &self.bytes[start..self.ends[index] as usize]
+    }
+
+    /// What it costs in memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.bytes.len() + 4 * self.ends.len() + BLOCK_OVERHEAD_BYTES
+    }
+}
+
+/// Durable records in order, shared with the ring: reading copies nothing.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    first_seq: u64,
+    next_seq: u64,
+    blocks: Vec<Arc<Block>>,
+}
+
+impl Chunk {
+    /// The records `first_seq..next_seq` of `blocks`, which must be contiguous and cover them.
+    #[must_use]
+    pub fn new(first_seq: u64, next_seq: u64, blocks: Vec<Arc<Block>>) -> Chunk {
+        Chunk { first_seq, next_seq, blocks }
+    }
+
+    /// The `seq` of the first record.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
+    /// The `seq` after the last record.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// How many records.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.next_seq - self.first_seq
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each record's `seq` and stored bytes; [`record::decode`] reads them.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.blocks.iter().flat_map(move |block| {
+            let from = block.first_seq.max(self.first_seq);
+            let to = block.next_seq().min(self.next_seq);
+            (from..to).map(move |seq| (seq, block.record(seq)))
+        })
+    }
+}
+
+/// One job's stream.
+#[derive(Debug)]
+pub struct Stream {
+    head: Head,
+    epoch: Epoch,
+    tail: watch::Sender<Tail>,
+    state: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The `seq` that the next append gets; ahead of the durable tail while a commit is under way.
+    next_seq: u64,
+    ring: VecDeque<Arc<Block>>,
+    ring_bytes: usize,
+    outcome: Option<Arc<Outcome>>,
+}
+
+impl Stream {
+    /// A stream whose records before `next_seq` are durable; its ring is empty.
+    #[must_use]
+    pub fn new(head: Head, epoch: Epoch, next_seq: u64, outcome: Option<Outcome>) -> Stream {
+        let state = match &outcome {
+            Some(outcome) => outcome.state,
+            None if next_seq > 1 => State::Streaming,
+            None => State::Pending,
+        };
+        let tail = watch::Sender::new(Tail { durable: next_seq, state, failures: 0 });
+        let inner = Inner { next_seq, outcome: outcome.map(Arc::new), ..Inner::default() };
+        Stream { head, epoch, tail, state: Mutex::new(inner) }
+    }
+
+    /// What never changes about it.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Which life of the stream this is.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// How far it is durable.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        *self.tail.borrow()
+    }
+
+    /// Tells of every move of the tail.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Tail> {
+        self.tail.subscribe()
+    }
+
+    /// How many follow it: readers and its writer.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.tail.receiver_count()
+    }
+
+    /// How it ended, once it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.lock().outcome.clone()
+    }
+
+    /// The cursor before record `seq`.
+    #[must_use]
+    pub fn cursor(&self, seq: u64) -> Cursor {
+        Cursor::At { epoch: self.epoch, seq }
+    }
+
+    /// Durable records from `from` that the ring still holds, about `budget_bytes` of them and at
+    /// least one; `None` when the ring no longer holds `from` or nothing is there yet.
+    #[must_use]
+    pub fn read_ring(&self, from: u64, budget_bytes: usize) -> Option<Chunk> {
+        let inner = self.lock();
+        if inner.ring.front()?.first_seq > from || inner.ring.back()?.next_seq() <= from {
+            return None;
+        }
+        let start = inner.ring.partition_point(|block| block.next_seq() <= from);
+        let (mut blocks, mut bytes, mut next_seq) = (Vec::new(), 0, from);
+        for block in inner.ring.range(start..) {
+            blocks.push(Arc::clone(block));
+            bytes += block.bytes.len();
+            next_seq = block.next_seq();
+            if bytes >= budget_bytes {
+                break;
+            }
+        }
+        Some(Chunk::new(from, next_seq, blocks))
+    }
+
+    /// Takes the next `count` places for an append. For implementations of [`Log`].
+    ///
+    /// # Errors
+    /// `internal` after a terminal.
+    pub fn reserve(&self, count: u64) -> Result<u64, Failure> {
+        let mut inner = self.lock();
+        if self.tail.borrow().state.is_terminal() {
+            return Err(Failure::internal("an append after the terminal"));
+        }
+        let first = inner.next_seq;
+        inner.next_seq += count;
+        Ok(first)
+    }
+
+    /// A block became durable: readers may see it. `terminal` is the outcome if its last record is
+    /// one. For implementations of [`Log`].
+    pub fn publish(&self, block: Arc<Block>, streaming: bool, terminal: Option<Outcome>) {
+        let durable = block.next_seq();
+        let state = {
+            let mut inner = self.lock();
+            inner.next_seq = inner.next_seq.max(durable);
+            inner.ring_bytes += block.weight();
+            inner.ring.push_back(block);
+            let state = terminal.as_ref().map(|outcome| outcome.state);
+            if let Some(outcome) = terminal {
+                inner.outcome = Some(Arc::new(outcome));
+            }
+            state
+        };
+        self.tail.send_modify(|tail| {
+            tail.durable = durable;
+            tail.state = match (state, tail.state) {
+                (Some(state), _) => state,
+                (None, State::Pending) if streaming => State::Streaming,
+                (None, before) => before,
+            };
+        });
+    }
+
+    /// Appends after the durable tail came to nothing. For implementations of [`Log`].
+    pub fn fail_pending(&self) {
+        let mut inner = self.lock();
+        self.tail.send_modify(|tail| {
+            inner.next_seq = tail.durable;
+            tail.failures = tail.failures.wrapping_add(1);
+        });
+    }
+
+    /// Bytes that the ring holds.
+    #[must_use]
+    pub fn ring_bytes(&self) -> usize {
+        self.lock().ring_bytes
+    }
+
+    /// Drops the oldest blocks whose records all lie before `sealed`, while the ring is heavier than
+    /// `keep_bytes`. For implementations of [`Log`].
+    pub fn trim_ring(&self, sealed: u64, keep_bytes: usize) {
+        let mut inner = self.lock();
+        while inner.ring_bytes > keep_bytes && inner.ring.front().is_some_and(|block| block.next_seq() <= sealed) {
+            if let Some(block) = inner.ring.pop_front() {
+                inner.ring_bytes -= block.weight();
+            }
+        }
+        if inner.ring.capacity() > 32 && inner.ring.len() * 4 < inner.ring.capacity() {
+            inner.ring.shrink_to_fit();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.state.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// The right to append to one stream. There is one per unfinished job.
+pub struct StreamWriter {
+    log: Arc<dyn Log>,
+    stream: Arc<Stream>,
+    tail: watch::Receiver<Tail>,
+}
+
+impl std::fmt::Debug for StreamWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StreamWriter").field(&self.stream.head.id).finish()
+    }
+}
+
+impl StreamWriter {
+    /// The writer of `stream`. For implementations of [`Log`].
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>, stream: Arc<Stream>) -> StreamWriter {
+        let tail = stream.watch();
+        StreamWriter { log, stream, tail }
+    }
+
+    /// The stream it writes.
+    #[must_use]
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// The log it writes to.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    /// Appends and waits until it is durable. Cancel-safe: dropped after the first poll, the batch
+    /// becomes durable (or fails) on its own, before anything appended later.
+    ///
+    /// # Errors
+    /// See [`Log::append`]; `overloaded` when the commit failed, and then nothing of it is there.
+    pub async fn append(&mut self, batch: Batch) -> Result<(), Failure> {
+        let failures = self.tail.borrow_and_update().failures;
+        let upto = self.log.append(&self.stream, batch)?;
+        loop {
+            {
+                let tail = self.tail.borrow_and_update();
+                if tail.durable >= upto {
+                    return Ok(());
+                }
+                if tail.failures != failures {
+                    return Err(Failure::new(crate::job::Code::Overloaded, "the log could not be written"));
+                }
+            }
+            if self.tail.changed().await.is_err() {
+                return Err(Failure::internal("the log is closed"));
+            }
+        }
+    }
+}

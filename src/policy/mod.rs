@@ -1,0 +1,1 @@
+//! Decisions, pure: each answers one question; time and randomness are passed in.

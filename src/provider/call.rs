@@ -1,0 +1,1 @@
+//! The HTTP client: one pool, one TLS provider.

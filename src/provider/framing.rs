@@ -1,0 +1,1 @@
+//! Cuts a reply's bytes into packets.

@@ -1,0 +1,169 @@
+//! Adapters to those who serve models: pure functions, without sockets, clocks or async.
+//!
+//! `encode` turns a job into a request, a `Decoder` turns packets into events, `classify` turns an
+//! error answer into a `Failure`. One driver (`request/relay.rs`) owns every policy:
+//!
+//! | what comes | what happens |
+//! | --- | --- |
+//! | a packet of a kind we do not know | counted, skipped |
+//! | a malformed packet | the attempt is lost: `provider_truncated` |
+//! | an error inside the stream | the attempt is lost with that error |
+//! | the end without the provider's own terminal | `provider_truncated`, never an invented finish |
+//! | anything after the terminal | ignored |
+
+pub mod call;
+pub mod family;
+pub mod framing;
+pub mod registry;
+pub mod script;
+pub mod vendor;
+
+use bytes::Bytes;
+
+use crate::job::{Event, Failure, Job, Usage};
+
+/// One (provider, provider's model id) that a model may be served by.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Target {
+    /// The provider's name in the configuration.
+    pub provider: Box<str>,
+    /// The provider's own id of the model.
+    pub model: Box<str>,
+}
+
+/// What the outside needs to know of a provider's kind.
+#[derive(Debug)]
+pub struct Card {
+    /// The name in `provider/model`, or the `kind` in the configuration.
+    pub id: &'static str,
+    /// Where it is, unless the configuration says otherwise. Empty = the configuration must say.
+    pub base_url: &'static str,
+    /// The well-known variable of its key. Empty = needs none.
+    pub key_variable: &'static str,
+    /// Where its format is documented.
+    pub docs: &'static str,
+}
+
+/// Response headers as far as adapters read them.
+pub type Headers = reqwest::header::HeaderMap;
+
+/// How a reply's bytes are cut into packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// The whole body is one packet.
+    Whole,
+    /// Server-sent events. A body that is not `text/event-stream` is one `Packet::Whole`.
+    Sse,
+}
+
+/// A request to a provider, complete but for time-outs.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// How it travels.
+    pub route: Route,
+    /// The body.
+    pub body: Bytes,
+    /// How the reply is cut.
+    pub framing: Framing,
+}
+
+/// How a request travels.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// POST over HTTP.
+    Http {
+        /// Where to.
+        url: Box<str>,
+        /// Headers, the credential among them: never print this.
+        headers: Headers,
+    },
+    /// To the built-in player; nothing leaves the process.
+    Script(script::Script),
+}
+
+/// A piece of a reply, cut by framing.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Packet<'a> {
+    /// A server-sent event: its `event` field (empty if none) and its `data` lines joined by LF.
+    Sse {
+        /// The `event` field.
+        event: &'a str,
+        /// The data.
+        data: &'a [u8],
+    },
+    /// A whole body.
+    Whole(&'a [u8]),
+}
+
+/// Whether the decoder wants more.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Step {
+    /// The provider has not ended.
+    More,
+    /// The provider's own terminal came. What follows is not read.
+    Done,
+}
+
+/// What a provider says at its end.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Finish {
+    /// `stop`, `length`, `tool_calls`, `content_filter`, … mapped to one vocabulary.
+    pub reason: Box<str>,
+    /// The provider's own numbers, if it gave any.
+    pub usage: Option<Usage>,
+}
+
+/// A provider's kind: what is the same for every model it serves.
+pub trait Provider: Send + Sync + 'static {
+    /// What the outside needs to know.
+    fn card(&self) -> &'static Card;
+
+    /// The request that asks `target` for this job.
+    ///
+    /// # Errors
+    /// `unsupported` or `invalid`, naming the field of the input that this provider cannot take.
+    fn encode(&self, job: &Job, target: &Target, endpoint: &Endpoint) -> Result<Outbound, Failure>;
+
+    /// A fresh decoder for one reply.
+    fn decoder(&self, job: &Job) -> Box<dyn Decoder>;
+
+    /// What an answer with an error status means. `body` is at most 64 KiB of it.
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure;
+}
+
+/// Turns the packets of one reply into events.
+pub trait Decoder: Send {
+    /// One packet; events go to `out`. Lifecycle packets make none.
+    ///
+    /// # Errors
+    /// The provider's own error inside the reply, or `provider_truncated` for a malformed packet.
+    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure>;
+
+    /// The reply ended. The finish, if the provider had said all it had to say.
+    ///
+    /// # Errors
+    /// `provider_truncated` when it had not.
+    fn on_end(&mut self, out: &mut Vec<Event>) -> Result<Finish, Failure>;
+
+    /// The usage as far as the provider has told it: for attempts that do not end well.
+    fn usage_so_far(&self) -> Option<Usage>;
+}
+
+/// One configured provider, resolved: where it is and how to get in.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The provider's name in the configuration.
+    pub name: Box<str>,
+    /// Without a trailing slash.
+    pub base_url: Box<str>,
+    /// Headers of every call, the credential among them. Not printable.
+    pub headers: Headers,
+    /// `scripted` only: its timeline, if the configuration names a file.
+    pub script: Option<script::Script>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,21 @@
+//! Which provider stands behind a name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Endpoint, Provider};
+
+/// A provider that can be called.
+#[derive(Clone)]
+pub struct Entry {
+    /// Its kind.
+    pub provider: &'static dyn Provider,
+    /// Where it is.
+    pub endpoint: Arc<Endpoint>,
+}
+
+/// All providers that are on.
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: BTreeMap<Box<str>, Entry>,
+}

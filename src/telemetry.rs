@@ -1,0 +1,226 @@
+//! Every metric: its name, its labels, and the one function that moves it.
+//!
+//! Owns the recorder and what `/metrics` prints. Promises labels from closed sets: a model that is
+//! not configured is `other`. Does not decide when something is counted.
+
+#![expect(clippy::disallowed_macros, reason = "the one place where metrics are named")]
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::job::{AttemptOutcome, Charge, Failure, State, Task, Usage};
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Upper bounds in seconds for our own work: 10 µs to 1 s.
+const OVERHEAD_SECONDS: &[f64] =
+    &[0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+/// Upper bounds in seconds for what providers do, as the OpenTelemetry conventions advise.
+const PROVIDER_SECONDS: &[f64] =
+    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+/// Upper bounds in tokens, as the OpenTelemetry conventions advise.
+const TOKENS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0];
+
+/// Who is asked for what: the labels of most metrics. Values come from the configuration.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    /// The gateway, or `other`.
+    pub gateway: Box<str>,
+    /// The task.
+    pub task: Task,
+    /// The provider, or `none` before one is chosen.
+    pub provider: Box<str>,
+    /// The provider's model if it is configured, else `other`.
+    pub model: Box<str>,
+}
+
+/// Installs the recorder. Repeated calls do nothing.
+#[expect(clippy::missing_panics_doc, reason = "the bucket lists above are not empty")]
+pub fn install() {
+    if RECORDER.get().is_some() {
+        return;
+    }
+    let buckets = |builder: PrometheusBuilder, name: &str, bounds: &[f64]| {
+        builder.set_buckets_for_metric(Matcher::Full(name.into()), bounds).expect("the buckets are not empty")
+    };
+    let mut builder = PrometheusBuilder::new();
+    for name in ["forebay_overhead_seconds", "forebay_log_commit_seconds"] {
+        builder = buckets(builder, name, OVERHEAD_SECONDS);
+    }
+    for name in
+        ["gen_ai_server_time_to_first_token", "gen_ai_server_time_per_output_token", "gen_ai_server_request_duration"]
+    {
+        builder = buckets(builder, name, PROVIDER_SECONDS);
+    }
+    let recorder = buckets(builder, "gen_ai_client_token_usage", TOKENS).build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_ok() && RECORDER.set(handle).is_ok() {
+        describe();
+    }
+}
+
+fn describe() {
+    describe_counter!("forebay_jobs_total", "Jobs that ended, by terminal state");
+    describe_gauge!("forebay_jobs_in_flight", "Jobs under way");
+    describe_counter!("forebay_attempts_total", "Attempts that ended, by outcome");
+    describe_histogram!("forebay_overhead_seconds", "Our own time: job in to provider request out, and per event");
+    describe_histogram!("forebay_log_commit_seconds", "Write and sync of one commit");
+    describe_counter!("forebay_log_records_total", "Records made durable");
+    describe_gauge!("forebay_log_bytes", "Bytes of the log on disk");
+    describe_gauge!("forebay_log_blobs", "Files in sled's blobs folder; anything but 0 is an alarm");
+    describe_gauge!("forebay_log_refusing", "1 while new jobs are refused for want of disk");
+    describe_gauge!("forebay_readers", "Readers attached, by door");
+    describe_counter!("forebay_replayed_records_total", "Records read from before a reader's arrival");
+    describe_counter!("forebay_resumes_total", "Readers that came with a cursor, by door");
+    describe_counter!("forebay_cost_usd_total", "Money spent");
+    describe_counter!("forebay_usage_missing_total", "Attempts whose provider reported no usage");
+    describe_counter!("forebay_cache_total", "Jobs answered by join, or not");
+    describe_gauge!("forebay_queue_depth", "Jobs waiting");
+    describe_gauge!("forebay_provider_state", "0 closed, 1 half-open, 2 open");
+    describe_counter!("forebay_errors_total", "Errors given, by code and fault");
+    describe_counter!("forebay_skipped_packets_total", "Provider packets of a kind we do not know");
+    describe_gauge!("forebay_nats_connected", "1 while NATS is connected");
+    describe_counter!("forebay_nats_slow_consumer_total", "Times the NATS client dropped messages");
+    describe_histogram!("gen_ai_client_token_usage", "Tokens per attempt");
+    describe_histogram!("gen_ai_server_time_to_first_token", "Seconds from request to first output");
+    describe_histogram!("gen_ai_server_time_per_output_token", "Seconds per output token after the first");
+    describe_histogram!("gen_ai_server_request_duration", "Seconds per attempt");
+}
+
+/// What `/metrics` prints; empty before [`install`].
+#[must_use]
+pub fn render() -> String {
+    RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Keeps histograms from growing between scrapes; call it every few seconds.
+pub fn upkeep() {
+    if let Some(handle) = RECORDER.get() {
+        handle.run_upkeep();
+    }
+}
+
+/// A job ended.
+pub fn job_ended(labels: &Labels, state: State) {
+    counter!("forebay_jobs_total", "gateway" => labels.gateway.to_string(), "task" => labels.task.as_str(),
+        "provider" => labels.provider.to_string(), "model" => labels.model.to_string(), "state" => state.as_str())
+    .increment(1);
+}
+
+/// Jobs under way, now.
+pub fn jobs_in_flight(count: usize) {
+    gauge!("forebay_jobs_in_flight").set(count as f64);
+}
+
+/// An attempt ended.
+pub fn attempt_ended(labels: &Labels, outcome: AttemptOutcome, took: Duration) {
+    counter!("forebay_attempts_total", "provider" => labels.provider.to_string(), "model" => labels.model.to_string(),
+        "outcome" => outcome.as_str())
+    .increment(1);
+    histogram!("gen_ai_server_request_duration", "gen_ai_provider_name" => labels.provider.to_string(),
+        "gen_ai_request_model" => labels.model.to_string())
+    .record(took);
+}
+
+/// The first output of an attempt came.
+pub fn first_output(labels: &Labels, after: Duration) {
+    histogram!("gen_ai_server_time_to_first_token", "gen_ai_provider_name" => labels.provider.to_string(),
+        "gen_ai_request_model" => labels.model.to_string())
+    .record(after);
+}
+
+/// An attempt's tokens, and how long each took after the first.
+pub fn tokens(labels: &Labels, usage: &Usage, after_first: Duration) {
+    for (kind, count) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
+        if let Some(count) = count {
+            histogram!("gen_ai_client_token_usage", "gen_ai_token_type" => kind,
+                "gen_ai_provider_name" => labels.provider.to_string(), "gen_ai_request_model" => labels.model.to_string())
+            .record(count as f64);
+        }
+    }
+    if let Some(count) = usage.output_tokens.filter(|count| *count > 1) {
+        histogram!("gen_ai_server_time_per_output_token", "gen_ai_provider_name" => labels.provider.to_string(),
+            "gen_ai_request_model" => labels.model.to_string())
+        .record(after_first.as_secs_f64() / (count - 1) as f64);
+    }
+}
+
+/// Our own time. `stage` is `dispatch` (job in to provider request out) or `event`.
+pub fn overhead(stage: &'static str, took: Duration) {
+    histogram!("forebay_overhead_seconds", "stage" => stage).record(took);
+}
+
+/// One commit of the log.
+pub fn log_commit(took: Duration, records: u64) {
+    histogram!("forebay_log_commit_seconds").record(took);
+    counter!("forebay_log_records_total").increment(records);
+}
+
+/// How much disk the log takes, and whether sled made blob files (it must not).
+pub fn log_size(bytes: u64, blobs: u64) {
+    gauge!("forebay_log_bytes").set(bytes as f64);
+    gauge!("forebay_log_blobs").set(blobs as f64);
+}
+
+/// Whether new jobs are refused for want of disk.
+pub fn log_refusing(refusing: bool) {
+    gauge!("forebay_log_refusing").set(f64::from(u8::from(refusing)));
+}
+
+/// A reader came or left. `door` is `ws`, `sse`, `nats` or `stream`.
+pub fn readers(door: &'static str, change: f64) {
+    gauge!("forebay_readers", "door" => door).increment(change);
+}
+
+/// Records that were there before their reader came.
+pub fn replayed(records: u64) {
+    counter!("forebay_replayed_records_total").increment(records);
+}
+
+/// A reader came with a cursor.
+pub fn resumed(door: &'static str) {
+    counter!("forebay_resumes_total", "door" => door).increment(1);
+}
+
+/// A charge became durable.
+pub fn charged(charge: &Charge, labels: &Labels) {
+    counter!("forebay_usage_missing_total")
+        .increment(u64::from(charge.usage.source != crate::job::UsageSource::Provider));
+    // A Prometheus counter of whole numbers cannot hold dollars: it is kept as a growing gauge.
+    gauge!("forebay_cost_usd_total", "gateway" => labels.gateway.to_string(), "provider" => labels.provider.to_string(),
+        "model" => labels.model.to_string())
+    .increment(charge.cost.usd.to_f64_for_metrics());
+}
+
+/// `hit`, `miss` or `join`.
+pub fn cache(result: &'static str) {
+    counter!("forebay_cache_total", "result" => result).increment(1);
+}
+
+/// An error was given to somebody.
+pub fn error(failure: &Failure) {
+    let fault = match failure.fault {
+        crate::job::Fault::Caller => "caller",
+        crate::job::Fault::Provider => "provider",
+        crate::job::Fault::Forebay => "forebay",
+    };
+    counter!("forebay_errors_total", "code" => failure.code.as_str(), "fault" => fault).increment(1);
+}
+
+/// A provider packet of a kind that we do not know.
+pub fn skipped_packet() {
+    counter!("forebay_skipped_packets_total").increment(1);
+}
+
+/// Whether NATS is connected.
+pub fn nats_connected(connected: bool) {
+    gauge!("forebay_nats_connected").set(f64::from(u8::from(connected)));
+}
+
+/// The NATS client dropped messages.
+pub fn nats_slow_consumer() {
+    counter!("forebay_nats_slow_consumer_total").increment(1);
+}

@@ -1,0 +1,13 @@
+//! Bytes that outsiders and the disk see.
+//!
+//! Owns every format: the submitted job, stored and rendered records, WebSocket messages, NATS
+//! subjects, cursors, errors. Promises that bad input becomes a `Failure` that names the field.
+//! Does not know sockets.
+
+pub mod cursor;
+pub mod frame;
+pub mod record;
+pub mod subject;
+pub mod submit;
+
+pub use cursor::Cursor;

@@ -1,0 +1,405 @@
+//! A submitted job: what was *said* becomes what is *meant*, once.
+//!
+//! Owns every rule about a job's fields. Promises an error that names the field. After this nobody
+//! validates again. Does not know which models or gateways exist.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::subject::is_subject;
+use crate::job::caps::{
+    ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX, RETENTION_S_MAX,
+};
+use crate::job::{CacheMode, Code, Failure, Gateway, Job, JobId, ModelName, Options, StreamId, Tags, Task, Timestamp};
+
+/// A job as a client says it: the body of `POST /v1/run`, of a NATS request, of a WebSocket `run`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Job")]
+pub struct Said {
+    /// `provider/model`, `@cf/author/model`, or an alias.
+    pub model: ModelName,
+    /// A string, `{"prompt": …}`, `{"input": …}`, or the task's body.
+    #[schemars(with = "SaidInput")]
+    pub input: Box<RawValue>,
+    /// 1–64 of `[A-Za-z0-9_-]`. Default: a UUIDv7.
+    #[serde(default)]
+    pub id: Option<JobId>,
+    /// Default: `default`, or the door's.
+    #[serde(default)]
+    pub gateway: Option<Gateway>,
+    /// Default: the model's.
+    #[serde(default)]
+    pub task: Option<Task>,
+    /// What cost is broken down by.
+    #[serde(default)]
+    pub metadata: Tags,
+    /// A repeat with the same body joins this job. Per gateway.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 256))]
+    pub idempotency_key: Option<Box<str>>,
+    /// How it is to be done.
+    #[serde(default)]
+    pub options: Options,
+    /// HTTP only: answer as server-sent events.
+    #[serde(default)]
+    pub stream: Option<bool>,
+}
+
+/// For the schema only.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum SaidInput {
+    /// A prompt.
+    Text(String),
+    /// The task's body.
+    Body(serde_json::Map<String, Value>),
+}
+
+/// What the door knows about a job that the body may leave out.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// From the path, the subject or a header; a body that names another is `invalid`.
+    pub gateway: Option<Gateway>,
+    /// `Idempotency-Key` or `Nats-Msg-Id`; a body that names another is `invalid`.
+    pub idempotency_key: Option<String>,
+    /// The task of the route, else the model's.
+    pub task: Option<Task>,
+}
+
+/// Reads a job as JSON.
+///
+/// # Errors
+/// `invalid`, naming the field.
+pub fn from_json(bytes: &[u8]) -> Result<Said, Failure> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Failure::new(Code::Invalid, "the body is not UTF-8"))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let said = serde_path_to_error::deserialize(&mut reader).map_err(|error| named(&error))?;
+    reader.end().map_err(|error| Failure::new(Code::Invalid, format!("after the job: {error}")))?;
+    Ok(said)
+}
+
+/// Reads a job as MessagePack.
+///
+/// # Errors
+/// `invalid`, naming the field.
+pub fn from_msgpack(bytes: &[u8]) -> Result<Said, Failure> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    reader.set_max_depth(JSON_DEPTH_MAX);
+    let value: Value = serde_path_to_error::deserialize(&mut reader).map_err(|error| named(&error))?;
+    from_value(value)
+}
+
+/// Reads a job that is part of something larger, for example of a WebSocket message.
+///
+/// # Errors
+/// `invalid`, naming the field.
+pub fn from_value(value: Value) -> Result<Said, Failure> {
+    let text = value.to_string();
+    from_json(text.as_bytes())
+}
+
+fn named<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Failure {
+    let path = error.path().to_string();
+    let message = error.inner().to_string();
+    // serde names an unknown or missing field in its message only; the path stops at its parent.
+    let field = message
+        .split('`')
+        .nth(1)
+        .filter(|_| message.starts_with("unknown field") || message.starts_with("missing field"));
+    let param = match (path.as_str(), field) {
+        (".", Some(field)) => field.to_owned(),
+        (".", None) => return Failure::new(Code::Invalid, format!("the body is not a job: {message}")),
+        // An unknown field is its own path; a missing one is not.
+        (path, Some(field)) if path != field && !path.ends_with(&format!(".{field}")) => format!("{path}.{field}"),
+        (path, _) => path.to_owned(),
+    };
+    let message = message.strip_prefix(&format!("invalid: {param}: ")).unwrap_or(&message).to_owned();
+    Failure::invalid(&param, message)
+}
+
+impl Said {
+    /// The valid job.
+    ///
+    /// # Errors
+    /// `invalid` or `unsupported`, naming the field.
+    pub fn into_job(self, door: &Door, now: Timestamp) -> Result<Job, Failure> {
+        check_options(&self.options)?;
+        let gateway = one_of("gateway", door.gateway.clone(), self.gateway)?.unwrap_or_default();
+        let key = one_of("idempotency_key", door.idempotency_key.clone().map(Into::into), self.idempotency_key)?;
+        if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
+            let message = format!("must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
+            return Err(Failure::invalid("idempotency_key", message));
+        }
+        let task = self.task.or(door.task).unwrap_or_default();
+        let input = normal_input(&self.input, task)?;
+        let mut job = Job {
+            body_sha256: None,
+            id: self.id.clone().unwrap_or_else(|| StreamId::generate().to_job_id()),
+            gateway,
+            model: self.model,
+            task,
+            input,
+            metadata: self.metadata,
+            idempotency_key: key,
+            options: self.options,
+            submitted_at: now,
+        };
+        if self.id.is_some() || job.idempotency_key.is_some() {
+            job.body_sha256 = Some(digest(&job));
+        }
+        Ok(job)
+    }
+}
+
+/// The door's value or the body's; both only if they agree.
+fn one_of<T: PartialEq>(field: &str, door: Option<T>, body: Option<T>) -> Result<Option<T>, Failure> {
+    match (door, body) {
+        (Some(door), Some(body)) if door != body => {
+            Err(Failure::invalid(field, "the body and the address or header say different things"))
+        }
+        (door, body) => Ok(body.or(door)),
+    }
+}
+
+fn check_options(options: &Options) -> Result<(), Failure> {
+    let timeouts = options.timeouts;
+    let durations = [
+        ("options.timeouts.connect_ms", timeouts.connect_ms),
+        ("options.timeouts.first_token_ms", timeouts.first_token_ms),
+        ("options.timeouts.idle_ms", timeouts.idle_ms),
+        ("options.timeouts.total_ms", timeouts.total_ms),
+        ("options.timeouts.queue_ms", timeouts.queue_ms),
+    ];
+    for (field, value) in durations {
+        if value.is_some_and(|ms| ms == 0 || ms > DURATION_MS_MAX) {
+            return Err(Failure::invalid(field, format!("must be 1 to {DURATION_MS_MAX}")));
+        }
+    }
+    for (field, value) in
+        [("options.retry.delay_ms", options.retry.delay_ms), ("options.retry.max_delay_ms", options.retry.max_delay_ms)]
+    {
+        if value.is_some_and(|ms| ms > DURATION_MS_MAX) {
+            return Err(Failure::invalid(field, format!("must be at most {DURATION_MS_MAX}")));
+        }
+    }
+    if options.retry.max_attempts.is_some_and(|attempts| attempts == 0 || attempts > ATTEMPTS_MAX) {
+        return Err(Failure::invalid("options.retry.max_attempts", format!("must be 1 to {ATTEMPTS_MAX}")));
+    }
+    if options.fallbacks.len() > FALLBACKS_MAX {
+        return Err(Failure::invalid("options.fallbacks", format!("at most {FALLBACKS_MAX} models")));
+    }
+    if options.priority > 9 {
+        return Err(Failure::invalid("options.priority", "must be 0 to 9"));
+    }
+    if options.retention_s.is_some_and(|s| s > RETENTION_S_MAX) {
+        return Err(Failure::invalid("options.retention_s", format!("must be at most {RETENTION_S_MAX}")));
+    }
+    if options.deliver.as_ref().is_some_and(|deliver| !is_subject(&deliver.subject)) {
+        return Err(Failure::invalid("options.deliver.subject", "must be a NATS subject without wildcards"));
+    }
+    if options.hedge_ms.is_some() {
+        return Err(Failure::unsupported("options.hedge_ms", "hedging is not built yet"));
+    }
+    if options.cache.mode != CacheMode::Off {
+        return Err(Failure::unsupported("options.cache.mode", "the answer cache is not built yet"));
+    }
+    Ok(())
+}
+
+/// The input as the task's body: an object.
+fn normal_input(input: &RawValue, task: Task) -> Result<Box<RawValue>, Failure> {
+    check_depth(input.get().as_bytes())?;
+    let text = input.get();
+    let first = text.as_bytes().first().copied().unwrap_or(b' ');
+    let body = match (first, task) {
+        (b'"', Task::Chat) => chat_of(text),
+        (b'"', _) => format!(r#"{{"input":{text}}}"#),
+        (b'{', _) => return normal_object(input, task),
+        _ => return Err(Failure::invalid("input", "must be a string or an object")),
+    };
+    raw(body)
+}
+
+fn normal_object(input: &RawValue, task: Task) -> Result<Box<RawValue>, Failure> {
+    #[derive(Deserialize)]
+    struct Peek<'a> {
+        #[serde(borrow, default)]
+        messages: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        prompt: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        input: Option<&'a RawValue>,
+        #[serde(default)]
+        model: Option<serde::de::IgnoredAny>,
+        #[serde(default)]
+        stream: Option<serde::de::IgnoredAny>,
+    }
+    let peek: Peek<'_> =
+        serde_json::from_str(input.get()).map_err(|error| Failure::invalid("input", error.to_string()))?;
+    if task != Task::Chat {
+        return Ok(input.to_owned());
+    }
+    if peek.model.is_some() {
+        return Err(Failure::invalid("input.model", "the model stands beside the input, not in it"));
+    }
+    if peek.stream.is_some() {
+        return Err(Failure::invalid("input.stream", "every job is a stream; how it is read is the reader's choice"));
+    }
+    match (peek.messages, peek.prompt.or(peek.input)) {
+        (Some(messages), _) if messages.get().starts_with('[') => Ok(input.to_owned()),
+        (Some(_), _) => Err(Failure::invalid("input.messages", "must be an array")),
+        (None, Some(prompt)) if prompt.get().starts_with('"') => {
+            let mut fields: serde_json::Map<String, Value> =
+                serde_json::from_str(input.get()).map_err(|error| Failure::invalid("input", error.to_string()))?;
+            let text = fields.remove("prompt").or_else(|| fields.remove("input")).unwrap_or_default();
+            fields.insert("messages".into(), serde_json::json!([{"role": "user", "content": text}]));
+            raw(Value::Object(fields).to_string())
+        }
+        (None, Some(_)) => Err(Failure::invalid("input.prompt", "must be a string")),
+        (None, None) => Err(Failure::invalid("input.messages", "a chat needs messages, or a prompt")),
+    }
+}
+
+fn chat_of(json_string: &str) -> String {
+    format!(r#"{{"messages":[{{"role":"user","content":{json_string}}}]}}"#)
+}
+
+fn raw(json: String) -> Result<Box<RawValue>, Failure> {
+    RawValue::from_string(json).map_err(|error| Failure::invalid("input", error.to_string()))
+}
+
+/// Refuses nesting that would make a recursive reader suffer, without recursion.
+fn check_depth(json: &[u8]) -> Result<(), Failure> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for &byte in json {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'{' | b'[') => {
+                depth += 1;
+                if depth > JSON_DEPTH_MAX {
+                    return Err(Failure::invalid("input", format!("nested deeper than {JSON_DEPTH_MAX}")));
+                }
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// SHA-256 of what the job asks for, independent of key order and of the door it came through.
+fn digest(job: &Job) -> [u8; 32] {
+    // serde_json's map is sorted by key, so parsing and printing again is canonical.
+    let input: Value = serde_json::from_str(job.input.get()).unwrap_or_default();
+    let canonical = serde_json::json!({
+        "model": job.model, "task": job.task, "input": input, "metadata": job.metadata, "options": job.options,
+    });
+    Sha256::digest(canonical.to_string()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(json: &str) -> Result<Job, Failure> {
+        from_json(json.as_bytes())?.into_job(&Door::default(), Timestamp(1))
+    }
+
+    fn input_of(json: &str) -> String {
+        job(json).map(|job| job.input.get().to_owned()).unwrap_or_else(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn every_way_to_say_a_prompt_means_the_same() {
+        let meant = r#"{"messages":[{"role":"user","content":"Hi"}]}"#;
+        assert_eq!(input_of(r#"{"model":"m","input":"Hi"}"#), meant);
+        for said in [r#"{"prompt":"Hi"}"#, r#"{"input":"Hi"}"#] {
+            let value: Value = serde_json::from_str(&input_of(&format!(r#"{{"model":"m","input":{said}}}"#))).unwrap();
+            assert_eq!(value, serde_json::from_str::<Value>(meant).unwrap(), "{said}");
+        }
+        let body = r#"{ "messages": [], "odd":  1.50 }"#;
+        assert_eq!(input_of(&format!(r#"{{"model":"m","input":{body}}}"#)), body, "a body is kept byte for byte");
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let deep = format!(r#"{{"model":"m","input":{{"messages":{}}}}}"#, "[".repeat(200) + &"]".repeat(200));
+        for (json, param) in [
+            (r#"{"input":"x"}"#, Some("model")),
+            (r#"{"model":"m"}"#, Some("input")),
+            (r#"{"model":"a b","input":"x"}"#, Some("model")),
+            (r#"{"model":"m","input":"x","extra":1}"#, Some("extra")),
+            (r#"{"model":"m","input":"x","id":"a b"}"#, Some("id")),
+            (r#"{"model":"m","input":"x","options":{"nope":1}}"#, Some("options.nope")),
+            (r#"{"model":"m","input":"x","options":{"retry":{"nope":1}}}"#, Some("options.retry.nope")),
+            (
+                r#"{"model":"m","input":"x","options":{"retry":{"max_attempts":"3"}}}"#,
+                Some("options.retry.max_attempts"),
+            ),
+            (r#"{"model":"m","input":"x","options":{"retry":{"max_attempts":0}}}"#, Some("options.retry.max_attempts")),
+            (r#"{"model":"m","input":"x","options":{"timeouts":{"idle_ms":0}}}"#, Some("options.timeouts.idle_ms")),
+            (r#"{"model":"m","input":"x","options":{"hedge_ms":5}}"#, Some("options.hedge_ms")),
+            (r#"{"model":"m","input":"x","options":{"cache":{"mode":"on"}}}"#, Some("options.cache.mode")),
+            (r#"{"model":"m","input":"x","options":{"deliver":{"subject":"a.*"}}}"#, Some("options.deliver.subject")),
+            (
+                r#"{"model":"m","input":"x","options":{"cost":{"per_token_in":-1,"per_token_out":0}}}"#,
+                Some("options.cost.per_token_in"),
+            ),
+            (r#"{"model":"m","input":"x","metadata":{"a":null}}"#, Some("metadata.a")),
+            (r#"{"model":"m","input":"x","idempotency_key":""}"#, Some("idempotency_key")),
+            (r#"{"model":"m","input":7}"#, Some("input")),
+            (r#"{"model":"m","input":{"messages":"x"}}"#, Some("input.messages")),
+            (r#"{"model":"m","input":{"messages":[],"stream":true}}"#, Some("input.stream")),
+            (r#"{"model":"m","input":{}}"#, Some("input.messages")),
+            (deep.as_str(), Some("input")),
+            ("[]", None),
+            ("{", None),
+            ("", None),
+        ] {
+            let failure = job(json).expect_err(json);
+            assert_eq!(failure.param.as_deref(), param, "{json}: {failure}");
+            assert!(matches!(failure.code, Code::Invalid | Code::Unsupported), "{json}: {failure}");
+        }
+        assert!(from_json(b"\xff\xfe").is_err());
+        assert!(from_json(br#"{"model":"m","input":"x"} x"#).is_err());
+    }
+
+    #[test]
+    fn the_digest_sees_the_meaning_and_not_the_spelling() {
+        let digest = |json: &str| job(json).unwrap().body_sha256;
+        let first = digest(r#"{"id":"a","model":"m","input":{"messages":[],"n":1}}"#);
+        assert!(first.is_some());
+        assert_eq!(first, digest(r#"{"input":{"n":1,"messages":[]},"model":"m","id":"b","idempotency_key":"k"}"#));
+        assert_ne!(first, digest(r#"{"id":"a","model":"m","input":{"messages":[],"n":2}}"#));
+        assert_ne!(first, digest(r#"{"id":"a","model":"m","input":{"messages":[],"n":1},"metadata":{"a":1}}"#));
+        assert_eq!(digest(r#"{"model":"m","input":"x"}"#), None);
+    }
+
+    #[test]
+    fn msgpack_says_the_same_as_json() {
+        let value =
+            serde_json::json!({"id": "a", "model": "m", "input": {"messages": [], "n": 1.5}, "metadata": {"k": true}});
+        let read =
+            from_msgpack(&rmp_serde::to_vec_named(&value).unwrap()).unwrap().into_job(&Door::default(), Timestamp(1));
+        assert_eq!(read.unwrap().body_sha256, job(&value.to_string()).unwrap().body_sha256);
+        assert!(from_msgpack(&[0x91; 4096]).is_err());
+        assert!(from_msgpack(b"garbage").is_err());
+    }
+
+    #[test]
+    fn the_door_and_the_body_must_agree() {
+        let door = Door { gateway: Some("team".parse().unwrap()), idempotency_key: Some("k".into()), task: None };
+        let said = |json: &str| from_json(json.as_bytes()).unwrap().into_job(&door, Timestamp(1));
+        let job = said(r#"{"model":"m","input":"x"}"#).unwrap();
+        assert_eq!((job.gateway.as_str(), job.idempotency_key.as_deref()), ("team", Some("k")));
+        assert!(said(r#"{"model":"m","input":"x","gateway":"other"}"#).is_err());
+        assert!(said(r#"{"model":"m","input":"x","idempotency_key":"other"}"#).is_err());
+    }
+}
