@@ -25,7 +25,7 @@ pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
 pub use money::{Cost, Usd};
 pub use spec::{
     Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
-    Retry, Timeouts, usd_of_number,
+    Retry, Target, Timeouts, usd_of_number,
 };
 pub use tags::{TagValue, Tags};
 pub use task::Task;
