@@ -20,16 +20,8 @@ pub mod vendor;
 
 use bytes::Bytes;
 
+pub use crate::job::Target;
 use crate::job::{Event, Failure, Job, Usage};
-
-/// One (provider, provider's model id) that a model may be served by.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Target {
-    /// The provider's name in the configuration.
-    pub provider: Box<str>,
-    /// The provider's own id of the model.
-    pub model: Box<str>,
-}
 
 /// What the outside needs to know of a provider's kind.
 #[derive(Debug)]
