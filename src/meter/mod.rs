@@ -1,16 +1,17 @@
-//! x
-use crate::job::*;
-#[derive(Clone)]
-pub struct Meter;
-pub struct PriceBook;
-impl PriceBook {
-    pub fn cost(&self, _: &Job, _: &Target, _: &Usage) -> Cost {
-        Cost::FREE
-    }
-}
-impl Meter {
-    pub fn book(&self) -> std::sync::Arc<PriceBook> {
-        std::sync::Arc::new(PriceBook)
-    }
-    pub async fn settled(&self, _c: Vec<Charge>) {}
-}
+//! Money: what an attempt costs, and what was spent on what.
+//!
+//! Owns prices, cost queries and the metering actor. Promises decimal money that is rounded once,
+//! and that an unknown price is said to be unknown, never a silent 0. Does not write the ledger:
+//! charges become durable in the log, beside their job's terminal.
+
+pub mod price;
+
+pub mod ledger;
+
+mod labels;
+
+mod actor;
+
+pub use actor::{Meter, Sources};
+pub use ledger::{CostAnswer, CostQuery};
+pub use price::PriceBook;
