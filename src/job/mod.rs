@@ -11,6 +11,7 @@ mod id;
 mod money;
 mod spec;
 mod tags;
+mod target;
 mod task;
 mod time;
 mod usage;
@@ -25,9 +26,10 @@ pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
 pub use money::{Cost, Usd};
 pub use spec::{
     Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
-    Retry, Timeouts, usd_of_number,
+    Retry, Target, Timeouts, usd_of_number,
 };
 pub use tags::{TagValue, Tags};
+pub use target::Target;
 pub use task::Task;
 pub use time::Timestamp;
 pub use usage::{Usage, UsageSource};

@@ -20,16 +20,8 @@ pub mod vendor;
 
 use bytes::Bytes;
 
+pub use crate::job::Target;
 use crate::job::{Event, Failure, Job, Usage};
-
-/// One (provider, provider's model id) that a model may be served by.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Target {
-    /// The provider's name in the configuration.
-    pub provider: Box<str>,
-    /// The provider's own id of the model.
-    pub model: Box<str>,
-}
 
 /// What the outside needs to know of a provider's kind.
 #[derive(Debug)]
@@ -166,4 +158,7 @@ impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("name", &self.name).field("base_url", &self.base_url).finish_non_exhaustive()
     }
+}
+pub fn estimate_tokens(b: u64) -> u64 {
+    b.div_ceil(4)
 }
