@@ -26,7 +26,7 @@ pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
 pub use money::{Cost, Usd};
 pub use spec::{
     Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
-    Retry, Target, Timeouts, usd_of_number,
+    Retry, Timeouts, usd_of_number,
 };
 pub use tags::{TagValue, Tags};
 pub use target::Target;

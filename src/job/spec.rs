@@ -30,15 +30,6 @@ pub struct Job {
     pub body_sha256: Option<[u8; 32]>,
 }
 
-/// One (provider, provider's model id) that a model may be served by.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Target {
-    /// The provider's name in the configuration.
-    pub provider: Box<str>,
-    /// The provider's own id of the model.
-    pub model: Box<str>,
-}
-
 /// The provider broke after output was emitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
