@@ -1,5 +1,4 @@
 //! The command line.
-<<<<<<< HEAD
 //!
 //! Owns arguments, what a person sees, and exit codes: 0 done, 1 the job failed or the broker
 //! refused, 2 usage or configuration, 3 cannot connect. Answers go to stdout, everything else to
@@ -153,7 +152,3 @@ fn start_log(arguments: &Arguments) -> Result<(), Trouble> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
     Ok(())
 }
-=======
-
-pub mod nats;
->>>>>>> main

@@ -9,7 +9,6 @@ use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_path_to_error::Segment;
 use toml::de::DeTable;
 use toml::{Table, Value};

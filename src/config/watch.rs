@@ -84,9 +84,12 @@ impl Watcher {
     async fn wait(&mut self) -> bool {
         let hangups = &mut self.hangups;
         let hangup = async {
-            match hangups {
-                Some(hangups) if hangups.recv().await.is_some() => {}
-                _ => std::future::pending().await,
+            let came = match hangups {
+                Some(hangups) => hangups.recv().await,
+                None => None,
+            };
+            if came.is_none() {
+                std::future::pending::<()>().await;
             }
         };
         let changes = &mut self.changes;
