@@ -3,7 +3,17 @@
 #[path = "log/support.rs"]
 mod support;
 
+#[path = "log/bench.rs"]
+mod bench;
 #[path = "log/conformance.rs"]
 mod conformance;
+#[path = "log/damage.rs"]
+mod damage;
+#[path = "log/kill.rs"]
+mod kill;
 #[path = "log/money.rs"]
 mod money;
+#[path = "log/reopen.rs"]
+mod reopen;
+#[path = "log/retention.rs"]
+mod retention;
