@@ -50,7 +50,7 @@ pub enum Found {
     /// A stream, live or finished.
     Stream(Arc<Stream>),
     /// It was removed by retention.
-    Expired(Tombstone),
+    Expired(Box<Tombstone>),
     /// Nothing.
     Nothing,
 }
