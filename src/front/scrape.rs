@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::answer::Visit;
 use super::jobs;
+use super::query::Query;
 use super::reply::{self, Reply};
 use super::route::Route;
 use crate::config::Scope;
 use crate::job::Failure;
+use crate::meter::CostQuery;
 use crate::request::Services;
 use crate::telemetry;
 
@@ -71,6 +73,9 @@ pub(super) fn models(visit: &Visit<'_>) -> Result<Reply, Failure> {
 /// `GET /v1/costs`.
 pub(super) async fn costs(visit: &Visit<'_>) -> Result<Reply, Failure> {
     visit.asked.access.require(Scope::Read)?;
-    // SEAM: CostQuery::parse, query.gateways = visit.asked.gateways()?, svc.meter.query(query).
-    Err(Failure::unsupported("costs", "not wired yet"))
+    let query = Query::parse(visit.parts.uri.query());
+    let mut costs = CostQuery::parse(query.pairs())?;
+    costs.gateways = visit.asked.gateways()?;
+    let answer = visit.connection.front.svc.meter.query(costs).await?;
+    Ok(reply::json(StatusCode::OK, &answer))
 }
