@@ -433,7 +433,7 @@ fn named<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> Failure {
     let quoted = message.split('`').nth(1);
     match (path.as_str(), quoted) {
         (".", Some(field)) if message.starts_with("missing field") => Failure::invalid(field, "is missing"),
-        (".", _) => Failure::new(Code::Invalid, format!("not a message: {message}")),
+        ("." | "?", _) => Failure::new(Code::Invalid, format!("not a message: {message}")),
         (path, _) => Failure::invalid(path, message),
     }
 }
