@@ -1,1 +1,1 @@
-//! Starts and stops the parts.
+//! x

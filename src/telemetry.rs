@@ -8,7 +8,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::job::{AttemptOutcome, Charge, Failure, State, Task, Usage};
@@ -75,7 +75,7 @@ fn describe() {
     describe_gauge!("forebay_readers", "Readers attached, by door");
     describe_counter!("forebay_replayed_records_total", "Records read from before a reader's arrival");
     describe_counter!("forebay_resumes_total", "Readers that came with a cursor, by door");
-    describe_counter!("forebay_cost_usd_total", "Money spent");
+    describe_gauge!("forebay_cost_usd_total", "Money spent");
     describe_counter!("forebay_usage_missing_total", "Attempts whose provider reported no usage");
     describe_counter!("forebay_cache_total", "Jobs answered by join, or not");
     describe_gauge!("forebay_queue_depth", "Jobs waiting");
@@ -185,14 +185,18 @@ pub fn resumed(door: &'static str) {
     counter!("forebay_resumes_total", "door" => door).increment(1);
 }
 
-/// A charge became durable.
-pub fn charged(charge: &Charge, labels: &Labels) {
+/// A charge became durable. `tags` are those that the configuration allow-lists as labels.
+pub fn charged(charge: &Charge, labels: &Labels, tags: &[(String, String)]) {
     counter!("forebay_usage_missing_total")
         .increment(u64::from(charge.usage.source != crate::job::UsageSource::Provider));
+    let mut all = vec![
+        Label::new("gateway", labels.gateway.to_string()),
+        Label::new("provider", labels.provider.to_string()),
+        Label::new("model", labels.model.to_string()),
+    ];
+    all.extend(tags.iter().map(|(name, value)| Label::new(name.clone(), value.clone())));
     // A Prometheus counter of whole numbers cannot hold dollars: it is kept as a growing gauge.
-    gauge!("forebay_cost_usd_total", "gateway" => labels.gateway.to_string(), "provider" => labels.provider.to_string(),
-        "model" => labels.model.to_string())
-    .increment(charge.cost.usd.to_f64_for_metrics());
+    gauge!("forebay_cost_usd_total", all).increment(charge.cost.usd.to_f64_for_metrics());
 }
 
 /// `hit`, `miss` or `join`.

@@ -1,6 +1,8 @@
 //! Every limit of the program with its unit and its reason. A limit that an operator may want to
 //! move is in the configuration and has its default here.
 
+use std::time::Duration;
+
 /// Bytes of a client's job id; a NATS subject token and a file name may carry it.
 pub const ID_BYTES_MAX: usize = 64;
 /// Bytes of an idempotency key or a NATS `Nats-Msg-Id`.
@@ -45,6 +47,8 @@ pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const MESSAGE_BYTES_MAX: usize = 2048;
 /// Messages that wait in a job actor's mailbox.
 pub const JOB_MAILBOX: usize = 16;
+/// How long a job with `on_disconnect: drain` goes on after its client left.
+pub const DRAIN_AFTER_DISCONNECT: Duration = Duration::from_secs(60);
 /// Default of `server.jobs_max`: jobs under way at once.
 pub const JOBS_MAX_DEFAULT: usize = 20_000;
 /// Bytes of records put into one frame for a reader.
@@ -53,6 +57,18 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 pub const LIST_ROWS_MAX: usize = 1000;
 /// Rows that one cost query may return.
 pub const COST_ROWS_MAX: usize = 10_000;
+/// Keys that one cost query may ask by: more than anybody reads as a table.
+pub const COST_KEYS_MAX: usize = 8;
+/// Cost queries that are added up at once; each may hold all sums of its time in memory.
+pub const COST_QUERIES_MAX: usize = 4;
+/// Messages that wait in the meter's mailbox; a finished job sends one.
+pub const METER_MAILBOX: usize = 256;
+/// Values of one allow-listed tag that get a time series; all later ones share `other`.
+pub const TAG_LABEL_VALUES_MAX: usize = 200;
+/// Metadata keys that may be labels of metrics: time series are their values multiplied.
+pub const TAG_LABELS_MAX: usize = 4;
+/// Targets of one model.
+pub const TARGETS_MAX: usize = 32;
 /// Bytes of records that a session puts into one frame: half of [`FRAME_BYTES_MAX`], so that a
 /// stalled reader, who holds one frame, stays below 64 KiB with everything else it costs.
 pub const SESSION_FRAME_BYTES: usize = 32 * 1024;

@@ -11,6 +11,7 @@ mod id;
 mod money;
 mod spec;
 mod tags;
+mod target;
 mod task;
 mod time;
 mod usage;
@@ -28,6 +29,7 @@ pub use spec::{
     Retry, Timeouts, usd_of_number,
 };
 pub use tags::{TagValue, Tags};
+pub use target::Target;
 pub use task::Task;
 pub use time::Timestamp;
 pub use usage::{Usage, UsageSource};

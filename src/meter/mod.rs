@@ -1,1 +1,17 @@
-//! meter
+//! Money: what an attempt costs, and what was spent on what.
+//!
+//! Owns prices, cost queries and the metering actor. Promises decimal money that is rounded once,
+//! and that an unknown price is said to be unknown, never a silent 0. Does not write the ledger:
+//! charges become durable in the log, beside their job's terminal.
+
+pub mod price;
+
+pub mod ledger;
+
+mod labels;
+
+mod actor;
+
+pub use actor::{Meter, Sources};
+pub use ledger::{CostAnswer, CostQuery};
+pub use price::PriceBook;

@@ -1,19 +1,60 @@
 //! The path of one job, from submission to its sealed stream.
 //!
 //! Owns who works on what: one actor per job, one future that reads top to bottom. Promises that
-//! every accepted job ends exactly once. Does not know doors.
+//! every accepted job ends exactly once, also across our own death. Does not know doors.
 
+mod actor;
+mod course;
+mod drive;
 mod live;
+mod relay;
+mod roster;
+mod settle;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
 
+pub use actor::Arbiters;
 pub use live::Live;
 
 use crate::clock::Clock;
 use crate::job::{Code, Failure, Job, JobId};
-use crate::log::{Found, Log, Stream};
+use crate::log::{Found, Log, Opened, Stream, StreamWriter};
+use crate::meter::Meter;
+use crate::policy::route;
+use crate::provider::call::Caller;
+use crate::telemetry;
+use crate::wire::submit::{Door, Said};
+use course::Course;
+use drive::Stop;
+use roster::Roster;
+
+/// Milliseconds that a client is advised to wait when all places are taken.
+const FULL_RETRY_AFTER_MS: u64 = 1000;
+
+/// What a broker is made of; `app` and tests fill it in.
+pub struct Parts {
+    /// The durable log.
+    pub log: Arc<dyn Log>,
+    /// Configuration and what was built from it.
+    pub live: Live,
+    /// Dates.
+    pub clock: Clock,
+    /// The HTTP client.
+    pub caller: Caller,
+    /// Money.
+    pub meter: Meter,
+    /// Where actors live.
+    pub arbiters: Arbiters,
+    /// Where submissions are carried through, whoever waits for them.
+    pub runtime: tokio::runtime::Handle,
+    /// What retries are spread by; a seed repeats a simulation.
+    pub seed: u64,
+}
 
 /// What every door and every job needs. One per broker.
 pub struct Services {
@@ -23,6 +64,25 @@ pub struct Services {
     pub live: ArcSwap<Live>,
     /// Dates.
     pub clock: Clock,
+    /// Money.
+    pub meter: Meter,
+    caller: Caller,
+    arbiters: Arbiters,
+    runtime: tokio::runtime::Handle,
+    roster: Roster,
+    random: Mutex<fastrand::Rng>,
+    drain: watch::Sender<bool>,
+    nats_connected: AtomicBool,
+    deliveries: Mutex<Option<mpsc::Sender<Delivery>>>,
+}
+
+/// A job whose records are to be published as they become durable.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What to publish.
+    pub stream: Arc<Stream>,
+    /// Where.
+    pub subject: Box<str>,
 }
 
 /// A submitted job.
@@ -35,21 +95,127 @@ pub struct Submitted {
 }
 
 impl Services {
-    /// Takes a job in: durable when this resolves, and on its way. A repeat joins the first.
-    /// Cancel-safe: once the job is durable it runs, whoever waits for this.
+    /// A broker without doors.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Services> {
+        Arc::new(Services {
+            log: parts.log,
+            live: ArcSwap::from_pointee(parts.live),
+            clock: parts.clock,
+            meter: parts.meter,
+            caller: parts.caller,
+            arbiters: parts.arbiters,
+            runtime: parts.runtime,
+            roster: Roster::new(),
+            random: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
+            drain: watch::Sender::new(false),
+            nats_connected: AtomicBool::new(false),
+            deliveries: Mutex::new(None),
+        })
+    }
+
+    /// The valid job of what was said at a door.
     ///
     /// # Errors
-    /// `unknown_model`, `conflict`, `expired`, `overloaded`, `unsupported`.
-    pub async fn submit(self: &Arc<Self>, _job: Job) -> Result<Submitted, Failure> {
-        Err(Failure::internal("not wired yet"))
+    /// `invalid` or `unsupported`, naming the field.
+    pub fn job(&self, said: Said, mut door: Door) -> Result<Job, Failure> {
+        door.task = door.task.or_else(|| self.live.load().task_of(&said.model));
+        said.into_job(&door, self.clock.now())
+    }
+
+    /// Takes a job in: durable when this resolves, and on its way. A repeat joins the first.
+    /// Cancel-safe: once it is polled the job is carried through, whoever waits for this.
+    ///
+    /// # Errors
+    /// `unknown_model`, `conflict`, `expired`, `overloaded`.
+    pub async fn submit(self: &Arc<Self>, job: Job) -> Result<Submitted, Failure> {
+        if self.is_draining() {
+            return Err(
+                Failure::new(Code::Overloaded, "the broker is going down").with_retry_after_ms(FULL_RETRY_AFTER_MS)
+            );
+        }
+        let svc = Arc::clone(self);
+        let carried = self.runtime.spawn(async move { svc.take_in(Arc::new(job)).await });
+        carried.await.unwrap_or_else(|_| Err(Failure::internal("a bug: the submission panicked")))
+    }
+
+    async fn take_in(self: &Arc<Self>, job: Arc<Job>) -> Result<Submitted, Failure> {
+        {
+            let live = self.live.load();
+            route::targets(&job, &live.config, &|name| live.registry.get(name).is_some())?;
+            if self.roster.len() >= live.config.server.jobs_max {
+                let full = Failure::new(Code::Overloaded, "too many jobs are under way");
+                return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));
+            }
+        }
+        match self.log.open(Arc::clone(&job)).await? {
+            Opened::New(writer) => {
+                telemetry::cache("miss");
+                let stream = Arc::clone(writer.stream());
+                self.dispatch(job, writer);
+                Ok(Submitted { stream, reused: false })
+            }
+            Opened::Joined(stream) => {
+                telemetry::cache("join");
+                Ok(Submitted { stream, reused: true })
+            }
+        }
+    }
+
+    /// Starts the actor of a job whose stream is open.
+    fn dispatch(self: &Arc<Self>, job: Arc<Job>, writer: StreamWriter) {
+        self.begin(Course::new(job, Arc::clone(self), writer));
+    }
+
+    fn begin(self: &Arc<Self>, course: Course) {
+        if let Some(deliver) = &course.job.options.deliver {
+            self.announce(Delivery { stream: Arc::clone(course.writer.stream()), subject: deliver.subject.clone() });
+        }
+        let seat = self.roster.seat(course.writer.stream().head().stream);
+        actor::start(&self.arbiters, course, seat);
+    }
+
+    fn announce(&self, delivery: Delivery) {
+        let sender = self.deliveries.lock().expect("nothing panics while it holds this lock").clone();
+        match sender {
+            Some(sender) if sender.try_send(delivery).is_ok() => {}
+            _ => tracing::warn!(
+                "records that a job wants delivered stay in the log: the NATS entrance is not taking them"
+            ),
+        }
+    }
+
+    /// Where jobs with `options.deliver` are announced, from now on.
+    pub fn set_deliveries(&self, sender: mpsc::Sender<Delivery>) {
+        *self.deliveries.lock().expect("nothing panics while it holds this lock") = Some(sender);
+    }
+
+    /// Settles every job that the log found without a terminal, by its `on_crash` rule. Call it once,
+    /// before any door opens.
+    pub async fn settle_unfinished(self: &Arc<Self>) {
+        settle::all(self).await;
     }
 
     /// Cancels a job and waits until its terminal is durable. A job that has ended stays as it is.
     ///
     /// # Errors
-    /// `not_found`, `expired`.
-    pub async fn cancel(&self, id: &JobId, _by: &'static str) -> Result<Arc<Stream>, Failure> {
-        self.stream(id).await
+    /// `not_found`, `expired`; `overloaded` when the terminal is slow to come.
+    pub async fn cancel(&self, id: &JobId, by: &'static str) -> Result<Arc<Stream>, Failure> {
+        let stream = self.stream(id).await?;
+        let mut tail = stream.watch();
+        let ended = async {
+            loop {
+                self.roster.stop(stream.head().stream, Stop::Cancel(by)).await;
+                let ended = tail.wait_for(|tail| tail.state.is_terminal());
+                // A job that was only just submitted may not have had its actor yet: ask again.
+                if tokio::time::timeout(Duration::from_millis(250), ended).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        let slow = || Failure::new(Code::Overloaded, "the job is being cancelled, and its end is slow to come");
+        tokio::time::timeout(actor::CANCEL_WAIT, ended).await.map_err(|_| slow())?;
+        Ok(stream)
     }
 
     /// The stream of a job.
@@ -65,16 +231,64 @@ impl Services {
     }
 
     /// The door through which the job came has lost its client: the job's `on_disconnect` decides.
-    pub fn client_left(&self, _stream: &Arc<Stream>) {}
+    pub fn client_left(&self, stream: &Arc<Stream>) {
+        self.roster.client_left(stream.head().stream);
+    }
+
+    /// Where doors put actors of their own.
+    #[must_use]
+    pub fn arbiters(&self) -> &Arbiters {
+        &self.arbiters
+    }
+
+    /// Jobs under way.
+    #[must_use]
+    pub fn jobs_in_flight(&self) -> usize {
+        self.roster.len()
+    }
 
     /// Whether the broker is going down: doors say `goaway` and take nothing new.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        false
+        *self.drain.borrow()
     }
 
     /// Resolves when the broker starts going down.
     pub async fn draining(&self) {
-        std::future::pending::<()>().await;
+        // The sender lives in `self`, so this cannot fail.
+        let _ = self.drain.subscribe().wait_for(|draining| *draining).await;
+    }
+
+    /// Takes no more jobs, lets running ones finish for `grace`, then interrupts them cleanly.
+    pub async fn drain(&self, grace: Duration) {
+        self.drain.send_replace(true);
+        if tokio::time::timeout(grace, self.roster.empty()).await.is_err() {
+            tracing::warn!(jobs = self.roster.len(), "still running after the drain time: interrupting");
+            self.roster.stop_all(Stop::Shutdown).await;
+            self.roster.empty().await;
+        }
+    }
+
+    /// Notes whether NATS is connected.
+    pub fn set_nats_connected(&self, connected: bool) {
+        self.nats_connected.store(connected, Ordering::Relaxed);
+        telemetry::nats_connected(connected);
+    }
+
+    /// Why the broker is not ready to take jobs, if it is not.
+    #[must_use]
+    pub fn unready(&self) -> Option<String> {
+        if self.is_draining() {
+            return Some("going down".into());
+        }
+        if let Some(reason) = self.log.health().refusing {
+            return Some(reason);
+        }
+        let wants_nats = self.live.load().config.nats.enabled;
+        (wants_nats && !self.nats_connected.load(Ordering::Relaxed)).then(|| "NATS is not connected".into())
+    }
+
+    fn jitter(&self) -> f64 {
+        self.random.lock().expect("nothing panics while it holds this lock").f64()
     }
 }

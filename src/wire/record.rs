@@ -58,6 +58,10 @@ pub struct RecordRef<'a> {
 
 /// See [`RecordRef`].
 #[derive(Clone, PartialEq, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack for one rendering; a box would cost an allocation"
+)]
 pub enum BodyRef<'a> {
     /// A plain delta.
     Delta {
@@ -306,7 +310,7 @@ mod tests {
         }
         assert!(decode(0, b"z").is_err());
         assert_eq!(
-            Event::Failed(crate::job::Failed {
+            Event::Failed(Failed {
                 error: Failure::internal("x"),
                 usage: Default::default(),
                 cost: Default::default(),

@@ -1,0 +1,179 @@
+//! One attempt: asks one target and relays its reply into the log.
+//!
+//! Owns the time-outs of an attempt. Appends and waits; waiting stops reading the provider's
+//! socket, and that is the back-pressure. Knows nothing of retries.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::course::{Course, Spent};
+use crate::job::caps::BATCH_EVENTS_MAX;
+use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, Target};
+use crate::policy::terms::Terms;
+use crate::provider::call::Reply;
+use crate::provider::framing::Framer;
+use crate::provider::{Decoder, Finish, Route, Step};
+use crate::telemetry::{self, Labels};
+
+/// Makes one attempt at `target`. The finish reason when the provider came to its own end; what it
+/// emitted last is then in `course.pending`, to become durable together with the terminal.
+///
+/// # Errors
+/// Why the attempt is lost; the provider's usage so far is booked in `course` either way.
+pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -> Result<Box<str>, Failure> {
+    let labels = course.live.labels(&course.job, Some(target));
+    let attempt = begin(course, target).await?;
+    let started = Instant::now();
+    let entry = course.live.registry.get(&target.provider).cloned();
+    let Some(entry) = entry else {
+        return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
+            .of_the_target());
+    };
+    let mut decoder = entry.provider.decoder(&course.job);
+    let first_by = started + terms.first_token;
+    let result = async {
+        let mut outbound = entry.provider.encode(&course.job, target, &entry.endpoint)?;
+        if let Route::Script(script) = &mut outbound.route {
+            script.choose(attempt);
+        }
+        let framing = outbound.framing;
+        if attempt == 1 {
+            let since = course.svc.clock.now().ms_since(course.job.submitted_at);
+            telemetry::overhead("dispatch", Duration::from_millis(since));
+        }
+        let sent = course.svc.caller.send(outbound, terms.connect);
+        let mut reply = within(first_by, "the first token", sent).await?;
+        if !(200..300).contains(&reply.status) {
+            let body = reply.error_body().await;
+            return Err(entry.provider.classify(reply.status, &reply.headers, &body));
+        }
+        let framer = Framer::new(framing, &reply.headers);
+        listen(course, &mut reply, framer, &mut *decoder, (terms, first_by, &labels)).await
+    }
+    .await;
+    let spent = course.current();
+    let outcome = match result {
+        Ok(finish) => {
+            spent.usage = finish.usage;
+            spent.outcome = Some(AttemptOutcome::Completed);
+            Ok(finish.reason)
+        }
+        Err(failure) => {
+            spent.usage = decoder.usage_so_far();
+            spent.outcome = Some(AttemptOutcome::Lost);
+            Err(failure.with_provider(&target.provider))
+        }
+    };
+    if let Some(usage) = &course.current().usage {
+        telemetry::tokens(&labels, usage, started.elapsed());
+    }
+    let ended = if outcome.is_ok() { AttemptOutcome::Completed } else { AttemptOutcome::Lost };
+    telemetry::attempt_ended(&labels, ended, started.elapsed());
+    outcome
+}
+
+/// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
+async fn begin(course: &mut Course, target: &Target) -> Result<u32, Failure> {
+    let attempt = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+    course.attempts.push(Spent { target: target.clone(), outcome: None, usage: None, emitted_bytes: 0 });
+    let mode = std::mem::replace(&mut course.mode, AttemptMode::Start);
+    course.dispatched_at.get_or_insert(course.svc.clock.now());
+    let started = AttemptStarted { attempt, provider: target.provider.clone(), model: target.model.clone(), mode };
+    course.append(vec![Event::Attempt(started)]).await?;
+    Ok(attempt)
+}
+
+/// Reads the reply to the provider's own end.
+async fn listen(
+    course: &mut Course,
+    reply: &mut Reply,
+    mut framer: Framer,
+    decoder: &mut dyn Decoder,
+    (terms, first_by, labels): (&Terms, Instant, &Labels),
+) -> Result<Finish, Failure> {
+    let mut events = Vec::new();
+    let mut heard = false;
+    loop {
+        let (deadline, what) = match heard {
+            false => (first_by, "the first token"),
+            true => (Instant::now() + terms.idle, "more"),
+        };
+        let chunk = within(deadline, what, reply.chunk()).await?;
+        let arrived = Instant::now();
+        let ended = chunk.is_none();
+        if let Some(bytes) = chunk {
+            framer.feed(bytes);
+        }
+        let step = decode(&mut framer, decoder, &mut events, ended);
+        if !events.is_empty() {
+            if !heard {
+                heard = true;
+                telemetry::first_output(labels, terms.first_token.saturating_sub(first_by - arrived.min(first_by)));
+            }
+            count(course, &events);
+        }
+        // What came before a failure in the same read was said, and readers get it.
+        match step {
+            Ok(Step::More) if !ended => publish(course, &mut events, arrived).await?,
+            Ok(_) => {
+                let finish = decoder.on_end(&mut events);
+                course.pending.append(&mut events);
+                if course.pending.len() >= BATCH_EVENTS_MAX || finish.is_err() {
+                    course.append(Vec::new()).await?;
+                }
+                return finish;
+            }
+            Err(failure) => {
+                publish(course, &mut events, arrived).await?;
+                return Err(failure);
+            }
+        }
+    }
+}
+
+fn decode(framer: &mut Framer, decoder: &mut dyn Decoder, out: &mut Vec<Event>, ended: bool) -> Result<Step, Failure> {
+    while let Some(packet) = framer.next()? {
+        if decoder.on_packet(packet, out)? == Step::Done {
+            return Ok(Step::Done);
+        }
+    }
+    if ended && let Some(packet) = framer.finish()? {
+        return decoder.on_packet(packet, out);
+    }
+    Ok(Step::More)
+}
+
+fn count(course: &mut Course, events: &[Event]) {
+    let bytes = |event: &Event| match event {
+        Event::Delta(delta) => delta.text.len().max(1),
+        Event::ToolCall(call) => call.arguments.len().max(1),
+        Event::Output(_) => 1,
+        _ => 0,
+    };
+    let emitted: usize = events.iter().map(bytes).sum();
+    course.current().emitted_bytes += emitted as u64;
+    if emitted > 0 && course.first_output_at.is_none() {
+        course.first_output_at = Some(course.svc.clock.now());
+    }
+}
+
+async fn publish(course: &mut Course, events: &mut Vec<Event>, arrived: Instant) -> Result<(), Failure> {
+    while events.len() > BATCH_EVENTS_MAX {
+        let rest = events.split_off(BATCH_EVENTS_MAX);
+        course.append(std::mem::replace(events, rest)).await?;
+    }
+    if !events.is_empty() {
+        course.append(std::mem::take(events)).await?;
+        telemetry::overhead("event", arrived.elapsed());
+    }
+    Ok(())
+}
+
+async fn within<T>(by: Instant, what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match timeout_at(by, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(Code::ProviderTimeout, format!("the provider did not send {what} in time"))),
+    }
+}
