@@ -11,3 +11,6 @@ mod errors;
 
 #[path = "session/load.rs"]
 mod load;
+
+#[path = "session/jobs.rs"]
+mod jobs;

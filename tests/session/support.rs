@@ -3,18 +3,20 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use forebay::clock::Clock;
 use forebay::config::Config;
 use forebay::job::{Completed, Cost, Delta, Event, Gateway, Job, Options, State, Tags, Task, Timestamp, Timing, Usage};
 use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Log, Opened, StreamWriter};
+use forebay::meter::{Meter, Sources};
 use forebay::policy::access::authenticate;
-use forebay::request::{Live, Services};
+use forebay::provider::call::Caller;
+use forebay::request::{Arbiters, Live, Parts, Services};
 use forebay::session::actor::Place;
 use forebay::session::socket::{accept_key, choose_protocol, serve};
 use forebay::session::{Ending, Opening};
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,7 +55,7 @@ impl Broker {
         let config: Config = toml::from_str(toml).unwrap();
         let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: tokio::time::Instant::now() };
         let log: Arc<dyn Log> = MemoryLog::new(clock);
-        let svc = Arc::new(services(log, config, clock));
+        let svc = services(log, config, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let broker = Broker { svc, address, endings: Arc::default(), ended: Arc::default() };
@@ -126,9 +128,23 @@ impl Broker {
     }
 }
 
-fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Services {
-    let live = Live { config, registry: Default::default() };
-    Services { log, live: ArcSwap::from_pointee(live), clock }
+fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Services> {
+    let (sums, ledger) = (Arc::clone(&log), Arc::clone(&log));
+    let sources = Sources::new(
+        move |since, until| {
+            let log = Arc::clone(&sums);
+            async move { log.rollups(since, until).await }.boxed()
+        },
+        move || {
+            let log = Arc::clone(&ledger);
+            async move { log.rebuild_rollups().await }.boxed()
+        },
+    );
+    let meter = Meter::start_in_arbiter(&place(), sources, &config);
+    let live = Live::build(config, &|_| None).unwrap();
+    let (arbiters, caller) = (Arbiters::new(vec![place()]), Caller::new().unwrap());
+    let runtime = tokio::runtime::Handle::current();
+    Services::new(Parts { log, live, clock, caller, meter, arbiters, runtime, seed: 7 })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
