@@ -235,6 +235,12 @@ impl Services {
         self.roster.client_left(stream.head().stream);
     }
 
+    /// Where doors put actors of their own.
+    #[must_use]
+    pub fn arbiters(&self) -> &Arbiters {
+        &self.arbiters
+    }
+
     /// Jobs under way.
     #[must_use]
     pub fn jobs_in_flight(&self) -> usize {

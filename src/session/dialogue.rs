@@ -156,7 +156,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    async fn follower(&self, name: &Label, id: &str, cursor: Option<&str>) -> Result<Follower, Failure> {
+    async fn follower(&mut self, name: &Label, id: &str, cursor: Option<&str>) -> Result<Follower, Failure> {
         if self.slot_of(name).is_some() {
             return Err(Failure::new(Code::DuplicateSub, "this socket has a subscription of that name"));
         }
@@ -168,13 +168,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         Follower::new(Arc::clone(&self.svc.log), stream, cursor)
     }
 
-    async fn cancel(&self, id: &str) -> Result<(), Failure> {
+    async fn cancel(&mut self, id: &str) -> Result<(), Failure> {
         let (id, _) = self.find(id, Scope::Run).await?;
         self.control.give(Command::Cancel(id))
     }
 
     /// A job that this client may see.
-    async fn find(&self, id: &str, scope: Scope) -> Result<(JobId, Arc<Stream>), Failure> {
+    async fn find(&mut self, id: &str, scope: Scope) -> Result<(JobId, Arc<Stream>), Failure> {
         let nothing = || Failure::new(Code::NotFound, "no such job").with_param("id");
         let access = self.access.as_ref().ok_or_else(nothing)?;
         if !access.has(scope) {
