@@ -114,11 +114,17 @@ pub(super) fn parse(file: &str, text: &str, env: &BTreeMap<String, String>) -> R
 /// next; `None` if there was any.
 fn decode(mut table: Table, places: &Places, problems: &mut Vec<Problem>) -> Option<Config> {
     let before = problems.len();
-    while problems.len() < PROBLEMS_MAX {
+    let mut told: Vec<Path> = Vec::new();
+    while told.len() < PROBLEMS_MAX {
         match try_decode(&table) {
             Ok(config) => return (problems.len() == before).then_some(config),
             Err((path, message)) => {
-                problems.push(places.problem(&path, message));
+                // What is missing because it was left out above was told already.
+                let is_told = message.starts_with("missing field") && told.iter().any(|known| known.starts_with(&path));
+                if !is_told {
+                    problems.push(places.problem(&path, message));
+                }
+                told.push(path.clone());
                 if !remove(&mut table, &path) {
                     return None;
                 }
@@ -149,28 +155,16 @@ fn try_decode(table: &Table) -> Result<Config, (Path, String)> {
     })
 }
 
-/// Removes what is at `path`; whether anything was there.
+/// Removes what is at `path`, or the array that it is in; whether anything was there.
 fn remove(table: &mut Table, path: &[String]) -> bool {
-    let Some((last, parents)) = path.split_last() else { return false };
-    let mut here = match parents.split_first() {
-        None => return table.remove(last).is_some(),
-        Some((first, rest)) => rest.iter().try_fold(table.get_mut(first), |here, key| match here? {
-            Value::Table(table) => Some(table.get_mut(key)),
-            Value::Array(items) => Some(items.get_mut(key.parse::<usize>().ok()?)),
-            _ => None,
-        }),
-    };
-    match here.as_mut() {
-        Some(Some(Value::Table(table))) => table.remove(last).is_some(),
-        Some(Some(Value::Array(items))) => match last.parse::<usize>() {
-            Ok(index) if index < items.len() => {
-                // Not removed but the whole array is: the others keep their places that way.
-                items.clear();
-                true
-            }
-            _ => false,
+    match path {
+        [] => false,
+        [last] => table.remove(last).is_some(),
+        [first, rest @ ..] => match table.get_mut(first) {
+            Some(Value::Table(below)) => remove(below, rest),
+            Some(_) => table.remove(first).is_some(),
+            None => false,
         },
-        _ => false,
     }
 }
 
