@@ -1,5 +1,7 @@
 //! The WebSocket door over real sockets: laws, errors, close codes, bad clients, many readers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "session/support.rs"]
 mod support;
 

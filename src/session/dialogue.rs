@@ -84,10 +84,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             ClientMessage::Credit { sub, add } => {
                 // A credit that crosses the stream's end on its way is nobody's mistake.
-                if let Some(slot) = self.slot_of(&sub) {
-                    if self.subs.get_mut(&slot).is_some_and(|sub| sub.add_credit(add)) {
-                        self.runnable.push_back(slot);
-                    }
+                let slot = self.slot_of(&sub);
+                if let Some(slot) = slot
+                    && self.subs.get_mut(&slot).is_some_and(|sub| sub.add_credit(add))
+                {
+                    self.runnable.push_back(slot);
                 }
                 Ok(())
             }

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 /// Longer than anything here takes; what is not done by then hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 fn place() -> Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
@@ -42,16 +42,16 @@ fn place() -> Place {
         .clone()
 }
 
-pub struct Broker {
-    pub svc: Arc<Services>,
-    pub address: String,
+pub(crate) struct Broker {
+    pub(crate) svc: Arc<Services>,
+    pub(crate) address: String,
     endings: Arc<Mutex<Vec<Ending>>>,
     ended: Arc<Notify>,
 }
 
 impl Broker {
     /// With `[server] heartbeat_ms` and the like in `toml`.
-    pub async fn start(toml: &str) -> Broker {
+    pub(crate) async fn start(toml: &str) -> Broker {
         let config: Config = toml::from_str(toml).unwrap();
         let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: tokio::time::Instant::now() };
         let log: Arc<dyn Log> = MemoryLog::new(clock);
@@ -74,12 +74,12 @@ impl Broker {
         broker
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}/v1/ws", self.address)
     }
 
     /// Waits until `count` sockets have ended.
-    pub async fn endings(&self, count: usize) -> Vec<Ending> {
+    pub(crate) async fn endings(&self, count: usize) -> Vec<Ending> {
         within(async {
             loop {
                 let ended = self.ended.notified();
@@ -94,11 +94,11 @@ impl Broker {
     }
 
     /// A stream; its `accepted` record is there.
-    pub async fn open(&self, id: &str) -> StreamWriter {
+    pub(crate) async fn open(&self, id: &str) -> StreamWriter {
         self.open_in(id, "default").await
     }
 
-    pub async fn open_in(&self, id: &str, gateway: &str) -> StreamWriter {
+    pub(crate) async fn open_in(&self, id: &str, gateway: &str) -> StreamWriter {
         let job = Job {
             id: id.parse().unwrap(),
             gateway: gateway.parse::<Gateway>().unwrap(),
@@ -118,7 +118,7 @@ impl Broker {
     }
 
     /// A finished stream of `count` deltas of `text`, after `accepted` and before `completed`.
-    pub async fn finished(&self, id: &str, count: usize, text: &str) {
+    pub(crate) async fn finished(&self, id: &str, count: usize, text: &str) {
         let mut writer = self.open(id).await;
         let deltas: Vec<Event> = (0..count).map(|n| delta(&format!("{text}{n} "))).collect();
         for batch in deltas.chunks(500) {
@@ -148,19 +148,19 @@ fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Services> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
-pub fn spawn<F: Future<Output: Send> + Send + 'static>(future: F) -> tokio::task::JoinHandle<F::Output> {
+pub(crate) fn spawn<F: Future<Output: Send> + Send + 'static>(future: F) -> tokio::task::JoinHandle<F::Output> {
     tokio::task::spawn(future)
 }
 
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it hangs")
 }
 
-pub fn delta(text: &str) -> Event {
+pub(crate) fn delta(text: &str) -> Event {
     Event::Delta(Delta { text: text.into(), ..Delta::default() })
 }
 
-pub fn completed() -> Event {
+pub(crate) fn completed() -> Event {
     Event::Completed(Completed {
         finish_reason: "stop".into(),
         usage: Usage::default(),
@@ -201,16 +201,16 @@ async fn door(mut socket: TcpStream, svc: Arc<Services>) -> Option<Ending> {
 }
 
 /// A client that does exactly what a test says.
-pub struct Raw {
-    pub socket: TcpStream,
-    pub protocol: Protocol,
-    pub buffer: Vec<u8>,
+pub(crate) struct Raw {
+    pub(crate) socket: TcpStream,
+    pub(crate) protocol: Protocol,
+    pub(crate) buffer: Vec<u8>,
     /// Bytes that it still reads; then it sees the end.
-    pub allowance: usize,
+    pub(crate) allowance: usize,
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub enum Heard {
+pub(crate) enum Heard {
     Message(Box<ServerMessage>, usize),
     Ping,
     Close(u16, String),
@@ -218,7 +218,7 @@ pub enum Heard {
 }
 
 impl Raw {
-    pub async fn connect(broker: &Broker, path: &str, protocol: Protocol, headers: &str) -> Raw {
+    pub(crate) async fn connect(broker: &Broker, path: &str, protocol: Protocol, headers: &str) -> Raw {
         let mut socket = TcpStream::connect(&broker.address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let head = format!(
@@ -234,14 +234,14 @@ impl Raw {
         Raw { socket, protocol, buffer: Vec::new(), allowance: usize::MAX }
     }
 
-    pub async fn plain(broker: &Broker) -> Raw {
+    pub(crate) async fn plain(broker: &Broker) -> Raw {
         let mut raw = Raw::connect(broker, "/v1/ws", Protocol::Json, "").await;
         assert!(matches!(raw.message().await, ServerMessage::Welcome { .. }));
         raw
     }
 
     /// A masked frame; `first` is its first byte.
-    pub async fn frame(&mut self, first: u8, payload: &[u8]) {
+    pub(crate) async fn frame(&mut self, first: u8, payload: &[u8]) {
         let mut bytes = vec![first];
         match payload.len() {
             n @ 0..126 => bytes.push(0x80 | n as u8),
@@ -261,23 +261,23 @@ impl Raw {
         let _ = self.socket.write_all(&bytes).await;
     }
 
-    pub async fn say(&mut self, json: Value) {
+    pub(crate) async fn say(&mut self, json: Value) {
         let message = frame::decode(Protocol::Json, json.to_string().as_bytes()).unwrap();
         self.say_message(&message).await;
     }
 
-    pub async fn say_message(&mut self, message: &ClientMessage) {
+    pub(crate) async fn say_message(&mut self, message: &ClientMessage) {
         let first = if self.protocol == Protocol::Json { 0x81 } else { 0x82 };
         self.frame(first, &frame::encode_client(self.protocol, message)).await;
     }
 
     /// The next thing that is heard; pings are answered only by those who read on with `next`.
-    pub async fn hear(&mut self) -> Heard {
+    pub(crate) async fn hear(&mut self) -> Heard {
         loop {
             if let Some(heard) = self.parse() {
                 return heard;
             }
-            let mut chunk = [0; 16 * 1024];
+            let mut chunk = vec![0; 16 * 1024];
             let most = self.allowance.min(chunk.len());
             if most == 0 {
                 return Heard::End;
@@ -315,7 +315,7 @@ impl Raw {
     }
 
     /// What is heard next but pings (answered) and heartbeats.
-    pub async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         loop {
             match self.hear().await {
                 Heard::Ping => self.frame(0x8a, b"").await,
@@ -325,7 +325,7 @@ impl Raw {
         }
     }
 
-    pub async fn message(&mut self) -> ServerMessage {
+    pub(crate) async fn message(&mut self) -> ServerMessage {
         match self.next().await {
             Heard::Message(message, _) => *message,
             other => panic!("{other:?}"),
@@ -333,7 +333,7 @@ impl Raw {
     }
 
     /// The code with which the broker closes, whatever it says before.
-    pub async fn close_code(&mut self) -> Option<u16> {
+    pub(crate) async fn close_code(&mut self) -> Option<u16> {
         loop {
             match self.next().await {
                 Heard::Close(code, _) => return Some(code),
@@ -343,12 +343,12 @@ impl Raw {
         }
     }
 
-    pub async fn subscribe(&mut self, sub: &str, id: &str, cursor: &str, credit: u64) {
+    pub(crate) async fn subscribe(&mut self, sub: &str, id: &str, cursor: &str, credit: u64) {
         self.say(json!({"type": "subscribe", "sub": sub, "id": id, "cursor": cursor, "credit": credit})).await;
     }
 
     /// Reads one subscription to its end or the connection's; gives credit for what comes.
-    pub async fn read_out(&mut self, sub: &str) -> Read {
+    pub(crate) async fn read_out(&mut self, sub: &str) -> Read {
         let mut read = Read::default();
         loop {
             match self.next().await {
@@ -373,9 +373,9 @@ impl Raw {
 }
 
 #[derive(Default)]
-pub struct Read {
-    pub items: Vec<(u64, forebay::job::Record)>,
-    pub cursor: Option<String>,
-    pub caught_up: usize,
-    pub end: Option<State>,
+pub(crate) struct Read {
+    pub(crate) items: Vec<(u64, forebay::job::Record)>,
+    pub(crate) cursor: Option<String>,
+    pub(crate) caught_up: usize,
+    pub(crate) end: Option<State>,
 }
