@@ -5,10 +5,14 @@ mod support;
 
 #[path = "log/bench.rs"]
 mod bench;
+#[path = "log/churn.rs"]
+mod churn;
 #[path = "log/conformance.rs"]
 mod conformance;
 #[path = "log/damage.rs"]
 mod damage;
+#[path = "log/disk.rs"]
+mod disk;
 #[path = "log/kill.rs"]
 mod kill;
 #[path = "log/money.rs"]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay::job::{Code, Event, State};
-use forebay::log::{Followed, Follower, Found, ListQuery, Log, Opened};
+use forebay::log::{Followed, Follower, Found, ListQuery, Opened};
 use forebay::wire::{Cursor, record};
 use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
