@@ -1,5 +1,12 @@
 //! The log's laws (INTERFACE 5), for every implementation, and what only the durable one promises.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test says what it found, and its tasks end with it"
+)]
+
 #[path = "log/support.rs"]
 mod support;
 

@@ -40,16 +40,16 @@ pub(super) fn find_repeat(shared: &Shared, job: &Job) -> Result<Found, Failure> 
 
 fn find_sealed(shared: &Shared, id: &JobId) -> Result<Found, Failure> {
     let row = shared.store.get(Tree::Ids, id.as_str().as_bytes())?;
-    if let Some(stream) = row.and_then(|row| key::stream_of(&row)) {
-        if let Some(stream) = load(shared, stream)? {
-            return Ok(Found::Stream(stream));
-        }
+    if let Some(stream) = row.and_then(|row| key::stream_of(&row))
+        && let Some(stream) = load(shared, stream)?
+    {
+        return Ok(Found::Stream(stream));
     }
     // It may have been on its way into the store, or a job that was opened meanwhile.
     if let Some(stream) = lock(&shared.directory).of_job(id).filter(|stream| stream.tail().durable > 0) {
         return Ok(Found::Stream(stream));
     }
-    Ok(retention::tombstone(shared, id)?.map_or(Found::Nothing, |(_, stone)| Found::Expired(stone)))
+    Ok(retention::tombstone(shared, id)?.map_or(Found::Nothing, |(_, stone)| Found::Expired(Box::new(stone))))
 }
 
 /// A stream that the store knows, shared with whoever has it already.

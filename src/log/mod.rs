@@ -71,7 +71,7 @@ pub enum Found {
     /// A stream, live or finished.
     Stream(Arc<Stream>),
     /// It was removed by retention.
-    Expired(Tombstone),
+    Expired(Box<Tombstone>),
     /// Nothing.
     Nothing,
 }

@@ -162,7 +162,7 @@ fn one_lost_record_costs_only_the_streams_that_may_have_had_it() {
     let log_of = |records: &[(usize, &str)]| {
         runtime().block_on(async {
             let log: Arc<dyn Log> = open(&config);
-            let mut writers = vec![start(&log, job("s-0", 1)).await, start(&log, job("s-1", 1)).await];
+            let mut writers = [start(&log, job("s-0", 1)).await, start(&log, job("s-1", 1)).await];
             for (stream, text) in records {
                 writers[*stream].append(vec![delta(*text)].into()).await.unwrap();
             }
