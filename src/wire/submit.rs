@@ -116,8 +116,8 @@ fn named<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Failure
         .nth(1)
         .filter(|_| message.starts_with("unknown field") || message.starts_with("missing field"));
     let param = match (path.as_str(), field) {
-        (".", Some(field)) => field.to_owned(),
-        (".", None) => return Failure::new(Code::Invalid, format!("the body is not a job: {message}")),
+        ("." | "?", Some(field)) => field.to_owned(),
+        ("." | "?", None) => return Failure::new(Code::Invalid, format!("the body is not a job: {message}")),
         // An unknown field is its own path; a missing one is not.
         (path, Some(field)) if path != field && !path.ends_with(&format!(".{field}")) => format!("{path}.{field}"),
         (path, _) => path.to_owned(),
