@@ -36,20 +36,45 @@ Log: FOREBAY_LOG=debug (or forebay=debug,async_nats=warn).";
 #[derive(Args, Debug)]
 pub(super) struct Reach {
     /// NATS server, for `run`.
-    #[arg(long, global = true, env = "FOREBAY_NATS", hide_env_values = true, value_name = "URL",
-        default_value = "nats://127.0.0.1:4222", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "FOREBAY_NATS",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "nats://127.0.0.1:4222",
+        help_heading = "Global options"
+    )]
     pub(super) nats: String,
     /// First token of the broker's NATS subjects.
-    #[arg(long, global = true, env = "FOREBAY_PREFIX", value_name = "PREFIX", default_value = "forebay",
-        help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "FOREBAY_PREFIX",
+        value_name = "PREFIX",
+        default_value = "forebay",
+        help_heading = "Global options"
+    )]
     pub(super) prefix: String,
     /// The broker's HTTP address, for everything else.
-    #[arg(long, global = true, env = "FOREBAY_URL", value_name = "URL", default_value = "http://127.0.0.1:8087",
-        help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "FOREBAY_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8087",
+        help_heading = "Global options"
+    )]
     pub(super) url: String,
     /// The key, where the broker wants one.
-    #[arg(long, global = true, env = "FOREBAY_TOKEN", hide_env_values = true, value_name = "KEY",
-        help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        env = "FOREBAY_TOKEN",
+        hide_env_values = true,
+        value_name = "KEY",
+        help_heading = "Global options"
+    )]
     pub(super) token: Option<String>,
 }
 

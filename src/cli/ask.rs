@@ -48,7 +48,8 @@ pub(super) async fn jobs(reach: &Reach, filter: JobsArguments) -> Result<(), Tro
     if filter.json {
         return Ok(show::line(&listed.to_string())?);
     }
-    let rows = listed.get("jobs").or_else(|| listed.get("data")).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let rows =
+        listed.get("jobs").or_else(|| listed.get("data")).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let cells = rows.iter().map(job_cells).collect::<Vec<_>>();
     if cells.is_empty() {
         show::complain("no jobs");

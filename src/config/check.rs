@@ -97,9 +97,8 @@ fn check_open_door(config: &Config, found: &mut Findings) {
 }
 
 fn check_nats(nats: &Nats, env: Env<'_>, found: &mut Findings) {
-    let token = |token: &str| {
-        !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
+    let token =
+        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     let is_prefix = nats.prefix.len() <= 100 && nats.prefix.split('.').all(token);
     found.unless(is_prefix, &["nats", "prefix"], || "must be tokens of A-Z a-z 0-9 _ - with dots between them".into());
     if nats.enabled {
