@@ -1,5 +1,7 @@
 //! The NATS doors on a real nats-server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 #[path = "nats/broker.rs"]

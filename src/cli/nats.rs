@@ -138,7 +138,7 @@ impl Broker {
             .map_err(|error| Failure::internal(format!("the broker's answer: {error}")))?;
         run.id.clone_from(&taken.id);
         seen(Seen::Taken(&taken));
-        run.to_end(inbox, seen).await
+        run.read_out(inbox, seen).await
     }
 
     /// Follows a job from a cursor to its end, over restarts of the broker.
@@ -153,7 +153,7 @@ impl Broker {
     ) -> Result<State, Problem> {
         let run = Follow { broker: self, next_seq: 0, cursor: cursor.into(), id: id.into() };
         let inbox = run.ask_again().await?;
-        run.to_end(inbox, seen).await
+        run.read_out(inbox, seen).await
     }
 
     /// Publishes a request whose answers come to the inbox that is returned.
@@ -195,7 +195,7 @@ enum Look {
 }
 
 impl Follow<'_> {
-    async fn to_end(
+    async fn read_out(
         mut self,
         mut inbox: Subscriber,
         seen: &mut (dyn FnMut(Seen<'_>) + Send),

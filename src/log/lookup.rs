@@ -49,7 +49,7 @@ fn find_sealed(shared: &Shared, id: &JobId) -> Result<Found, Failure> {
     if let Some(stream) = lock(&shared.directory).of_job(id).filter(|stream| stream.tail().durable > 0) {
         return Ok(Found::Stream(stream));
     }
-    Ok(retention::tombstone(shared, id)?.map_or(Found::Nothing, |(_, stone)| Found::Expired(stone)))
+    Ok(retention::tombstone(shared, id)?.map_or(Found::Nothing, |(_, stone)| Found::Expired(Box::new(stone))))
 }
 
 /// A stream that the store knows, shared with whoever has it already.

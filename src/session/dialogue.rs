@@ -126,14 +126,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// The valid job that this client may run.
     fn job(&self, raw: &RawValue) -> Result<Job, Failure> {
-        let live = self.svc.live.load();
-        let bytes_max = live.config.server.body_bytes_max;
+        let bytes_max = self.svc.live.load().config.server.body_bytes_max;
         if raw.get().len() > bytes_max {
             return Err(Failure::new(Code::TooLarge, format!("a job may have {bytes_max} bytes")));
         }
-        let said = submit::from_json(raw.get().as_bytes())?;
-        let task = live.config.models.get(said.model.as_str()).map(|model| model.task);
-        let job = said.into_job(&submit::Door { task, ..submit::Door::default() }, self.svc.clock.now())?;
+        let job = self.svc.job(submit::from_json(raw.get().as_bytes())?, submit::Door::default())?;
         match self.access.as_ref().is_some_and(|access| access.may(Scope::Run, &job.gateway)) {
             true => Ok(job),
             false => Err(Failure::new(Code::Forbidden, "this key may not run jobs in that gateway")),

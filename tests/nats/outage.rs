@@ -107,7 +107,7 @@ async fn the_command_line_shows_every_record_once_over_restarts() {
     let url = server.url();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let for_task = Arc::clone(&seen);
-    let command = tokio::spawn(async move {
+    let command = tokio::runtime::Handle::current().spawn(async move {
         let remote = Remote::connect(&url, "forebay", None).await?;
         remote.run(long_job(800, 5), &mut |step| collected(&for_task, step)).await
     });

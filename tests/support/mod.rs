@@ -3,7 +3,6 @@
 //! Each test starts its own, on a port of its own, in a directory that vanishes with it.
 
 #![allow(dead_code, reason = "each test target uses its own part")]
-#![expect(clippy::allow_attributes, reason = "whether something is unused differs from target to target")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;
