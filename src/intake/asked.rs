@@ -1,0 +1,99 @@
+//! What requests other than jobs ask for, read strictly.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::job::{Code, Failure, JobId};
+use crate::wire::Cursor;
+
+/// The body of `forebay.events`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Events {
+    /// Whose.
+    pub(super) id: JobId,
+    /// From where; absent = from the start.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+impl Events {
+    /// The cursor that is meant.
+    ///
+    /// # Errors
+    /// `bad_cursor`.
+    pub(super) fn cursor(&self) -> Result<Cursor, Failure> {
+        self.cursor.as_deref().map_or(Ok(Cursor::Start), str::parse)
+    }
+}
+
+/// The body of `forebay.status` and `forebay.cancel`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct One {
+    /// Whose.
+    pub(super) id: JobId,
+}
+
+/// The body of `forebay.models`: nothing, or `{}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Reads a JSON object. An empty body is an empty object.
+///
+/// # Errors
+/// `invalid`, naming the field where there is one.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let said = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let message = error.inner().to_string();
+        // serde names an unknown or missing field in its message only.
+        let quoted = message.split('`').nth(1).filter(|_| !message.starts_with("invalid"));
+        let path = error.path().to_string();
+        match (path.as_str(), quoted) {
+            (".", None) => Failure::new(Code::Invalid, format!("the body is not the JSON it should be: {message}")),
+            (".", Some(field)) => Failure::invalid(field, &message),
+            (path, _) => Failure::invalid(path, message.strip_prefix(&format!("invalid: {path}: ")).unwrap_or(&message)),
+        }
+    })?;
+    reader.end().map_err(|error| Failure::new(Code::Invalid, format!("after the body: {error}")))?;
+    Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str, param: Option<&str>) {
+        let failure = read::<Events>(body.as_bytes()).expect_err(body);
+        assert_eq!((failure.code, failure.param.as_deref()), (Code::Invalid, param), "{body}: {failure}");
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        check("", Some("id"));
+        check("{}", Some("id"));
+        check(r#"{"id":"a b"}"#, Some("id"));
+        check(r#"{"id":7}"#, Some("id"));
+        check(r#"{"id":"a","cursor":7}"#, Some("cursor"));
+        check(r#"{"id":"a","from":7}"#, Some("from"));
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused() {
+        for body in ["null", "[1", "\u{0}", "\"x\"", r#"{"id":"a"} x"#, "7"] {
+            check(body, None);
+        }
+        assert!(read::<Events>(b"\xff\xfe").is_err());
+    }
+
+    #[test]
+    fn no_cursor_is_the_start() {
+        let asked: Events = read(br#"{"id":"a"}"#).unwrap();
+        assert_eq!(asked.cursor(), Ok(Cursor::Start));
+        let asked: Events = read(br#"{"id":"a","cursor":"soon"}"#).unwrap();
+        assert_eq!(asked.cursor().map_err(|f| f.code), Err(Code::BadCursor));
+    }
+}

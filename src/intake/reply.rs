@@ -1,0 +1,147 @@
+//! Records as NATS messages.
+//!
+//! One loop reads the log and publishes; it holds one batch of records, and waits when the client's
+//! queue is full. Promises order. To an inbox a lost connection may lose messages: the requester
+//! sees the gap in `Forebay-Seq`, or silence, and asks `forebay.events` from its cursor.
+
+use async_nats::client::PublishErrorKind;
+use async_nats::{Client, HeaderMap, Subject};
+use serde::Serialize;
+
+use crate::job::caps::FRAME_BYTES_MAX;
+use crate::job::{Code, Failure, JobId, State};
+use crate::log::{Chunk, Followed, Follower, Stream};
+use crate::telemetry;
+use crate::wire::record;
+use crate::wire::subject::{Format, MSGPACK, Refusal, header};
+
+/// Where messages go, and how they are written.
+#[derive(Clone)]
+pub(super) struct Outlet {
+    /// The connection.
+    pub(super) client: Client,
+    /// The inbox or subject.
+    pub(super) subject: Subject,
+    /// The payloads' format.
+    pub(super) format: Format,
+    /// Named in every message where the subject may be shared by many jobs.
+    pub(super) job: Option<JobId>,
+}
+
+impl Outlet {
+    /// Publishes all records that `follower` still has to read, live ones included, and ends with
+    /// the terminal.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the connection is closed for good.
+    pub(super) async fn follow(&self, mut follower: Follower) -> Result<State, Failure> {
+        loop {
+            match follower.next(FRAME_BYTES_MAX).await? {
+                Followed::Records(chunk) => self.chunk(follower.stream(), &chunk).await?,
+                Followed::End(state) => return Ok(state),
+            }
+        }
+    }
+
+    /// Publishes some records.
+    ///
+    /// # Errors
+    /// When the log is damaged or the connection is closed for good.
+    pub(super) async fn chunk(&self, stream: &Stream, chunk: &Chunk) -> Result<(), Failure> {
+        for (seq, stored) in chunk.iter() {
+            self.record(stream, seq, stored).await?;
+        }
+        Ok(())
+    }
+
+    async fn record(&self, stream: &Stream, seq: u64, stored: &[u8]) -> Result<(), Failure> {
+        let record = record::decode(seq, stored)?;
+        let mut headers = self.headers();
+        headers.insert(header::SEQ, seq);
+        headers.insert(header::KIND, record.kind());
+        headers.insert(header::CURSOR, stream.cursor(seq + 1).to_string());
+        if let Some(job) = &self.job {
+            // Where the subject is bound to a JetStream stream, this drops doubles by itself.
+            headers.insert(header::MSG_ID, format!("{job}-{}", stream.cursor(seq)));
+        }
+        let payload = self.format.record(&record);
+        let (subject, size) = (self.subject.clone(), payload.len());
+        match self.client.publish_with_headers(subject, headers, payload.into()).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                // A gap must not be silent: in the record's place comes what happened to it.
+                let message = format!("record {seq} has {size} bytes, more than this NATS server's max_payload");
+                let mut headers = HeaderMap::new();
+                headers.insert(header::SEQ, seq);
+                headers.insert(header::KIND, record.kind());
+                self.refuse(headers, &Failure::new(Code::TooLarge, message)).await
+            }
+            Err(error) => Err(gone(&error)),
+        }
+    }
+
+    /// Publishes a message that is not a record.
+    ///
+    /// # Errors
+    /// `too_large` where the server does not take it; `overloaded` when the connection is closed
+    /// for good.
+    pub(super) async fn message<T: Serialize>(&self, message: &T) -> Result<(), Failure> {
+        let payload = self.format.message(message);
+        let sent = self.client.publish_with_headers(self.subject.clone(), self.headers(), payload.into()).await;
+        sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => {
+                Failure::new(Code::TooLarge, "the answer is larger than this NATS server's max_payload")
+            }
+            _ => gone(&error),
+        })
+    }
+
+    /// Publishes an error.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub(super) async fn refuse(&self, mut headers: HeaderMap, failure: &Failure) -> Result<(), Failure> {
+        telemetry::error(failure);
+        for (name, values) in self.headers().iter() {
+            values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
+        }
+        headers.insert(header::SERVICE_ERROR, failure.code.as_str());
+        headers.insert(header::SERVICE_ERROR_CODE, failure.http_status());
+        let payload = self.format.message(&Refusal { error: failure });
+        let sent = self.client.publish_with_headers(self.subject.clone(), headers, payload.into()).await;
+        sent.map_err(|error| gone(&error))
+    }
+
+    /// The headers of every message.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if self.format == Format::Msgpack {
+            headers.insert(header::CONTENT_TYPE, MSGPACK);
+        }
+        if let Some(job) = &self.job {
+            headers.insert(header::JOB_ID, job.as_str());
+        }
+        headers
+    }
+}
+
+fn gone(error: &async_nats::PublishError) -> Failure {
+    Failure::new(Code::Overloaded, format!("NATS: {error}"))
+}
+
+/// A reader of this door is counted while this lives.
+pub(super) struct Counted(());
+
+impl Counted {
+    /// Counts one more.
+    pub(super) fn reader() -> Counted {
+        telemetry::readers("nats", 1.0);
+        Counted(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        telemetry::readers("nats", -1.0);
+    }
+}
