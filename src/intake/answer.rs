@@ -1,11 +1,11 @@
 //! The answers that are one message: a job's status, the costs, the catalog.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
+use super::asked;
 use crate::job::Failure;
 use crate::log::Stream;
+use crate::meter::{CostAnswer, CostQuery};
 use crate::request::{Live, Services};
 
 /// Where a job stands.
@@ -38,12 +38,12 @@ pub(super) fn status(stream: &Stream) -> Value {
     status
 }
 
-/// The rows that a cost query asks for.
+/// The rows that a cost query asks for; an empty body asks for the total.
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub(super) async fn costs(_svc: &Arc<Services>, _query: &[u8]) -> Result<Value, Failure> {
-    Err(Failure::unsupported("costs", "not wired yet"))
+pub(super) async fn costs(svc: &Services, query: &[u8]) -> Result<CostAnswer, Failure> {
+    svc.meter.query(CostQuery::from_json(&asked::read(query)?)?).await
 }
 
 /// The models that the configuration names, and the providers that are on.

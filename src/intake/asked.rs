@@ -55,7 +55,9 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         match (path.as_str(), quoted) {
             (".", None) => Failure::new(Code::Invalid, format!("the body is not the JSON it should be: {message}")),
             (".", Some(field)) => Failure::invalid(field, &message),
-            (path, _) => Failure::invalid(path, message.strip_prefix(&format!("invalid: {path}: ")).unwrap_or(&message)),
+            (path, _) => {
+                Failure::invalid(path, message.strip_prefix(&format!("invalid: {path}: ")).unwrap_or(&message))
+            }
         }
     })?;
     reader.end().map_err(|error| Failure::new(Code::Invalid, format!("after the body: {error}")))?;

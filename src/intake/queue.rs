@@ -59,12 +59,7 @@ pub(super) async fn run(door: &Arc<Door>, client: &Client) {
 }
 
 /// Sets the queue up and takes messages until the connection is lost or JetStream fails.
-async fn session(
-    door: &Arc<Door>,
-    client: &Client,
-    generation: u64,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), String> {
+async fn session(door: &Arc<Door>, client: &Client, generation: u64, tasks: &mut JoinSet<()>) -> Result<(), String> {
     let (consumer, epoch) = open(door, client).await?;
     let messages = consumer
         .stream()

@@ -57,7 +57,7 @@ impl Outlet {
     async fn record(&self, stream: &Stream, seq: u64, stored: &[u8]) -> Result<(), Failure> {
         let record = record::decode(seq, stored)?;
         let mut headers = self.headers();
-        headers.insert(header::SEQ, seq);
+        headers.insert(header::SEQ, seq.to_string());
         headers.insert(header::KIND, record.kind());
         headers.insert(header::CURSOR, stream.cursor(seq + 1).to_string());
         if let Some(job) = &self.job {
@@ -72,7 +72,7 @@ impl Outlet {
                 // A gap must not be silent: in the record's place comes what happened to it.
                 let message = format!("record {seq} has {size} bytes, more than this NATS server's max_payload");
                 let mut headers = HeaderMap::new();
-                headers.insert(header::SEQ, seq);
+                headers.insert(header::SEQ, seq.to_string());
                 headers.insert(header::KIND, record.kind());
                 self.refuse(headers, &Failure::new(Code::TooLarge, message)).await
             }
@@ -106,7 +106,7 @@ impl Outlet {
             values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
         }
         headers.insert(header::SERVICE_ERROR, failure.code.as_str());
-        headers.insert(header::SERVICE_ERROR_CODE, failure.http_status());
+        headers.insert(header::SERVICE_ERROR_CODE, failure.http_status().to_string());
         let payload = self.format.message(&Refusal { error: failure });
         let sent = self.client.publish_with_headers(self.subject.clone(), headers, payload.into()).await;
         sent.map_err(|error| gone(&error))

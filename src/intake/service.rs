@@ -88,8 +88,7 @@ async fn open(door: &Door, client: &Client) -> Result<(Service, Requests), async
         .await?;
     let mut requests = SelectAll::new();
     for (name, subject, ask) in ENDPOINTS {
-        let endpoint: Endpoint =
-            service.endpoint_builder().name(*name).add(door.subjects.endpoint(subject)).await?;
+        let endpoint: Endpoint = service.endpoint_builder().name(*name).add(door.subjects.endpoint(subject)).await?;
         requests.push(endpoint.map(|request| (*ask, request)).boxed());
     }
     Ok((service, requests))

@@ -57,11 +57,26 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 pub const LIST_ROWS_MAX: usize = 1000;
 /// Rows that one cost query may return.
 pub const COST_ROWS_MAX: usize = 10_000;
-/// Keys that one cost query may ask by: more than anybody reads as a table.
-pub const COST_KEYS_MAX: usize = 8;
-/// Cost queries that are added up at once; each may hold all sums of its time in memory.
-pub const COST_QUERIES_MAX: usize = 4;
-/// Messages that wait in the meter's mailbox; a finished job sends one.
-pub const METER_MAILBOX: usize = 256;
-/// Values of one allow-listed tag that get a time series; all later ones share `other`.
-pub const TAG_LABEL_VALUES_MAX: usize = 200;
+/// Bytes of records that a session puts into one frame: half of [`FRAME_BYTES_MAX`], so that a
+/// stalled reader, who holds one frame, stays below 64 KiB with everything else it costs.
+pub const SESSION_FRAME_BYTES: usize = 32 * 1024;
+/// Subscriptions of one socket. A dashboard has dozens; more is 4429.
+pub const SUBS_MAX: usize = 256;
+/// Messages a second that a client may send, on average; more is 4429. Credit for every frame of
+/// [`SUBS_MAX`] brisk streams stays below.
+pub const CLIENT_MESSAGES_PER_S_MAX: u32 = 2000;
+/// Messages that a client may send at once before the rate counts.
+pub const CLIENT_MESSAGES_BURST: u32 = 4000;
+/// Bytes of a WebSocket message beyond the job in it.
+pub const MESSAGE_SLACK_BYTES: usize = 64 * 1024;
+/// Answers that wait for a socket; then the client's messages wait.
+pub const REPLIES_MAX: usize = 32;
+/// `run` and `cancel` of one socket under way at once; more is `overloaded`.
+pub const COMMANDS_MAX: usize = 64;
+/// Unfinished jobs of one socket whose client's leaving matters to them.
+pub const SUBMITTED_MAX: usize = 4096;
+/// Milliseconds without progress after which a socket with data waiting is closed (4100), or two
+/// heartbeats if that is less.
+pub const STALL_MS: u64 = 30_000;
+/// Milliseconds that a closing socket gets for its last bytes.
+pub const CLOSE_GRACE_MS: u64 = 1000;

@@ -1,3 +1,5 @@
+//! What an attempt consumed and cost, and what such lines are added up by.
+
 use serde::{Deserialize, Serialize};
 
 use super::{Cost, Gateway, JobId, ModelName, Tags, Timestamp, Usage, Usd};

@@ -1,3 +1,5 @@
+//! What can happen in a job's stream.
+
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! What went wrong, whose fault it is, and whether trying again makes sense.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};

@@ -1,3 +1,5 @@
+//! Names: of jobs, gateways, models, streams and epochs.
+
 use std::fmt;
 use std::str::FromStr;
 

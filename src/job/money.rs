@@ -1,3 +1,5 @@
+//! Exact dollars: whole pico-dollars inside, decimals at the edges.
+
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};

@@ -1,3 +1,5 @@
+//! A job and everything that may be said about how it is to be done.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

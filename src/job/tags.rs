@@ -1,3 +1,5 @@
+//! A job's metadata: few, flat, short, so that cost can be broken down by it.
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,3 +1,5 @@
+//! What a model is asked to do.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! Moments as milliseconds since 1970, and their text.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! What an attempt consumed, as far as it is known.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -63,6 +63,12 @@ impl Follower {
         self.next_seq >= self.stream.tail().durable
     }
 
+    /// Goes back to record `seq`: of what was read, only what comes before it was used.
+    pub fn rewind(&mut self, seq: u64) {
+        debug_assert!(seq <= self.next_seq, "a follower only goes back");
+        self.next_seq = seq.min(self.next_seq);
+    }
+
     /// The next records, about `budget_bytes` of them and at least one; waits at the tail.
     /// Cancel-safe: a dropped call has not advanced.
     ///

@@ -1,15 +1,271 @@
-//! x
-use super::*;
-pub struct Framer;
+//! Cuts a reply's bytes into packets.
+//!
+//! Owns the parser of server-sent events (LF, CRLF and CR; byte order mark; comments; several `data`
+//! lines). Promises the same packets however the bytes were cut on the way, work linear in them, at
+//! most 16 MiB held, and no copy of an event that lies in one piece. Does not read what it cuts.
+//!
+//! A body is server-sent events if its content type says so or there is none, and its first visible
+//! byte is not `{`: some servers put a plain JSON answer under the wrong name.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Framing, Headers, Packet};
+use crate::job::caps::PACKET_BYTES_MAX;
+use crate::job::{Code, Failure};
+
+/// Cuts one reply. Feed it a piece, then take packets until there is none.
+pub struct Framer {
+    mode: Mode,
+    /// The piece being read, and how far it is read.
+    chunk: Bytes,
+    at: usize,
+    /// A line whose end has not come yet, or the whole body.
+    partial: Vec<u8>,
+    /// The last line ended in CR: an LF that follows belongs to it.
+    after_cr: bool,
+    event: String,
+    data: Data,
+    /// The event in `event` and `data` was given out and goes with the next call.
+    given: bool,
+}
+
+#[derive(PartialEq)]
+enum Mode {
+    /// Only line ends and a byte order mark so far.
+    Undecided,
+    Sse,
+    Whole,
+}
+
+#[derive(PartialEq)]
+enum Data {
+    None,
+    /// One line that lies in `chunk`.
+    Here(Range<usize>),
+    Copied(Vec<u8>),
+}
+
 impl Framer {
-    pub fn new(_f: Framing, _h: &Headers) -> Framer {
-        Framer
+    /// A framer for a reply with these headers.
+    #[must_use]
+    pub fn new(framing: Framing, headers: &Headers) -> Framer {
+        let content_type =
+            headers.get("content-type").map_or("text/event-stream", |value| value.to_str().unwrap_or(""));
+        let kind = content_type.split(';').next().unwrap_or("").trim();
+        let is_sse = framing == Framing::Sse && kind.eq_ignore_ascii_case("text/event-stream");
+        Framer {
+            mode: if is_sse { Mode::Undecided } else { Mode::Whole },
+            chunk: Bytes::new(),
+            at: 0,
+            partial: Vec::new(),
+            after_cr: false,
+            event: String::new(),
+            data: Data::None,
+            given: false,
+        }
     }
-    pub fn feed(&mut self, _b: Bytes) {}
+
+    /// Takes the next piece of the body. Take all packets before the next one: what is unread is
+    /// copied otherwise.
+    pub fn feed(&mut self, bytes: Bytes) {
+        self.release();
+        if self.at == self.chunk.len() {
+            self.keep_data();
+            self.chunk = bytes;
+        } else {
+            let mut joined = Vec::with_capacity(self.chunk.len() - self.at + bytes.len());
+            joined.extend_from_slice(&self.chunk[self.at..]);
+            joined.extend_from_slice(&bytes);
+            self.keep_data();
+            self.chunk = joined.into();
+        }
+        self.at = 0;
+    }
+
+    /// The next packet, or `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// `provider_truncated` when a packet is over 16 MiB.
+    #[expect(clippy::should_implement_trait, reason = "a packet borrows from the framer, which no iterator can say")]
     pub fn next(&mut self) -> Result<Option<Packet<'_>>, Failure> {
-        Ok(None)
+        self.release();
+        self.decide();
+        match self.mode {
+            Mode::Undecided => Ok(None),
+            Mode::Whole => {
+                self.partial.extend_from_slice(&self.chunk[self.at..]);
+                self.at = self.chunk.len();
+                self.check_size(self.partial.len())?;
+                Ok(None)
+            }
+            Mode::Sse => {
+                while let Some(line) = self.line()? {
+                    if self.take_line(line)? {
+                        return Ok(self.packet());
+                    }
+                }
+                Ok(None)
+            }
+        }
     }
+
+    /// The body has ended: its last event if no blank line followed it, or the whole body.
+    ///
+    /// # Errors
+    /// As [`Framer::next`].
     pub fn finish(&mut self) -> Result<Option<Packet<'_>>, Failure> {
-        Ok(None)
+        self.release();
+        self.decide();
+        match self.mode {
+            Mode::Undecided => Ok(None),
+            Mode::Whole => {
+                self.partial.extend_from_slice(&self.chunk[self.at..]);
+                self.at = self.chunk.len();
+                self.check_size(self.partial.len())?;
+                Ok(Some(Packet::Whole(&self.partial)))
+            }
+            Mode::Sse => {
+                if !self.partial.is_empty() {
+                    let line = std::mem::take(&mut self.partial);
+                    self.field(&line, None)?;
+                }
+                if self.data == Data::None {
+                    return Ok(None);
+                }
+                Ok(self.packet())
+            }
+        }
+    }
+
+    /// Skips what may stand before the first visible byte, and looks at that.
+    fn decide(&mut self) {
+        while self.mode == Mode::Undecided && self.at < self.chunk.len() {
+            match self.chunk[self.at] {
+                b'\r' | b'\n' | 0xef | 0xbb | 0xbf => self.at += 1,
+                b'{' => self.mode = Mode::Whole,
+                _ => self.mode = Mode::Sse,
+            }
+        }
+    }
+
+    /// Forgets the event that was given out.
+    fn release(&mut self) {
+        if self.given {
+            self.given = false;
+            self.event.clear();
+            self.data = Data::None;
+        }
+    }
+
+    /// Copies what must outlive the piece it lies in.
+    fn keep_data(&mut self) {
+        if let Data::Here(range) = &self.data {
+            self.data = Data::Copied(self.chunk[range.clone()].to_vec());
+        }
+    }
+
+    /// The next line: where it lies, or `Line::Carried` if its beginning came with earlier pieces.
+    fn line(&mut self) -> Result<Option<Line>, Failure> {
+        if self.after_cr && self.at < self.chunk.len() {
+            self.after_cr = false;
+            self.at += usize::from(self.chunk[self.at] == b'\n');
+        }
+        let rest = &self.chunk[self.at..];
+        let Some(length) = memchr::memchr2(b'\n', b'\r', rest) else {
+            self.partial.extend_from_slice(rest);
+            self.at = self.chunk.len();
+            self.check_size(self.partial.len())?;
+            return Ok(None);
+        };
+        self.after_cr = rest[length] == b'\r';
+        let range = self.at..self.at + length;
+        self.at += length + 1;
+        if self.partial.is_empty() {
+            return Ok(Some(Line::Here(range)));
+        }
+        self.partial.extend_from_slice(&self.chunk[range]);
+        Ok(Some(Line::Carried))
+    }
+
+    /// Whether the line completes an event.
+    fn take_line(&mut self, line: Line) -> Result<bool, Failure> {
+        match line {
+            Line::Here(range) if range.is_empty() => {
+                if self.data == Data::None {
+                    self.event.clear();
+                }
+                return Ok(self.data != Data::None);
+            }
+            Line::Here(range) => {
+                let chunk = self.chunk.clone();
+                self.field(&chunk[range.clone()], Some(range.start))?;
+            }
+            Line::Carried => {
+                let line = std::mem::take(&mut self.partial);
+                self.field(&line, None)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// One line that is not blank. `start` is where it lies in `chunk`, if it does.
+    fn field(&mut self, line: &[u8], start: Option<usize>) -> Result<(), Failure> {
+        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let mut value = (colon + 1).min(line.len());
+        value += usize::from(line.get(value) == Some(&b' '));
+        match &line[..colon] {
+            b"event" => {
+                self.event.clear();
+                self.event.push_str(&String::from_utf8_lossy(&line[value..]));
+                self.check_size(self.event.len())
+            }
+            b"data" => self.data_line(&line[value..], start.map(|start| start + value..start + line.len())),
+            _ => Ok(()),
+        }
+    }
+
+    fn data_line(&mut self, value: &[u8], place: Option<Range<usize>>) -> Result<(), Failure> {
+        self.keep_data();
+        let size = match &mut self.data {
+            Data::Copied(data) => {
+                data.push(b'\n');
+                data.extend_from_slice(value);
+                data.len()
+            }
+            Data::None | Data::Here(_) => {
+                self.data = place.map_or_else(|| Data::Copied(value.to_vec()), Data::Here);
+                value.len()
+            }
+        };
+        self.check_size(size)
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), Failure> {
+        if bytes <= PACKET_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!("a packet of the provider is over {PACKET_BYTES_MAX} bytes");
+        Err(Failure::new(Code::ProviderTruncated, message).of_the_target())
+    }
+
+    fn packet(&mut self) -> Option<Packet<'_>> {
+        self.given = true;
+        let data: &[u8] = match &self.data {
+            Data::None => return None,
+            Data::Here(range) => &self.chunk[range.clone()],
+            Data::Copied(data) => data,
+        };
+        Some(Packet::Sse { event: &self.event, data })
     }
 }
+
+enum Line {
+    Here(Range<usize>),
+    Carried,
+}
+
+#[cfg(test)]
+#[path = "framing_tests.rs"]
+mod tests;

@@ -32,8 +32,21 @@ pub struct Card {
     pub base_url: &'static str,
     /// The well-known variable of its key. Empty = needs none.
     pub key_variable: &'static str,
+    /// How the key travels.
+    pub auth: Auth,
     /// Where its format is documented.
     pub docs: &'static str,
+}
+
+/// How a provider's key travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Auth {
+    /// There is none.
+    None,
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// In a header of this (lower-case) name.
+    Header(&'static str),
 }
 
 /// Response headers as far as adapters read them.
@@ -59,8 +72,21 @@ pub struct Outbound {
     pub framing: Framing,
 }
 
+impl Outbound {
+    /// The request as attempt number `attempt` of its job (from 1) makes it: a script may hold a
+    /// timeline per attempt, everybody else is asked the same again.
+    #[must_use]
+    pub fn for_attempt(&self, attempt: u32) -> Outbound {
+        let mut outbound = self.clone();
+        if let Route::Script(script) = &mut outbound.route {
+            script.choose(attempt);
+        }
+        outbound
+    }
+}
+
 /// How a request travels.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Route {
     /// POST over HTTP.
     Http {
@@ -71,6 +97,15 @@ pub enum Route {
     },
     /// To the built-in player; nothing leaves the process.
     Script(script::Script),
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Route::Http { url, .. } => f.debug_struct("Http").field("url", url).finish_non_exhaustive(),
+            Route::Script(_) => f.write_str("Script"),
+        }
+    }
 }
 
 /// A piece of a reply, cut by framing.
@@ -139,6 +174,13 @@ pub trait Decoder: Send {
 
     /// The usage as far as the provider has told it: for attempts that do not end well.
     fn usage_so_far(&self) -> Option<Usage>;
+}
+
+/// About how many tokens `bytes` of text are: four bytes a token, rounded up. For attempts whose
+/// provider told no usage; what is made of it says `estimate`.
+#[must_use]
+pub fn estimate_tokens(bytes: usize) -> u64 {
+    u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 /// One configured provider, resolved: where it is and how to get in.

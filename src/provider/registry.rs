@@ -1,29 +1,183 @@
-//! Which provider stands behind a name.
+//! The providers that are on, by name.
+//!
+//! Owns what the configuration and the environment make of the vendors. Promises that every entry
+//! can be asked, and that what is wrong with another is told once, by field, without its secret.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Endpoint, Provider};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-/// A provider that can be called.
+use super::script::Script;
+use super::vendor;
+use super::{Auth, Card, Endpoint, Headers, Provider};
+use crate::config::{Config, ProviderConfig, Secret};
+
+/// The environment.
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A provider that is on.
 #[derive(Clone)]
 pub struct Entry {
-    /// Its kind.
+    /// How to speak with it.
     pub provider: &'static dyn Provider,
     /// Where it is.
     pub endpoint: Arc<Endpoint>,
 }
 
-/// All providers that are on.
-#[derive(Clone, Default)]
+/// The providers that are on.
 pub struct Registry {
     entries: BTreeMap<Box<str>, Entry>,
 }
+
 impl Registry {
-    pub fn build(_c: &crate::config::Config, _e: &dyn Fn(&str) -> Option<String>) -> (Registry, Vec<String>) {
-        (Registry::default(), vec![])
+    /// The providers that are on, and what is wrong with the others, naming `providers.NAME.field`.
+    /// A vendor with a well-known key variable is on when that is set; one that needs no key is
+    /// always on; `[providers.NAME]` adjusts the vendor of that name or, with `kind`, adds one.
+    pub fn build(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> (Registry, Vec<String>) {
+        let mut entries = BTreeMap::new();
+        let mut problems = Vec::new();
+        let unset =
+            ProviderConfig { kind: None, base_url: None, api_key: None, headers: BTreeMap::new(), script: None };
+        for provider in vendor::ALL {
+            let card = provider.card();
+            let known = !card.key_variable.is_empty() && env(card.key_variable).is_some_and(|key| !key.is_empty());
+            let is_on = !card.base_url.is_empty() && (card.key_variable.is_empty() || known);
+            if is_on && !config.providers.contains_key(card.id) {
+                let endpoint = endpoint(card.id, card, &unset, env, &mut problems);
+                entries.extend(endpoint.map(|endpoint| (card.id.into(), Entry { provider: *provider, endpoint })));
+            }
+        }
+        for (name, said) in &config.providers {
+            if name.is_empty() || name.contains('/') {
+                problems.push(format!("providers.{name:?}: a provider's name must not be empty or hold a slash"));
+                continue;
+            }
+            let wanted = said.kind.as_deref().unwrap_or(name);
+            let Some(provider) = vendor::ALL.iter().find(|provider| provider.card().id == wanted) else {
+                let kinds: Vec<_> = vendor::ALL.iter().map(|provider| provider.card().id).collect();
+                problems.push(format!("providers.{name}.kind: `{wanted}` is none of {}", kinds.join(", ")));
+                continue;
+            };
+            let endpoint = endpoint(name, provider.card(), said, env, &mut problems);
+            entries.extend(endpoint.map(|endpoint| (name.clone(), Entry { provider: *provider, endpoint })));
+        }
+        (Registry { entries }, problems)
     }
-    pub fn get(&self, n: &str) -> Option<&Entry> {
-        self.entries.get(n)
+
+    /// The provider of that name, if it is on.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// The names of those that are on, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(|name| &**name)
     }
 }
+
+/// A provider resolved, or nothing and a problem for each wrong field.
+fn endpoint(
+    name: &str,
+    card: &'static Card,
+    said: &ProviderConfig,
+    env: Env<'_>,
+    problems: &mut Vec<String>,
+) -> Option<Arc<Endpoint>> {
+    let mut wrong = Vec::new();
+    let base_url = base_url(card, said).unwrap_or_else(|problem| {
+        wrong.push(problem);
+        "".into()
+    });
+    let headers = headers(card, said, env, &mut wrong);
+    let script = script(card, said).unwrap_or_else(|problem| {
+        wrong.push(problem);
+        None
+    });
+    let is_right = wrong.is_empty();
+    problems.extend(wrong.into_iter().map(|problem| format!("providers.{name}.{problem}")));
+    is_right.then(|| Arc::new(Endpoint { name: name.into(), base_url, headers, script }))
+}
+
+fn base_url(card: &Card, said: &ProviderConfig) -> Result<Box<str>, String> {
+    let Some(text) = said.base_url.as_deref() else {
+        if card.base_url.is_empty() {
+            return Err(format!("base_url: must be given for kind `{}`", card.id));
+        }
+        return Ok(card.base_url.into());
+    };
+    let url = reqwest::Url::parse(text).map_err(|error| format!("base_url: {error}"))?;
+    let is_plain = url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !is_plain {
+        return Err(
+            "base_url: must be an http or https address without query, for example http://127.0.0.1:8080/v1".into()
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("base_url: must not hold a password; use api_key or headers".into());
+    }
+    Ok(text.trim_end_matches('/').into())
+}
+
+fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<String>) -> Headers {
+    let mut headers = Headers::new();
+    let key = match &said.api_key {
+        Some(secret) => resolve(secret, env).map(Some),
+        None => Ok(env(card.key_variable).filter(|key| !card.key_variable.is_empty() && !key.is_empty())),
+    };
+    match key {
+        Ok(Some(key)) => match auth(card, key.trim()) {
+            Some((name, value)) => drop(headers.insert(name, value)),
+            None => wrong.push("api_key: cannot be sent in a header".into()),
+        },
+        // Somebody else's server behind a vendor's format may do without.
+        Ok(None) if card.key_variable.is_empty() || said.base_url.is_some() || !said.headers.is_empty() => {}
+        Ok(None) => wrong.push(format!("api_key: is missing; or set {}", card.key_variable)),
+        Err(problem) => wrong.push(format!("api_key: {problem}")),
+    }
+    for (name, secret) in &said.headers {
+        let value = resolve(secret, env).and_then(|value| {
+            let mut value = HeaderValue::from_str(&value).map_err(|_| "is not a header value".to_owned())?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        match (HeaderName::from_bytes(name.as_bytes()), value) {
+            (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
+            (Err(_), _) => wrong.push(format!("headers.{name}: is not a header name")),
+            (_, Err(problem)) => wrong.push(format!("headers.{name}: {problem}")),
+        }
+    }
+    headers
+}
+
+fn auth(card: &Card, key: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, text) = match card.auth {
+        Auth::Header(name) => (HeaderName::from_static(name), key.to_owned()),
+        Auth::Bearer | Auth::None => (AUTHORIZATION, format!("Bearer {key}")),
+    };
+    let mut value = HeaderValue::from_str(&text).ok().filter(|_| !key.is_empty())?;
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+fn resolve(secret: &Secret, env: Env<'_>) -> Result<String, String> {
+    match secret.0.strip_prefix("env:") {
+        Some(name) => env(name).ok_or_else(|| format!("the environment variable {name} is not set")),
+        None => secret.resolve(),
+    }
+}
+
+fn script(card: &Card, said: &ProviderConfig) -> Result<Option<Script>, String> {
+    let Some(path) = &said.script else { return Ok(None) };
+    if card.id != "scripted" {
+        return Err("script: only the kind `scripted` plays one".into());
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("script: {}: {error}", path.display()))?;
+    let script = Script::parse(&text, "script").map_err(|failure| failure.message.to_string())?;
+    Ok(Some(script))
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,0 +1,47 @@
+# What people type. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help run demo check test soak bench sim tools clean
+
+PYTHON ?= python3
+export PYTHON
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+run: need-python ## everything on this machine: nats-server, a local model, the broker, a first job; Ctrl-C stops it
+	@exec $(PYTHON) scripts/run.py
+
+demo: need-python ## two minutes that prove the point: cut readers, kill -9, idempotency, costs; every claim is checked
+	@exec $(PYTHON) scripts/demo.py
+
+check: ## format, clippy without warnings, tidy, schemas, docs
+	cargo fmt --all --check
+	cargo clippy --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
+	cargo test --quiet --test tidy --test schemas
+	@echo "make check: all rules hold"
+
+test: ## every test, on a real nats-server and a real sled
+	@nats=$$(scripts/tools.sh nats) && echo "nats-server: $$nats" && NATS_SERVER=$$nats cargo test --no-fail-fast
+	@echo "make test: everything passed"
+
+soak: ## the long forms of the tests: 200 kills, tens of gigabytes; hours
+	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats FOREBAY_SOAK=1 cargo test --release --no-fail-fast -- --include-ignored
+	@echo "make soak: everything passed"
+
+sim: ## the simulation alone; SEED=N repeats one
+	SEED=$(SEED) cargo test --test sim -- --nocapture
+
+bench: ## measures the release build; one JSON and one table in bench-results/
+	cargo build --release
+	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats target/release/forebay bench
+
+tools: ## fetches nats-server and the local model into .forebay/tools
+	@scripts/tools.sh
+
+clean: ## removes what was built and what ran; fetched tools stay
+	cargo clean
+	rm -rf .forebay/data .forebay/nats .forebay/demo .forebay/logs bench-results
+
+need-python:
+	@command -v $(PYTHON) >/dev/null || { echo "forebay: python3 is missing: install Python 3.10 or newer" >&2; exit 1; }

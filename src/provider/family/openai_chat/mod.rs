@@ -1,0 +1,17 @@
+//! OpenAI chat completions, and everybody who speaks that dialect.
+//!
+//! Owns the request (the job's input as it came, plus `model`, `stream` and the wish for usage) and
+//! the decoder of streamed and whole answers. Promises that a field nobody here knows is kept in
+//! `Delta.extra` under the level it stood at (`delta`, `choice` or `chunk`), that tool calls are told
+//! apart whatever the vendor leaves out, and that no finish is invented: `[DONE]`, or a clean end
+//! after a finish reason, is the end. A finish reason that came with `[DONE]` but was never said is
+//! `unknown`. Does not read clocks or sockets.
+
+mod chunk;
+mod decode;
+mod encode;
+mod tools;
+mod usage;
+
+pub use decode::ChatDecoder;
+pub use encode::{encode, fields};

@@ -1,0 +1,93 @@
+//! The built-in provider that plays a script: for tests, demos and benches.
+//!
+//! The script is the input's field `script`, else the file that the configuration names, else the
+//! prompt is said back word by word. The format is in `provider/script.rs`.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::job::{Event, Failure, Job, Output, OutputBody, Task};
+use crate::provider::family::openai_chat::ChatDecoder;
+use crate::provider::family::{error, openai_chat};
+use crate::provider::script::Script;
+use crate::provider::{
+    Auth, Card, Decoder, Endpoint, Finish, Framing, Headers, Outbound, Packet, Provider, Route, Step, Target,
+};
+
+pub(super) struct Scripted;
+
+static CARD: Card =
+    Card { id: "scripted", base_url: "script:", key_variable: "", auth: Auth::None, docs: "src/provider/script.rs" };
+
+impl Provider for Scripted {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn encode(&self, job: &Job, _target: &Target, endpoint: &Endpoint) -> Result<Outbound, Failure> {
+        if !matches!(job.task, Task::Chat | Task::Prediction) {
+            return Err(Failure::unsupported("task", "a script plays chat and prediction"));
+        }
+        let fields = openai_chat::fields(&job.input)?.0;
+        let field = |name: &str| fields.iter().rev().find(|(known, _)| known == name).map(|(_, value)| *value);
+        let script = match (field("script"), &endpoint.script) {
+            (Some(script), _) => Script::parse(script.get(), "input.script")?,
+            (None, Some(script)) => script.clone(),
+            (None, None) => Script::echo(&prompt(field("messages"), field("input").or(field("prompt")))),
+        };
+        Ok(Outbound { route: Route::Script(script), body: job.input.get().to_owned().into(), framing: Framing::Sse })
+    }
+
+    fn decoder(&self, _job: &Job) -> Box<dyn Decoder> {
+        Box::<ScriptDecoder>::default()
+    }
+
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        error::classify(status, headers, body)
+    }
+}
+
+/// What the user said last.
+fn prompt(messages: Option<&RawValue>, input: Option<&RawValue>) -> String {
+    let value =
+        |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok()).unwrap_or_default();
+    let messages = value(messages);
+    let last = messages.as_array().into_iter().flatten().rev().find(|message| message["role"] == "user");
+    match last.map(|message| &message["content"]) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => value(input).as_str().unwrap_or("").to_owned(),
+    }
+}
+
+/// The chat decoder, and outputs, which chat does not know.
+#[derive(Default)]
+struct ScriptDecoder {
+    chat: ChatDecoder,
+    outputs: u32,
+}
+
+impl Decoder for ScriptDecoder {
+    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
+        if let Packet::Sse { event: "output", data } = packet {
+            let mut packet: Value = serde_json::from_slice(data).unwrap_or_default();
+            out.push(Event::Output(Output {
+                index: self.outputs,
+                mime: "application/json".into(),
+                sha256: None,
+                body: OutputBody::Value(packet["value"].take()),
+            }));
+            self.outputs += 1;
+            return Ok(Step::More);
+        }
+        self.chat.on_packet(packet, out)
+    }
+
+    fn on_end(&mut self, out: &mut Vec<Event>) -> Result<Finish, Failure> {
+        self.chat.on_end(out)
+    }
+
+    fn usage_so_far(&self) -> Option<crate::job::Usage> {
+        self.chat.usage_so_far()
+    }
+}

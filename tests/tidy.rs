@@ -1,0 +1,145 @@
+//! House rules that a compiler does not know, as an ordinary test over the source tree.
+//!
+//! Owns the list of rules. Promises that each has an example it complains about, so that none is
+//! there for show. Sizes of functions and lists of parameters are clippy's (`.clippy.toml`).
+
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/source.rs"]
+mod source;
+
+use std::path::Path;
+
+use source::{File, Tree, code_of, product_code};
+
+type FileRule = fn(&File) -> Vec<String>;
+type TreeRule = fn(&Tree) -> Vec<String>;
+
+const FILE_RULES: &[FileRule] = &[
+    rules::a_file_is_short,
+    rules::imports_point_downhill,
+    rules::each_library_has_one_door,
+    rules::a_module_says_what_it_is,
+    rules::an_ignored_test_says_why,
+    rules::nothing_is_put_off,
+    rules::nothing_names_a_machine,
+];
+
+const TREE_RULES: &[TreeRule] = &[
+    rules::every_dependency_says_what_for,
+    rules::the_root_is_small,
+    rules::the_readme_tells_each_target,
+    rules::the_readme_names_what_exists,
+    rules::every_file_is_part_of_the_crate,
+];
+
+#[test]
+fn the_house_is_tidy() {
+    let tree = Tree::read(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(tree.files.len() > 30, "only {} files: the walk is broken", tree.files.len());
+    let of_files = FILE_RULES.iter().flat_map(|rule| tree.files.iter().flat_map(rule));
+    let of_tree = TREE_RULES.iter().flat_map(|rule| rule(&tree));
+    let complaints: Vec<String> = of_files.chain(of_tree).collect();
+    assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+/// `rule` complains about `bad` at `path`, and not about `good`.
+fn check(rule: FileRule, path: &str, bad: &str, good: &str) {
+    assert_eq!(rule(&File::new(path, bad)).len(), 1, "one complaint about {path}: {bad}");
+    assert_eq!(rule(&File::new(path, good)), Vec::<String>::new(), "{path}: {good}");
+}
+
+#[test]
+fn every_rule_on_files_can_fail() {
+    let short = rules::a_file_is_short;
+    check(short, "src/a.rs", &"\n".repeat(401), &"\n".repeat(400));
+    check(short, "scripts/a.py", &"\n".repeat(401), &"\n".repeat(400));
+
+    let imports = rules::imports_point_downhill;
+    check(imports, "src/job/a.rs", "use crate::wire::Cursor;", "// use crate::wire::Cursor;");
+    check(imports, "src/log/a.rs", "fn f() { crate::request::g() }", "fn f() { crate::wire::g() }");
+    check(imports, "src/wire/a.rs", "use crate::{job, log};", "use crate::job::{Job, Tags};");
+    check(imports, "src/clock.rs", "use crate::config::Config;", "#[cfg(test)] mod t { use crate::app::x; }");
+    assert_eq!(imports(&File::new("src/nook/a.rs", "")).len(), 1, "a room that nobody placed");
+
+    let doors = rules::each_library_has_one_door;
+    check(doors, "src/request/drive.rs", "use actix::Actor;", "let s = \"actix::Actor\";");
+    check(
+        doors,
+        "src/meter/ledger.rs",
+        "fn f(db: &sled::Db) {}",
+        "fn f() { self.metrics::<u8>(); crate::metrics::f() }",
+    );
+    check(doors, "src/cli/run.rs", "use async_nats;", "use async_nats_like::x;");
+    assert_eq!(doors(&File::new("src/request/actor.rs", "use actix::Actor;")), Vec::<String>::new());
+
+    let said = rules::a_module_says_what_it_is;
+    check(said, "src/a.rs", "//! x\nfn f() {}", "//! Cuts replies into packets.\nfn f() {}");
+    check(said, "src/a.rs", "fn f() {}", "//! Cuts replies\n//! into packets.\n//!\n//! More");
+    let long = format!("//! Cuts replies into packets.\n{}", "//! x\n".repeat(15));
+    check(said, "src/a.rs", &long.replacen("packets.", "packets.\n//!", 1), "//! Cuts replies into packets.");
+
+    let ignored = rules::an_ignored_test_says_why;
+    check(ignored, "tests/a.rs", "#[ignore]\nfn f() {}", "#[ignore = \"an hour\"]\nfn f() {}");
+    check(rules::nothing_is_put_off, "src/a.rs", concat!("// TO", "DO: later"), "// TODOS are no mark");
+    check(rules::nothing_is_put_off, "README.md", concat!("FIX", "ME"), "fixme is a word");
+}
+
+#[test]
+fn a_named_machine_is_seen() {
+    let rule = rules::nothing_names_a_machine;
+    check(rule, "scripts/a.sh", "cp /home/me/x .", "cp \"$here/home/me\" ./work/x");
+    check(rule, "README.md", "pip --index-url x", "pip install x");
+    check(
+        rule,
+        "Cargo.lock",
+        "source = \"registry+https://mirror.example/index\"",
+        "source = \"registry+https://github.com/rust-lang/crates.io-index\"",
+    );
+}
+
+/// `rule` complains about a tree with `bad` at `path`, and not about one with `good`.
+fn check_tree(rule: TreeRule, path: &str, bad: &str, good: &str) {
+    let tree = |text: &str| Tree {
+        entries: vec![path.split('/').next().unwrap_or_default().into()],
+        files: vec![
+            File::new("Makefile", "help: ## list\nrun: ## runs\n"),
+            File::new("src/lib.rs", "mod a;"),
+            File::new("src/a.rs", "fn a_test() {}"),
+            File::new(path, text),
+        ],
+    };
+    assert_eq!(rule(&tree(bad)).len(), 1, "one complaint about {path}: {bad}");
+    assert_eq!(rule(&tree(good)), Vec::<String>::new(), "{path}: {good}");
+}
+
+#[test]
+fn every_rule_on_the_tree_can_fail() {
+    let manifest = |line: &str| format!("[package]\nname = \"x\"\n[dev-dependencies]\n{line}\nserde = \"1\"\n");
+    check_tree(rules::every_dependency_says_what_for, "Cargo.toml", &manifest(""), &manifest("# Shapes."));
+    check_tree(rules::the_readme_tells_each_target, "README.md", "make runs", "`make run`");
+    let names = rules::the_readme_names_what_exists;
+    check_tree(names, "README.md", "see `src/b.rs`", "see `src/a.rs` and `src`");
+    check_tree(names, "README.md", "see `src/a.rs::b_test`", "see `src/a.rs::a_test`");
+    let odd = Tree { entries: vec!["notes.txt".into()], files: Vec::new() };
+    assert_eq!(rules::the_root_is_small(&odd).len(), 1);
+    check_tree(rules::every_file_is_part_of_the_crate, "src/b.rs", "", "#[path = \"b.rs\"] mod b;");
+    check_tree(rules::every_file_is_part_of_the_crate, "src/a/c.rs", "", "#[path = \"c.rs\"] mod c;");
+}
+
+#[test]
+fn what_is_not_code_is_blanked_and_lines_stay() {
+    for (source, code) in [
+        ("a // b\nc", "a     \nc"),
+        ("a /* b /* c */ d\n */ e", "a               \n    e"),
+        (r#"a("b\"c", d)"#, r#"a(      , d)"#),
+        (r##"a(r#"b"c"#, d)"##, r##"a(        , d)"##),
+        (r#"a(b"x", for)"#, r#"a(b   , for)"#),
+        (r"a('\'', b'\\', 'é', '\u{7f}', &'a str)", r"a(    , b    ,     ,         , &'a str)"),
+        ("\"// no comment\" x", "                x"),
+    ] {
+        assert_eq!(code_of(source).trim_end(), code.trim_end(), "{source}");
+    }
+    assert_eq!(product_code("a\n#[cfg(test)]\nmod t { b { c } }\nd").split_whitespace().collect::<String>(), "ad");
+    assert_eq!(product_code("#[cfg(test)]\nuse x;\nd").trim(), "d");
+}
