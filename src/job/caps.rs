@@ -57,6 +57,14 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 pub const LIST_ROWS_MAX: usize = 1000;
 /// Rows that one cost query may return.
 pub const COST_ROWS_MAX: usize = 10_000;
+/// Keys that one cost query may ask by: more than anybody reads as a table.
+pub const COST_KEYS_MAX: usize = 8;
+/// Cost queries that are added up at once; each may hold all sums of its time in memory.
+pub const COST_QUERIES_MAX: usize = 4;
+/// Messages that wait in the meter's mailbox; a finished job sends one.
+pub const METER_MAILBOX: usize = 256;
+/// Values of one allow-listed tag that get a time series; all later ones share `other`.
+pub const TAG_LABEL_VALUES_MAX: usize = 200;
 /// Bytes of records that a session puts into one frame: half of [`FRAME_BYTES_MAX`], so that a
 /// stalled reader, who holds one frame, stays below 64 KiB with everything else it costs.
 pub const SESSION_FRAME_BYTES: usize = 32 * 1024;

@@ -179,8 +179,8 @@ pub trait Decoder: Send {
 /// About how many tokens `bytes` of text are: four bytes a token, rounded up. For attempts whose
 /// provider told no usage; what is made of it says `estimate`.
 #[must_use]
-pub fn estimate_tokens(bytes: usize) -> u64 {
-    u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX)
+pub fn estimate_tokens(bytes: u64) -> u64 {
+    bytes.div_ceil(4)
 }
 
 /// One configured provider, resolved: where it is and how to get in.
@@ -200,7 +200,4 @@ impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("name", &self.name).field("base_url", &self.base_url).finish_non_exhaustive()
     }
-}
-pub fn estimate_tokens(b: u64) -> u64 {
-    b.div_ceil(4)
 }

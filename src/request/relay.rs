@@ -36,7 +36,7 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
     let result = async {
         let mut outbound = entry.provider.encode(&course.job, target, &entry.endpoint)?;
         if let Route::Script(script) = &mut outbound.route {
-            script.begin_attempt(attempt);
+            script.choose(attempt);
         }
         let framing = outbound.framing;
         if attempt == 1 {

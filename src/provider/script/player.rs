@@ -59,7 +59,7 @@ impl Player {
             due: Instant::now(),
             ready: VecDeque::new(),
             split_bytes: 0,
-            usage: Some(ScriptUsage { input_tokens: estimate_tokens(request.len()), ..ScriptUsage::default() }),
+            usage: Some(ScriptUsage { input_tokens: estimate_tokens(request.len() as u64), ..ScriptUsage::default() }),
             usage_said: false,
             finished: false,
             ended: Ended::No,
