@@ -67,8 +67,8 @@ class House:
             return json.load(answer)
 
     def post(self, path, body):
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", data, {"content-type": "application/json"})
+        url, headers = f"http://127.0.0.1:{self.http}{path}", {"content-type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
             return json.load(answer)
 

@@ -12,7 +12,8 @@ class Nats:
         self.inbox = f"_INBOX.{os.urandom(12).hex()}"
         self.count = 0
         self.reader.readline()  # INFO
-        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "python", "version": "0"}
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
+        options |= {"lang": "python", "version": "0"}
         self._send(f"CONNECT {json.dumps(options)}\r\nSUB {self.inbox}.* 1\r\nPING\r\n".encode())
         while (line := self.reader.readline()) != b"PONG\r\n":
             if line.startswith(b"-ERR") or not line:

@@ -184,12 +184,14 @@ def listens(number):
 
 
 def nats_part(folder, number):
-    """nats-server with JetStream. Accepted jobs are durable in Forebay's own log, published ones within a second here."""
+    """nats-server with JetStream. Accepted jobs are durable in Forebay's own log, published ones
+    reach the disk within a second."""
     config = folder / "nats.conf"
     config.write_text(
         f"# Written by scripts/parts.py at every start.\n"
         f'listen: "127.0.0.1:{number}"\n'
-        f'jetstream {{ store_dir: "{folder / "nats"}", max_memory_store: 64MB, max_file_store: 4GB, sync_interval: "1s" }}\n'
+        f'jetstream {{ store_dir: "{folder / "nats"}", max_memory_store: 64MB, max_file_store: 4GB, '
+        f'sync_interval: "1s" }}\n'
     )
     part = Part("nats", [tool("nats"), "-c", config], folder)
     return part.start().wait_until(listens(number))

@@ -47,6 +47,7 @@ def first_job(binary, env):
     finally:
         client.kill() if terminal is None else client.wait()
     if terminal is None or terminal["kind"] != "completed":
+        say()
         error = (terminal or {}).get("error", {}).get("message", "no terminal record came")
         raise parts.Trouble(f"the first job did not complete: {error}")
     return terminal
@@ -130,7 +131,7 @@ def main():
     except Stop:
         say("\nstopping")
     except parts.Trouble as trouble:
-        print(f"\nforebay: {trouble}", file=sys.stderr)
+        print(f"forebay: {trouble}", file=sys.stderr)
         status = 1
     finally:
         parts.stop_all()

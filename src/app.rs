@@ -1,1 +1,227 @@
-//! x
+//! Starts the parts in order and stops them in order.
+//!
+//! Owns the threads: tokio's for sockets, an actix system with its arbiters for actors, the log's
+//! own. Promises that nothing is readable before every unfinished job is settled, and that a stop
+//! closes doors, drains jobs and makes the log whole, in this order.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use futures_util::FutureExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::{Config, Loaded, Reloaded, Watcher};
+use crate::front;
+use crate::intake::Intake;
+use crate::log::Log;
+use crate::log::sled_log::SledLog;
+use crate::meter::{Meter, Sources};
+use crate::policy::access;
+use crate::provider::call::Caller;
+use crate::request::{Arbiters, Live, Parts, Services};
+use crate::telemetry;
+
+/// How often histograms are folded, so that they do not grow between scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// How long doors get to say goodbye once the jobs are done.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Runs the broker until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a part cannot start: one line for the operator.
+pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
+    telemetry::install();
+    access::check_listen(&loaded.config).map_err(|failure| anyhow!("{}", failure.message))?;
+    let listen = loaded.config.server.listen.clone();
+    let listener = TcpListener::bind(&*listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("forebay-io").build()?;
+    let actors = Actors::start(loaded.config.server.arbiters)?;
+    let result = runtime.block_on(run(loaded, listener, actors.arbiters.clone()));
+    actors.stop();
+    runtime.shutdown_timeout(GOODBYE);
+    result
+}
+
+async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let mut stop = Stop::new()?;
+    let svc = services(&loaded, arbiters.clone()).await?;
+    let runtime = tokio::runtime::Handle::current();
+    let intake = match loaded.config.nats.enabled {
+        true => Some(
+            Intake::start(Arc::clone(&svc), arbiters.pick(), runtime)
+                .map_err(|failure| anyhow!("{}", failure.message))?,
+        ),
+        false => None,
+    };
+    svc.settle_unfinished().await;
+    let (close, mut closing) = watch::channel(false);
+    let shutdown = async move {
+        // A closed channel means the same: we are leaving.
+        let _ = closing.wait_for(|closing| *closing).await;
+    };
+    let mut doors = tokio::task::JoinSet::new();
+    doors.spawn(front::serve(listener, Arc::clone(&svc), front::Limits::default(), shutdown));
+    tracing::info!(%address, log = %shown(&loaded.config.log.path), "ready");
+    watch_over(&svc, loaded, &mut stop).await;
+    go_down(&svc, intake, &mut stop).await;
+    close.send_replace(true);
+    let _ = tokio::time::timeout(GOODBYE, doors.join_next()).await;
+    svc.log.close().await;
+    tracing::info!("down");
+    Ok(())
+}
+
+async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Services>> {
+    let config = loaded.config.log.clone();
+    let opened = tokio::task::spawn_blocking(move || SledLog::open(&config, Clock::System)).await?;
+    let log: Arc<dyn Log> = opened.map_err(|failure| anyhow!("the log cannot be opened: {}", failure.message))?;
+    for note in log.health().notes {
+        tracing::warn!("{note}");
+    }
+    let live = build(loaded.config.clone(), loaded)?;
+    tracing::info!(providers = %live.registry.names().collect::<Vec<_>>().join(", "), "providers that are on");
+    let meter = Meter::start_in_arbiter(arbiters.pick(), sources_of(&log), &live.config);
+    Ok(Services::new(Parts {
+        log,
+        live,
+        clock: Clock::System,
+        caller: Caller::new().map_err(|failure| anyhow!("{}", failure.message))?,
+        meter,
+        arbiters,
+        runtime: tokio::runtime::Handle::current(),
+        seed: fastrand::u64(..),
+    }))
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Stop> {
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next of either. Cancel-safe.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Keeps the running broker in order until somebody asks it to stop.
+async fn watch_over(svc: &Arc<Services>, loaded: Loaded, stop: &mut Stop) {
+    let mut watcher = Watcher::new(loaded.clone());
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    loop {
+        tokio::select! {
+            () = stop.asked() => return,
+            _ = upkeep.tick() => telemetry::upkeep(),
+            Reloaded { config, .. } = watcher.changed() => reload(svc, config, &loaded).await,
+        }
+    }
+}
+
+/// All or nothing: jobs under way keep the configuration that they began with.
+async fn reload(svc: &Arc<Services>, config: Config, loaded: &Loaded) {
+    match build(config, loaded) {
+        Ok(live) => {
+            svc.meter.reload(Arc::new(live.config.clone())).await;
+            svc.live.store(Arc::new(live));
+            tracing::info!("the configuration was reloaded");
+        }
+        Err(error) => tracing::error!("{error}; the configuration before stays in force"),
+    }
+}
+
+/// Lets jobs finish, or interrupts them when the time is up or somebody asks again.
+async fn go_down(svc: &Arc<Services>, intake: Option<Intake>, stop: &mut Stop) {
+    let grace = Duration::from_secs(svc.live.load().config.server.drain_s);
+    tracing::info!(jobs = svc.jobs_in_flight(), "going down: no new jobs, waiting for running ones");
+    tokio::select! {
+        () = svc.drain(grace) => {}
+        () = stop.asked() => {
+            tracing::warn!("asked again: not waiting for jobs");
+            svc.drain(Duration::ZERO).await;
+        }
+    }
+    if let Some(intake) = intake {
+        intake.stop().await;
+    }
+}
+
+fn build(config: Config, loaded: &Loaded) -> anyhow::Result<Live> {
+    let env = |name: &str| loaded.env(name).filter(|value| !value.is_empty());
+    Live::build(config, &env).map_err(|problems| anyhow!("{}", problems.join("; ")))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn sources_of(log: &Arc<dyn Log>) -> Sources {
+    let (sums, ledger) = (Arc::clone(log), Arc::clone(log));
+    Sources::new(
+        move |since, until| {
+            let log = Arc::clone(&sums);
+            async move { log.rollups(since, until).await }.boxed()
+        },
+        move || {
+            let log = Arc::clone(&ledger);
+            async move { log.rebuild_rollups().await }.boxed()
+        },
+    )
+}
+
+/// The actix system on a thread of its own, and its arbiters.
+struct Actors {
+    arbiters: Arbiters,
+    system: actix::System,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Actors {
+    /// `threads` arbiters; 0 = one per core.
+    fn start(threads: usize) -> anyhow::Result<Actors> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            said => said,
+        };
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        let body = move || {
+            let runner = actix::System::new();
+            let arbiters: Vec<actix::Arbiter> =
+                (0..threads).map(|_| runner.block_on(async { actix::Arbiter::new() })).collect();
+            let handles = arbiters.iter().map(actix::Arbiter::handle).collect();
+            if send.send((actix::System::current(), handles)).is_ok()
+                && let Err(error) = runner.run()
+            {
+                tracing::error!(%error, "the actor system ended badly");
+            }
+            for arbiter in arbiters {
+                arbiter.stop();
+                let _ = arbiter.join();
+            }
+        };
+        let thread = std::thread::Builder::new().name("forebay-actors".into()).spawn(body)?;
+        let (system, handles) = receive.recv().context("the actor system did not start")?;
+        Ok(Actors { arbiters: Arbiters::new(handles), system, thread })
+    }
+
+    /// Every job has ended by now: `System::stop` drops actors without a word to them.
+    fn stop(self) {
+        self.system.stop();
+        let _ = self.thread.join();
+    }
+}

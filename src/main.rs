@@ -1,1 +1,10 @@
-fn main() {}
+//! The one binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    forebay::cli::main()
+}

@@ -125,7 +125,7 @@ impl Broker {
     ///
     /// # Errors
     /// The broker's refusal, or that it cannot be reached.
-    pub async fn run(&self, mut job: Value, seen: &mut dyn FnMut(Seen<'_>)) -> Result<State, Problem> {
+    pub async fn run(&self, mut job: Value, seen: &mut (dyn FnMut(Seen<'_>) + Send)) -> Result<State, Problem> {
         if let Some(fields) = job.as_object_mut() {
             fields.entry("id").or_insert_with(|| crate::job::StreamId::generate().to_job_id().to_string().into());
         }
@@ -138,17 +138,22 @@ impl Broker {
             .map_err(|error| Failure::internal(format!("the broker's answer: {error}")))?;
         run.id.clone_from(&taken.id);
         seen(Seen::Taken(&taken));
-        run.to_end(inbox, seen).await
+        run.read_out(inbox, seen).await
     }
 
     /// Follows a job from a cursor to its end, over restarts of the broker.
     ///
     /// # Errors
     /// The broker's refusal, or that it cannot be reached.
-    pub async fn follow(&self, id: &str, cursor: &str, seen: &mut dyn FnMut(Seen<'_>)) -> Result<State, Problem> {
+    pub async fn follow(
+        &self,
+        id: &str,
+        cursor: &str,
+        seen: &mut (dyn FnMut(Seen<'_>) + Send),
+    ) -> Result<State, Problem> {
         let run = Follow { broker: self, next_seq: 0, cursor: cursor.into(), id: id.into() };
         let inbox = run.ask_again().await?;
-        run.to_end(inbox, seen).await
+        run.read_out(inbox, seen).await
     }
 
     /// Publishes a request whose answers come to the inbox that is returned.
@@ -190,7 +195,11 @@ enum Look {
 }
 
 impl Follow<'_> {
-    async fn to_end(mut self, mut inbox: Subscriber, seen: &mut dyn FnMut(Seen<'_>)) -> Result<State, Problem> {
+    async fn read_out(
+        mut self,
+        mut inbox: Subscriber,
+        seen: &mut (dyn FnMut(Seen<'_>) + Send),
+    ) -> Result<State, Problem> {
         let (mut wait, mut away_since) = (BACKOFF.0, None);
         loop {
             let step = match timeout(SILENCE, inbox.next()).await {
@@ -241,7 +250,7 @@ impl Follow<'_> {
         Ok(if status["cursor"] == self.cursor.as_str() { Look::UpToDate } else { Look::Behind })
     }
 
-    fn take(&mut self, message: &Message, seen: &mut dyn FnMut(Seen<'_>)) -> Result<Step, Problem> {
+    fn take(&mut self, message: &Message, seen: &mut (dyn FnMut(Seen<'_>) + Send)) -> Result<Step, Problem> {
         if message.status.is_some() {
             return Ok(Step::Again);
         }

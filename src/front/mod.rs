@@ -1,1 +1,138 @@
-//! front
+//! The HTTP door: one port for jobs, records, costs, metrics and the WebSocket upgrade.
+//!
+//! Owns connections and their limits. Promises that whatever comes in gets an answer that names
+//! what is wrong and leaves the connection usable where HTTP allows it; that a slow reader holds one
+//! frame; that a reader who leaves cancels nothing. Does not know providers.
+
+mod answer;
+mod ask;
+mod body;
+mod connection;
+mod jobs;
+mod output;
+mod query;
+mod reply;
+mod route;
+mod run;
+mod scrape;
+mod socket;
+mod sse;
+mod status;
+
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::request::Services;
+
+/// Connections over the limit that are told so at once; more than that are dropped without a word.
+const REFUSALS_MAX: usize = 64;
+/// Wait after the system had no socket for us (out of file descriptors): trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long clients may take. Sizes and counts are in the configuration (`[server]`).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For the head of a request, counted from the connection's last answer: also how long an idle
+    /// connection is kept.
+    pub head: Duration,
+    /// For a whole body.
+    pub body: Duration,
+    /// Between two pieces of a body.
+    pub body_idle: Duration,
+    /// For connections to end after `shutdown`; what is left is cut.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head: Duration::from_secs(75),
+            body: Duration::from_secs(120),
+            body_idle: Duration::from_secs(20),
+            linger: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What every connection needs.
+struct Front {
+    svc: Arc<Services>,
+    limits: Limits,
+}
+
+/// Serves until `shutdown` resolves; then takes no more connections, lets answers under way finish
+/// (readers read their job's end) for `limits.linger`, and cuts the rest. Dropping it cuts everything.
+///
+/// # Errors
+/// When the listener cannot be used at all.
+pub async fn serve(
+    listener: TcpListener,
+    svc: Arc<Services>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let front = Arc::new(Front { svc, limits });
+    let (closing, closes) = watch::channel(false);
+    let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let full = connections.len() >= front.svc.live.load().config.server.connections_max;
+                    match full {
+                        false => {
+                            connections.spawn(connection::serve(stream, Arc::clone(&front), closes.clone()));
+                        }
+                        true if refusals.len() < REFUSALS_MAX => {
+                            refusals.spawn(connection::refuse(stream));
+                        }
+                        true => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(ended) = connections.join_next() => report(ended),
+            Some(_) = refusals.join_next() => {}
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(front.limits.linger, all).await.is_err() {
+        tracing::info!(connections = connections.len(), "cutting connections that did not end");
+    }
+    Ok(())
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a bug: serving a connection panicked");
+    }
+}
+
+/// Small writes must not wait for acknowledgements.
+fn prompt(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+}

@@ -46,6 +46,10 @@ pub(super) struct Nothing {}
 /// `invalid`, naming the field where there is one.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     let body = if body.is_empty() { b"{}" } else { body };
+    // serde takes an array for a struct, field by field; a client that sends one has it wrong.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Failure::new(Code::Invalid, "the body must be a JSON object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let said = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let message = error.inner().to_string();
@@ -85,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_is_refused() {
-        for body in ["null", "[1", "\u{0}", "\"x\"", r#"{"id":"a"} x"#, "7"] {
+        for body in ["null", "[1", r#"["a","-1"]"#, "\u{0}", "\"x\"", r#"{"id":"a"} x"#, "7"] {
             check(body, None);
         }
         assert!(read::<Events>(b"\xff\xfe").is_err());

@@ -65,6 +65,10 @@ pub const COST_QUERIES_MAX: usize = 4;
 pub const METER_MAILBOX: usize = 256;
 /// Values of one allow-listed tag that get a time series; all later ones share `other`.
 pub const TAG_LABEL_VALUES_MAX: usize = 200;
+/// Metadata keys that may be labels of metrics: time series are their values multiplied.
+pub const TAG_LABELS_MAX: usize = 4;
+/// Targets of one model.
+pub const TARGETS_MAX: usize = 32;
 /// Bytes of records that a session puts into one frame: half of [`FRAME_BYTES_MAX`], so that a
 /// stalled reader, who holds one frame, stays below 64 KiB with everything else it costs.
 pub const SESSION_FRAME_BYTES: usize = 32 * 1024;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::caps::{ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, RETENTION_S_MAX};
 use super::{Gateway, JobId, ModelName, Tags, Task, Timestamp, Usd};
 
 /// A valid job: what `wire/submit.rs` makes of what was said. Nobody validates it again.
@@ -77,18 +78,23 @@ pub enum OnDisconnect {
 pub struct Timeouts {
     /// To open a connection to the provider. Default 5 000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub connect_ms: Option<u64>,
     /// From request sent to the first event. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub first_token_ms: Option<u64>,
     /// Between two signs of life of the provider. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub idle_ms: Option<u64>,
     /// For the whole job. Default 600 000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub total_ms: Option<u64>,
     /// In the queue, before the first attempt. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub queue_ms: Option<u64>,
 }
 
@@ -125,15 +131,18 @@ pub enum Backoff {
 pub struct Retry {
     /// Attempts at one target, the first included. Default 3.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = ATTEMPTS_MAX))]
     pub max_attempts: Option<u32>,
     /// How the wait grows. Default `exponential`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// The first wait, in milliseconds, before jitter. Default 250.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = DURATION_MS_MAX))]
     pub delay_ms: Option<u64>,
     /// The longest wait, in milliseconds. Default 10 000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = DURATION_MS_MAX))]
     pub max_delay_ms: Option<u64>,
 }
 
@@ -180,6 +189,7 @@ pub struct CacheOptions {
 #[serde(deny_unknown_fields)]
 pub struct Deliver {
     /// A NATS subject without wildcards.
+    #[schemars(length(max = 255), regex(pattern = r"^[!-)+,\-/-=?-~]+(\.[!-)+,\-/-=?-~]+)*$"))]
     pub subject: Box<str>,
 }
 
@@ -189,12 +199,23 @@ pub struct Deliver {
 pub struct CostOverride {
     /// Per input token.
     #[serde(deserialize_with = "usd_of_number")]
-    #[schemars(with = "f64")]
+    #[schemars(with = "DollarsSaid")]
     pub per_token_in: Usd,
     /// Per output token.
     #[serde(deserialize_with = "usd_of_number")]
-    #[schemars(with = "f64")]
+    #[schemars(with = "DollarsSaid")]
     pub per_token_out: Usd,
+}
+
+/// For the schema only: what [`usd_of_number`] reads.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum DollarsSaid {
+    /// Dollars.
+    Number(#[schemars(range(min = 0))] f64),
+    /// Dollars, decimal.
+    Text(#[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))] String),
 }
 
 /// Reads a non-negative amount of dollars from a JSON or TOML number or a decimal string. A float's
@@ -228,6 +249,7 @@ pub fn usd_of_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resul
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Models to try after `model`, in order.
+    #[schemars(length(max = FALLBACKS_MAX))]
     pub fallbacks: Vec<ModelName>,
     /// Time-outs of this job.
     pub timeouts: Timeouts,
@@ -244,8 +266,10 @@ pub struct Options {
     /// Start a second target if the first is silent this long. Not built yet: `unsupported`.
     pub hedge_ms: Option<u64>,
     /// 0 (first) to 9 (last) in the queue.
+    #[schemars(range(max = 9))]
     pub priority: u8,
     /// Seconds to keep the stream after its terminal. Absent = `log.retention_s`.
+    #[schemars(range(max = RETENTION_S_MAX))]
     pub retention_s: Option<u64>,
     /// Whether the job's input is kept after its terminal.
     pub log_payload: bool,

@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use sha2::{Digest, Sha256};
 
-use super::stream::{Block, Chunk, Head, Outcome, Stream, StreamWriter};
-use super::{Batch, Found, Health, ListQuery, Log, Opened, Unfinished};
+use super::stream::{Head, Outcome, Stream, StreamWriter};
+use super::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Unfinished};
 use crate::clock::Clock;
 use crate::job::{Accepted, Charge, Code, Epoch, Event, Failure, Gateway, Job, JobId, RollupKey, StreamId, Sums};
 
@@ -98,8 +98,9 @@ impl Log for MemoryLog {
 
     fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {
         let at = self.clock.now();
-        let first = stream.reserve(batch.events.len() as u64)?;
-        let block = Block::encode(first, at, &batch.events)?;
+        // Encoded before places are reserved, so that a refused record leaves no hole.
+        let mut block = Block::encode(0, at, &batch.events)?;
+        block.first_seq = stream.reserve(block.ends.len() as u64)?;
         let upto = block.next_seq();
         let streaming = batch.events.iter().any(Event::is_output);
         let outcome = batch.events.last().and_then(|event| Outcome::of(at, event));

@@ -4,8 +4,27 @@
 //! reader sees a record only when it is durable; a batch is there as a whole or not at all, its
 //! charges included; a slow reader costs a position, nothing more. Does not know what a job does.
 
+mod block;
+mod book;
+mod boot;
+mod committer;
+mod directory;
+mod entry;
 pub mod follow;
+mod journal;
+mod key;
+mod ledger;
+mod lookup;
 pub mod memory_log;
+mod opening;
+mod outputs;
+mod recovery;
+mod replay;
+mod retention;
+mod sealer;
+mod shared;
+mod sled_calls;
+pub mod sled_log;
 pub mod stream;
 
 use std::sync::Arc;
@@ -13,8 +32,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+pub use block::{Block, Chunk};
 pub use follow::{Followed, Follower};
-pub use stream::{Chunk, Head, Stream, StreamWriter, Tail};
+pub use sled_log::SledLog;
+pub use stream::{Head, Stream, StreamWriter, Tail};
 
 use crate::job::{
     Charge, Event, Failure, Gateway, Job, JobId, RollupKey, State, StreamId, Sums, TagValue, Timestamp, Usage,

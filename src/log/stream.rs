@@ -7,18 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Batch, Log};
+use super::{Batch, Block, Chunk, Log};
 use crate::job::{
     Cost, Epoch, Event, Failure, Gateway, Job, JobId, ModelName, State, StreamId, Tags, Task, Timestamp, Usage,
 };
 use crate::wire::Cursor;
-use crate::wire::record;
-
-/// Bytes of memory a block costs beyond its records: the `Arc`s, the ends, the ring slot.
-const BLOCK_OVERHEAD_BYTES: usize = 96;
 
 /// What never changes about a stream.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
@@ -124,102 +119,6 @@ impl Outcome {
     }
 }
 
-/// Records appended together, as stored.
-#[derive(Debug)]
-pub struct Block {
-    /// The `seq` of the first.
-    pub first_seq: u64,
-    /// The stored records, one after the other.
-    pub bytes: Bytes,
-    /// Where each record ends in `bytes`.
-    pub ends: Box<[u32]>,
-}
-
-impl Block {
-    /// Encodes events that will stand from `first_seq` on.
-    ///
-    /// # Errors
-    /// `too_large`.
-    pub fn encode(first_seq: u64, at: Timestamp, events: &[Event]) -> Result<Block, Failure> {
-        let mut bytes = Vec::with_capacity(64 * events.len());
-        let mut ends = Vec::with_capacity(events.len());
-        for event in events {
-            record::encode(at, event, &mut bytes)?;
-            ends.push(u32::try_from(bytes.len()).map_err(|_| Failure::internal("a batch over 4 GiB"))?);
-        }
-        Ok(Block { first_seq, bytes: bytes.into(), ends: ends.into() })
-    }
-
-    /// The `seq` after the last.
-    #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.first_seq + self.ends.len() as u64
-    }
-
-    /// The stored bytes of record `seq`, which must be in this block.
-    #[must_use]
-    pub fn record(&self, seq: u64) -> &[u8] {
-        let index = usize::try_from(seq - self.first_seq).expect("a block is small");
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        &self.bytes[start..self.ends[index] as usize]
-    }
-
-    /// What it costs in memory.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        self.bytes.len() + 4 * self.ends.len() + BLOCK_OVERHEAD_BYTES
-    }
-}
-
-/// Durable records in order, shared with the ring: reading copies nothing.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    first_seq: u64,
-    next_seq: u64,
-    blocks: Vec<Arc<Block>>,
-}
-
-impl Chunk {
-    /// The records `first_seq..next_seq` of `blocks`, which must be contiguous and cover them.
-    #[must_use]
-    pub fn new(first_seq: u64, next_seq: u64, blocks: Vec<Arc<Block>>) -> Chunk {
-        Chunk { first_seq, next_seq, blocks }
-    }
-
-    /// The `seq` of the first record.
-    #[must_use]
-    pub fn first_seq(&self) -> u64 {
-        self.first_seq
-    }
-
-    /// The `seq` after the last record.
-    #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.next_seq
-    }
-
-    /// How many records.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.next_seq - self.first_seq
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Each record's `seq` and stored bytes; [`record::decode`] reads them.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.blocks.iter().flat_map(move |block| {
-            let from = block.first_seq.max(self.first_seq);
-            let to = block.next_seq().min(self.next_seq);
-            (from..to).map(move |seq| (seq, block.record(seq)))
-        })
-    }
-}
-
 /// One job's stream.
 #[derive(Debug)]
 pub struct Stream {
@@ -233,6 +132,8 @@ pub struct Stream {
 struct Inner {
     /// The `seq` that the next append gets; ahead of the durable tail while a commit is under way.
     next_seq: u64,
+    /// How many appends had failed when the last places were reserved.
+    reserved_in: u32,
     ring: VecDeque<Arc<Block>>,
     ring_bytes: usize,
     outcome: Option<Arc<Outcome>>,
@@ -326,7 +227,15 @@ impl Stream {
         }
         let first = inner.next_seq;
         inner.next_seq += count;
+        inner.reserved_in = self.tail.borrow().failures;
         Ok(first)
+    }
+
+    /// [`Tail::failures`] when the last places were reserved: what its writer compares with. Read
+    /// before the reservation it could count the failure of an earlier, abandoned append as its own.
+    #[must_use]
+    fn reserved_in(&self) -> u32 {
+        self.lock().reserved_in
     }
 
     /// A block became durable: readers may see it. `terminal` is the outcome if its last record is
@@ -427,8 +336,8 @@ impl StreamWriter {
     /// # Errors
     /// See [`Log::append`]; `overloaded` when the commit failed, and then nothing of it is there.
     pub async fn append(&mut self, batch: Batch) -> Result<(), Failure> {
-        let failures = self.tail.borrow_and_update().failures;
         let upto = self.log.append(&self.stream, batch)?;
+        let failures = self.stream.reserved_in();
         loop {
             {
                 let tail = self.tail.borrow_and_update();

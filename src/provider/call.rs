@@ -183,3 +183,7 @@ impl Reply {
         body
     }
 }
+
+#[cfg(test)]
+#[path = "call_tests.rs"]
+mod tests;

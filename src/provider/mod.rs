@@ -13,6 +13,7 @@
 
 pub mod call;
 pub mod family;
+pub mod fetch;
 pub mod framing;
 pub mod registry;
 pub mod script;

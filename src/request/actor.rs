@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::watch;
 
 use super::course::Course;
@@ -49,10 +49,28 @@ impl Actor for JobActor {
     }
 }
 
+/// The way to a job's actor.
+#[derive(Clone)]
+pub(super) struct Control(Addr<JobActor>);
+
+impl Control {
+    /// Tells the job to stop; waits for a place in its mailbox, not for its end.
+    pub(super) async fn stop(&self, why: Stop) {
+        // A closed mailbox means that the job has ended by itself.
+        let _ = self.0.send(StopJob(why)).await;
+    }
+
+    /// Tells the job that its submitting client left.
+    pub(super) fn client_left(&self) {
+        // A full mailbox holds such news already; a closed one needs none.
+        let _ = self.0.try_send(ClientLeft);
+    }
+}
+
 /// Stop the job.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct StopJob(pub(super) Stop);
+struct StopJob(Stop);
 
 impl Handler<StopJob> for JobActor {
     type Result = ();
@@ -65,7 +83,7 @@ impl Handler<StopJob> for JobActor {
 /// The HTTP or WebSocket client that submitted the job left.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct ClientLeft;
+struct ClientLeft;
 
 impl Handler<ClientLeft> for JobActor {
     type Result = ();
@@ -109,7 +127,7 @@ pub(super) fn start(arbiters: &Arbiters, course: Course, seat: Seat) {
     let roster = seat.roster();
     let stream = seat.stream();
     let addr = JobActor::start_in_arbiter(arbiters.pick(), move |_| JobActor::new(course, seat));
-    roster.seated(stream, addr);
+    roster.seated(stream, Control(addr));
 }
 
 /// How long a cancel waits for the terminal before it says that it is under way.

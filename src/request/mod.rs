@@ -177,11 +177,13 @@ impl Services {
 
     fn announce(&self, delivery: Delivery) {
         let sender = self.deliveries.lock().expect("nothing panics while it holds this lock").clone();
-        match sender {
-            Some(sender) if sender.try_send(delivery).is_ok() => {}
-            _ => tracing::warn!(
-                "records that a job wants delivered stay in the log: the NATS entrance is not taking them"
-            ),
+        match sender.map(|sender| (sender.try_send(delivery), sender)) {
+            Some((Ok(()), _)) => {}
+            // One waiting task per job under way at the most.
+            Some((Err(mpsc::error::TrySendError::Full(delivery)), sender)) => {
+                self.runtime.spawn(async move { sender.send(delivery).await });
+            }
+            _ => tracing::warn!("records that a job wants delivered stay in the log: there is no NATS entrance"),
         }
     }
 
@@ -233,6 +235,12 @@ impl Services {
     /// The door through which the job came has lost its client: the job's `on_disconnect` decides.
     pub fn client_left(&self, stream: &Arc<Stream>) {
         self.roster.client_left(stream.head().stream);
+    }
+
+    /// Where doors put actors of their own.
+    #[must_use]
+    pub fn arbiters(&self) -> &Arbiters {
+        &self.arbiters
     }
 
     /// Jobs under way.

@@ -6,10 +6,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use actix::Addr;
 use tokio::sync::watch;
 
-use super::actor::{ClientLeft, JobActor, StopJob};
+use super::actor::Control;
 use super::drive::Stop;
 use crate::job::StreamId;
 use crate::telemetry;
@@ -22,7 +21,7 @@ pub(super) struct Roster {
 
 struct Inner {
     /// `None` between the taking of a seat and the start of its actor.
-    jobs: Mutex<HashMap<StreamId, Option<Addr<JobActor>>>>,
+    jobs: Mutex<HashMap<StreamId, Option<Control>>>,
     count: watch::Sender<usize>,
 }
 
@@ -51,26 +50,24 @@ impl Roster {
     }
 
     /// The seat's actor runs. It may have ended already, and then there is nothing to note.
-    pub(super) fn seated(&self, stream: StreamId, addr: Addr<JobActor>) {
+    pub(super) fn seated(&self, stream: StreamId, control: Control) {
         if let Some(place) = self.lock().get_mut(&stream) {
-            *place = Some(addr);
+            *place = Some(control);
         }
     }
 
     /// Tells the job of `stream` to stop; waits for a place in its mailbox, not for its end.
     pub(super) async fn stop(&self, stream: StreamId, why: Stop) {
-        let addr = self.lock().get(&stream).cloned().flatten();
-        if let Some(addr) = addr {
-            // A closed mailbox means that the job has ended by itself.
-            let _ = addr.send(StopJob(why)).await;
+        let control = self.lock().get(&stream).cloned().flatten();
+        if let Some(control) = control {
+            control.stop(why).await;
         }
     }
 
     /// Tells the job of `stream` that its submitting client left.
     pub(super) fn client_left(&self, stream: StreamId) {
-        if let Some(Some(addr)) = self.lock().get(&stream) {
-            // A full mailbox holds such news already; a closed one needs none.
-            let _ = addr.try_send(ClientLeft);
+        if let Some(Some(control)) = self.lock().get(&stream) {
+            control.client_left();
         }
     }
 
@@ -89,7 +86,7 @@ impl Roster {
         let _ = count.wait_for(|count| *count == 0).await;
     }
 
-    fn change(&self, change: impl FnOnce(&mut HashMap<StreamId, Option<Addr<JobActor>>>)) {
+    fn change(&self, change: impl FnOnce(&mut HashMap<StreamId, Option<Control>>)) {
         let mut jobs = self.lock();
         change(&mut jobs);
         let count = jobs.len();
@@ -97,7 +94,7 @@ impl Roster {
         telemetry::jobs_in_flight(count);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StreamId, Option<Addr<JobActor>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StreamId, Option<Control>>> {
         self.inner.jobs.lock().expect("nothing panics while it holds this lock")
     }
 }

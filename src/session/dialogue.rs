@@ -126,14 +126,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// The valid job that this client may run.
     fn job(&self, raw: &RawValue) -> Result<Job, Failure> {
-        let live = self.svc.live.load();
-        let bytes_max = live.config.server.body_bytes_max;
+        let bytes_max = self.svc.live.load().config.server.body_bytes_max;
         if raw.get().len() > bytes_max {
             return Err(Failure::new(Code::TooLarge, format!("a job may have {bytes_max} bytes")));
         }
-        let said = submit::from_json(raw.get().as_bytes())?;
-        let task = live.config.models.get(said.model.as_str()).map(|model| model.task);
-        let job = said.into_job(&submit::Door { task, ..submit::Door::default() }, self.svc.clock.now())?;
+        let job = self.svc.job(submit::from_json(raw.get().as_bytes())?, submit::Door::default())?;
         match self.access.as_ref().is_some_and(|access| access.may(Scope::Run, &job.gateway)) {
             true => Ok(job),
             false => Err(Failure::new(Code::Forbidden, "this key may not run jobs in that gateway")),
@@ -156,7 +153,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    async fn follower(&self, name: &Label, id: &str, cursor: Option<&str>) -> Result<Follower, Failure> {
+    async fn follower(&mut self, name: &Label, id: &str, cursor: Option<&str>) -> Result<Follower, Failure> {
         if self.slot_of(name).is_some() {
             return Err(Failure::new(Code::DuplicateSub, "this socket has a subscription of that name"));
         }
@@ -168,13 +165,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         Follower::new(Arc::clone(&self.svc.log), stream, cursor)
     }
 
-    async fn cancel(&self, id: &str) -> Result<(), Failure> {
+    async fn cancel(&mut self, id: &str) -> Result<(), Failure> {
         let (id, _) = self.find(id, Scope::Run).await?;
         self.control.give(Command::Cancel(id))
     }
 
     /// A job that this client may see.
-    async fn find(&self, id: &str, scope: Scope) -> Result<(JobId, Arc<Stream>), Failure> {
+    async fn find(&mut self, id: &str, scope: Scope) -> Result<(JobId, Arc<Stream>), Failure> {
         let nothing = || Failure::new(Code::NotFound, "no such job").with_param("id");
         let access = self.access.as_ref().ok_or_else(nothing)?;
         if !access.has(scope) {

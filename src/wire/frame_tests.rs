@@ -1,5 +1,7 @@
+use serde_json::Value;
+
 use super::*;
-use crate::job::{Delta, Event, Timestamp};
+use crate::job::{Code, Delta, Event, Timestamp};
 use crate::wire::{Cursor, record};
 
 fn deltas(count: u64, text: &str) -> Vec<(Vec<u8>, Record)> {

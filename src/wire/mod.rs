@@ -4,6 +4,8 @@
 //! subjects, cursors, errors. Promises that bad input becomes a `Failure` that names the field.
 //! Does not know sockets.
 
+pub mod beside;
+pub mod collect;
 pub mod cursor;
 pub mod frame;
 pub mod record;

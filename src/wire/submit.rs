@@ -77,6 +77,10 @@ pub struct Door {
 /// `invalid`, naming the field.
 pub fn from_json(bytes: &[u8]) -> Result<Said, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|_| Failure::new(Code::Invalid, "the body is not UTF-8"))?;
+    // serde takes an array for a struct, field by field; a client that sends one has it wrong.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(Failure::new(Code::Invalid, "the body is not a job: it must be an object"));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let said = serde_path_to_error::deserialize(&mut reader).map_err(|error| named(&error))?;
     reader.end().map_err(|error| Failure::new(Code::Invalid, format!("after the job: {error}")))?;

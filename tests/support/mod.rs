@@ -3,7 +3,6 @@
 //! Each test starts its own, on a port of its own, in a directory that vanishes with it.
 
 #![allow(dead_code, reason = "each test target uses its own part")]
-#![expect(clippy::allow_attributes, reason = "whether something is unused differs from target to target")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ const START_TRIES: u32 = 5;
 const START_WAIT: Duration = Duration::from_secs(20);
 
 /// A running nats-server; killed and its data removed when dropped.
-pub struct NatsServer {
+pub(crate) struct NatsServer {
     port: u16,
     jetstream: bool,
     extra: Vec<String>,
@@ -28,12 +27,12 @@ pub struct NatsServer {
 
 impl NatsServer {
     /// Starts one on a free port.
-    pub fn start(jetstream: bool) -> NatsServer {
+    pub(crate) fn start(jetstream: bool) -> NatsServer {
         NatsServer::start_with(jetstream, &[])
     }
 
     /// Starts one with more arguments, for example `--user` and `--pass`.
-    pub fn start_with(jetstream: bool, extra: &[&str]) -> NatsServer {
+    pub(crate) fn start_with(jetstream: bool, extra: &[&str]) -> NatsServer {
         let mut server = NatsServer::reserve(jetstream, extra);
         for _ in 0..START_TRIES {
             if server.try_up() {
@@ -45,25 +44,25 @@ impl NatsServer {
     }
 
     /// Chooses a port and a directory and starts nothing: for a server that comes later.
-    pub fn reserve(jetstream: bool, extra: &[&str]) -> NatsServer {
+    pub(crate) fn reserve(jetstream: bool, extra: &[&str]) -> NatsServer {
         let store = tempfile::tempdir().expect("a temporary directory");
         let extra = extra.iter().map(|&argument| argument.to_owned()).collect();
         NatsServer { port: free_port(), jetstream, extra, store, child: None }
     }
 
     /// Where it listens.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// Starts it on its port and store; panics with its log when it does not come up.
-    pub fn up(&mut self) {
+    pub(crate) fn up(&mut self) {
         let up = (0..START_TRIES).any(|_| self.try_up());
         assert!(up, "nats-server did not start: {}", self.log());
     }
 
     /// Kills it, as `kill -9` does.
-    pub fn down(&mut self) {
+    pub(crate) fn down(&mut self) {
         if let Some(mut child) = self.child.take() {
             drop(child.kill());
             drop(child.wait());
@@ -71,18 +70,18 @@ impl NatsServer {
     }
 
     /// Kills it and starts it again on the same port and store.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.down();
         self.up();
     }
 
     /// Freezes it: connections stay, nothing is read or answered.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.signal("STOP");
     }
 
     /// Lets a frozen one go on.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.signal("CONT");
     }
 
@@ -128,7 +127,7 @@ impl Drop for NatsServer {
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound").port()
 }

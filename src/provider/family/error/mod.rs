@@ -116,7 +116,8 @@ fn judge(status: u16, said: &Said) -> Failure {
     let mut failure = Failure::new(code, words::clean(&message, code == Code::ProviderAuth));
     failure.retryable = retryable;
     failure.belongs_to_target = of_the_target;
-    failure.provider_code = short(said.code.as_deref());
+    // Many repeat the status as the code, which says nothing.
+    failure.provider_code = short(said.code.as_deref().filter(|code| *code != status.to_string()));
     failure.kind = short(said.kind.as_deref());
     failure.param = short(said.param.as_deref());
     if overflow && (400..=422).contains(&status) && failure.provider_code.is_none() {

@@ -72,12 +72,23 @@ impl ChatDecoder {
             return Ok(Step::Done);
         }
         if event == "error" {
-            return Err(error::in_reply(data));
+            let is_broken = data.is_empty()
+                || (data.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_err());
+            return Err(if is_broken { malformed() } else { error::in_reply(data) });
         }
         if data.is_empty() {
             return Ok(Step::More);
         }
-        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| malformed())?;
+        let is_named = !matches!(event, "" | "message");
+        let chunk: Chunk<'_> = match serde_json::from_slice(data) {
+            Ok(chunk) => chunk,
+            Err(_) if is_named => Chunk::default(),
+            Err(_) => return Err(malformed()),
+        };
+        if is_named && chunk.choices.is_none() && chunk.usage.is_none() && chunk.error.is_none() {
+            crate::telemetry::skipped_packet();
+            return Ok(Step::More);
+        }
         self.on_chunk(chunk, data, out)?;
         Ok(Step::More)
     }
@@ -221,10 +232,15 @@ impl ChatDecoder {
         if text.is_empty() {
             return;
         }
+        let mut extra = match &mut self.held[..] {
+            [only] if only.index == index => only.extra.take(),
+            _ => None,
+        };
+        self.held.retain(|held| held.extra.is_some());
         self.flush(out);
         while !text.is_empty() {
             let (piece, rest) = text.split_at(text.floor_char_boundary(EVENT_TEXT_BYTES_MAX));
-            out.push(Event::Delta(Delta { part, index, text: piece.to_owned(), extra: None }));
+            out.push(Event::Delta(Delta { part, index, text: piece.to_owned(), extra: extra.take() }));
             text = rest;
         }
     }
@@ -289,8 +305,11 @@ impl ChatDecoder {
         });
         match ride.map(|delta| delta.extra.get_or_insert_with(|| Box::new(Value::Object(Map::new())))) {
             Some(place) => {
-                if let Value::Object(fields) = &mut **place {
-                    fields.extend(extra);
+                for (level, fields) in extra {
+                    match (&mut place[&level], fields) {
+                        (Value::Object(known), Value::Object(fields)) => known.extend(fields),
+                        (place, fields) => *place = fields,
+                    }
                 }
             }
             None if self.held.len() < HELD_MAX => {
@@ -331,7 +350,7 @@ fn meaning(native: &str) -> Result<&str, Failure> {
     Ok(match native {
         "stop" | "eos" | "stop_sequence" | "end_turn" => "stop",
         "length" | "max_tokens" | "model_length" => "length",
-        "tool_calls" | "function_call" | "tool_use" => "tool_calls",
+        "tool_calls" | "tool_call" | "function_call" | "tool_use" => "tool_calls",
         "content_filter" | "sensitive" => "content_filter",
         // The provider gave up in mid-answer and says so politely.
         "error" | "insufficient_system_resource" | "network_error" => {

@@ -1,13 +1,28 @@
 //! `forebay.toml`: what an operator may say, and its defaults.
 //!
-//! Owns the shape of the file. Promises that an unknown key is refused by name and line, and that
-//! nothing here prints a secret. Reading, overriding and reloading are in `app`.
+//! Owns the shape of the file, how it is read, overridden and checked, and when it is read again.
+//! Promises that an unknown key is refused by name and line, that a configuration is taken as a
+//! whole or not at all, and that nothing here prints a secret.
+
+mod load;
+
+mod problem;
+
+mod check;
+
+mod secret;
+
+mod watch;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+pub use load::{Loaded, environment, load};
+pub use problem::Problem;
+pub use secret::Secret;
+pub use watch::{Reloaded, Watcher};
 
 use crate::job::caps;
 use crate::job::{Gateway, Retry, Task, Timeouts, Usd};
@@ -267,32 +282,4 @@ fn default_scopes() -> Vec<Scope> {
 pub struct MetricsConfig {
     /// Metadata keys that become labels of `forebay_cost_usd_total`. Each value is a time series.
     pub tag_labels: Vec<Box<str>>,
-}
-
-/// Text that is never printed. `env:NAME` and `file:PATH` are resolved where it is used.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub Box<str>);
-
-impl Secret {
-    /// The secret itself.
-    ///
-    /// # Errors
-    /// Names the variable or file that is missing, never a content.
-    pub fn resolve(&self) -> Result<String, String> {
-        if let Some(name) = self.0.strip_prefix("env:") {
-            return std::env::var(name).map_err(|_| format!("the environment variable {name} is not set"));
-        }
-        if let Some(path) = self.0.strip_prefix("file:") {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-            return Ok(text.trim_end().to_owned());
-        }
-        Ok(self.0.as_ref().to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }

@@ -1,0 +1,30 @@
+//! `forebay check`, and reading the configuration for `serve`.
+
+use std::path::Path;
+
+use super::{Trouble, show};
+use crate::config::{self, Loaded};
+
+/// The configuration of this process.
+///
+/// # Errors
+/// Usage, with one line per problem.
+pub(super) fn load(path: Option<&Path>) -> Result<Loaded, Trouble> {
+    config::load(path, config::environment()).map_err(|problems| {
+        for problem in &problems {
+            show::complain(&problem.to_string());
+        }
+        let count = problems.len();
+        let plural = if count == 1 { "" } else { "s" };
+        Trouble::Usage(format!("the configuration has {count} problem{plural}"))
+    })
+}
+
+/// `forebay check`.
+pub(super) fn run(path: Option<&Path>) -> Result<(), Trouble> {
+    let loaded = load(path)?;
+    let place = loaded.path.display();
+    let message =
+        if loaded.path.exists() { format!("{place}: ok") } else { format!("no {place}: the defaults are ok") };
+    show::line(&message).map_err(Trouble::from)
+}

@@ -1,0 +1,51 @@
+//! `forebay schema`: the JSON Schemas of everything that clients write and read.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+
+use super::{Trouble, show};
+use crate::job::{Failure, Record};
+use crate::meter::CostAnswer;
+use crate::wire::submit::Said;
+
+/// The body of every error answer.
+#[derive(JsonSchema)]
+#[schemars(title = "Error", extend("additionalProperties" = false))]
+#[expect(dead_code, reason = "only its schema is used")]
+struct ErrorEnvelope {
+    /// What went wrong.
+    error: Failure,
+}
+
+/// A schema's name, what it describes, and the schema.
+type Entry = (&'static str, fn() -> Schema);
+
+/// All schemas, by name. `schemas/NAME.schema.json` holds what these print.
+const ALL: &[Entry] =
+    &[("costs", of::<CostAnswer>), ("error", of::<ErrorEnvelope>), ("event", of::<Record>), ("job", of::<Said>)];
+
+fn of<T: JsonSchema>() -> Schema {
+    SchemaGenerator::new(SchemaSettings::draft2020_12()).into_root_schema_for::<T>()
+}
+
+/// The names of all schemas.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
+/// A schema as it is printed and committed, its last line feed included; `None` for another name.
+#[must_use]
+pub fn text(name: &str) -> Option<String> {
+    let (_, schema) = ALL.iter().find(|(known, _)| *known == name)?;
+    let pretty = serde_json::to_string_pretty(&schema()).expect("a schema is JSON");
+    Some(pretty + "\n")
+}
+
+/// `forebay schema [NAME]`.
+pub(super) fn run(name: Option<&str>) -> Result<(), Trouble> {
+    let Some(name) = name else {
+        return show::line(&names().collect::<Vec<_>>().join("\n")).map_err(Trouble::from);
+    };
+    let all = || names().collect::<Vec<_>>().join(", ");
+    let text = text(name).ok_or_else(|| Trouble::Usage(format!("no schema `{name}`; there are {}", all())))?;
+    show::line(text.trim_end()).map_err(Trouble::from)
+}

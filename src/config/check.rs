@@ -1,0 +1,238 @@
+//! What a configuration must be beyond its types: ranges, names, references, secrets that are there.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::problem::Path;
+use super::{Config, KeyConfig, LogConfig, ModelConfig, Nats, PriceConfig, ProviderConfig, Secret, Server};
+use crate::job::caps::{
+    ATTEMPTS_MAX, DURATION_MS_MAX, RETENTION_S_MAX, TAG_KEY_BYTES_MAX, TAG_LABELS_MAX, TARGETS_MAX,
+};
+use crate::job::{Gateway, ModelName, Retry, Timeouts, Usd};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+/// The longest that a shutdown may wait for jobs: an hour.
+const DRAIN_S_MAX: u64 = 3_600;
+/// A price above this is a slip of the decimal point: a million dollars.
+const PRICE_MAX: Usd = Usd::from_pico(1_000_000_000_000_000_000);
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Every problem of `config`; empty when it can be used.
+pub(super) fn check(config: &Config, env: Env<'_>) -> Vec<(Path, String)> {
+    let mut found = Findings(Vec::new());
+    check_server(&config.server, &mut found);
+    check_open_door(config, &mut found);
+    check_nats(&config.nats, env, &mut found);
+    check_log(&config.log, &mut found);
+    for (name, provider) in &config.providers {
+        check_provider(name, provider, env, &mut found);
+    }
+    for (name, model) in &config.models {
+        check_model(name, model, &mut found);
+    }
+    for (name, price) in &config.prices {
+        check_price(name, price, &mut found);
+    }
+    for (name, gateway) in &config.gateways {
+        let at = &["gateways", name][..];
+        found.unless(name.parse::<Gateway>().is_ok(), at, || "the name must be 1 to 64 of A-Z a-z 0-9 _ -".into());
+        check_retry(gateway.retry, &[at, &["retry"]].concat(), &mut found);
+        check_timeouts(gateway.timeouts, &[at, &["timeouts"]].concat(), &mut found);
+    }
+    check_keys(&config.keys, &mut found);
+    check_tag_labels(&config.metrics.tag_labels, &mut found);
+    found.0
+}
+
+struct Findings(Vec<(Path, String)>);
+
+impl Findings {
+    fn unless(&mut self, holds: bool, path: &[&str], message: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push((path.iter().map(ToString::to_string).collect(), message()));
+        }
+    }
+
+    fn range(&mut self, value: u64, (min, max): (u64, u64), path: &[&str]) {
+        self.unless((min..=max).contains(&value), path, || format!("must be {min} to {max}"));
+    }
+}
+
+fn check_server(server: &Server, found: &mut Findings) {
+    found.unless(host_of(&server.listen).is_some(), &["server", "listen"], || {
+        "must be an address and a port, for example 127.0.0.1:8087".into()
+    });
+    for (key, value, range) in [
+        ("drain_s", server.drain_s, (0, DRAIN_S_MAX)),
+        ("body_bytes_max", server.body_bytes_max as u64, (KIB, GIB)),
+        ("connections_max", server.connections_max as u64, (1, 10_000_000)),
+        ("jobs_max", server.jobs_max as u64, (1, 10_000_000)),
+        ("hello_ms", server.hello_ms, (1, DURATION_MS_MAX)),
+        ("heartbeat_ms", server.heartbeat_ms, (1, DURATION_MS_MAX)),
+        ("arbiters", server.arbiters as u64, (0, 1024)),
+    ] {
+        found.range(value, range, &["server", key]);
+    }
+}
+
+/// The host of `host:port`.
+fn host_of(listen: &str) -> Option<&str> {
+    let (host, port) = listen.rsplit_once(':')?;
+    let is_address = listen.parse::<SocketAddr>().is_ok();
+    let is_name = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+    (is_address || is_name && port.parse::<u16>().is_ok()).then_some(host)
+}
+
+/// Anything but loopback needs keys, or the operator's word that it does not.
+fn check_open_door(config: &Config, found: &mut Findings) {
+    let host = host_of(&config.server.listen).unwrap_or("localhost").trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let is_meant = !config.keys.is_empty() || config.server.allow_anonymous;
+    found.unless(is_loopback || is_meant, &["server", "listen"], || {
+        "is not loopback: add [[keys]], or say server.allow_anonymous = true".into()
+    });
+}
+
+fn check_nats(nats: &Nats, env: Env<'_>, found: &mut Findings) {
+    let token =
+        |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let is_prefix = nats.prefix.len() <= 100 && nats.prefix.split('.').all(token);
+    found.unless(is_prefix, &["nats", "prefix"], || "must be tokens of A-Z a-z 0-9 _ - with dots between them".into());
+    if nats.enabled {
+        check_secret(&nats.url, env, &["nats", "url"], found);
+        if let Some(credentials) = &nats.credentials {
+            check_secret(credentials, env, &["nats", "credentials"], found);
+        }
+    }
+}
+
+fn check_secret(secret: &Secret, env: Env<'_>, path: &[&str], found: &mut Findings) {
+    match secret.resolve_with(env) {
+        Ok(text) => found.unless(!text.trim().is_empty(), path, || "is empty".into()),
+        Err(message) => found.unless(false, path, || message),
+    }
+}
+
+fn check_log(log: &LogConfig, found: &mut Findings) {
+    found.unless(!log.path.as_os_str().is_empty(), &["log", "path"], || "must not be empty".into());
+    for (key, value, range) in [
+        ("retention_s", log.retention_s, (1, RETENTION_S_MAX)),
+        ("tombstone_s", log.tombstone_s, (1, RETENTION_S_MAX)),
+        ("retention_bytes", log.retention_bytes, (MIB, u64::MAX)),
+        ("journal_bytes_max", log.journal_bytes_max, (4 * MIB, 64 * GIB)),
+    ] {
+        found.range(value, range, &["log", key]);
+    }
+}
+
+fn check_provider(name: &str, provider: &ProviderConfig, env: Env<'_>, found: &mut Findings) {
+    let at = |key| ["providers", name, key];
+    let is_name = name.parse::<Gateway>().is_ok();
+    found.unless(is_name, &["providers", name], || "the name must be 1 to 64 of A-Z a-z 0-9 _ -".into());
+    if let Some(url) = &provider.base_url {
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let has_host = rest.is_some_and(|rest| !rest.starts_with(['/', ':']) && !rest.is_empty());
+        let is_clean = !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#');
+        found.unless(has_host && is_clean, &at("base_url"), || {
+            "must be an address like http://127.0.0.1:8080/v1, without a query".into()
+        });
+    }
+    if let Some(key) = &provider.api_key {
+        check_secret(key, env, &at("api_key"), found);
+    }
+    for (header, value) in &provider.headers {
+        let path = ["providers", name, "headers", header];
+        let is_token = !header.is_empty() && header.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        found.unless(is_token, &path, || "is not the name of a header".into());
+        check_secret(value, env, &path, found);
+    }
+    if let Some(script) = &provider.script {
+        found.unless(script.is_file(), &at("script"), || format!("there is no file {}", script.display()));
+    }
+}
+
+fn check_model(name: &str, model: &ModelConfig, found: &mut Findings) {
+    let at = ["models", name];
+    found.unless(name.parse::<ModelName>().is_ok(), &at, || "the name must be 1 to 256 bytes without blanks".into());
+    let targets = ["models", name, "targets"];
+    found.unless((1..=TARGETS_MAX).contains(&model.targets.len()), &targets, || {
+        format!("must be 1 to {TARGETS_MAX} of `provider/model`")
+    });
+    for (index, target) in model.targets.iter().enumerate() {
+        let path = ["models", name, "targets", &index.to_string()];
+        found.unless(is_target(target), &path, || format!("`{target}` is not `provider/model`"));
+    }
+    check_timeouts(model.timeouts, &["models", name, "timeouts"], found);
+}
+
+fn is_target(text: &str) -> bool {
+    let name = text.parse::<ModelName>().ok();
+    name.as_ref().and_then(ModelName::split).is_some_and(|(provider, model)| !provider.is_empty() && !model.is_empty())
+}
+
+fn check_price(name: &str, price: &PriceConfig, found: &mut Findings) {
+    found.unless(is_target(name), &["prices", name], || "the name must be `provider/model`".into());
+    let all = [
+        ("input_per_mtok_usd", price.input_per_mtok_usd),
+        ("output_per_mtok_usd", price.output_per_mtok_usd),
+        ("cached_input_per_mtok_usd", price.cached_input_per_mtok_usd),
+        ("cache_write_per_mtok_usd", price.cache_write_per_mtok_usd),
+        ("request_usd", price.request_usd),
+    ];
+    found.unless(all.iter().any(|(_, price)| price.is_some()), &["prices", name], || "names no price".into());
+    for (key, price) in all {
+        let is_sane = price.is_none_or(|price| price <= PRICE_MAX);
+        found.unless(is_sane, &["prices", name, key], || format!("must be at most {PRICE_MAX} dollars"));
+    }
+}
+
+fn check_retry(retry: Retry, at: &[&str], found: &mut Findings) {
+    for (key, value, range) in [
+        ("max_attempts", retry.max_attempts.map(u64::from), (1, u64::from(ATTEMPTS_MAX))),
+        ("delay_ms", retry.delay_ms, (0, DURATION_MS_MAX)),
+        ("max_delay_ms", retry.max_delay_ms, (0, DURATION_MS_MAX)),
+    ] {
+        found.range(value.unwrap_or(range.0), range, &[at, &[key]].concat());
+    }
+}
+
+fn check_timeouts(timeouts: Timeouts, at: &[&str], found: &mut Findings) {
+    for (key, value) in [
+        ("connect_ms", timeouts.connect_ms),
+        ("first_token_ms", timeouts.first_token_ms),
+        ("idle_ms", timeouts.idle_ms),
+        ("total_ms", timeouts.total_ms),
+        ("queue_ms", timeouts.queue_ms),
+    ] {
+        found.range(value.unwrap_or(1), (1, DURATION_MS_MAX), &[at, &[key]].concat());
+    }
+}
+
+fn check_keys(keys: &[KeyConfig], found: &mut Findings) {
+    let (mut names, mut digests) = (BTreeSet::new(), BTreeSet::new());
+    for (index, key) in keys.iter().enumerate() {
+        let index = index.to_string();
+        let at = |field| ["keys", &index, field];
+        let is_digest = key.sha256.len() == 64 && key.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        found.unless(!key.name.is_empty(), &at("name"), || "must not be empty".into());
+        found.unless(names.insert(&key.name), &at("name"), || "is the name of another key".into());
+        found.unless(is_digest, &at("sha256"), || {
+            "must be the 64 hexadecimal digits of the key's SHA-256, never the key itself".into()
+        });
+        found.unless(digests.insert(key.sha256.to_ascii_lowercase()), &at("sha256"), || "is another key's".into());
+        found.unless(!key.gateways.is_empty(), &at("gateways"), || "must name a gateway".into());
+        found.unless(!key.scopes.is_empty(), &at("scopes"), || "must be some of run, read, admin".into());
+    }
+}
+
+fn check_tag_labels(labels: &[Box<str>], found: &mut Findings) {
+    let at = ["metrics", "tag_labels"];
+    found.unless(labels.len() <= TAG_LABELS_MAX, &at, || format!("must be at most {TAG_LABELS_MAX} keys"));
+    let is_key = |key: &str| !key.is_empty() && key.len() <= TAG_KEY_BYTES_MAX;
+    let message = || format!("must be metadata keys of 1 to {TAG_KEY_BYTES_MAX} bytes, each once");
+    let are_unique = labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
+    found.unless(labels.iter().all(|key| is_key(key)) && are_unique, &at, message);
+}

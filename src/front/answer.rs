@@ -1,0 +1,108 @@
+//! From a request to its answer: find the place, see who comes, hand over, note what came of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderName;
+use hyper::http::request::Parts;
+use hyper::{Method, Request};
+
+use super::ask::Asked;
+use super::connection::Connection;
+use super::reply::{self, Reply};
+use super::route::{Place, Route};
+use super::{jobs, output, route, run, scrape, socket, sse};
+use crate::job::{Code, Failure, StreamId};
+
+const REQUEST_ID: &str = "x-request-id";
+/// Bytes of a client's own request id that are given back.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// A request that has come far enough to be served.
+pub(super) struct Visit<'a> {
+    pub(super) connection: &'a Arc<Connection>,
+    pub(super) parts: &'a Parts,
+    pub(super) asked: Asked,
+    /// When its head was here.
+    pub(super) arrived: Instant,
+}
+
+impl Visit<'_> {
+    pub(super) fn is_head(&self) -> bool {
+        self.parts.method == Method::HEAD
+    }
+}
+
+/// Answers one request. Never fails: a failure is an answer.
+pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Reply {
+    let arrived = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let mut reply = match place(connection, &mut parts, body, arrived).await {
+        Ok(reply) => reply,
+        Err(failure) => reply::refused(&failure),
+    };
+    let given = parts
+        .headers
+        .get(REQUEST_ID)
+        .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
+    match given {
+        Some(id) => {
+            reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.clone());
+        }
+        None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
+    }
+    tracing::debug!(
+        method = %parts.method,
+        path = parts.uri.path(),
+        status = reply.status().as_u16(),
+        us = arrived.elapsed().as_micros(),
+        traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok()),
+        "answered"
+    );
+    reply
+}
+
+async fn place(
+    connection: &Arc<Connection>,
+    parts: &mut Parts,
+    body: Incoming,
+    arrived: Instant,
+) -> Result<Reply, Failure> {
+    // The path is copied only where the upgrade needs the request's parts for itself.
+    let path = parts.uri.clone();
+    let Some(Place { gateway, route }) = route::of(path.path()) else {
+        return Err(Failure::new(Code::NotFound, "there is no such route"));
+    };
+    if parts.method == Method::OPTIONS {
+        return Ok(reply::options(&route));
+    }
+    if !route.takes(parts.method.as_str()) {
+        return Ok(reply::wrong_method(&route));
+    }
+    if let Route::Root | Route::Healthz | Route::Readyz = route {
+        return Ok(scrape::open(route, &connection.front.svc));
+    }
+    if let Route::Socket | Route::JobSocket(_) = route {
+        return socket::upgrade(connection, parts, gateway, route);
+    }
+    let live = connection.front.svc.live.load();
+    let asked = Asked::read(&live.config, &parts.headers, gateway)?;
+    drop(live);
+    let visit = Visit { connection, parts, asked, arrived };
+    match route {
+        Route::Run(model) => run::run(&visit, model, body).await,
+        Route::Jobs => jobs::list(&visit).await,
+        Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
+        Route::Job(id) => jobs::show(&visit, id).await,
+        Route::Cancel(id) => jobs::cancel(&visit, id).await,
+        Route::Events(id) => sse::follow(&visit, id).await,
+        Route::Output(id, index) => output::give(&visit, id, index).await,
+        Route::Costs => scrape::costs(&visit).await,
+        Route::Models => scrape::models(&visit),
+        Route::Metrics => scrape::metrics(&visit),
+        Route::Root | Route::Healthz | Route::Readyz | Route::Socket | Route::JobSocket(_) => {
+            Err(Failure::internal("this route was served above"))
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a request's head says: who comes, to which gateway.
+
+use std::borrow::Cow;
+
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderName};
+
+use super::query::decode;
+use crate::config::{Config, Scope};
+use crate::job::{Code, Failure, Gateway};
+use crate::policy::access::{self, Access};
+
+const GATEWAY: HeaderName = HeaderName::from_static("forebay-gateway");
+const API_KEYS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
+
+/// Who asks, and for which gateway.
+pub(super) struct Asked {
+    pub(super) access: Access,
+    /// The address's or the header's.
+    pub(super) gateway: Option<Gateway>,
+}
+
+impl Asked {
+    /// # Errors
+    /// `unauthenticated`; `invalid`, naming `gateway`.
+    pub(super) fn read(config: &Config, headers: &HeaderMap, gateway: Option<&str>) -> Result<Asked, Failure> {
+        let access = access::authenticate(config, presented(headers).as_deref())?;
+        Ok(Asked { access, gateway: gateway_of(headers, gateway)? })
+    }
+
+    /// The gateways that a list may show; `None` = all.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub(super) fn gateways(&self) -> Result<Option<Vec<Gateway>>, Failure> {
+        match &self.gateway {
+            Some(gateway) => {
+                self.access.require_in(Scope::Read, gateway)?;
+                Ok(Some(vec![gateway.clone()]))
+            }
+            None => Ok(self.access.gateways.clone()),
+        }
+    }
+
+    /// Whether a job of `gateway` exists for whoever asks.
+    pub(super) fn sees(&self, gateway: &Gateway) -> bool {
+        self.access.sees(gateway) && self.gateway.as_ref().is_none_or(|asked| asked == gateway)
+    }
+}
+
+/// The key as it was presented, if any was.
+pub(super) fn presented(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    if let Some(value) = headers.get(AUTHORIZATION) {
+        let value = value.as_bytes();
+        let (scheme, key) = value.split_at_checked(7)?;
+        return scheme.eq_ignore_ascii_case(b"bearer ").then(|| String::from_utf8_lossy(key.trim_ascii()));
+    }
+    API_KEYS.iter().find_map(|name| headers.get(name)).map(|value| String::from_utf8_lossy(value.as_bytes()))
+}
+
+fn gateway_of(headers: &HeaderMap, address: Option<&str>) -> Result<Option<Gateway>, Failure> {
+    let address = address.map(|text| decode(text, false).parse::<Gateway>()).transpose()?;
+    let Some(header) = headers.get(GATEWAY) else { return Ok(address) };
+    let header: Gateway = header.to_str().unwrap_or_default().parse()?;
+    match address {
+        Some(address) if address != header => {
+            Err(Failure::invalid("gateway", "the address and the header say different things"))
+        }
+        _ => Ok(Some(header)),
+    }
+}
+
+/// A header's text.
+///
+/// # Errors
+/// `code`, naming the header, when it is given twice or is not text.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str, code: Code) -> Result<Option<&'a str>, Failure> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    let wrong = |what: &str| Failure::new(code, format!("{name}: {what}")).with_param(name);
+    if values.next().is_some() {
+        return Err(wrong("is given twice"));
+    }
+    std::str::from_utf8(first.as_bytes()).map(Some).map_err(|_| wrong("is not UTF-8"))
+}

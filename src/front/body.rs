@@ -1,0 +1,135 @@
+//! Bodies: reading what was sent, within limits; and what we send.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+
+use super::Limits;
+use crate::job::{Code, Failure};
+
+/// Bytes of an over-long body that are read and thrown away, so that its sender gets to read our
+/// answer instead of a reset connection.
+const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long that may take.
+const DISCARD_WAIT: Duration = Duration::from_secs(5);
+
+/// The connection is to be dropped without a polite end: what was sent is not whole.
+#[derive(Debug)]
+pub(super) struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the answer broke off")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl From<Infallible> for Cut {
+    fn from(never: Infallible) -> Cut {
+        match never {}
+    }
+}
+
+/// Pieces of an answer as they come.
+pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Cut>> + Send>>;
+
+/// What we answer with.
+pub(super) enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// Piece by piece; the connection asks for the next when the last is on its way.
+    Pieces(Pieces),
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Body::Pieces(pieces) => {
+                pieces.as_mut().poll_next(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Body::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Reads a body of at most `bytes_max`. A body that came in one piece is not copied.
+///
+/// # Errors
+/// `too_large`, or `invalid` when it is slow or breaks off.
+pub(super) async fn read(mut body: Incoming, limits: &Limits, bytes_max: usize) -> Result<Bytes, Failure> {
+    let said = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let gathered = match said {
+        Some(bytes) if bytes > bytes_max => Err(too_large(bytes_max)),
+        _ => {
+            let whole =
+                tokio::time::timeout(limits.body, gather(&mut body, limits, bytes_max, said.unwrap_or_default()));
+            whole.await.unwrap_or_else(|_| Err(slow()))
+        }
+    };
+    if matches!(&gathered, Err(failure) if failure.code == Code::TooLarge) {
+        let _ = tokio::time::timeout(DISCARD_WAIT, discard(&mut body)).await;
+    }
+    gathered
+}
+
+async fn gather(body: &mut Incoming, limits: &Limits, bytes_max: usize, said: usize) -> Result<Bytes, Failure> {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(limits.body_idle, body.frame()).await.map_err(|_| slow())? {
+        let frame = frame.map_err(|_| Failure::new(Code::Invalid, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() + first.len() + whole.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.reserve(said.max(first.len() + data.len()));
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+async fn discard(body: &mut Incoming) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > DISCARD_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+fn too_large(bytes_max: usize) -> Failure {
+    Failure::new(Code::TooLarge, format!("the body is over {bytes_max} bytes"))
+}
+
+fn slow() -> Failure {
+    Failure::new(Code::Invalid, "the body was too slow to come")
+}

@@ -1,0 +1,141 @@
+//! Which door of the house an address names. Pure.
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Route<'a> {
+    /// Submit a job; the model, if the address names it.
+    Run(Option<&'a str>),
+    /// List jobs.
+    Jobs,
+    /// One job.
+    Job(&'a str),
+    /// Cancel it.
+    Cancel(&'a str),
+    /// Read its records.
+    Events(&'a str),
+    /// Read one of its outputs.
+    Output(&'a str, &'a str),
+    /// Follow it on a WebSocket.
+    JobSocket(&'a str),
+    /// Everything on a WebSocket.
+    Socket,
+    /// What was spent.
+    Costs,
+    /// What can be asked.
+    Models,
+    /// Prometheus.
+    Metrics,
+    /// Whether we live.
+    Healthz,
+    /// Whether we take jobs.
+    Readyz,
+    /// What there is.
+    Root,
+}
+
+/// A route, and the gateway that the address names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) gateway: Option<&'a str>,
+    pub(super) route: Route<'a>,
+}
+
+impl Route<'_> {
+    /// The methods it knows.
+    pub(super) fn methods(&self) -> &'static str {
+        match self {
+            Route::Run(_) | Route::Cancel(_) => "POST, OPTIONS",
+            Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
+            Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// Whether it knows `method`.
+    pub(super) fn takes(&self, method: &str) -> bool {
+        self.methods().split(", ").any(|known| known == method)
+    }
+}
+
+/// The place that `path` names.
+pub(super) fn of(path: &str) -> Option<Place<'_>> {
+    let (gateway, path) = match path.strip_prefix("/g/") {
+        Some(rest) => {
+            let (gateway, _) = rest.split_once('/')?;
+            (Some(gateway), &rest[gateway.len()..])
+        }
+        None => (None, path),
+    };
+    let route = match path.strip_prefix("/v1/") {
+        Some(rest) => versioned(rest)?,
+        None if gateway.is_some() => return None,
+        None => match path {
+            "/" => Route::Root,
+            "/metrics" => Route::Metrics,
+            "/healthz" => Route::Healthz,
+            "/readyz" => Route::Readyz,
+            _ => return None,
+        },
+    };
+    Some(Place { gateway, route })
+}
+
+fn versioned(rest: &str) -> Option<Route<'_>> {
+    if let Some(model) = rest.strip_prefix("run/") {
+        return (!model.is_empty()).then_some(Route::Run(Some(model)));
+    }
+    let mut parts = rest.split('/');
+    let first = parts.next()?;
+    let (id, what, index, more) = (parts.next(), parts.next(), parts.next(), parts.next());
+    let route = match (first, id, what, index) {
+        ("run", None, ..) => Route::Run(None),
+        ("ws", None, ..) => Route::Socket,
+        ("costs", None, ..) => Route::Costs,
+        ("models", None, ..) => Route::Models,
+        ("jobs", None, ..) => Route::Jobs,
+        ("jobs", Some(id), None, _) if !id.is_empty() => Route::Job(id),
+        ("jobs", Some(id), Some("cancel"), None) => Route::Cancel(id),
+        ("jobs", Some(id), Some("events"), None) => Route::Events(id),
+        ("jobs", Some(id), Some("ws"), None) => Route::JobSocket(id),
+        ("jobs", Some(id), Some("outputs"), Some(index)) => Route::Output(id, index),
+        _ => return None,
+    };
+    more.is_none().then_some(route)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_one_place_or_none() {
+        for (path, gateway, route) in [
+            ("/", None, Some(Route::Root)),
+            ("/v1/run", None, Some(Route::Run(None))),
+            ("/v1/run/openai/gpt-5", None, Some(Route::Run(Some("openai/gpt-5")))),
+            ("/v1/run/@cf/meta/llama", None, Some(Route::Run(Some("@cf/meta/llama")))),
+            ("/g/team/v1/run", Some("team"), Some(Route::Run(None))),
+            ("/g/team/v1/jobs/a/events", Some("team"), Some(Route::Events("a"))),
+            ("/v1/jobs", None, Some(Route::Jobs)),
+            ("/v1/jobs/a", None, Some(Route::Job("a"))),
+            ("/v1/jobs/a/cancel", None, Some(Route::Cancel("a"))),
+            ("/v1/jobs/a/outputs/3", None, Some(Route::Output("a", "3"))),
+            ("/v1/jobs/a/ws", None, Some(Route::JobSocket("a"))),
+            ("/v1/ws", None, Some(Route::Socket)),
+            ("/v1/run/", None, None),
+            ("/v1/jobs/", None, None),
+            ("/v1/jobs/a/outputs/3/4", None, None),
+            ("/v1/jobs/a/outputs", None, None),
+            ("/v1/jobs/a/nope", None, None),
+            ("/v1/chat/completions", None, None),
+            ("/v1", None, None),
+            ("/g/team", None, None),
+            ("/g/team/metrics", None, None),
+            ("//v1/run", None, None),
+            ("", None, None),
+            ("*", None, None),
+        ] {
+            assert_eq!(of(path), route.map(|route| Place { gateway, route }), "{path}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Answers about the broker itself.
+
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use serde_json::{Value, json};
+
+use super::answer::Visit;
+use super::jobs;
+use super::query::Query;
+use super::reply::{self, Reply};
+use super::route::Route;
+use crate::config::Scope;
+use crate::job::Failure;
+use crate::meter::CostQuery;
+use crate::request::Services;
+use crate::telemetry;
+
+const LANDING: &str = "\
+Forebay: a durable inference layer for agents
+
+POST   /v1/run                       a job: {\"model\": …, \"input\": …}; Accept: text/event-stream for its records
+POST   /v1/run/{model}               the same, the body is the input
+GET    /v1/jobs                      list (state, tag.KEY, limit, after)
+GET    /v1/jobs/{id}                 status            DELETE: forget
+POST   /v1/jobs/{id}/cancel
+GET    /v1/jobs/{id}/events          records as server-sent events (Last-Event-ID, cursor or from)
+GET    /v1/jobs/{id}/outputs/{index}
+GET    /v1/jobs/{id}/ws, /v1/ws      WebSocket
+GET    /v1/costs                     what was spent (by, since, until, bucket, tag.KEY)
+GET    /v1/models
+GET    /metrics, /healthz, /readyz
+
+/g/{gateway}/v1/… is the same in another gateway.
+";
+
+/// What needs no key.
+pub(super) fn open(route: Route<'_>, svc: &Services) -> Reply {
+    match route {
+        Route::Readyz => match svc.unready() {
+            None => reply::json(StatusCode::OK, &json!({ "ready": true })),
+            Some(reason) => reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason })),
+        },
+        Route::Healthz => reply::text(StatusCode::OK, "ok\n"),
+        _ => reply::text(StatusCode::OK, LANDING),
+    }
+}
+
+/// `GET /metrics`.
+pub(super) fn metrics(visit: &Visit<'_>) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Read)?;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(reply::whole(StatusCode::OK, kind, telemetry::render()))
+}
+
+/// `GET /v1/models`: what the configuration names, in the shape that OpenAI's clients read.
+pub(super) fn models(visit: &Visit<'_>) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Read)?;
+    jobs::no_parameters(visit)?;
+    let live = visit.connection.front.svc.live.load();
+    let models: Vec<Value> = live
+        .config
+        .models
+        .iter()
+        .map(|(id, model)| {
+            let owner = model.targets.first().and_then(|target| target.split_once('/')).map(|(provider, _)| provider);
+            json!({"id": id, "object": "model", "created": 0, "owned_by": owner.unwrap_or("forebay"),
+                "task": model.task, "targets": model.targets})
+        })
+        .collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": models })))
+}
+
+/// `GET /v1/costs`.
+pub(super) async fn costs(visit: &Visit<'_>) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Read)?;
+    let query = Query::parse(visit.parts.uri.query());
+    let mut costs = CostQuery::parse(query.pairs())?;
+    costs.gateways = visit.asked.gateways()?;
+    let answer = visit.connection.front.svc.meter.query(costs).await?;
+    Ok(reply::json(StatusCode::OK, &answer))
+}

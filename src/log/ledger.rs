@@ -1,0 +1,112 @@
+//! The ledger and its sums in the store.
+//!
+//! Owns adding each line exactly once: a sum remembers the last line in it, so adding again after a
+//! crash does nothing. Promises that a query sees every durable charge. Does not price anything.
+
+use super::key::{self, LedgerRow, RollupRow, Tree};
+use super::shared::{Shared, lock};
+use crate::job::{Charge, Failure, RollupKey, Sums};
+
+/// Adds up what is durable and not in the store yet.
+pub(super) fn apply(shared: &Shared) -> Result<(), Failure> {
+    let _money = lock(&shared.money);
+    apply_locked(shared)
+}
+
+fn apply_locked(shared: &Shared) -> Result<(), Failure> {
+    let charges = lock(&shared.book).take_charges();
+    for (done, (line, charge)) in charges.iter().enumerate() {
+        let put = shared.store.put(Tree::Ledger, &key::line_key(*line), &key::encode(charge));
+        if let Err(failure) = put.and_then(|()| add(shared, *line, charge)) {
+            lock(&shared.book).return_charges(charges[done..].to_vec());
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+fn add(shared: &Shared, line: u64, charge: &Charge) -> Result<(), Failure> {
+    let rollup = charge.rollup_key();
+    let row_key = key::rollup_key(&rollup);
+    let row = shared.store.get(Tree::Rollups, &row_key)?.and_then(|row| key::decode::<RollupRow>(&row));
+    let known = row.is_some();
+    let (last, mut sums) = row.unwrap_or_default();
+    if last >= line {
+        return Ok(());
+    }
+    if !known {
+        shared.store.put(Tree::RollupKeys, &row_key, &key::encode(&rollup))?;
+    }
+    sums.charge(charge);
+    shared.store.put(Tree::Rollups, &row_key, &key::encode(&(line, sums)))
+}
+
+/// See [`super::Log::rollups`]. Blocks.
+pub(super) fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(RollupKey, Sums)>, Failure> {
+    let _money = lock(&shared.money);
+    apply_locked(shared)?;
+    let mut rows = Vec::new();
+    shared.store.scan(Tree::Rollups, &since.to_be_bytes(), &until.to_be_bytes(), &mut |row_key, row| {
+        let (_, sums) = key::decode::<RollupRow>(&row).ok_or_else(damaged)?;
+        let rollup = shared.store.get(Tree::RollupKeys, row_key)?.and_then(|row| key::decode(&row));
+        rows.push((rollup.ok_or_else(damaged)?, sums));
+        Ok(true)
+    })?;
+    Ok(rows)
+}
+
+/// See [`super::Log::charges`]. Blocks.
+pub(super) fn charges(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>, Failure> {
+    apply(shared)?;
+    lines(shared, after, limit)
+}
+
+fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>, Failure> {
+    let mut lines = Vec::new();
+    let from = key::line_key(after.saturating_add(1));
+    shared.store.scan(Tree::Ledger, &from, &[0xff; 9], &mut |line, row| {
+        if lines.len() >= limit {
+            return Ok(false);
+        }
+        let line = key::number_of(line).ok_or_else(damaged)?;
+        lines.push((line, key::decode::<LedgerRow>(&row).ok_or_else(damaged)?));
+        Ok(lines.len() < limit)
+    })?;
+    Ok(lines)
+}
+
+/// See [`super::Log::rebuild_rollups`]. Blocks.
+pub(super) fn rebuild(shared: &Shared) -> Result<u64, Failure> {
+    /// Lines in memory at once.
+    const PAGE: usize = 1024;
+    let _money = lock(&shared.money);
+    apply_locked(shared)?;
+    shared.store.clear(Tree::Rollups)?;
+    shared.store.clear(Tree::RollupKeys)?;
+    let (mut last, mut count) = (0, 0);
+    loop {
+        let page = lines(shared, last, PAGE)?;
+        for (line, charge) in &page {
+            add(shared, *line, charge)?;
+            last = *line;
+        }
+        count += page.len() as u64;
+        if page.len() < PAGE {
+            return Ok(count);
+        }
+    }
+}
+
+/// The number of the line after the last in the store.
+pub(super) fn next_line(store: &super::sled_log::Store) -> Result<u64, Failure> {
+    let mut last = 0;
+    store.scan_back(Tree::Ledger, &[0xff; 9], &mut |line| {
+        last = key::number_of(line).unwrap_or(0);
+        Ok(false)
+    })?;
+    Ok(last + 1)
+}
+
+fn damaged() -> Failure {
+    Failure::internal("a row of the ledger is damaged")
+}

@@ -1,0 +1,256 @@
+//! What the log's callers and its two threads share.
+//!
+//! Owns the queue to the committer, the guard of the disk, and the way off the arbiters. Locks are
+//! std mutexes held for a few map operations, never across an await, a sync or a read of the store
+//! (`sealing` and `money` excepted: only threads that may block take those). Order where two are
+//! held: `sealing`, `money`, `directory`, `book`.
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
+
+use super::book::Book;
+use super::committer::Op;
+use super::directory::Directory;
+use super::sealer::Sealing;
+use super::sled_log::Store;
+use crate::clock::Clock;
+use crate::config::LogConfig;
+use crate::job::{Code, Failure};
+use crate::telemetry;
+
+/// Bytes that may wait for the committer; each stream has one batch under way, so this is reached
+/// only when the disk stands still under very many streams.
+const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Reads of the store at once: each holds a thread of tokio's blocking pool.
+const READS_MAX: usize = 16;
+/// Notes kept for `Health`.
+const NOTES_MAX: usize = 32;
+
+/// See the module.
+pub(super) struct Shared {
+    pub(super) config: LogConfig,
+    pub(super) clock: Clock,
+    pub(super) runtime: Option<Handle>,
+    pub(super) queue: Mutex<Queue>,
+    /// The queue has something, or is closing.
+    pub(super) queued: Condvar,
+    pub(super) book: Mutex<Book>,
+    /// The sealer has something to do.
+    pub(super) work: Condvar,
+    /// The committer may have a new file.
+    pub(super) room: Condvar,
+    pub(super) directory: Mutex<Directory>,
+    /// A claim on an id or key was given up.
+    pub(super) released: Notify,
+    /// Held while charges are added up.
+    pub(super) money: Mutex<()>,
+    /// Held while streams are sealed or removed.
+    pub(super) sealing: Mutex<Sealing>,
+    pub(super) store: Store,
+    pub(super) disk: DiskGuard,
+    pub(super) notes: Mutex<Vec<String>>,
+    /// Bytes on disk, as last measured.
+    pub(super) bytes: AtomicU64,
+    pub(super) reads: Arc<Semaphore>,
+}
+
+/// What waits for the committer.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) ops: Vec<Op>,
+    pub(super) bytes: usize,
+    pub(super) phase: Phase,
+}
+
+/// How far down the log is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) enum Phase {
+    /// Takes appends.
+    #[default]
+    Open,
+    /// Commits what it has, takes nothing.
+    Closing,
+    /// The threads stop where they are, as if killed.
+    Dropped,
+}
+
+/// A panic under one of these locks is a bug that has been reported; the data behind it is still
+/// checked by what reads it, so the log goes on.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Where the journal's files are.
+    pub(super) fn journal_dir(&self) -> PathBuf {
+        self.config.path.join("journal")
+    }
+
+    /// A fresh room for [`Shared::reads`].
+    pub(super) fn reads() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(READS_MAX))
+    }
+
+    /// Hands an operation to the committer.
+    pub(super) fn push(&self, op: Op) -> Result<(), Failure> {
+        let bytes = op.len();
+        let mut queue = lock(&self.queue);
+        if queue.phase != Phase::Open {
+            return Err(Failure::new(Code::Overloaded, "the log is closed"));
+        }
+        if queue.bytes + bytes > QUEUE_BYTES_MAX {
+            return Err(Failure::new(Code::Overloaded, "the disk does not keep up"));
+        }
+        queue.bytes += bytes;
+        queue.ops.push(op);
+        let first = queue.ops.len() == 1;
+        drop(queue);
+        if first {
+            self.queued.notify_one();
+        }
+        Ok(())
+    }
+
+    /// How far down the log is.
+    pub(super) fn phase(&self) -> Phase {
+        lock(&self.queue).phase
+    }
+
+    /// Moves on to `phase` and wakes both threads.
+    pub(super) fn enter(&self, phase: Phase) {
+        {
+            let mut queue = lock(&self.queue);
+            queue.phase = queue.phase.max(phase);
+        }
+        self.queued.notify_all();
+        let _book = lock(&self.book);
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Says something to the person who runs it, now and in `Health`.
+    pub(super) fn note(&self, note: String) {
+        tracing::error!(target: "forebay::log", "{note}");
+        let mut notes = lock(&self.notes);
+        if notes.len() < NOTES_MAX {
+            notes.push(note);
+        }
+    }
+
+    /// Runs `work`, which may block, off the arbiters. Cancel-safe: dropped, the work still ends.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let closed = || Failure::internal("the log is closed");
+        let permit = Arc::clone(&self.reads).acquire_owned().await.map_err(|_| closed())?;
+        let shared = Arc::clone(self);
+        let work = move || {
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(&shared)));
+            drop(permit);
+            done.unwrap_or_else(|_| Err(Failure::internal("a read of the log panicked")))
+        };
+        let task = match (Handle::try_current(), &self.runtime) {
+            (Ok(here), _) => here.spawn_blocking(work),
+            (Err(_), Some(captured)) => captured.spawn_blocking(work),
+            (Err(_), None) => return work(),
+        };
+        task.await.map_err(|_| closed())?
+    }
+}
+
+/// Whether there is disk to write to.
+pub(super) struct DiskGuard {
+    path: PathBuf,
+    free_bytes_min: u64,
+    refusing: AtomicBool,
+    /// Why, while `refusing`.
+    reason: Mutex<Option<String>>,
+    sealing: AtomicBool,
+    /// The store failed for good.
+    broken: AtomicU64,
+}
+
+impl DiskGuard {
+    /// A guard of the disk that `config.path` is on.
+    pub(super) fn new(config: &LogConfig) -> DiskGuard {
+        let guard = DiskGuard {
+            path: config.path.clone(),
+            free_bytes_min: config.free_bytes_min,
+            refusing: AtomicBool::new(false),
+            reason: Mutex::new(None),
+            sealing: AtomicBool::new(true),
+            broken: AtomicU64::new(0),
+        };
+        guard.check();
+        guard
+    }
+
+    /// Looks at the disk. Below the limit new jobs are refused; below half of it nothing is sealed
+    /// either, because sled does not survive a full disk.
+    pub(super) fn check(&self) {
+        let Ok(stat) = rustix::fs::statvfs(&self.path) else { return };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let limit = self.free_bytes_min;
+        let broken = self.broken.load(Ordering::Relaxed) > 0;
+        self.sealing.store(free >= limit / 2 && !broken, Ordering::Relaxed);
+        if broken {
+            return;
+        }
+        let reason = (free < limit)
+            .then(|| format!("{free} bytes are free on the log's disk, fewer than log.free_bytes_min = {limit}"));
+        self.refuse(reason);
+    }
+
+    /// The store does not take writes any more: the log serves what it has and refuses the rest.
+    pub(super) fn store_broke(&self, failure: &Failure) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+        self.sealing.store(false, Ordering::Relaxed);
+        self.refuse(Some(format!("sled failed ({}); restart the broker", failure.message)));
+    }
+
+    fn refuse(&self, reason: Option<String>) {
+        let refusing = reason.is_some();
+        if self.refusing.swap(refusing, Ordering::Relaxed) != refusing {
+            match &reason {
+                Some(reason) => tracing::error!(target: "forebay::log", "refusing new jobs: {reason}"),
+                None => tracing::info!(target: "forebay::log", "taking new jobs again"),
+            }
+            telemetry::log_refusing(refusing);
+        }
+        *lock(&self.reason) = reason;
+    }
+
+    /// Whether only what ends a job is taken.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed)
+    }
+
+    /// Why, if it does.
+    pub(super) fn reason(&self) -> Option<String> {
+        lock(&self.reason).clone()
+    }
+
+    /// Whether sled may be written to.
+    pub(super) fn may_seal(&self) -> bool {
+        self.sealing.load(Ordering::Relaxed)
+    }
+
+    /// `overloaded` while it refuses.
+    pub(super) fn admit(&self) -> Result<(), Failure> {
+        if !self.is_refusing() {
+            return Ok(());
+        }
+        let reason = self.reason().unwrap_or_default();
+        Err(Failure::new(Code::Overloaded, reason).with_retry_after_ms(5_000))
+    }
+}
+
+/// How often the sealer looks around when nobody calls it.
+pub(super) const SEALER_TICK: Duration = Duration::from_millis(100);

@@ -1,0 +1,20 @@
+//! The NATS doors on a real nats-server.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+#[path = "nats/broker.rs"]
+mod broker;
+
+#[path = "nats/delivery.rs"]
+mod delivery;
+
+#[path = "nats/outage.rs"]
+mod outage;
+
+#[path = "nats/queue.rs"]
+mod queue;
+
+#[path = "nats/service.rs"]
+mod service;

@@ -1,0 +1,209 @@
+//! A broker with the NATS door and a log in memory, and a client beside it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Message, Subscriber};
+use forebay::clock::Clock;
+use forebay::config::{Config, Secret};
+use forebay::intake::Intake;
+use forebay::job::{Record, State};
+use forebay::log::{ListQuery, Log, memory_log::MemoryLog};
+use forebay::meter::{Meter, Sources};
+use forebay::provider::call::Caller;
+use forebay::request::{Arbiters, Live, Parts, Services};
+use futures_util::{FutureExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use crate::support::NatsServer;
+
+/// No wait in these tests is longer on any machine; it is a way to fail, not a way to synchronise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Resolves within [`PATIENCE`] or fails the test, saying what it waited for.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// A thread that runs actors, for the whole test program.
+fn arbiter() -> actix::ArbiterHandle {
+    static ARBITER: OnceLock<actix::ArbiterHandle> = OnceLock::new();
+    let start = || {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let system = actix::System::new();
+            sender.send(actix::System::current().arbiter().clone()).unwrap();
+            system.run().unwrap();
+        });
+        receiver.recv().unwrap()
+    };
+    ARBITER.get_or_init(start).clone()
+}
+
+/// A broker without doors.
+pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Services> {
+    let mut config = Config::default();
+    config.nats.url = Secret(url.into());
+    let for_sums = Arc::clone(&log);
+    let for_rebuild = Arc::clone(&log);
+    let sources = Sources::new(
+        move |since, until| {
+            let log = Arc::clone(&for_sums);
+            async move { log.rollups(since, until).await }.boxed()
+        },
+        move || {
+            let log = Arc::clone(&for_rebuild);
+            async move { log.rebuild_rollups().await }.boxed()
+        },
+    );
+    let meter = Meter::start_in_arbiter(&arbiter(), sources, &config);
+    let live = Live::build(config, &|_| None).unwrap();
+    let arbiters = Arbiters::new(vec![arbiter()]);
+    let caller = Caller::new().unwrap();
+    Services::new(Parts {
+        log,
+        live,
+        clock: Clock::System,
+        caller,
+        meter,
+        arbiters,
+        runtime: Handle::current(),
+        seed: 7,
+    })
+}
+
+/// A broker with its NATS door.
+pub(crate) struct Broker {
+    pub(crate) svc: Arc<Services>,
+    intake: Intake,
+}
+
+impl Broker {
+    /// Opens the door; does not wait for NATS.
+    pub(crate) fn open(url: &str, log: Arc<dyn Log>) -> Broker {
+        let svc = services(url, log);
+        let intake = Intake::start(Arc::clone(&svc), &arbiter(), Handle::current()).unwrap();
+        Broker { svc, intake }
+    }
+
+    /// Opens the door with an empty log and waits until it answers.
+    pub(crate) async fn start(server: &NatsServer) -> (Broker, Client) {
+        let broker = Broker::open(&server.url(), MemoryLog::new(Clock::System));
+        let client = client(server).await;
+        answering(&client).await;
+        (broker, client)
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.intake.is_connected()
+    }
+
+    pub(crate) async fn stop(self) {
+        soon("the door to close", self.intake.stop()).await;
+    }
+
+    /// How many jobs the log holds.
+    pub(crate) async fn jobs(&self) -> usize {
+        self.svc.log.list(ListQuery { limit: 1000, ..ListQuery::default() }).await.unwrap().len()
+    }
+}
+
+pub(crate) async fn client(server: &NatsServer) -> Client {
+    async_nats::connect(server.url()).await.unwrap()
+}
+
+/// Waits until the service answers.
+pub(crate) async fn answering(client: &Client) {
+    let answers = async {
+        while client.request("forebay.models", "".into()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon("the service", answers).await;
+}
+
+/// A job that the built-in provider answers with `script`.
+pub(crate) fn job(script: &Value) -> Value {
+    json!({"model": "scripted/any", "input": {"messages": [], "script": script}})
+}
+
+/// A job whose answer is `count` pieces, `interval_ms` apart.
+pub(crate) fn long_job(count: u64, interval_ms: u64) -> Value {
+    job(&json!([{"repeat": {"text": "{n} ", "count": count, "interval_ms": interval_ms}}]))
+}
+
+/// Publishes a request and returns its inbox.
+pub(crate) async fn ask(
+    client: &Client,
+    subject: &str,
+    headers: HeaderMap,
+    body: impl Into<bytes::Bytes>,
+) -> Subscriber {
+    let inbox = client.new_inbox();
+    let answers = client.subscribe(inbox.clone()).await.unwrap();
+    let subject = format!("forebay.{subject}");
+    client.publish_with_reply_and_headers(subject, inbox, headers, body.into()).await.unwrap();
+    answers
+}
+
+/// The next message of an inbox.
+pub(crate) async fn next(inbox: &mut Subscriber) -> Message {
+    soon("a message", inbox.next()).await.expect("the inbox is open")
+}
+
+/// The value of a header, empty if it is not there.
+pub(crate) fn header<'a>(message: &'a Message, name: &str) -> &'a str {
+    message.headers.as_ref().and_then(|headers| headers.get(name)).map_or("", |value| value.as_str())
+}
+
+pub(crate) fn json_of(message: &Message) -> Value {
+    serde_json::from_slice(&message.payload).unwrap_or_else(|error| panic!("{error}: {:?}", message.payload))
+}
+
+/// The record of a message, its headers checked against it.
+pub(crate) fn record_of(message: &Message) -> Record {
+    let record: Record = serde_json::from_slice(&message.payload)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&message.payload)));
+    assert_eq!(header(message, "Forebay-Seq"), record.seq.to_string());
+    assert_eq!(header(message, "Forebay-Kind"), record.event.kind());
+    record
+}
+
+/// All records of an inbox up to the terminal, dense from `from`.
+pub(crate) async fn records(inbox: &mut Subscriber, from: u64) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        let record = record_of(&next(inbox).await);
+        assert_eq!(record.seq, from + records.len() as u64, "no gap, no double");
+        let ended = record.event.terminal().is_some();
+        records.push(record);
+        if ended {
+            return records;
+        }
+    }
+}
+
+/// The text of an answer.
+pub(crate) fn text(records: &[Record]) -> String {
+    let piece = |record: &Record| match &record.event {
+        forebay::job::Event::Delta(delta) => delta.text.clone(),
+        _ => String::new(),
+    };
+    records.iter().map(piece).collect()
+}
+
+/// The state that the last record brings.
+pub(crate) fn end(records: &[Record]) -> State {
+    records.last().and_then(|record| record.event.terminal()).expect("a terminal")
+}
+
+/// Waits until `check` holds.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    let holds = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(what, holds).await;
+}

@@ -1,0 +1,142 @@
+//! Exchanges of our own: they test every adapter on a bare clone.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use forebay::provider::{Endpoint, Headers, Provider, Route, Target, vendor};
+use serde_json::{Value, json};
+
+use super::recorded::check_cut;
+use super::replay::{Reply, failure_json, job, replay, usage_json};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/text")
+}
+
+fn files(vendor: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder().join(vendor)).expect("each vendor has a folder");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    files
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).expect("a name")
+}
+
+fn load(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("the file is there"))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Compares with a file, or writes it with `UPDATE=1`.
+fn expect(path: &Path, got: &Value) {
+    if std::env::var_os("UPDATE").is_some() {
+        let mut text = serde_json::to_string_pretty(got).expect("JSON");
+        text.push('\n');
+        std::fs::write(path, text).expect("can be written");
+    }
+    assert_eq!(load(path), *got, "{}", path.display());
+}
+
+#[test]
+fn list_folders_and_files_agree() {
+    let listed: BTreeSet<String> = vendor::ALL.iter().map(|provider| provider.card().id.to_owned()).collect();
+    let folders: BTreeSet<String> = std::fs::read_dir(folder())
+        .expect("there")
+        .map(|entry| name(&entry.expect("readable").path()).to_owned())
+        .collect();
+    assert_eq!(listed, folders, "vendors in vendor/mod.rs, and folders of tests/fixtures/text");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/provider/vendor");
+    for vendor in &listed {
+        let source = sources.join(format!("{}.rs", vendor.replace('-', "_")));
+        assert!(source.is_file(), "{} is missing", source.display());
+        let files = files(vendor);
+        let exchanges = files.iter().filter(|path| is_exchange(path)).count();
+        assert!(exchanges > 0, "{vendor} has no exchange");
+        for path in files.iter().filter(|path| name(path).ends_with(".events.json")) {
+            let exchange = path.with_file_name(name(path).replace(".events.json", ".json"));
+            assert!(exchange.is_file(), "{} belongs to no exchange", path.display());
+        }
+    }
+}
+
+fn is_exchange(path: &Path) -> bool {
+    let name = name(path);
+    name.ends_with(".json") && !name.ends_with(".events.json") && !name.starts_with("encode.")
+}
+
+#[test]
+fn our_exchanges_are_understood_however_they_are_cut() {
+    for provider in vendor::ALL {
+        let vendor = provider.card().id;
+        for path in files(vendor).iter().filter(|path| is_exchange(path)) {
+            let reply = Reply::of(&load(path));
+            let whole = replay(*provider, &reply, [&reply.body[..]]);
+            let end = match &whole.end {
+                Ok(finish) => json!({"finish": finish.reason, "usage": usage_json(finish.usage.as_ref())}),
+                Err(failure) => {
+                    let mut error = failure_json(failure);
+                    error["message"] = json!(failure.message);
+                    json!({"error": error, "usage": usage_json(whole.usage_so_far.as_ref())})
+                }
+            };
+            let events: Vec<_> = whole.events.iter().map(|event| serde_json::to_value(event).expect("JSON")).collect();
+            let expected = path.with_file_name(name(path).replace(".json", ".events.json"));
+            expect(&expected, &json!({"events": events, "end": end}));
+            assert_eq!(replay(*provider, &reply, reply.body.chunks(1)), whole, "{} byte by byte", path.display());
+            for size in [2, 3, 7, 64, 1000] {
+                let cut = replay(*provider, &reply, reply.body.chunks(size));
+                assert_eq!(cut, whole, "{} in pieces of {size}", path.display());
+            }
+            if (200..300).contains(&reply.status) {
+                for at in 0..reply.body.len() {
+                    check_cut(*provider, &reply, &whole, at).unwrap_or_else(|problem| {
+                        panic!("{}: {problem}", path.display());
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_job_becomes_the_request_it_must() {
+    for provider in vendor::ALL {
+        let vendor = provider.card().id;
+        for path in files(vendor).iter().filter(|path| name(path).starts_with("encode.")) {
+            let case = load(path);
+            let got = encoded(*provider, &case["input"]);
+            assert_eq!(got, case["becomes"], "{}", path.display());
+        }
+    }
+}
+
+fn encoded(provider: &dyn Provider, input: &Value) -> Value {
+    let endpoint =
+        Endpoint { name: "here".into(), base_url: "http://here/v1".into(), headers: Headers::new(), script: None };
+    let target = Target { provider: "here".into(), model: "the-model".into() };
+    match provider.encode(&job(&input.to_string()), &target, &endpoint) {
+        Err(failure) => json!({"error": {"code": failure.code, "param": failure.param}}),
+        Ok(outbound) => match outbound.route {
+            Route::Http { url, .. } => {
+                json!({"url": url, "body": serde_json::from_slice::<Value>(&outbound.body).expect("JSON")})
+            }
+            Route::Script(_) => json!({"script": true}),
+        },
+    }
+}
+
+#[test]
+fn unknown_fields_are_handed_on_byte_for_byte() {
+    let input = r#"{"messages":[{"role":"user","content":"\u00e4  "}],"odd":  1.50e3,"deep":{"b":1,"a":[ ]},"stream_options":{"x":1.0}}"#;
+    let provider = vendor::ALL[0];
+    let endpoint = Endpoint { name: "here".into(), base_url: "http://h".into(), headers: Headers::new(), script: None };
+    let target = Target { provider: "here".into(), model: "m\"".into() };
+    let sent = provider.encode(&job(input), &target, &endpoint).expect("a chat").body;
+    let expected = concat!(
+        r#"{"model":"m\"","stream":true,"stream_options":{"include_usage":true,"x":1.0},"#,
+        r#""messages":[{"role":"user","content":"\u00e4  "}],"odd":1.50e3,"deep":{"b":1,"a":[ ]}}"#
+    );
+    assert_eq!(std::str::from_utf8(&sent).expect("text"), expected);
+}

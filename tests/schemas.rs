@@ -1,0 +1,132 @@
+//! `schemas/` against the types and against our own parsers.
+//!
+//! Each file in `schemas/examples` holds the examples of one schema; each says what it shows and
+//! whether it is good. The schema and our parser must agree about it. `UPDATE=1` writes the schemas
+//! anew, never the examples.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use forebay::cli::schema;
+use forebay::job::{Code, Failure, Record, Timestamp};
+use forebay::meter::CostAnswer;
+use forebay::wire::submit::{Door, from_value};
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Example {
+    shows: String,
+    good: bool,
+    /// Why a schema cannot say that this is bad, though our parser does.
+    #[serde(default)]
+    beyond_schema: Option<String>,
+    value: Value,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas")
+}
+
+fn examples(name: &str) -> Vec<Example> {
+    let path = folder().join(format!("examples/{name}.json"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What our own code makes of a value.
+fn parse(name: &str, value: &Value) -> Result<(), String> {
+    match name {
+        "job" => from_value(value.clone())
+            .and_then(|said| said.into_job(&Door::default(), Timestamp(0)))
+            .map(drop)
+            .map_err(|failure| failure.to_string()),
+        "event" => Record::deserialize(value).map(drop).map_err(|error| error.to_string()),
+        "error" => {
+            let fields = value.as_object().filter(|fields| fields.len() == 1);
+            let error = fields.and_then(|fields| fields.get("error")).ok_or("not an envelope")?;
+            Failure::deserialize(error).map(drop).map_err(|error| error.to_string())
+        }
+        "costs" => CostAnswer::deserialize(value).map(drop).map_err(|error| error.to_string()),
+        _ => panic!("no parser for {name}"),
+    }
+}
+
+#[test]
+fn the_schemas_are_those_of_the_types() {
+    let update = std::env::var_os("UPDATE").is_some();
+    for name in schema::names() {
+        let path = folder().join(format!("{name}.schema.json"));
+        let now = schema::text(name).unwrap();
+        if update {
+            std::fs::write(&path, &now).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == now, "{} is not what the types say; UPDATE=1 writes it anew", path.display());
+    }
+    let files = std::fs::read_dir(folder()).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let known: BTreeSet<String> = schema::names().map(|name| format!("{name}.schema.json")).collect();
+    let found: BTreeSet<String> = files.filter(|file| file != "examples").collect();
+    assert_eq!(found, known, "a schema without a type");
+}
+
+#[test]
+fn schema_and_parser_agree_about_every_example() {
+    for name in schema::names() {
+        let schema: Value = serde_json::from_str(&schema::text(name).unwrap()).unwrap();
+        let validator = jsonschema::options().should_validate_formats(true).build(&schema).expect("a valid schema");
+        let examples = examples(name);
+        assert!(examples.iter().any(|example| example.good) && examples.iter().any(|example| !example.good), "{name}");
+        for Example { shows, good, beyond_schema, value } in &examples {
+            assert!(shows.len() > 5, "{name}: {value} does not say what it shows");
+            let parsed = parse(name, value);
+            assert_eq!(parsed.is_ok(), *good, "{name}: {shows}: our parser says {parsed:?}");
+            let problem =
+                validator.validate(value).err().map(|error| format!("{} at {}", error, error.instance_path()));
+            let schema_takes_it = *good || beyond_schema.is_some();
+            assert_eq!(problem.is_none(), schema_takes_it, "{name}: {shows}: the schema says {problem:?}");
+        }
+    }
+}
+
+#[test]
+fn every_event_has_a_good_and_a_bad_example() {
+    let kinds: BTreeSet<&str> = [
+        "accepted",
+        "queued",
+        "attempt",
+        "delta",
+        "tool_call",
+        "output",
+        "progress",
+        "lost",
+        "restarted",
+        "completed",
+        "failed",
+        "cancelled",
+        "interrupted",
+    ]
+    .into();
+    let schema: Value = serde_json::from_str(&schema::text("event").unwrap()).unwrap();
+    let variants = schema["oneOf"].as_array().expect("one schema per kind");
+    assert_eq!(variants.len(), kinds.len(), "a kind that this list lacks");
+    let examples = examples("event");
+    for good in [true, false] {
+        let shown: BTreeSet<&str> =
+            examples.iter().filter(|e| e.good == good).filter_map(|e| e.value["kind"].as_str()).collect();
+        assert!(kinds.is_subset(&shown), "good = {good}: {:?} are missing", kinds.difference(&shown));
+    }
+}
+
+#[test]
+fn every_error_code_has_an_example_that_says_whose_fault_it_is() {
+    let examples = examples("error");
+    for code in Code::ALL {
+        let example = examples.iter().find(|e| e.good && e.value["error"]["code"] == code.as_str());
+        let error = &example.unwrap_or_else(|| panic!("no example of {}", code.as_str())).value["error"];
+        let failure = Failure::deserialize(error).unwrap();
+        assert_eq!((failure.fault, failure.retryable), (code.fault(), code.retryable()), "{}", code.as_str());
+        assert_eq!(serde_json::to_value(&failure).unwrap(), *error, "written as it is read");
+    }
+}

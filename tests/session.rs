@@ -1,0 +1,16 @@
+//! The WebSocket door over real sockets: laws, errors, close codes, bad clients, many readers.
+
+#[path = "session/support.rs"]
+mod support;
+
+#[path = "session/laws.rs"]
+mod laws;
+
+#[path = "session/errors.rs"]
+mod errors;
+
+#[path = "session/load.rs"]
+mod load;
+
+#[path = "session/jobs.rs"]
+mod jobs;
