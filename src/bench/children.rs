@@ -63,7 +63,7 @@ impl Process {
         let log = dir.join("broker.log");
         let output = File::create(&log)?;
         let mut command = myself(Role::Broker)?;
-        command.arg("--config").arg(&config).stdout(output.try_clone()?).stderr(output);
+        command.arg("--broker-config").arg(&config).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().context("start the broker")?;
         let mut broker = Process { child, address };
         let start = Instant::now();

@@ -199,7 +199,10 @@ mod tests {
     fn a_body_ends_where_it_says() {
         check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello");
         check("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "");
-        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n", "abcabcdefghijklmnopqrstuvwxyz");
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n",
+            "abcabcdefghijklmnopqrstuvwxyz",
+        );
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct BenchArgs {
     pub upstream: Option<SocketAddr>,
     /// What the broker is configured by.
     #[arg(long, hide = true)]
-    pub config: Option<PathBuf>,
+    pub broker_config: Option<PathBuf>,
 }
 
 /// A process that the bench starts.
@@ -96,7 +96,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
     match role {
         Role::Upstream => runtime.block_on(upstream::serve()),
         Role::Floor => runtime.block_on(floor::serve(args.upstream.context("--upstream is missing")?)),
-        Role::Broker => children::become_broker(&args.config.context("--config is missing")?),
+        Role::Broker => children::become_broker(&args.broker_config.context("--broker-config is missing")?),
     }
 }
 
@@ -120,7 +120,12 @@ impl Bench {
     }
 
     fn push(&mut self, row: Row) {
-        say(&format!("  {}: {} [{}]", row.what, row.value.map_or_else(|| "–".into(), |v| format!("{v:.3} {}", row.unit)), row.verdict));
+        say(&format!(
+            "  {}: {} [{}]",
+            row.what,
+            row.value.map_or_else(|| "–".into(), |v| format!("{v:.3} {}", row.unit)),
+            row.verdict
+        ));
         self.rows.push(row);
     }
 }
@@ -151,7 +156,8 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             failed.push(group.name());
         }
     }
-    let report = Report { quick: args.quick, took_s: start.elapsed().as_secs_f64(), machine: bench.machine, rows: bench.rows };
+    let report =
+        Report { quick: args.quick, took_s: start.elapsed().as_secs_f64(), machine: bench.machine, rows: bench.rows };
     report.write(&args.out)?;
     writeln!(std::io::stdout(), "{}", report.table())?;
     if !failed.is_empty() {

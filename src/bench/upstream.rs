@@ -55,7 +55,8 @@ pub(super) async fn serve() -> Result<()> {
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer));
+        let serving =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer));
         connections.spawn(serving);
         while connections.try_join_next().is_some() {}
     }
@@ -65,7 +66,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
     let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let asked: Option<Asked> = serde_json::from_slice(&bytes).ok();
     let Some((asked, script)) = asked.and_then(|asked| Script::of(&asked.model).map(|script| (asked, script))) else {
-        let mut refused = Response::new(whole(r#"{"error":{"message":"no such model","code":"model_not_found"}}"#.into()));
+        let mut refused =
+            Response::new(whole(r#"{"error":{"message":"no such model","code":"model_not_found"}}"#.into()));
         *refused.status_mut() = StatusCode::NOT_FOUND;
         return Ok(refused);
     };
@@ -112,7 +114,9 @@ async fn paced_chunk(script: Script, start: Instant, index: u64) -> String {
 
 fn end() -> String {
     let chunk = |choices: &str, usage: &str| {
-        format!("data: {{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1795255200,\"model\":\"bench\",\"choices\":[{choices}]{usage}}}\n\n")
+        format!(
+            "data: {{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1795255200,\"model\":\"bench\",\"choices\":[{choices}]{usage}}}\n\n"
+        )
     };
     let finish = chunk(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#, "");
     format!("{finish}{}data: [DONE]\n\n", chunk("", &format!(",\"usage\":{USAGE}")))

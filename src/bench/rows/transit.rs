@@ -34,12 +34,17 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         let at = |tally: &Tally, quantile| tally.transit_ms(quantile);
         let sync = bench.machine.sync_ms();
         let (most_p50, most_p99) = (0.15 + sync, 2.0 * at(floor, 0.99) + 2.0 * sync);
-        let p50 = Row::new("transit", format!("token transit added, {door}, p50"), at(tally, 0.5) - at(direct, 0.5), "ms")
-            .reach(Reach::AtMost(most_p50), format!("≤ 0.15 ms + 1 fdatasync = {most_p50:.2} ms"))
-            .control(format!("floor adds {:.3} ms, direct {:.3} ms", at(floor, 0.5) - at(direct, 0.5), at(direct, 0.5)))
-            .figure("forebay_p50_ms", at(tally, 0.5))
-            .figure("direct_p50_ms", at(direct, 0.5))
-            .figure("floor_p50_ms", at(floor, 0.5));
+        let p50 =
+            Row::new("transit", format!("token transit added, {door}, p50"), at(tally, 0.5) - at(direct, 0.5), "ms")
+                .reach(Reach::AtMost(most_p50), format!("≤ 0.15 ms + 1 fdatasync = {most_p50:.2} ms"))
+                .control(format!(
+                    "floor adds {:.3} ms, direct {:.3} ms",
+                    at(floor, 0.5) - at(direct, 0.5),
+                    at(direct, 0.5)
+                ))
+                .figure("forebay_p50_ms", at(tally, 0.5))
+                .figure("direct_p50_ms", at(direct, 0.5))
+                .figure("floor_p50_ms", at(floor, 0.5));
         let p99 = Row::new("transit", format!("token transit, {door}, p99"), at(tally, 0.99), "ms")
             .reach(Reach::AtMost(most_p99), format!("≤ 2 × the floor's + 2 fdatasyncs = {most_p99:.2} ms"))
             .control(format!("floor {:.3} ms, direct {:.3} ms", at(floor, 0.99), at(direct, 0.99)))
