@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchArgs;
 use crate::job::{State, Task};
 
 /// A durable inference layer for agents: every token is in a log before anyone sees it.
@@ -82,6 +83,8 @@ pub(super) struct Reach {
 pub(super) enum Command {
     /// Run the broker until Ctrl-C or SIGTERM.
     Serve,
+    /// Measure this machine against the numbers that Forebay wants to reach.
+    Bench(BenchArgs),
     /// Send a job over NATS and print its answer as it comes.
     Run(RunArguments),
     /// Read a job's stream over WebSocket: what is there, then what comes.

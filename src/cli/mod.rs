@@ -118,6 +118,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Trouble> {
             let loaded = check::load(config)?;
             crate::app::serve(loaded).map_err(|error| Trouble::Failed(Some(format!("{error:#}"))))
         }
+        Command::Bench(args) => crate::bench::run(args).map_err(|error| Trouble::Failed(Some(format!("{error:#}")))),
         Command::Check => check::run(config),
         Command::Schema { name } => schema::run(name.as_deref()),
         Command::Run(job) => block_on(run::run(&arguments.reach, job)),

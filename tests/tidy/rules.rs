@@ -40,7 +40,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/front/", "src/bench/"]),
     ("http_body_util", &["src/front/", "src/bench/"]),
     ("notify", &["src/app.rs", "src/app/"]),
-    ("clap", &["src/cli/", "src/main.rs"]),
+    ("clap", &["src/cli/", "src/main.rs", "src/bench/"]),
 ];
 
 /// What may lie in the root.

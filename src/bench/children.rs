@@ -1,0 +1,173 @@
+//! The processes of a measurement: upstream, floor and broker, each on its own so that its CPU and
+//! memory are its own.
+//!
+//! Promises that none outlives the bench: the kernel kills them when its main thread ends, however
+//! it ends. Does not know what is measured.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::client::Connection;
+use super::{Role, machine};
+
+/// Seconds that a process has to come up.
+const START_S: u64 = 20;
+
+/// A process that is killed when this is dropped.
+pub(super) struct Process {
+    child: Child,
+    pub(super) address: SocketAddr,
+}
+
+impl Process {
+    /// Its id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A helper of the bench, listening.
+    pub(super) fn helper(role: Role, upstream: Option<SocketAddr>) -> Result<Process> {
+        let mut command = myself(role)?;
+        if let Some(upstream) = upstream {
+            command.arg("--upstream").arg(upstream.to_string());
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().context("start a helper of the bench")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("a helper without stdout")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        match line.trim().parse() {
+            Ok(address) => Ok(Process { child, address }),
+            Err(_) => {
+                // It has said why on stderr.
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!("the bench's {role:?} did not start")
+            }
+        }
+    }
+
+    /// A broker of its own configuration, ready for jobs.
+    pub(super) async fn broker(dir: &Path, upstream: SocketAddr) -> Result<Process> {
+        let address = free_address()?;
+        let config = dir.join("forebay.toml");
+        std::fs::write(&config, configuration(dir, address, upstream))?;
+        let log = dir.join("broker.log");
+        let output = File::create(&log)?;
+        let mut command = myself(Role::Broker)?;
+        command.arg("--broker-config").arg(&config).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().context("start the broker")?;
+        let mut broker = Process { child, address };
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(START_S) {
+            if let Some(status) = broker.child.try_wait()? {
+                bail!("the broker ended with {status} before it was ready: {}", last_words(&log));
+            }
+            if is_ready(address).await {
+                return Ok(broker);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("the broker was not ready within {START_S} s: {}", last_words(&log))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Ended already = nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory that vanishes, on the disk of `--out`.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new one in `parent`.
+    pub(super) fn new(parent: &Path) -> Result<Scratch> {
+        let path = parent.join(format!("run-{}-{}", std::process::id(), machine::now_ns()));
+        std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(Scratch(path.canonicalize()?))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left is in an ignored folder, and the next `make clean` takes it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// In the child: dies with the bench, and may open as many files as the machine allows.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn settle_in() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("die with the bench")?;
+    machine::raise_open_files();
+    Ok(())
+}
+
+/// In the child: becomes `forebay serve`, which keeps what [`settle_in`] did.
+pub(super) fn become_broker(config: &Path) -> Result<()> {
+    let error = Command::new(std::env::current_exe()?).arg("serve").arg("--config").arg(config).exec();
+    Err(error).context("start `forebay serve`")
+}
+
+/// Says where a helper listens.
+pub(super) fn announce(address: SocketAddr) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{address}")?;
+    Ok(stdout.flush()?)
+}
+
+fn myself(role: Role) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("find this program")?);
+    command.arg("bench").arg("--role").arg(role.name()).stdin(Stdio::null());
+    // What the bench measures is not what its caller's environment configures.
+    let ours = |name: &OsStr| name.to_string_lossy().starts_with("FOREBAY__");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+/// Free when it was asked for; somebody else taking it first shows as a broker that ends.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn configuration(dir: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
+    let data = dir.join("data");
+    format!(
+        "[server]\nlisten = \"{address}\"\n[nats]\nenabled = false\n[log]\npath = {data:?}\ndurability = \"power\"\n\
+         [providers.up]\nkind = \"openai-compatible\"\nbase_url = \"http://{upstream}/v1\"\n"
+    )
+}
+
+async fn is_ready(address: SocketAddr) -> bool {
+    let Ok(mut connection) = Connection::open(address).await else { return false };
+    let request = b"GET /readyz HTTP/1.1\r\nHost: bench\r\n\r\n";
+    let asked = tokio::time::timeout(Duration::from_secs(1), connection.exchange(request, |_| {})).await;
+    matches!(asked, Ok(Ok(200)))
+}
+
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}

@@ -1,0 +1,106 @@
+//! Streams that are open at once, with every token delivered, and what each costs in memory.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::bench::Bench;
+use crate::bench::load::{Ask, held};
+use crate::bench::machine::{cpu, rss_bytes};
+use crate::bench::report::{Reach, Row};
+use crate::bench::stage::Stage;
+
+/// Streams and tokens per second of each.
+const SIZES: [(u32, u32); 3] = [(1000, 20), (5000, 4), (10_000, 1)];
+/// Streams opened per second.
+const OPENED_PER_S: u32 = 1500;
+/// Files that a process has open beside its streams.
+const OTHER_FILES: u64 = 300;
+/// Between two looks at the memory.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// One row for each size, one for memory per stream, one for memory at rest.
+pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+    let mut per_stream = None;
+    for (streams, per_second) in SIZES {
+        let title = format!("{streams} streams × {per_second}/s held, every token delivered");
+        // A broker has a reader and a provider for each stream.
+        let files = 2 * u64::from(streams) + OTHER_FILES;
+        let most = bench.machine.open_files_max;
+        if files > most {
+            let why = format!("skipped: {files} open files needed, {most} allowed (ulimit -n)");
+            bench.push(Row::missing("held", title, why));
+            continue;
+        }
+        if bench.quick && streams > SIZES[0].0 {
+            bench.push(Row::missing("held", title, "skipped by --quick"));
+            continue;
+        }
+        if let Some(bytes) = hold(bench, title, streams, per_second).await? {
+            per_stream = Some((streams, bytes));
+        }
+    }
+    if let Some((streams, bytes)) = per_stream {
+        let row = Row::new("held", format!("memory per open stream, at {streams}"), bytes / 1000.0, "kB")
+            .reach(Reach::AtMost(40.0), "≤ 40 kB");
+        bench.push(row);
+    }
+    Ok(())
+}
+
+/// Returns the bytes per stream.
+async fn hold(bench: &mut Bench, title: String, streams: u32, per_second: u32) -> Result<Option<f64>> {
+    let stage = Stage::set(bench).await?;
+    let idle = rss_bytes(stage.broker_pid)?;
+    if streams == SIZES[0].0 {
+        let row = Row::new("held", "memory at rest", idle as f64 / 1e6, "MB").reach(Reach::AtMost(50.0), "≤ 50 MB");
+        bench.push(row);
+    }
+    let ramp = Duration::from_secs(1) * streams / OPENED_PER_S + Duration::from_millis(300);
+    let lasts = ramp + bench.lasts(6.0).max(Duration::from_secs(3));
+    let tokens = (lasts.as_secs_f64() * f64::from(per_second)).ceil() as u64;
+    let what = Ask { tokens, pace_us: u64::from(1_000_000 / per_second), streamed: true };
+    let before = cpu(stage.broker_pid)?;
+    let start = std::time::Instant::now();
+    let holding = held(&stage.broker, what, streams, ramp);
+    let (tally, peak) = with_peak(stage.broker_pid, holding).await?;
+    let cores = (cpu(stage.broker_pid)? - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    let tally = match tally.whole(&stage.broker) {
+        Ok(tally) => tally,
+        Err(why) => {
+            bench.push(Row::missing("held", title, format!("not held: {why:#}")));
+            return Ok(None);
+        }
+    };
+    let share = tally.tokens() as f64 / (tokens * u64::from(streams)) as f64;
+    let per_stream = peak.saturating_sub(idle) as f64 / f64::from(streams);
+    let row = Row::new("held", title, share * 100.0, "%")
+        .reach(Reach::AtLeast(100.0), "every token")
+        .control(format!(
+            "transit p50 {:.2} ms p99 {:.1} ms, {cores:.2} cores, {:.0} kB a stream",
+            tally.transit_ms(0.5),
+            tally.transit_ms(0.99),
+            per_stream / 1000.0
+        ))
+        .figure("transit_p50_ms", tally.transit_ms(0.5))
+        .figure("transit_p99_ms", tally.transit_ms(0.99))
+        .figure("first_token_p99_ms", tally.first_ms(0.99))
+        .figure("broker_cores", cores)
+        .figure("rss_peak_mb", peak as f64 / 1e6)
+        .figure("bytes_per_stream", per_stream);
+    bench.push(row);
+    Ok(Some(per_stream))
+}
+
+/// The most memory that a process has while something runs.
+pub(super) async fn with_peak<T>(pid: u32, running: impl Future<Output = T>) -> Result<(T, u64)> {
+    let mut peak = rss_bytes(pid)?;
+    let mut look = tokio::time::interval(LOOK);
+    let mut running = std::pin::pin!(running);
+    loop {
+        tokio::select! {
+            done = &mut running => return Ok((done, peak)),
+            _ = look.tick() => peak = peak.max(rss_bytes(pid)?),
+        }
+    }
+}

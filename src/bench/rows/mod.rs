@@ -1,0 +1,86 @@
+//! The rows, in groups that `--only` names. Each group starts its own processes.
+
+mod held;
+mod http;
+mod log;
+mod replay;
+mod sockets;
+mod transit;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::Bench;
+
+/// Rows that are measured together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Group {
+    /// CPU of a request, as a ratio of the floor's.
+    Cpu,
+    /// Added latency and time to first token.
+    Latency,
+    /// Requests per second.
+    Rate,
+    /// What is added to a token's way.
+    Transit,
+    /// Streams held at once, and their memory.
+    Held,
+    /// Durable appends and events per second, without doors.
+    Log,
+    /// Append to reader, without doors.
+    Readers,
+    /// Reading an old log.
+    Replay,
+    /// Coming back over WebSocket.
+    Reconnect,
+    /// Readers that do not read.
+    Stalled,
+}
+
+impl Group {
+    /// In the order in which they are measured.
+    pub const ALL: [Group; 10] = [
+        Group::Cpu,
+        Group::Latency,
+        Group::Rate,
+        Group::Transit,
+        Group::Held,
+        Group::Log,
+        Group::Readers,
+        Group::Replay,
+        Group::Reconnect,
+        Group::Stalled,
+    ];
+
+    /// As `--only` takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Cpu => "cpu",
+            Group::Latency => "latency",
+            Group::Rate => "rate",
+            Group::Transit => "transit",
+            Group::Held => "held",
+            Group::Log => "log",
+            Group::Readers => "readers",
+            Group::Replay => "replay",
+            Group::Reconnect => "reconnect",
+            Group::Stalled => "stalled",
+        }
+    }
+
+    pub(super) async fn measure(self, bench: &mut Bench) -> Result<()> {
+        match self {
+            Group::Cpu => http::costs(bench).await,
+            Group::Latency => http::latency(bench).await,
+            Group::Rate => http::rate(bench).await,
+            Group::Transit => transit::measure(bench).await,
+            Group::Held => held::measure(bench).await,
+            Group::Log => log::measure(bench).await,
+            Group::Readers => log::readers(bench).await,
+            Group::Replay => replay::measure(bench).await,
+            Group::Reconnect => sockets::reconnect(bench).await,
+            Group::Stalled => sockets::stalled(bench).await,
+        }
+    }
+}

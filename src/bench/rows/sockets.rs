@@ -1,0 +1,135 @@
+//! Readers over WebSocket: coming back, and not reading.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::time::timeout;
+
+use super::held::with_peak;
+use super::transit::submit;
+use crate::bench::Bench;
+use crate::bench::client::Connection;
+use crate::bench::load::{Ask, Tally, Target, ms};
+use crate::bench::machine::now_ns;
+use crate::bench::report::{Reach, Row};
+use crate::bench::stage::Stage;
+use crate::bench::token::histogram;
+
+/// The longest that anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The job to come back to.
+const FINISHED: Ask = Ask { tokens: 2000, pace_us: 0, streamed: false };
+/// A reader that does not read, and how many.
+const STALLED: u32 = 200;
+/// About 2.5 MB of records for each reader, over five seconds.
+const LONG: Ask = Ask { tokens: 20_000, pace_us: 250, streamed: false };
+
+/// From the first packet of a new connection to the first record behind the cursor.
+pub(super) async fn reconnect(bench: &mut Bench) -> Result<()> {
+    let stage = Stage::set(bench).await?;
+    let id = submit(&stage.broker, &FINISHED.background(&stage.broker)).await?;
+    timeout(PATIENCE, read(&stage.broker, &id, FINISHED.tokens, &Tally::new()))
+        .await
+        .context("the job did not end")??;
+    let path = format!("/v1/jobs/{id}/ws?cursor={}", middle(&stage.broker, &id).await?);
+    let mut took = histogram();
+    let rounds = bench.rounds(400).max(100);
+    for round in 0..rounds + 20 {
+        let start = now_ns();
+        let first = timeout(PATIENCE, first_record(&stage.broker, &path));
+        first.await.context("no record came")??;
+        // The first rounds warm caches and are not counted.
+        if round >= 20 {
+            took.saturating_record(now_ns() - start);
+        }
+    }
+    for (quantile, name, most) in [(0.5, "p50", 0.4), (0.99, "p99", 2.0)] {
+        let title = format!("reconnect over WebSocket → first record, {name}");
+        let row = Row::new("reconnect", title, ms(&took, quantile), "ms")
+            .reach(Reach::AtMost(most), format!("≤ {most} ms"))
+            .control("TCP connect and upgrade are part of it");
+        bench.push(row);
+    }
+    Ok(())
+}
+
+async fn first_record(broker: &Target, path: &str) -> Result<()> {
+    let mut connection = Connection::open(broker.address).await?;
+    connection.upgrade(path).await?;
+    let mut bytes = Vec::new();
+    loop {
+        connection.bytes(&mut bytes).await?;
+        if bytes.windows(6).any(|six| six == b"\"seq\":") {
+            return Ok(());
+        }
+    }
+}
+
+/// A cursor in the middle of a finished job.
+async fn middle(broker: &Target, id: &str) -> Result<String> {
+    let request = format!("GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n");
+    let mut text = Vec::new();
+    let mut connection = Connection::open(broker.address).await?;
+    let status = connection.exchange(request.as_bytes(), |bytes| text.extend_from_slice(bytes)).await?;
+    if status != 200 {
+        bail!("the events of a job were answered {status}");
+    }
+    let text = String::from_utf8_lossy(&text);
+    let cursors: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id:")).map(str::trim).collect();
+    let middle = cursors.get(cursors.len() / 2).context("events without `id:`")?;
+    Ok((*middle).to_owned())
+}
+
+/// Reads all tokens of a job over a WebSocket.
+async fn read(broker: &Target, id: &str, tokens: u64, tally: &Tally) -> Result<()> {
+    let due = now_ns();
+    let mut scanner = tally.scanner(due);
+    let mut connection = Connection::open(broker.address).await?;
+    connection.upgrade(&format!("/v1/jobs/{id}/ws?cursor=-1")).await?;
+    let mut bytes = Vec::new();
+    while scanner.tokens < tokens {
+        connection.bytes(&mut bytes).await?;
+        scanner.feed(&bytes);
+    }
+    tally.answered(&scanner, due);
+    Ok(())
+}
+
+/// What readers cost that open a WebSocket and never read, while another reads the same job.
+pub(super) async fn stalled(bench: &mut Bench) -> Result<()> {
+    let stage = Stage::set(bench).await?;
+    // The first run fills caches; the second is the control.
+    run(&stage, 0).await?;
+    let (alone, control) = run(&stage, 0).await?;
+    let (beside, peak) = run(&stage, STALLED).await?;
+    let each = peak.saturating_sub(control) as f64 / f64::from(STALLED);
+    let row = Row::new("stalled", format!("a reader that never reads ({STALLED} of them)"), each / 1024.0, "KiB")
+        .reach(Reach::AtMost(64.0), "≤ 64 KiB")
+        .control(format!(
+            "the one that reads: p99 {:.2} ms alone, {:.2} ms beside them",
+            alone.transit_ms(0.99),
+            beside.transit_ms(0.99)
+        ))
+        .figure("control_rss_mb", control as f64 / 1e6)
+        .figure("peak_rss_mb", peak as f64 / 1e6);
+    bench.push(row);
+    Ok(())
+}
+
+async fn run(stage: &Stage, stalled: u32) -> Result<(Tally, u64)> {
+    let tally = Tally::new();
+    let broker = &stage.broker;
+    let running = async {
+        let id = submit(broker, &LONG.background(broker)).await?;
+        let mut asleep = Vec::new();
+        for _ in 0..stalled {
+            let mut connection = Connection::open_stalled(broker.address).await?;
+            connection.upgrade(&format!("/v1/jobs/{id}/ws?cursor=-1")).await?;
+            asleep.push(connection);
+        }
+        read(broker, &id, LONG.tokens, &tally).await
+    };
+    let (outcome, peak) = with_peak(stage.broker_pid, timeout(PATIENCE, running)).await?;
+    outcome.context("the job did not end")??;
+    Ok((tally, peak))
+}
