@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Trouble, show};
 use crate::config::{self, Loaded};
+use crate::request::Live;
 
 /// The configuration of this process.
 ///
@@ -14,16 +15,27 @@ pub(super) fn load(path: Option<&Path>) -> Result<Loaded, Trouble> {
         for problem in &problems {
             show::complain(&problem.to_string());
         }
-        let count = problems.len();
-        let plural = if count == 1 { "" } else { "s" };
-        Trouble::Usage(format!("the configuration has {count} problem{plural}"))
+        counted(problems.len())
     })
+}
+
+fn counted(count: usize) -> Trouble {
+    let plural = if count == 1 { "" } else { "s" };
+    Trouble::Usage(format!("the configuration has {count} problem{plural}"))
 }
 
 /// `forebay check`.
 pub(super) fn run(path: Option<&Path>) -> Result<(), Trouble> {
     let loaded = load(path)?;
     let place = loaded.path.display();
+    // What only the providers know: their kinds, and what each of them needs.
+    let built = Live::build(loaded.config.clone(), &|name| loaded.env(name));
+    built.map(drop).map_err(|problems| {
+        for problem in &problems {
+            show::complain(&format!("{place}: {problem}"));
+        }
+        counted(problems.len())
+    })?;
     let message =
         if loaded.path.exists() { format!("{place}: ok") } else { format!("no {place}: the defaults are ok") };
     show::line(&message).map_err(Trouble::from)

@@ -5,6 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use super::{Trouble, show};
 use crate::job::{Failure, Record};
 use crate::meter::CostAnswer;
+use crate::provider::script::ScriptForm;
+use crate::wire::frame::{ClientMessage, ServerMessage};
 use crate::wire::submit::Said;
 
 /// The body of every error answer.
@@ -16,12 +18,19 @@ struct ErrorEnvelope {
     error: Failure,
 }
 
-/// A schema's name, what it describes, and the schema.
+/// A schema's name and how it is made.
 type Entry = (&'static str, fn() -> Schema);
 
 /// All schemas, by name. `schemas/NAME.schema.json` holds what these print.
-const ALL: &[Entry] =
-    &[("costs", of::<CostAnswer>), ("error", of::<ErrorEnvelope>), ("event", of::<Record>), ("job", of::<Said>)];
+const ALL: &[Entry] = &[
+    ("costs", of::<CostAnswer>),
+    ("error", of::<ErrorEnvelope>),
+    ("event", of::<Record>),
+    ("job", of::<Said>),
+    ("script", of::<ScriptForm>),
+    ("ws_client", of::<ClientMessage>),
+    ("ws_server", of::<ServerMessage>),
+];
 
 fn of<T: JsonSchema>() -> Schema {
     SchemaGenerator::new(SchemaSettings::draft2020_12()).into_root_schema_for::<T>()
