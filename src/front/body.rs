@@ -9,8 +9,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::header::EXPECT;
 
 use super::Limits;
+use super::answer::Visit;
 use crate::job::{Code, Failure};
 
 /// Bytes of an over-long body that are read and thrown away, so that its sender gets to read our
@@ -74,11 +76,13 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// Reads a body of at most `bytes_max`. A body that came in one piece is not copied.
+/// Reads a body of at most `server.body_bytes_max`. A body that came in one piece is not copied.
 ///
 /// # Errors
 /// `too_large`, or `invalid` when it is slow or breaks off.
-pub(super) async fn read(mut body: Incoming, limits: &Limits, bytes_max: usize) -> Result<Bytes, Failure> {
+pub(super) async fn read(visit: &Visit<'_>, mut body: Incoming) -> Result<Bytes, Failure> {
+    let front = &visit.connection.front;
+    let (limits, bytes_max) = (&front.limits, front.svc.live.load().config.server.body_bytes_max);
     let said = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let gathered = match said {
         Some(bytes) if bytes > bytes_max => Err(too_large(bytes_max)),
@@ -88,7 +92,9 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, bytes_max: usize) 
             whole.await.unwrap_or_else(|_| Err(slow()))
         }
     };
-    if matches!(&gathered, Err(failure) if failure.code == Code::TooLarge) {
+    // Who asked first has not sent it: looking for it would tell them to.
+    let asks_first = visit.parts.headers.contains_key(EXPECT);
+    if !asks_first && matches!(&gathered, Err(failure) if failure.code == Code::TooLarge) {
         let _ = tokio::time::timeout(DISCARD_WAIT, discard(&mut body)).await;
     }
     gathered

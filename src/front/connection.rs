@@ -22,9 +22,9 @@ const REFUSAL_WAIT: Duration = Duration::from_millis(500);
 /// Written without looking at the request: a full house reads nothing.
 const REFUSAL: &str = concat!(
     "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n",
-    "content-length: 164\r\n\r\n",
+    "content-length: 145\r\n\r\n",
     r#"{"error":{"code":"overloaded","message":"too many connections; try again","fault":"forebay","#,
-    r#""retryable":true,"retry_after_ms":1000,"provider":null,"param":null}}  "#
+    r#""retryable":true,"retry_after_ms":1000,"param":null}}"#
 );
 
 /// What a connection's requests share.

@@ -28,8 +28,7 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
     Query::parse(visit.parts.uri.query()).only(|_| false)?;
     let front = &visit.connection.front;
     let packed = is_msgpack(visit.parts.headers.get(CONTENT_TYPE))?;
-    let bytes_max = front.svc.live.load().config.server.body_bytes_max;
-    let body = body::read(body, &front.limits, bytes_max).await?;
+    let body = body::read(visit, body).await?;
     let mut said = match model {
         Some(_) if packed => {
             return Err(Failure::invalid("content-type", "with the model in the address the body is JSON"));

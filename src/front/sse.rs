@@ -204,7 +204,7 @@ fn cursor(epoch: Epoch, seq: u64, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::job::{Delta, Event, Part, Timestamp};
-    use crate::log::stream::Block;
+    use crate::log::Block;
 
     #[test]
     fn no_text_can_break_out_of_its_line() {

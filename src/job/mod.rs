@@ -9,6 +9,7 @@ mod event;
 mod failure;
 mod id;
 mod money;
+mod output;
 mod spec;
 mod tags;
 mod target;
@@ -18,12 +19,13 @@ mod usage;
 
 pub use charge::{AttemptOutcome, Charge, RollupKey, Sums};
 pub use event::{
-    Accepted, AttemptMode, AttemptStarted, Blob, Cancelled, Completed, Delta, Event, Failed, Interrupted, Lost, Output,
-    OutputBody, Part, Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall,
+    Accepted, AttemptMode, AttemptStarted, Cancelled, Completed, Delta, Event, Failed, Interrupted, Lost, Part,
+     Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall,
 };
 pub use failure::{Code, Failure, FailureBody, Fault};
 pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
 pub use money::{Cost, Usd};
+pub use output::{Blob, Output, OutputBody};
 pub use spec::{
     Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
     Retry, Timeouts, usd_of_number,

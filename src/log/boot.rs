@@ -32,7 +32,7 @@ pub(super) struct Booted {
     pub(super) committer: JoinHandle<()>,
     pub(super) sealer: JoinHandle<()>,
     /// Streams without a terminal, with their jobs.
-    pub(super) unfinished: Vec<(Arc<Stream>, Job)>,
+    pub(super) unfinished: Vec<Pending>,
     /// Streams without a terminal whose job is lost.
     pub(super) orphans: Vec<Arc<Stream>>,
     /// Keeps other brokers away from the directory.
@@ -199,7 +199,10 @@ fn remove_orphaned_files(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-fn jobs_of(shared: &Shared, streams: Vec<Arc<Stream>>) -> (Vec<(Arc<Stream>, Job)>, Vec<Arc<Stream>>) {
+/// A stream and what was asked of it.
+pub(super) type Pending = (Arc<Stream>, Job);
+
+fn jobs_of(shared: &Shared, streams: Vec<Arc<Stream>>) -> (Vec<Pending>, Vec<Arc<Stream>>) {
     let (mut unfinished, mut orphans) = (Vec::new(), Vec::new());
     for stream in streams.into_iter().filter(|stream| !stream.tail().state.is_terminal()) {
         match lookup::job(shared, stream.head()) {

@@ -285,7 +285,7 @@ fn next_file(shared: &Shared) -> Result<JournalFile, Failure> {
 
 /// Shows a durable batch to readers, then books what the sealer has to do.
 fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>) {
-    book_charges(shared, line, &mut batch);
+    book_ahead(shared, line, &mut batch);
     let mut forgotten = Vec::new();
     for op in &batch {
         match op {
@@ -307,12 +307,7 @@ fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>)
     let mut book = lock(&shared.book);
     for op in batch {
         match op {
-            Op::Create { stream, job, block, .. } => {
-                let id = stream.head().stream;
-                book.slots.insert(id, Slot::new(stream, Some(job), None));
-                book.committed(id, file, block.next_seq(), block.weight());
-            }
-            Op::Append { stream, block, .. } => {
+            Op::Create { stream, block, .. } | Op::Append { stream, block, .. } => {
                 book.committed(stream.head().stream, file, block.next_seq(), block.weight());
             }
             Op::Forget { stream, id, done } => {
@@ -331,19 +326,26 @@ fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>)
     }
 }
 
-/// Before anybody sees a terminal its charges are where queries look.
-fn book_charges(shared: &Shared, mut line: u64, batch: &mut [Op]) {
-    let mut lines = Vec::new();
+/// Before anybody sees a stream its job is where readers look, and before anybody sees a terminal
+/// its charges are where queries look.
+fn book_ahead(shared: &Shared, mut line: u64, batch: &mut [Op]) {
+    let (mut lines, mut slots) = (Vec::new(), Vec::new());
     for op in batch {
-        if let Op::Append { ending: Some(ending), .. } = op {
-            let charges = std::mem::take(&mut ending.charges);
-            let count = charges.len() as u64;
-            lines.extend((line..).zip(charges));
-            line += count;
+        match op {
+            Op::Create { stream, job, .. } => slots.push(Slot::new(Arc::clone(stream), Some(job.clone()), None)),
+            Op::Append { ending: Some(ending), .. } => {
+                let charges = std::mem::take(&mut ending.charges);
+                let count = charges.len() as u64;
+                lines.extend((line..).zip(charges));
+                line += count;
+            }
+            _ => {}
         }
     }
-    if !lines.is_empty() {
-        lock(&shared.book).charge(lines);
+    if !lines.is_empty() || !slots.is_empty() {
+        let mut book = lock(&shared.book);
+        book.charge(lines);
+        book.slots.extend(slots.into_iter().map(|slot| (slot.stream.head().stream, slot)));
     }
 }
 

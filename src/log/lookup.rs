@@ -40,10 +40,10 @@ pub(super) fn find_repeat(shared: &Shared, job: &Job) -> Result<Found, Failure> 
 
 fn find_sealed(shared: &Shared, id: &JobId) -> Result<Found, Failure> {
     let row = shared.store.get(Tree::Ids, id.as_str().as_bytes())?;
-    if let Some(stream) = row.and_then(|row| key::stream_of(&row)) {
-        if let Some(stream) = load(shared, stream)? {
-            return Ok(Found::Stream(stream));
-        }
+    if let Some(stream) = row.and_then(|row| key::stream_of(&row))
+        && let Some(stream) = load(shared, stream)?
+    {
+        return Ok(Found::Stream(stream));
     }
     // It may have been on its way into the store, or a job that was opened meanwhile.
     if let Some(stream) = lock(&shared.directory).of_job(id).filter(|stream| stream.tail().durable > 0) {

@@ -31,13 +31,21 @@ pub(super) struct Sealing {
     synced_at: Instant,
     measured_at: Option<Instant>,
     unsynced: bool,
+    /// Retention failed.
+    keeps_all: bool,
     /// Bytes of finished streams in the store; `None` before they were counted.
     pub(super) finished_bytes: Option<u64>,
 }
 
 impl Default for Sealing {
     fn default() -> Sealing {
-        Sealing { synced_at: Instant::now(), measured_at: None, unsynced: false, finished_bytes: None }
+        Sealing {
+            synced_at: Instant::now(),
+            measured_at: None,
+            unsynced: false,
+            keeps_all: false,
+            finished_bytes: None,
+        }
     }
 }
 
@@ -92,7 +100,16 @@ fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<()
     };
     sealing.unsynced |= !work.streams.is_empty() || !work.forgets.is_empty();
     seal_work(shared, sealing, work)?;
-    sealing.unsynced |= retention::expire(shared, sealing)?;
+    if !sealing.keeps_all {
+        match retention::expire(shared, sealing) {
+            Ok(removed) => sealing.unsynced |= removed,
+            Err(failure) => {
+                // A row that cannot be read must not stop the log: it only stops giving space back.
+                shared.note(format!("nothing expires any more until the broker is restarted: {failure}"));
+                sealing.keeps_all = true;
+            }
+        }
+    }
     let due = pressed || effort == Effort::All || sealing.synced_at.elapsed() >= SYNC_EVERY;
     if due && sealing.unsynced && shared.phase() != Phase::Dropped {
         sync(shared)?;

@@ -14,17 +14,17 @@ use std::thread::JoinHandle;
 use super::key::{ROW_BYTES_MAX, Tree};
 use super::sealer::{self, Effort};
 use super::shared::{Phase, Shared, lock};
-use super::{Log, Stream, boot};
+use super::{Log, boot};
 use crate::clock::Clock;
 use crate::config::LogConfig;
-use crate::job::{Cost, Event, Failure, Interrupted, Job, Timestamp, Usage};
+use crate::job::{Cost, Event, Failure, Interrupted, Timestamp, Usage};
 
 /// The durable log. Dropping it without [`Log::close`] is as safe as a `kill -9`.
 pub struct SledLog {
     pub(super) this: Weak<SledLog>,
     pub(super) shared: Arc<Shared>,
     threads: Mutex<Threads>,
-    pub(super) unfinished: Mutex<Vec<(Arc<Stream>, Job)>>,
+    pub(super) unfinished: Mutex<Vec<boot::Pending>>,
     _lock: File,
 }
 
@@ -222,13 +222,7 @@ impl Store {
     }
 
     /// Visits rows from `from` to before `to` until the visitor says `false`.
-    pub(super) fn scan(
-        &self,
-        tree: Tree,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], Vec<u8>) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
+    pub(super) fn scan(&self, tree: Tree, from: &[u8], to: &[u8], visit: Visitor<'_>) -> Result<(), Failure> {
         let mut rows = self.tree(tree).range(from..to);
         while let Some((key, first)) = guarded(|| rows.next().transpose())? {
             if let Some((0, key)) = key.split_last()
@@ -271,6 +265,9 @@ impl Store {
         (bytes, blobs)
     }
 }
+
+/// Gets a row's key and content; says whether to go on.
+type Visitor<'a> = &'a mut dyn FnMut(&[u8], Vec<u8>) -> Result<bool, Failure>;
 
 enum OpenError {
     /// The disk or the directory: another try may do.

@@ -242,17 +242,15 @@ impl Stream {
     /// one. For implementations of [`Log`].
     pub fn publish(&self, block: Arc<Block>, streaming: bool, terminal: Option<Outcome>) {
         let durable = block.next_seq();
-        let state = {
-            let mut inner = self.lock();
-            inner.next_seq = inner.next_seq.max(durable);
-            inner.ring_bytes += block.weight();
-            inner.ring.push_back(block);
-            let state = terminal.as_ref().map(|outcome| outcome.state);
-            if let Some(outcome) = terminal {
-                inner.outcome = Some(Arc::new(outcome));
-            }
-            state
-        };
+        // Held until the tail has moved: nobody reads from the ring what the tail does not cover.
+        let mut inner = self.lock();
+        inner.next_seq = inner.next_seq.max(durable);
+        inner.ring_bytes += block.weight();
+        inner.ring.push_back(block);
+        let state = terminal.as_ref().map(|outcome| outcome.state);
+        if let Some(outcome) = terminal {
+            inner.outcome = Some(Arc::new(outcome));
+        }
         self.tail.send_modify(|tail| {
             tail.durable = durable;
             tail.state = match (state, tail.state) {

@@ -77,12 +77,11 @@ impl Outbound {
     /// The request as attempt number `attempt` of its job (from 1) makes it: a script may hold a
     /// timeline per attempt, everybody else is asked the same again.
     #[must_use]
-    pub fn for_attempt(&self, attempt: u32) -> Outbound {
-        let mut outbound = self.clone();
-        if let Route::Script(script) = &mut outbound.route {
+    pub fn for_attempt(mut self, attempt: u32) -> Outbound {
+        if let Route::Script(script) = &mut self.route {
             script.choose(attempt);
         }
-        outbound
+        self
     }
 }
 

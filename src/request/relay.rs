@@ -6,15 +6,16 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::course::{Course, Spent};
-use crate::job::caps::BATCH_EVENTS_MAX;
-use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, Target};
+use crate::job::caps::{BATCH_EVENTS_MAX, OUTPUT_INLINE_BYTES_MAX};
+use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Target};
 use crate::policy::terms::Terms;
 use crate::provider::call::Reply;
 use crate::provider::framing::Framer;
-use crate::provider::{Decoder, Finish, Route, Step};
+use crate::provider::{Decoder, Finish, Step};
 use crate::telemetry::{self, Labels};
 
 /// Makes one attempt at `target`. The finish reason when the provider came to its own end; what it
@@ -34,10 +35,7 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
     let mut decoder = entry.provider.decoder(&course.job);
     let first_by = started + terms.first_token;
     let result = async {
-        let mut outbound = entry.provider.encode(&course.job, target, &entry.endpoint)?;
-        if let Route::Script(script) = &mut outbound.route {
-            script.choose(attempt);
-        }
+        let outbound = entry.provider.encode(&course.job, target, &entry.endpoint)?.for_attempt(attempt);
         let framing = outbound.framing;
         if attempt == 1 {
             let since = course.svc.clock.now().ms_since(course.job.submitted_at);
@@ -113,6 +111,7 @@ async fn listen(
                 telemetry::first_output(labels, terms.first_token.saturating_sub(first_by - arrived.min(first_by)));
             }
             count(course, &events);
+            store_outputs(course, &mut events).await?;
         }
         // What came before a failure in the same read was said, and readers get it.
         match step {
@@ -157,6 +156,24 @@ fn count(course: &mut Course, events: &[Event]) {
     if emitted > 0 && course.first_output_at.is_none() {
         course.first_output_at = Some(course.svc.clock.now());
     }
+}
+
+/// An output too large for a record becomes a file, fsynced before the record that names it.
+async fn store_outputs(course: &Course, events: &mut [Event]) -> Result<(), Failure> {
+    for event in events {
+        let Event::Output(output) = event else { continue };
+        let bytes: Bytes = match &output.body {
+            OutputBody::Value(value) => value.to_string().into(),
+            OutputBody::Data(blob) => blob.0.clone(),
+            OutputBody::Url(_) => continue,
+        };
+        if bytes.len() > OUTPUT_INLINE_BYTES_MAX {
+            let sha256 = course.writer.log().put_output(course.writer.stream(), bytes).await?;
+            output.sha256 = Some(sha256.into());
+            output.body = OutputBody::Url(format!("/v1/jobs/{}/outputs/{}", course.job.id, output.index).into());
+        }
+    }
+    Ok(())
 }
 
 async fn publish(course: &mut Course, events: &mut Vec<Event>, arrived: Instant) -> Result<(), Failure> {

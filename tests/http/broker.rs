@@ -1,0 +1,149 @@
+//! A broker in this process, with a log in memory and scripted providers, behind a real socket.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use forebay::clock::Clock;
+use forebay::config::Config;
+use forebay::front::{self, Limits};
+use forebay::job::{Cost, Event, Job, JobId, Usage};
+use forebay::log::memory_log::MemoryLog;
+use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
+use forebay::meter::{Meter, Sources};
+use forebay::provider::call::Caller;
+use forebay::request::{Arbiters, Live, Parts, Services};
+use forebay::wire::submit::{self, Door};
+use tokio::sync::oneshot;
+
+/// A model that says its prompt back, or plays the script in its input.
+const MODELS: &str = r#"
+[nats]
+enabled = false
+[models.echo]
+targets = ["scripted/echo"]
+"#;
+
+/// Stops, with everything it started, when dropped.
+pub struct Broker {
+    pub addr: SocketAddr,
+    pub svc: Arc<Services>,
+    pub log: Arc<MemoryLog>,
+    stop: Option<oneshot::Sender<()>>,
+    system: actix::System,
+    actors: Option<std::thread::JoinHandle<()>>,
+    pub runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Broker {
+    pub fn start(config: &str) -> Broker {
+        Broker::with(config, Limits::default())
+    }
+
+    pub fn with(config: &str, limits: Limits) -> Broker {
+        let config: Config = toml::from_str(&format!("{MODELS}\n{config}")).expect("a configuration");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (handle, system, actors) = actors();
+        let log = MemoryLog::new(Clock::System);
+        let meter = Meter::start_in_arbiter(&handle, sources(&log), &config);
+        let svc = Services::new(Parts {
+            log: Arc::clone(&log) as Arc<dyn Log>,
+            live: Live::build(config, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}")),
+            clock: Clock::System,
+            caller: Caller::new().expect("a client"),
+            meter,
+            arbiters: Arbiters::new(vec![handle]),
+            runtime: runtime.handle().clone(),
+            seed: 1,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let (stop, stopped) = oneshot::channel();
+        let served = front::serve(listener, Arc::clone(&svc), limits, async { drop(stopped.await) });
+        runtime.spawn(served);
+        Broker { addr, svc, log, stop: Some(stop), system, actors: Some(actors), runtime: Some(runtime) }
+    }
+
+    /// A stream of this job that the test writes itself.
+    pub fn open(&self, job: &str) -> StreamWriter {
+        match self.wait(self.log.open(Arc::new(job_of(job)))) {
+            Ok(Opened::New(writer)) => writer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn append(&self, stream: &Arc<Stream>, events: Vec<Event>) {
+        self.log.append(stream, Batch::from(events)).expect("room");
+    }
+
+    pub fn stream(&self, id: &str) -> Arc<Stream> {
+        let id: JobId = id.parse().expect("an id");
+        self.wait(self.svc.stream(&id)).expect("a job")
+    }
+
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.as_ref().expect("it runs").block_on(future)
+    }
+
+    /// Takes no more connections; what is under way may finish.
+    pub fn shut(&mut self) {
+        self.stop.take();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        self.system.stop();
+        if let Some(actors) = self.actors.take() {
+            drop(actors.join());
+        }
+    }
+}
+
+fn sources(log: &Arc<MemoryLog>) -> Sources {
+    let (sums, rebuilt) = (Arc::clone(log), Arc::clone(log));
+    Sources::new(
+        move |since, until| {
+            let log = Arc::clone(&sums);
+            Box::pin(async move { log.rollups(since, until).await })
+        },
+        move || {
+            let log = Arc::clone(&rebuilt);
+            Box::pin(async move { log.rebuild_rollups().await })
+        },
+    )
+}
+
+fn actors() -> (actix::ArbiterHandle, actix::System, std::thread::JoinHandle<()>) {
+    let (give, take) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::spawn(move || {
+        let runner = actix::System::new();
+        let system = actix::System::current();
+        runner.block_on(async move { give.send((system.arbiter().clone(), system)).expect("somebody waits") });
+        drop(runner.run());
+    });
+    let (handle, system) = take.recv().expect("actors start");
+    (handle, system, thread)
+}
+
+fn job_of(job: &str) -> Job {
+    let said = submit::from_json(job.as_bytes()).expect("a job");
+    said.into_job(&Door::default(), Clock::System.now()).expect("a valid job")
+}
+
+pub fn text(text: &str) -> Event {
+    Event::Delta(forebay::job::Delta { text: text.into(), ..Default::default() })
+}
+
+pub fn completed() -> Event {
+    Event::Completed(forebay::job::Completed {
+        finish_reason: "stop".into(),
+        usage: Usage::default(),
+        cost: Cost::FREE,
+        timing: Default::default(),
+        attempts: 1,
+    })
+}
