@@ -66,6 +66,18 @@ impl Connection {
         }
     }
 
+    /// After [`Connection::upgrade`]: one text message of less than 64 KiB.
+    pub(super) async fn say(&mut self, text: &str) -> Result<()> {
+        let length = u16::try_from(text.len()).context("a message over 64 KiB")?;
+        // A whole text frame, its length in two bytes, masked with zeros: what clients must, for the
+        // least work.
+        let mut frame = vec![0x81, 0x80 | 126];
+        frame.extend_from_slice(&length.to_be_bytes());
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(text.as_bytes());
+        Ok(self.stream.write_all(&frame).await?)
+    }
+
     /// After [`Connection::upgrade`]: raw bytes, frame headers included. Empty at the end.
     pub(super) async fn bytes(&mut self, into: &mut Vec<u8>) -> Result<()> {
         if self.buffer.is_empty() {

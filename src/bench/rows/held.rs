@@ -1,14 +1,20 @@
 //! Streams that are open at once, with every token delivered, and what each costs in memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use super::transit::submit_on;
 use crate::bench::Bench;
-use crate::bench::load::{Ask, held};
-use crate::bench::machine::{cpu, rss_bytes};
+use crate::bench::client::Connection;
+use crate::bench::load::{Ask, Tally, Target, held};
+use crate::bench::machine::{cpu, now_ns, rss_bytes};
 use crate::bench::report::{Reach, Row};
 use crate::bench::stage::Stage;
+use crate::bench::token::Scanner;
 
 /// Streams and tokens per second of each.
 const SIZES: [(u32, u32); 3] = [(1000, 20), (5000, 4), (10_000, 1)];
@@ -16,6 +22,10 @@ const SIZES: [(u32, u32); 3] = [(1000, 20), (5000, 4), (10_000, 1)];
 const OPENED_PER_S: u32 = 1500;
 /// Files that a process has open beside its streams.
 const OTHER_FILES: u64 = 300;
+/// Streams of one WebSocket, where they share.
+const SHARING: u32 = 100;
+/// The longest that a size takes.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks at the memory.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -24,9 +34,11 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let mut per_stream = None;
     for (streams, per_second) in SIZES {
         let title = format!("{streams} streams × {per_second}/s held, every token delivered");
-        // A broker has a reader and a provider for each stream.
-        let files = 2 * u64::from(streams) + OTHER_FILES;
+        // A broker has a reader and a provider for each stream; the one that reads over a few
+        // WebSockets needs half of that.
         let most = bench.machine.open_files_max;
+        let doors = if 2 * u64::from(streams) + OTHER_FILES > most { Doors::Shared } else { Doors::Own };
+        let files = u64::from(streams) + OTHER_FILES;
         if files > most {
             let why = format!("skipped: {files} open files needed, {most} allowed (ulimit -n)");
             bench.push(Row::missing("held", title, why));
@@ -36,7 +48,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
             bench.push(Row::missing("held", title, "skipped by --quick"));
             continue;
         }
-        if let Some(bytes) = hold(bench, title, streams, per_second).await? {
+        if let Some(bytes) = hold(bench, (title, doors), streams, per_second).await? {
             per_stream = Some((streams, bytes));
         }
     }
@@ -48,8 +60,68 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
+/// How streams are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doors {
+    /// Each by an HTTP request of its own, as server-sent events.
+    Own,
+    /// Many over one WebSocket.
+    Shared,
+}
+
+/// Background jobs, [`SHARING`] to a WebSocket.
+async fn shared(broker: &Target, what: Ask, streams: u32, ramp: Duration) -> Tally {
+    let request = Ask { streamed: false, ..what }.background(broker);
+    let since_ns = now_ns() + u64::try_from(ramp.as_nanos()).unwrap_or(0);
+    let tally = Tally::new();
+    let mut readers = JoinSet::new();
+    for _ in 0..streams / SHARING {
+        let (broker, request, tally) = (*broker, Arc::clone(&request), tally.clone());
+        readers.spawn(async move {
+            let reading = read(&broker, &request, (ramp, what.tokens), tally.scanner(since_ns));
+            match timeout(PATIENCE, reading).await {
+                Ok(Ok(scanner)) => tally.answered(&scanner, since_ns),
+                Ok(Err(why)) => tally.failed(&why),
+                Err(_) => tally.failed(&anyhow::anyhow!("tokens are missing after {} s", PATIENCE.as_secs())),
+            }
+        });
+    }
+    readers.join_all().await;
+    tally
+}
+
+/// Submits within `ramp`, subscribes, and reads so many tokens of each.
+async fn read(
+    broker: &Target,
+    request: &[u8],
+    (ramp, tokens): (Duration, u64),
+    mut scanner: Scanner,
+) -> Result<Scanner> {
+    let mut submitting = Connection::open(broker.address).await?;
+    let mut socket = Connection::open(broker.address).await?;
+    socket.upgrade("/v1/ws").await?;
+    let start = tokio::time::Instant::now();
+    for sub in 0..SHARING {
+        tokio::time::sleep_until(start + ramp * sub / SHARING).await;
+        let id = submit_on(&mut submitting, request).await?;
+        let credit = u32::MAX;
+        socket.say(&format!(r#"{{"type":"subscribe","sub":{sub},"id":"{id}","credit":{credit}}}"#)).await?;
+    }
+    let mut bytes = Vec::new();
+    while scanner.tokens < tokens * u64::from(SHARING) {
+        socket.bytes(&mut bytes).await?;
+        scanner.feed(&bytes);
+    }
+    Ok(scanner)
+}
+
 /// Returns the bytes per stream.
-async fn hold(bench: &mut Bench, title: String, streams: u32, per_second: u32) -> Result<Option<f64>> {
+async fn hold(
+    bench: &mut Bench,
+    (mut title, doors): (String, Doors),
+    streams: u32,
+    per_second: u32,
+) -> Result<Option<f64>> {
     let stage = Stage::set(bench).await?;
     let idle = rss_bytes(stage.broker_pid)?;
     if streams == SIZES[0].0 {
@@ -62,8 +134,16 @@ async fn hold(bench: &mut Bench, title: String, streams: u32, per_second: u32) -
     let what = Ask { tokens, pace_us: u64::from(1_000_000 / per_second), streamed: true };
     let before = cpu(stage.broker_pid)?;
     let start = std::time::Instant::now();
-    let holding = held(&stage.broker, what, streams, ramp);
+    let holding = async {
+        match doors {
+            Doors::Own => held(&stage.broker, what, streams, ramp).await,
+            Doors::Shared => shared(&stage.broker, what, streams, ramp).await,
+        }
+    };
     let (tally, peak) = with_peak(stage.broker_pid, holding).await?;
+    if doors == Doors::Shared {
+        title += &format!(" ({SHARING} on a WebSocket: {} open files are too few)", bench.machine.open_files_max);
+    }
     let cores = (cpu(stage.broker_pid)? - before).as_secs_f64() / start.elapsed().as_secs_f64();
     let tally = match tally.whole(&stage.broker) {
         Ok(tally) => tally,

@@ -96,8 +96,12 @@ struct Accepted {
 
 /// Submits a background job; returns its id.
 pub(super) async fn submit(broker: &Target, request: &[u8]) -> Result<String> {
+    submit_on(&mut Connection::open(broker.address).await?, request).await
+}
+
+/// As [`submit`], on a connection that may be reused.
+pub(super) async fn submit_on(connection: &mut Connection, request: &[u8]) -> Result<String> {
     let mut answer = Vec::new();
-    let mut connection = Connection::open(broker.address).await?;
     let status = connection.exchange(request, |bytes| answer.extend_from_slice(bytes)).await?;
     let said = || String::from_utf8_lossy(&answer).into_owned();
     if status != 202 {
