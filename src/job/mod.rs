@@ -20,7 +20,7 @@ mod usage;
 pub use charge::{AttemptOutcome, Charge, RollupKey, Sums};
 pub use event::{
     Accepted, AttemptMode, AttemptStarted, Cancelled, Completed, Delta, Event, Failed, Interrupted, Lost, Part,
-     Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall,
+    Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall,
 };
 pub use failure::{Code, Failure, FailureBody, Fault};
 pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
