@@ -1,5 +1,7 @@
 //! The binary as a shell meets it: exit codes, help, and where output goes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output};
 
 fn forebay(arguments: &[&str]) -> Output {

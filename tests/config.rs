@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: files, overrides, problems, reloads.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! The HTTP door over real sockets: what comes in wrong, what comes back, and what a client that
 //! leaves, stalls or resumes finds.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "http/bad.rs"]
 mod bad;
 #[path = "http/broker.rs"]

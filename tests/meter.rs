@@ -1,5 +1,7 @@
 //! The metering actor over a real log: what was appended is what a query finds.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use actix::Arbiter;

@@ -4,6 +4,8 @@
 //! whether it is good. The schema and our parser must agree about it. `UPDATE=1` writes the schemas
 //! anew, never the examples.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -36,15 +36,23 @@ impl Case {
     }
 }
 
-fn cases() -> Vec<Case> {
-    let good = json!([{"text": ["Hel", "lo"]}]);
-    let then_good = |first: Value| json!({"attempts": [first, good.clone()]});
+fn good() -> Value {
+    json!([{"text": ["Hel", "lo"]}])
+}
+
+fn then_good(first: Value) -> Value {
+    json!({"attempts": [first, good()]})
+}
+
+fn short() -> Value {
+    json!({"timeouts": {"first_token_ms": 2000, "idle_ms": 3000}})
+}
+
+fn before_content() -> Vec<Case> {
     let status = |status: u16| json!([{"status": {"status": status}}]);
     let always = |steps: Value| json!({"attempts": [steps]});
-    let short = json!({"timeouts": {"first_token_ms": 2000, "idle_ms": 3000}});
-    let restart = json!({"on_stream_failure": "restart"});
     vec![
-        case("a good answer", good.clone(), json!({})).says("Hello", 1),
+        case("a good answer", good(), json!({})).says("Hello", 1),
         case(
             "429 with Retry-After, then good",
             then_good(json!([{"status": {"status": 429, "retry_after_ms": 1500}}])),
@@ -61,8 +69,8 @@ fn cases() -> Vec<Case> {
         case("refused, then good", then_good(json!(["refuse"])), json!({})).says("Hello", 2),
         case("401 is not tried again", always(status(401)), json!({})).fails(Code::ProviderAuth, "", 1),
         case("400 is not tried again", always(status(400)), json!({})).fails(Code::ProviderRejected, "", 1),
-        case("silence, then good", then_good(json!(["stall"])), short.clone()).says("Hello", 2),
-        case("a late first token", then_good(json!([{"delay_ms": 20_000}, {"text": "late"}])), short.clone())
+        case("silence, then good", then_good(json!(["stall"])), short()).says("Hello", 2),
+        case("a late first token", then_good(json!([{"delay_ms": 20_000}, {"text": "late"}])), short())
             .says("Hello", 2),
         case(
             "an error before content",
@@ -70,15 +78,25 @@ fn cases() -> Vec<Case> {
             json!({}),
         )
         .says("Hello", 2),
+        case("nobody to ask, then a fallback", always(status(404)), json!({"fallbacks": ["scripted/other"]})).fails(
+            Code::ProviderRejected,
+            "",
+            2,
+        ),
+    ]
+}
+
+fn after_content() -> Vec<Case> {
+    let restart = json!({"on_stream_failure": "restart"});
+    vec![
         case(
             "a cut after content, rule fail",
             then_good(json!([{"text": "Hel"}, "cut"])),
             json!({"on_stream_failure": "fail"}),
         )
         .fails(Code::ProviderTruncated, "Hel", 1),
-        case("a cut after content, rule restart", then_good(json!([{"text": "Hel"}, "cut"])), restart.clone())
-            .says("Hello", 2),
-        case("a stall after content", json!([{"text": "Hel"}, "stall"]), short.clone()).fails(
+        case("a cut after content, rule restart", then_good(json!([{"text": "Hel"}, "cut"])), restart).says("Hello", 2),
+        case("a stall after content", json!([{"text": "Hel"}, "stall"]), short()).fails(
             Code::ProviderTimeout,
             "Hel",
             1,
@@ -117,11 +135,6 @@ fn cases() -> Vec<Case> {
             json!({"timeouts": {"total_ms": 5000}}),
         )
         .fails(Code::ProviderTimeout, "aaaa", 1),
-        case("nobody to ask, then a fallback", always(status(404)), json!({"fallbacks": ["scripted/other"]})).fails(
-            Code::ProviderRejected,
-            "",
-            2,
-        ),
     ]
 }
 
@@ -129,7 +142,7 @@ fn cases() -> Vec<Case> {
 async fn every_fault_ends_as_its_rule_says() {
     paused();
     let broker = Broker::start(1);
-    for case in cases() {
+    for case in before_content().into_iter().chain(after_content()) {
         let job = json!({
             "model": "scripted/m", "options": case.options,
             "input": {"messages": [{"role": "user", "content": "x"}], "script": case.script},

@@ -47,17 +47,19 @@ impl Labelling {
 
     /// The allow-listed tags of `charge`, one pair per key that is allow-listed.
     pub(super) fn tags(&mut self, charge: &Charge) -> Vec<(String, String)> {
-        let label = |(key, seen): (&Box<str>, &mut BTreeSet<String>)| {
+        let mut pairs = Vec::with_capacity(self.tags.len());
+        for (key, seen) in &mut self.tags {
             let value = charge.metadata.get(key).map(ToString::to_string).unwrap_or_default();
             if !seen.contains(&value) {
                 if seen.len() >= TAG_LABEL_VALUES_MAX {
-                    return (label_name(key), "other".to_owned());
+                    pairs.push((label_name(key), "other".to_owned()));
+                    continue;
                 }
                 seen.insert(value.clone());
             }
-            (label_name(key), value)
-        };
-        self.tags.iter_mut().map(label).collect()
+            pairs.push((label_name(key), value));
+        }
+        pairs
     }
 }
 

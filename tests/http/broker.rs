@@ -24,7 +24,7 @@ targets = ["scripted/echo"]
 "#;
 
 /// Stops, with everything it started, when dropped.
-pub struct Broker {
+pub(crate) struct Broker {
     pub addr: SocketAddr,
     pub svc: Arc<Services>,
     pub log: Arc<MemoryLog>,
@@ -35,11 +35,11 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub fn start(config: &str) -> Broker {
+    pub(crate) fn start(config: &str) -> Broker {
         Broker::with(config, Limits::default())
     }
 
-    pub fn with(config: &str, limits: Limits) -> Broker {
+    pub(crate) fn with(config: &str, limits: Limits) -> Broker {
         let config: Config = toml::from_str(&format!("{MODELS}\n{config}")).expect("a configuration");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (handle, system, actors) = actors();
@@ -64,28 +64,28 @@ impl Broker {
     }
 
     /// A stream of this job that the test writes itself.
-    pub fn open(&self, job: &str) -> StreamWriter {
+    pub(crate) fn open(&self, job: &str) -> StreamWriter {
         match self.wait(self.log.open(Arc::new(job_of(job)))) {
             Ok(Opened::New(writer)) => writer,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn append(&self, stream: &Arc<Stream>, events: Vec<Event>) {
+    pub(crate) fn append(&self, stream: &Arc<Stream>, events: Vec<Event>) {
         self.log.append(stream, Batch::from(events)).expect("room");
     }
 
-    pub fn stream(&self, id: &str) -> Arc<Stream> {
+    pub(crate) fn stream(&self, id: &str) -> Arc<Stream> {
         let id: JobId = id.parse().expect("an id");
         self.wait(self.svc.stream(&id)).expect("a job")
     }
 
-    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.as_ref().expect("it runs").block_on(future)
     }
 
     /// Takes no more connections; what is under way may finish.
-    pub fn shut(&mut self) {
+    pub(crate) fn shut(&mut self) {
         self.stop.take();
     }
 }
@@ -134,11 +134,11 @@ fn job_of(job: &str) -> Job {
     said.into_job(&Door::default(), Clock::System.now()).expect("a valid job")
 }
 
-pub fn text(text: &str) -> Event {
+pub(crate) fn text(text: &str) -> Event {
     Event::Delta(forebay::job::Delta { text: text.into(), ..Default::default() })
 }
 
-pub fn completed() -> Event {
+pub(crate) fn completed() -> Event {
     Event::Completed(forebay::job::Completed {
         finish_reason: "stop".into(),
         usage: Usage::default(),

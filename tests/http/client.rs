@@ -10,13 +10,13 @@ use serde_json::Value;
 /// No answer is that slow, on any machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
@@ -25,20 +25,20 @@ pub struct Response {
 }
 
 impl Response {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("UTF-8")
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
     /// Status, `error.code`, `error.param`.
-    pub fn error(&self) -> (u16, String, String) {
+    pub(crate) fn error(&self) -> (u16, String, String) {
         let error = self.json()["error"].clone();
         let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
         (self.status, text("code"), text("param"))
@@ -46,32 +46,32 @@ impl Response {
 }
 
 impl Client {
-    pub fn connect(addr: SocketAddr) -> Client {
+    pub(crate) fn connect(addr: SocketAddr) -> Client {
         let stream = TcpStream::connect(addr).expect("the door is open");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time");
         Client { stream, unread: Vec::new() }
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // A server that has refused may close while we still send.
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
-    pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         self.send(request(method, path, headers, body));
         self.response(method == "HEAD").expect("an answer")
     }
 
-    pub fn get(&mut self, path: &str) -> Response {
+    pub(crate) fn get(&mut self, path: &str) -> Response {
         self.ask("GET", path, &[], b"")
     }
 
-    pub fn post(&mut self, path: &str, body: &str) -> Response {
+    pub(crate) fn post(&mut self, path: &str, body: &str) -> Response {
         self.ask("POST", path, &[], body.as_bytes())
     }
 
     /// The next response; `None` when the connection ended before one.
-    pub fn response(&mut self, head_only: bool) -> Option<Response> {
+    pub(crate) fn response(&mut self, head_only: bool) -> Option<Response> {
         let (status, headers) = self.head()?;
         let length = headers.get("content-length").and_then(|length| length.parse().ok());
         let chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// Only the head of the next response.
-    pub fn head(&mut self) -> Option<(u16, BTreeMap<String, String>)> {
+    pub(crate) fn head(&mut self) -> Option<(u16, BTreeMap<String, String>)> {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break at + 4;
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// At least `enough` bytes of a chunked body, or all of it.
-    pub fn chunks(&mut self, enough: usize) -> (Vec<u8>, bool) {
+    pub(crate) fn chunks(&mut self, enough: usize) -> (Vec<u8>, bool) {
         let mut body = Vec::new();
         while body.len() < enough {
             let Some(size) = self.line().and_then(|line| usize::from_str_radix(&line, 16).ok()) else {
@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// Whether the server has closed the connection.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && self.more().is_none()
     }
 
@@ -152,7 +152,7 @@ impl Client {
     }
 }
 
-pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: forebay\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
