@@ -130,7 +130,7 @@ impl State {
     }
 }
 
-/// See [`Event::Accepted`].
+/// What the `accepted` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// The model as the client named it.
@@ -155,7 +155,7 @@ pub enum QueueReason {
     Capacity,
 }
 
-/// See [`Event::Queued`].
+/// What the `queued` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Queued {
     /// Why.
@@ -180,7 +180,7 @@ pub enum AttemptMode {
     Restart,
 }
 
-/// See [`Event::Attempt`].
+/// What the `attempt` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptStarted {
     /// Counts from 1 over the whole job.
@@ -221,7 +221,7 @@ impl Part {
     }
 }
 
-/// See [`Event::Delta`].
+/// What the `delta` event says.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Delta {
     /// Which text.
@@ -235,7 +235,7 @@ pub struct Delta {
     pub extra: Option<Box<Value>>,
 }
 
-/// See [`Event::ToolCall`].
+/// What the `tool_call` event says.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ToolCall {
     /// Which call, from 0.
@@ -260,7 +260,7 @@ pub enum ProgressState {
     Running,
 }
 
-/// See [`Event::Progress`].
+/// What the `progress` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Where it stands.
@@ -273,7 +273,7 @@ pub struct Progress {
     pub note: Option<Box<str>>,
 }
 
-/// See [`Event::Lost`].
+/// What the `lost` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
     /// Which attempt.
@@ -284,7 +284,7 @@ pub struct Lost {
     pub emitted: bool,
 }
 
-/// See [`Event::Restarted`].
+/// What the `restarted` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Restarted {
     /// The attempt that begins anew.
@@ -303,7 +303,7 @@ pub struct Timing {
     pub total_ms: u64,
 }
 
-/// See [`Event::Completed`].
+/// What the `completed` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Completed {
     /// `stop`, `length`, `tool_calls`, `content_filter`, …
@@ -318,7 +318,7 @@ pub struct Completed {
     pub attempts: u32,
 }
 
-/// See [`Event::Failed`].
+/// What the `failed` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Failed {
     /// Why.
@@ -331,7 +331,7 @@ pub struct Failed {
     pub attempts: u32,
 }
 
-/// See [`Event::Cancelled`].
+/// What the `cancelled` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cancelled {
     /// `client`, `disconnect`, …
@@ -342,7 +342,7 @@ pub struct Cancelled {
     pub cost: Cost,
 }
 
-/// See [`Event::Interrupted`].
+/// What the `interrupted` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Interrupted {
     /// Summed over all attempts.

@@ -67,7 +67,7 @@ pub enum OutputBody {
     Url(Box<str>),
 }
 
-/// See [`Event::Output`].
+/// What the `output` event says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Which output, from 0.

@@ -207,7 +207,7 @@ pub struct CostOverride {
     pub per_token_out: Usd,
 }
 
-/// For the schema only: what [`usd_of_number`] reads.
+/// An amount in USD, as a JSON number or a decimal string.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]

@@ -40,7 +40,7 @@ impl SledLog {
     ///
     /// # Errors
     /// `internal` when the directory cannot be used. Damaged content is not an error: see
-    /// [`Health::notes`].
+    /// [`Health::notes`](super::Health::notes).
     pub fn open(config: &LogConfig, clock: Clock) -> Result<Arc<SledLog>, Failure> {
         let booted = boot::boot(config, clock)?;
         let threads = Threads { committer: Some(booted.committer), sealer: Some(booted.sealer) };

@@ -270,7 +270,7 @@ pub struct CostRow {
     pub sums: CostSums,
 }
 
-/// The answer to a [`CostQuery`].
+/// The answer to a query for costs.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CostAnswer {
     /// By bucket, then by key.

@@ -105,7 +105,7 @@ impl Pieces {
     }
 }
 
-/// See [`ScriptStep::Repeat`].
+/// What the `repeat` step says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Repeat {
@@ -118,7 +118,7 @@ pub struct Repeat {
     pub interval_ms: u64,
 }
 
-/// See [`ScriptStep::ToolCall`].
+/// What the `tool_call` step says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScriptToolCall {
@@ -135,7 +135,7 @@ pub struct ScriptToolCall {
     pub arguments: Pieces,
 }
 
-/// See [`ScriptStep::Usage`].
+/// What the `usage` step says.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScriptUsage {
@@ -151,7 +151,7 @@ pub struct ScriptUsage {
     pub reasoning_tokens: Option<u64>,
 }
 
-/// See [`ScriptStep::Status`].
+/// What the `status` step says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScriptStatus {
@@ -195,7 +195,7 @@ pub enum ScriptForm {
     Attempts(ScriptAttempts),
 }
 
-/// See [`ScriptForm::Attempts`].
+/// One script for each attempt, in turn.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScriptAttempts {
