@@ -1,4 +1,4 @@
-//! The one binary.
+//! The one binary: an allocator, and the command line.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: everything that a person types.
 //!
 //! Owns arguments, what a person sees, and exit codes: 0 done, 1 the job failed or the broker
 //! refused, 2 usage or configuration, 3 cannot connect. Answers go to stdout, everything else to

@@ -1,4 +1,4 @@
-//! What a person sees.
+//! What a person sees of a job in a terminal.
 //!
 //! Owns how records become text. Promises that only the answer goes to stdout, that it is flushed as
 //! it comes, and that a model cannot send control sequences to a terminal.

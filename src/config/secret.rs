@@ -1,3 +1,5 @@
+//! Secrets of the configuration: never printed, and read from where they are kept.
+
 use std::fmt;
 
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};

@@ -1,3 +1,5 @@
+//! Where a model is served: a provider and its own name for the model.
+
 /// One (provider, provider's model id) that a model may be served by.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Target {

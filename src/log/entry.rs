@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Block, Head};
 use crate::job::{Charge, Epoch, JobId, StreamId};
+use crate::wire::row;
 
 const START: u8 = 1;
 const CREATE: u8 = 2;
@@ -144,7 +145,7 @@ impl<'a> Reader<'a> {
             START => Entry::Start { prev: self.u64()? },
             CREATE => {
                 let epoch = Epoch(self.u32()?);
-                let head = rmp_serde::from_slice(self.bytes()?).ok()?;
+                let head = row::decode(self.bytes()?)?;
                 let job = match self.byte()? {
                     INLINE => JobText::Inline(Bytes::copy_from_slice(self.bytes()?)),
                     FILE => JobText::File,
@@ -158,7 +159,7 @@ impl<'a> Reader<'a> {
                 let charges = self.bytes()?;
                 let (first_line, charges) = match charges {
                     [] => (0, Vec::new()),
-                    charges => (self.u64()?, rmp_serde::from_slice(charges).ok()?),
+                    charges => (self.u64()?, row::decode(charges)?),
                 };
                 Entry::Append { stream, block, first_line, charges }
             }

@@ -10,6 +10,7 @@ use super::Block;
 use super::entry::{Reader, put_records};
 use super::stream::Outcome;
 use crate::job::{Charge, Epoch, Gateway, RollupKey, StreamId, Sums, Timestamp};
+use crate::wire::row;
 
 /// A tree of the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,21 +148,11 @@ pub(super) fn idempotency_key(gateway: &Gateway, key: &str) -> Vec<u8> {
 
 /// The key of a rollup: its hour, then a hash of the rest.
 pub(super) fn rollup_key(key: &RollupKey) -> [u8; 20] {
-    let digest = Sha256::digest(encode(key));
+    let digest = Sha256::digest(row::encode(key));
     let mut out = [0; 20];
     out[..4].copy_from_slice(&key.hour.to_be_bytes());
     out[4..].copy_from_slice(&digest[..16]);
     out
-}
-
-/// The MessagePack of a row.
-pub(super) fn encode(row: &impl serde::Serialize) -> Vec<u8> {
-    rmp_serde::to_vec_named(row).expect("rows are plain data, and a Vec takes every byte")
-}
-
-/// Reads a row.
-pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    rmp_serde::from_slice(bytes).ok()
 }
 
 /// The stream that a row of 16 bytes names.

@@ -6,6 +6,7 @@
 use super::key::{self, LedgerRow, RollupRow, Tree};
 use super::shared::{Shared, lock};
 use crate::job::{Charge, Failure, RollupKey, Sums};
+use crate::wire::row;
 
 /// Adds up what is durable and not in the store yet.
 pub(super) fn apply(shared: &Shared) -> Result<(), Failure> {
@@ -16,7 +17,7 @@ pub(super) fn apply(shared: &Shared) -> Result<(), Failure> {
 fn apply_locked(shared: &Shared) -> Result<(), Failure> {
     let charges = lock(&shared.book).take_charges();
     for (done, (line, charge)) in charges.iter().enumerate() {
-        let put = shared.store.put(Tree::Ledger, &key::line_key(*line), &key::encode(charge));
+        let put = shared.store.put(Tree::Ledger, &key::line_key(*line), &row::encode(charge));
         if let Err(failure) = put.and_then(|()| add(shared, *line, charge)) {
             lock(&shared.book).return_charges(charges[done..].to_vec());
             return Err(failure);
@@ -28,17 +29,17 @@ fn apply_locked(shared: &Shared) -> Result<(), Failure> {
 fn add(shared: &Shared, line: u64, charge: &Charge) -> Result<(), Failure> {
     let rollup = charge.rollup_key();
     let row_key = key::rollup_key(&rollup);
-    let row = shared.store.get(Tree::Rollups, &row_key)?.and_then(|row| key::decode::<RollupRow>(&row));
+    let row = shared.store.get(Tree::Rollups, &row_key)?.and_then(|row| row::decode::<RollupRow>(&row));
     let known = row.is_some();
     let (last, mut sums) = row.unwrap_or_default();
     if last >= line {
         return Ok(());
     }
     if !known {
-        shared.store.put(Tree::RollupKeys, &row_key, &key::encode(&rollup))?;
+        shared.store.put(Tree::RollupKeys, &row_key, &row::encode(&rollup))?;
     }
     sums.charge(charge);
-    shared.store.put(Tree::Rollups, &row_key, &key::encode(&(line, sums)))
+    shared.store.put(Tree::Rollups, &row_key, &row::encode(&(line, sums)))
 }
 
 /// See [`super::Log::rollups`]. Blocks.
@@ -47,8 +48,8 @@ pub(super) fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(Ro
     apply_locked(shared)?;
     let mut rows = Vec::new();
     shared.store.scan(Tree::Rollups, &since.to_be_bytes(), &until.to_be_bytes(), &mut |row_key, row| {
-        let (_, sums) = key::decode::<RollupRow>(&row).ok_or_else(damaged)?;
-        let rollup = shared.store.get(Tree::RollupKeys, row_key)?.and_then(|row| key::decode(&row));
+        let (_, sums) = row::decode::<RollupRow>(&row).ok_or_else(damaged)?;
+        let rollup = shared.store.get(Tree::RollupKeys, row_key)?.and_then(|row| row::decode(&row));
         rows.push((rollup.ok_or_else(damaged)?, sums));
         Ok(true)
     })?;
@@ -69,7 +70,7 @@ fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>
             return Ok(false);
         }
         let line = key::number_of(line).ok_or_else(damaged)?;
-        lines.push((line, key::decode::<LedgerRow>(&row).ok_or_else(damaged)?));
+        lines.push((line, row::decode::<LedgerRow>(&row).ok_or_else(damaged)?));
         Ok(lines.len() < limit)
     })?;
     Ok(lines)

@@ -12,6 +12,7 @@ use super::stream::{Head, Stream};
 use super::{Chunk, Found, ListQuery, opening, outputs, retention};
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::job::{Code, Failure, Job, JobId, StreamId};
+use crate::wire::row;
 
 /// See [`super::Log::find`].
 pub(super) async fn find(shared: &Arc<Shared>, id: &JobId) -> Result<Found, Failure> {
@@ -63,8 +64,8 @@ fn load(shared: &Shared, id: StreamId) -> Result<Option<Arc<Stream>>, Failure> {
             return Ok(Some(stream));
         }
     }
-    let row: Option<StreamRow> = shared.store.get(Tree::Streams, &id.0)?.and_then(|row| key::decode(&row));
-    let head: Option<Head> = shared.store.get(Tree::Heads, &id.0)?.and_then(|row| key::decode(&row));
+    let row: Option<StreamRow> = shared.store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));
+    let head: Option<Head> = shared.store.get(Tree::Heads, &id.0)?.and_then(|row| row::decode(&row));
     let (Some(row), Some(head)) = (row, head) else { return Ok(None) };
     let stream = Arc::new(Stream::new(head, row.epoch, row.sealed, row.outcome));
     let mut directory = lock(&shared.directory);

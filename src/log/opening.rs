@@ -16,9 +16,10 @@ use super::outputs::{self, JOB_INLINE_BYTES_MAX};
 use super::replay::fresh_epoch;
 use super::shared::{Shared, lock};
 use super::stream::{Head, Stream};
-use super::{Block, Found, key, lookup};
+use super::{Block, Found, lookup};
 use crate::config::Durability;
 use crate::job::{Code, Failure, Job, JobId, StreamId};
+use crate::wire::row;
 
 /// What came of [`open`].
 pub(super) enum OpenedStream {
@@ -95,7 +96,7 @@ async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Resul
         JobText::Inline(json.into())
     };
     let head = Head::new(id, job);
-    let encoded = key::encode(&head);
+    let encoded = row::encode(&head);
     let stream = Arc::new(Stream::new(head, fresh_epoch(), 0, None));
     let first = stream.reserve(1)?;
     let block = Arc::new(Block::encode(first, shared.clock.now(), &[accepted(job)])?);

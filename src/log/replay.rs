@@ -14,7 +14,7 @@ use super::sled_log::Store;
 use super::stream::{Outcome, Stream};
 use super::{Block, Head, Tombstone};
 use crate::job::{Charge, Epoch, Failure, StreamId};
-use crate::wire::record;
+use crate::wire::{record, row};
 
 /// See the module.
 pub(super) struct Replay<'a> {
@@ -110,8 +110,8 @@ impl<'a> Replay<'a> {
             Ok(true)
         })?;
         for id in open {
-            let row: Option<StreamRow> = store.get(Tree::Streams, &id.0)?.and_then(|row| key::decode(&row));
-            let head: Option<Head> = store.get(Tree::Heads, &id.0)?.and_then(|row| key::decode(&row));
+            let row: Option<StreamRow> = store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));
+            let head: Option<Head> = store.get(Tree::Heads, &id.0)?.and_then(|row| row::decode(&row));
             let (Some(row), Some(head)) = (row, head) else { continue };
             if row.outcome.is_none() {
                 let restored = Restored {
@@ -166,7 +166,7 @@ impl<'a> Replay<'a> {
         }
         let sealed = self.store.get(Tree::Streams, &id.0)?.is_some();
         let stone = self.store.get(Tree::Tombstones, head.id.as_str().as_bytes())?;
-        let stone = stone.and_then(|row| key::decode::<(StreamId, Tombstone)>(&row));
+        let stone = stone.and_then(|row| row::decode::<(StreamId, Tombstone)>(&row));
         if sealed || stone.is_some_and(|(known, _)| known == id) {
             self.done.insert(id);
             return Ok(());

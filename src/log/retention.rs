@@ -11,6 +11,7 @@ use super::shared::{Shared, lock};
 use super::sled_log::Store;
 use super::{Head, Tombstone, outputs};
 use crate::job::{Failure, JobId, StreamId, Timestamp};
+use crate::wire::row;
 
 /// Streams removed in one pass, so that sealing is not kept waiting.
 const REMOVALS_MAX: usize = 1000;
@@ -19,7 +20,7 @@ const REMOVALS_MAX: usize = 1000;
 pub(super) fn enter(store: &Store, head: &Head, at: Timestamp, bytes: u64) -> Result<(), Failure> {
     match head.retention_s {
         None => store.put(Tree::Aged, &key::aged_key(at, head.stream), &bytes.to_be_bytes()),
-        Some(_) => store.put(Tree::Due, &due_key(head, at), &key::encode(&(at, bytes))),
+        Some(_) => store.put(Tree::Due, &due_key(head, at), &row::encode(&(at, bytes))),
     }
 }
 
@@ -88,7 +89,7 @@ fn oldest(shared: &Shared, tree: Tree, now: Timestamp) -> Result<Option<Oldest>,
 fn row_of(tree: Tree, row_key: &[u8], row: &[u8]) -> Option<(Timestamp, StreamId, Timestamp, u64)> {
     let (at, stream) = key::aged_of(row_key)?;
     let (finished_at, bytes) =
-        if tree == Tree::Aged { (at, key::number_of(row)?) } else { key::decode::<(Timestamp, u64)>(row)? };
+        if tree == Tree::Aged { (at, key::number_of(row)?) } else { row::decode::<(Timestamp, u64)>(row)? };
     Some((at, stream, finished_at, bytes))
 }
 
@@ -122,7 +123,7 @@ fn forget_tombstones(shared: &Shared, now: Timestamp) -> Result<bool, Failure> {
 }
 
 fn stone(store: &Store, id: &str) -> Result<Option<(StreamId, Tombstone)>, Failure> {
-    Ok(store.get(Tree::Tombstones, id.as_bytes())?.and_then(|row| key::decode(&row)))
+    Ok(store.get(Tree::Tombstones, id.as_bytes())?.and_then(|row| row::decode(&row)))
 }
 
 /// The tombstone of a job and the stream it stands for, if it is not over yet.
@@ -136,8 +137,8 @@ pub(super) fn tombstone(shared: &Shared, id: &JobId) -> Result<Option<(StreamId,
 pub(super) fn forget(shared: &Shared, sealing: &mut Sealing, forgotten: &Forgotten) -> Result<(), Failure> {
     let id = forgotten.stream;
     lock(&shared.book).remove(id);
-    let head: Option<Head> = shared.store.get(Tree::Heads, &id.0)?.and_then(|row| key::decode(&row));
-    let row: Option<StreamRow> = shared.store.get(Tree::Streams, &id.0)?.and_then(|row| key::decode(&row));
+    let head: Option<Head> = shared.store.get(Tree::Heads, &id.0)?.and_then(|row| row::decode(&row));
+    let row: Option<StreamRow> = shared.store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));
     remove(shared, id, None)?;
     if let (Some(head), Some(StreamRow { bytes, outcome: Some(outcome), .. })) = (head, row) {
         shared.store.remove(Tree::Aged, &key::aged_key(outcome.at, id))?;
@@ -152,9 +153,9 @@ pub(super) fn forget(shared: &Shared, sealing: &mut Sealing, forgotten: &Forgott
 fn remove(shared: &Shared, id: StreamId, expired_at: Option<Timestamp>) -> Result<(), Failure> {
     let store = &shared.store;
     outputs::remove(&shared.config.path, id)?;
-    let head: Option<Head> = store.get(Tree::Heads, &id.0)?.and_then(|row| key::decode(&row));
+    let head: Option<Head> = store.get(Tree::Heads, &id.0)?.and_then(|row| row::decode(&row));
     if let Some(head) = head {
-        let row: Option<StreamRow> = store.get(Tree::Streams, &id.0)?.and_then(|row| key::decode(&row));
+        let row: Option<StreamRow> = store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));
         if let (Some(at), Some(outcome)) = (expired_at, row.and_then(|row| row.outcome)) {
             let stone = Tombstone {
                 id: head.id.clone(),
@@ -163,7 +164,7 @@ fn remove(shared: &Shared, id: StreamId, expired_at: Option<Timestamp>) -> Resul
                 usage: outcome.usage,
                 expired_at: at,
             };
-            store.put(Tree::Tombstones, head.id.as_str().as_bytes(), &key::encode(&(id, stone)))?;
+            store.put(Tree::Tombstones, head.id.as_str().as_bytes(), &row::encode(&(id, stone)))?;
             store.put(Tree::TombstonesDue, &key::aged_key(at, id), head.id.as_str().as_bytes())?;
         }
         remove_if_of(store, Tree::Ids, head.id.as_str().as_bytes(), id)?;

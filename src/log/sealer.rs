@@ -18,6 +18,7 @@ use super::stream::{Outcome, Stream};
 use super::{ledger, outputs, retention};
 use crate::job::{Failure, StreamId};
 use crate::telemetry;
+use crate::wire::row;
 
 /// Bytes of sealed records that stay in memory for readers at the tail.
 const RING_KEEP_BYTES: usize = 16 * 1024;
@@ -263,7 +264,7 @@ fn seal_row(
     let id = head.stream;
     let keeps_job = outcome.is_none() || head.log_payload;
     if let Some(job) = &job {
-        store.put(Tree::Heads, &id.0, &key::encode(head))?;
+        store.put(Tree::Heads, &id.0, &row::encode(head))?;
         if let (JobText::Inline(text), true) = (job, keeps_job) {
             store.put(Tree::Jobs, &id.0, text)?;
         }
@@ -277,7 +278,7 @@ fn seal_row(
         Some(outcome) => retention::enter(store, head, outcome.at, part.bytes)?,
     }
     let row = StreamRow { epoch: stream.epoch(), sealed: part.upto, bytes: part.bytes, outcome: outcome.cloned() };
-    store.put(Tree::Streams, &id.0, &key::encode(&row))?;
+    store.put(Tree::Streams, &id.0, &row::encode(&row))?;
     if outcome.is_some() {
         store.remove(Tree::Open, &id.0)?;
     }

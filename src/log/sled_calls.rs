@@ -12,9 +12,10 @@ use super::shared::{Phase, Shared, lock};
 use super::sled_log::SledLog;
 use super::stream::{Outcome, Stream, StreamWriter};
 use super::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Unfinished};
-use super::{key, ledger, lookup, opening, outputs};
+use super::{ledger, lookup, opening, outputs};
 use crate::config::Durability;
 use crate::job::{Charge, Code, Event, Failure, Job, JobId, RollupKey, Sums};
+use crate::wire::row;
 
 /// Bytes of one append: a journal tick holds it whole.
 const APPEND_BYTES_MAX: usize = 20 * 1024 * 1024;
@@ -45,7 +46,7 @@ impl Log for SledLog {
             return Err(Failure::new(Code::TooLarge, format!("an append is over {APPEND_BYTES_MAX} bytes")));
         }
         let streaming = batch.events.iter().any(Event::is_output);
-        let encoded = if batch.charges.is_empty() { Vec::new() } else { key::encode(&batch.charges) };
+        let encoded = if batch.charges.is_empty() { Vec::new() } else { row::encode(&batch.charges) };
         let ending = (outcome.is_some() || !batch.charges.is_empty())
             .then(|| Box::new(Ending { outcome, charges: batch.charges, encoded }));
         block.first_seq = stream.reserve(block.ends.len() as u64)?;

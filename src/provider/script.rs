@@ -1,11 +1,10 @@
 //! Timelines that the built-in provider plays: what a provider sends, when, and how it breaks.
 //!
-//! Owns the format of a script and its limits. Promises that a script which exists can be played,
-//! and that what is wrong with another is named by its field. Playing is in `script/player.rs`.
+//! Owns the format of a script and its limits. What is wrong with a script is named by its field.
 //!
-//! A script is a list of steps, or `{"attempts": [[…], […]]}` with a list per attempt of the job (the
-//! last one serves all later attempts). A list that does not end by itself is ended well: a finish
-//! (`stop`) and a usage if none was given, then `[DONE]`.
+//! A list of steps, or `{"attempts": [[…], […]]}` with a list per attempt of the job (the last one
+//! serves all later attempts). A list that does not end by itself is ended well: a finish (`stop`)
+//! and a usage if none was given, then `[DONE]`.
 //!
 //! ```json
 //! {"attempts": [

@@ -1,6 +1,6 @@
 //! Bytes that outsiders and the disk see.
 //!
-//! Owns every format: the submitted job, stored and rendered records, WebSocket messages, NATS
+//! Owns every format: the submitted job, stored rows and records, WebSocket messages, NATS
 //! subjects, cursors, errors. Promises that bad input becomes a `Failure` that names the field.
 //! Does not know sockets.
 
@@ -9,6 +9,7 @@ pub mod collect;
 pub mod cursor;
 pub mod frame;
 pub mod record;
+pub mod row;
 pub mod subject;
 pub mod submit;
 

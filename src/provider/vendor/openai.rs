@@ -1,4 +1,4 @@
-//! OpenAI.
+//! OpenAI itself: the home of the chat family, with nothing to translate.
 
 use crate::job::{Failure, Job};
 use crate::provider::family::{error, openai_chat};

@@ -1,3 +1,5 @@
+//! From the bytes of a chat completion, streamed or whole, to the events of a job.
+
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;

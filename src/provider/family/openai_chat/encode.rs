@@ -1,3 +1,5 @@
+//! From a job to the body of a chat completion, in the dialect of its endpoint.
+
 use std::borrow::Cow;
 use std::fmt;
 
