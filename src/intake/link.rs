@@ -107,7 +107,7 @@ impl Target {
         let (mut addresses, mut login) = (Vec::new(), Login::Nobody);
         for part in url.split(',') {
             let (address, said) = split_login(part.trim());
-            if address.parse::<async_nats::ServerAddr>().is_err() {
+            if !is_address(&address) {
                 return Err(Failure::invalid("nats.url", "must be nats://[user:password@]host[:port], or tls://…"));
             }
             addresses.push(address);
@@ -158,6 +158,12 @@ impl Target {
 pub(super) fn backoff(tries: u32) -> Duration {
     let (first, longest) = limits::BACKOFF;
     (first * 2_u32.pow(tries.saturating_sub(1).min(10))).min(longest)
+}
+
+/// The client would take a path and an address without a host too, and connect to something else.
+fn is_address(address: &str) -> bool {
+    let path = address.split_once("://").and_then(|(_, host)| host.split_once('/')).map_or("", |(_, path)| path);
+    path.is_empty() && address.parse::<async_nats::ServerAddr>().is_ok_and(|address| !address.host().is_empty())
 }
 
 /// Takes `user:password@` or `token@` out of an address.

@@ -61,9 +61,12 @@ async fn a_reader_that_does_not_read_holds_one_frame_is_closed_and_delays_nobody
     assert_eq!(within(follow(what, |_| count += 1)).await.unwrap(), State::Completed);
     assert_eq!(count, 402, "others are served meanwhile");
     let endings = broker.endings(3).await;
-    let stalled: Vec<_> = endings.iter().filter(|ending| ending.close == Some(Close::Stalled)).collect();
-    assert_eq!(stalled.len(), 2, "{endings:?}");
-    for ending in stalled {
+    // Neither answers a ping: which clock runs out first depends on how much the kernel took in.
+    let closed = |ending: &&Ending| matches!(ending.close, Some(Close::Stalled | Close::NoPong));
+    let closed: Vec<_> = endings.iter().filter(closed).collect();
+    assert_eq!(closed.len(), 2, "{endings:?}");
+    assert!(closed.iter().any(|ending| ending.close == Some(Close::Stalled)), "{endings:?}");
+    for ending in closed {
         assert!((1..HELD_BYTES_MAX).contains(&ending.held_bytes_max), "{ending:?}");
     }
     slow.abort();
