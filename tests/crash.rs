@@ -1,0 +1,25 @@
+//! The whole broker as its users meet it: the real program, a real nats-server, `kill -9`, SIGTERM.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test says what it found, and its tasks end with it"
+)]
+
+mod support;
+
+#[path = "crash/broker.rs"]
+mod broker;
+
+#[path = "crash/kill.rs"]
+mod kill;
+
+#[path = "crash/once.rs"]
+mod once;
+
+#[path = "crash/operate.rs"]
+mod operate;
+
+#[path = "crash/provider.rs"]
+mod provider;
