@@ -149,6 +149,8 @@ fn start_log(arguments: &Arguments) -> Result<(), Trouble> {
         }
         None => EnvFilter::new(default),
     };
+    // At `trace` the NATS client writes whole messages, what agents ask included.
+    let filter = filter.add_directive("async_nats::connection=info".parse().expect("a directive"));
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
     Ok(())
