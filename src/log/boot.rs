@@ -4,6 +4,7 @@
 //! its loss is said.
 
 use std::fs::{self, File};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -108,8 +109,16 @@ fn take_lock(config: &LogConfig) -> Result<File, Failure> {
     }
 }
 
-fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
-    let made = std::thread::Builder::new().name(name.into()).spawn(run);
+/// A thread of the log. Should it panic, every writer would wait for it for ever: the process ends
+/// instead, as if it had been killed, and the next start recovers what is on disk.
+fn thread(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
+    let guarded = move || {
+        if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+            tracing::error!(target: "forebay::log", thread = name, "a thread of the log panicked: the broker ends here");
+            std::process::abort();
+        }
+    };
+    let made = std::thread::Builder::new().name(name.into()).spawn(guarded);
     made.map_err(|error| Failure::internal(format!("no thread for the log: {error}")))
 }
 

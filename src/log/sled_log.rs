@@ -69,10 +69,8 @@ impl SledLog {
         let mut threads = lock(&self.threads);
         let join = |thread: Option<JoinHandle<()>>| {
             // Held by nobody but itself, the log can be dropped by a thread of its own only.
-            if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id())
-                && thread.join().is_err()
-            {
-                tracing::error!(target: "forebay::log", "a thread of the log panicked");
+            if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+                let _ = thread.join();
             }
         };
         join(threads.committer.take());
