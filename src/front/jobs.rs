@@ -8,11 +8,11 @@ use serde_json::json;
 use super::answer::Visit;
 use super::query::{Query, decode};
 use super::reply::{self, Reply};
-use super::status::Status;
 use crate::config::Scope;
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::job::{Code, Failure, JobId, State, StreamId};
 use crate::log::{Found, ListQuery, Stream};
+use crate::request::Status;
 
 /// Rows of a list when nobody says how many.
 const LIST_ROWS_DEFAULT: usize = 100;

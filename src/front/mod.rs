@@ -17,7 +17,6 @@ mod run;
 mod scrape;
 mod socket;
 mod sse;
-mod status;
 
 use std::future::Future;
 use std::io;

@@ -23,6 +23,7 @@ use super::serve::{Door, Phase, finish};
 use super::{answer, limits};
 use crate::job::{Code, Failure};
 use crate::log::{Follower, Stream};
+use crate::request::Status;
 use crate::telemetry;
 use crate::wire::subject::{First, Format, SERVICE, header};
 use crate::wire::{Cursor, submit};
@@ -189,7 +190,7 @@ async fn follow(door: &Arc<Door>, request: &Asked, stream: Arc<Stream>, cursor: 
 async fn status(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
     let One { id } = asked::read(request.body())?;
     let stream = door.svc.stream(&id).await?;
-    request.answer(&answer::status(&stream)).await
+    request.answer(&Status::of(&stream)).await
 }
 
 /// Answers with the job's terminal record.

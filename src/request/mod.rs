@@ -10,6 +10,7 @@ mod live;
 mod relay;
 mod roster;
 mod settle;
+mod status;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use actor::Arbiters;
 pub use live::Live;
+pub use status::Status;
 
 use crate::clock::Clock;
 use crate::job::{Code, Failure, Job, JobId};

@@ -1,4 +1,4 @@
-//! A job's status as JSON.
+//! A job's status, the same at every door.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::log::Stream;
 
 /// Where a job stands, and what it came to.
 #[derive(Serialize)]
-pub(super) struct Status {
+pub struct Status {
     id: JobId,
     gateway: Gateway,
     model: ModelName,
@@ -31,7 +31,9 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn of(stream: &Stream) -> Status {
+    /// As of now.
+    #[must_use]
+    pub fn of(stream: &Stream) -> Status {
         let (head, tail, outcome) = (stream.head(), stream.tail(), stream.outcome());
         let outcome = outcome.as_deref();
         Status {
