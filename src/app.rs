@@ -1,8 +1,9 @@
 //! Starts the parts in order and stops them in order.
 //!
 //! Owns the threads: tokio's for sockets, an actix system with its arbiters for actors, the log's
-//! own. Promises that nothing is readable before every unfinished job is settled, and that a stop
-//! closes doors, drains jobs and makes the log whole, in this order.
+//! own. Promises that HTTP and WebSocket open when every unfinished job is settled (the NATS entrance
+//! is there before: settled jobs are delivered through it), and that a stop closes doors, drains
+//! jobs and makes the log whole, in this order.
 
 use std::net::TcpListener;
 use std::path::Path;
