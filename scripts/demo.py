@@ -48,7 +48,7 @@ class Claims:
 class House:
     """The running parts, and how to kill one."""
 
-    def __init__(self):
+    def __init__(self, binary):
         self.folder = parts.HOME / "demo"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -57,7 +57,7 @@ class House:
         parts.model_part(self.folder, model)
         self.provider = CountingProxy(model)
         parts.write_config(self.folder, self.http, self.nats, self.provider.port)
-        self.broker = parts.broker_part(self.folder, self.http)
+        self.broker = parts.broker_part(self.folder, self.http, binary)
 
     def restart_broker(self):
         self.broker.start().wait_until(parts.answers(f"http://127.0.0.1:{self.http}/readyz"))
@@ -258,8 +258,7 @@ def costs_add_up(house, claims):
 
 def tour(claims):
     parts.tool("nats"), parts.tool("model")
-    parts.build()
-    house = House()
+    house = House(parts.build())
     for chapter in (a_reader_is_cut, the_broker_is_killed, equal_jobs_join, costs_add_up):
         chapter(house, claims)
 
