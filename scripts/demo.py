@@ -182,7 +182,7 @@ def a_reader_is_cut(house, claims):
     reader.cut()
     cut_at, cursor = len(reader.records_seen), reader.cursor
     screen.remark(" ✂ [cut; the job goes on]")
-    house.wait_for("story", "beyond the cut", lambda status: status["cursor"] != cursor)
+    house.wait_for("story", "beyond the cut", lambda status: status["cursor"] != cursor or reader.end)
     screen.remark("[resumes from its cursor] ")
     for frame in reader.follow():
         screen.show(frame)

@@ -230,7 +230,7 @@ def write_config(folder, http, nats, model):
         f"""# Written by scripts/parts.py at every start: change that, or copy this.
 [server]
 listen = "127.0.0.1:{http}"
-drain_s = 5
+drain_s = 3
 
 [nats]
 url = "nats://127.0.0.1:{nats}"

@@ -93,7 +93,8 @@ def next_steps(shell, first):
     ):
         say(f"  # {what}\n  {shell.line(*words)}\n")
     body = json.dumps({"model": parts.MODEL, "input": "Hi"})
-    say(f"  # over HTTP, as server-sent events\n  curl -N {shell.http}/v1/run -H 'accept: text/event-stream' -d '{body}'")
+    say(f"  # over HTTP, as server-sent events\n  curl -N {shell.http}/v1/run -H 'accept: text/event-stream' \\\n"
+        f"    -H 'content-type: application/json' -d '{body}'")
     say("\nCtrl-C stops everything.")
 
 
