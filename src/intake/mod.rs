@@ -37,8 +37,10 @@ mod limits {
     pub(super) const QUEUE_BATCH: usize = 32;
     /// JetStream messages that all brokers together hold unacknowledged.
     pub(super) const QUEUE_ACK_PENDING_MAX: i64 = 1024;
-    /// How long JetStream waits for an acknowledgement before it hands the message out again.
-    pub(super) const QUEUE_ACK_WAIT: Duration = Duration::from_secs(30);
+    /// How long JetStream waits for an acknowledgement before it hands the message out again: what a
+    /// job waits whose broker was killed between fetching and committing it. A commit takes
+    /// milliseconds, and a message that is handed out twice joins its own job.
+    pub(super) const QUEUE_ACK_WAIT: Duration = Duration::from_secs(5);
     /// Jobs that may wait in the work queue; then publishers get JetStream's error.
     pub(super) const QUEUE_MESSAGES_MAX: i64 = 1_000_000;
     /// Bytes that may wait in the work queue.

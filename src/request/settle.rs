@@ -9,6 +9,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+
 use super::Services;
 use super::course::{Course, Spent};
 use super::drive;
@@ -17,19 +19,23 @@ use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, Lost, OnCras
 use crate::log::Unfinished;
 use crate::wire::record::{self, BodyRef};
 
+/// Jobs settled at once, so that they share commits of the log.
+const AT_ONCE: usize = 256;
+
 pub(super) async fn all(svc: &Arc<Services>) {
     let unfinished = svc.log.unfinished();
     if unfinished.is_empty() {
         return;
     }
     tracing::info!(jobs = unfinished.len(), "settling the jobs that were under way when the broker died");
-    for Unfinished { job, writer } in unfinished {
+    let settle = |Unfinished { job, writer }| async move {
         let id = job.id.clone();
         let course = Course::new(Arc::new(job), Arc::clone(svc), writer);
         if let Err(failure) = one(svc, course).await {
             tracing::error!(job = %id, %failure, "an unfinished job cannot be settled; the next start tries again");
         }
-    }
+    };
+    futures_util::stream::iter(unfinished).for_each_concurrent(AT_ONCE, settle).await;
 }
 
 async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {

@@ -189,3 +189,61 @@ async fn no_secret_is_ever_logged_whatever_comes_in() {
     let lines: Vec<&str> = said.lines().filter(|line| line.contains("s3cret")).collect();
     assert!(lines.is_empty(), "{lines:#?}");
 }
+
+/// The value of the one sample that begins with `name` and holds every label of `labels`.
+fn sample(scrape: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let mut found = scrape.lines().filter(of_name).filter(|line| labels.iter().all(|label| line.contains(label)));
+    found.next()?.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_prometheus_scrapes_is_what_happened() {
+    let mut broker = Broker::new(None, "");
+    broker.configure(
+        "[nats]\nenabled = false\n[prices.\"scripted/any\"]\nrequest_usd = 0.25\ninput_per_mtok_usd = 0\n\
+         output_per_mtok_usd = 0\n[metrics]\ntag_labels = [\"team\"]\n[models.\"scripted/any\"]\ntargets = [\"scripted/any\"]\n",
+    );
+    broker.up().await;
+    let mut good = job("good", &json!([{"text": ["a", "b"]}]), &json!({}));
+    good["metadata"] = json!({"team": "t1"});
+    broker.door().submit(&good).await;
+    let bad = job("bad", &json!([{"status": {"status": 400}}]), &json!({}));
+    broker.door().submit(&bad).await;
+    for id in ["good", "bad"] {
+        broker.records(id).await;
+    }
+    broker.door().submit(&good).await;
+    let expected: &[(&str, &[&str], f64)] = &[
+        ("forebay_jobs_total", &["gateway=\"default\"", "provider=\"scripted\"", "state=\"completed\""], 1.0),
+        ("forebay_jobs_total", &["state=\"failed\""], 1.0),
+        ("forebay_jobs_in_flight", &[], 0.0),
+        ("forebay_attempts_total", &["provider=\"scripted\"", "model=\"any\"", "outcome=\"completed\""], 1.0),
+        ("forebay_cost_usd_total", &["gateway=\"default\"", "tag_team=\"t1\""], 0.25),
+        ("forebay_cache_total", &["result=\"join\""], 1.0),
+        ("gen_ai_client_token_usage_sum", &["gen_ai_token_type=\"output\""], 2.0),
+        ("gen_ai_server_time_to_first_token_count", &[], 1.0),
+        ("forebay_log_blobs", &[], 0.0),
+    ];
+    for (name, labels, value) in expected {
+        let look = || async {
+            let scrape = broker.get("/metrics").await?.1;
+            (sample(&scrape, name, labels) == Some(*value)).then_some(())
+        };
+        found(&format!("{name}{labels:?} {value}"), look).await;
+    }
+    let scrape = broker.get("/metrics").await.unwrap().1;
+    let at_least_one = [
+        "forebay_log_commit_seconds_count",
+        "forebay_log_records_total",
+        "forebay_log_bytes",
+        "forebay_overhead_seconds_count",
+    ];
+    for name in at_least_one {
+        assert!(sample(&scrape, name, &[]) >= Some(1.0), "{name}\n{scrape}");
+    }
+    for line in scrape.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        assert!(name.starts_with("forebay_") || name.starts_with("gen_ai_"), "{line}");
+    }
+}
