@@ -11,7 +11,7 @@ help: ## this list
 run: need-python ## everything on this machine: nats-server, a local model, the broker, a first job; Ctrl-C stops it
 	@exec $(PYTHON) scripts/run.py
 
-demo: need-python ## two minutes that prove the point: cut readers, kill -9, idempotency, costs; every claim is checked
+demo: need-python ## a tour that proves the point: cut readers, kill -9, idempotency, costs; every claim is checked
 	@exec $(PYTHON) scripts/demo.py
 
 check: ## format, clippy without warnings, tidy, schemas, docs
@@ -21,8 +21,10 @@ check: ## format, clippy without warnings, tidy, schemas, docs
 	cargo test --quiet --test tidy --test schemas
 	@echo "make check: all rules hold"
 
-test: ## every test, on a real nats-server and a real sled
-	@nats=$$(scripts/tools.sh nats) && echo "nats-server: $$nats" && NATS_SERVER=$$nats cargo test --no-fail-fast
+test: need-python ## every test, on a real nats-server and a real sled; then the demo, on a real model
+	@nats=$$(scripts/tools.sh nats) && echo "nats-server: $$nats" && export NATS_SERVER=$$nats && \
+	scripts/tools.sh model >/dev/null && cargo test --no-fail-fast && \
+	FOREBAY_BIN=$${CARGO_TARGET_DIR:-target}/debug/forebay $(PYTHON) scripts/demo.py
 	@echo "make test: everything passed"
 
 soak: ## the long forms of the tests: 200 kills, tens of gigabytes; hours

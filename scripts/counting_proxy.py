@@ -11,13 +11,19 @@ class CountingProxy:
 
     def __init__(self, target_port):
         self.asked = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self, target_port))
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), handler(self, target_port))
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def count(self, prompt=None):
         return len(self.asked) if prompt is None else self.asked.count(prompt)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """A client or a provider that hung up is part of the demo, not news."""
 
 
 def prompt_of(body):

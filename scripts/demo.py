@@ -1,4 +1,4 @@
-"""`make demo`: two minutes that prove the point on a real model. Every claim is checked; one that fails fails the demo.
+"""`make demo`: a tour that proves the point on a real model. Every claim is checked; one that fails fails the demo.
 
 Everything runs on free ports in .forebay/demo, beside whatever else runs here.
 """
@@ -15,7 +15,7 @@ from decimal import Decimal
 import parts
 from counting_proxy import CountingProxy
 from nats import Nats
-from ws import Closed, Reader
+from ws import Closed, Reader, Refused
 
 LONG, CRASH, OFFLINE, JOIN = (
     "Tell a long story about a river and the people who live beside it.",
@@ -23,7 +23,10 @@ LONG, CRASH, OFFLINE, JOIN = (
     "Name three lakes.",
     "Name three mountains.",
 )
-WAIT_S = 120
+LONG_TOKENS, SHORT_TOKENS = 300, 40
+CUT_AFTER_CHARACTERS = 250
+WAIT_S = 120  # one thing that takes longer never ends
+LIMIT_S = 300  # the whole tour
 
 
 def say(text=""):
@@ -38,17 +41,23 @@ class Claims:
     """What the demo says, and whether it is so."""
 
     def __init__(self):
-        self.failed = 0
+        self.made, self.failed = 0, 0
 
     def check(self, claim, holds, why=""):
+        self.made += 1
         self.failed += not holds
         say(f"  {'✓' if holds else '✗ NOT SO:'} {claim}{'' if holds or not why else f' ({why})'}")
+
+    def check_asked(self, claim, house, prompt, times):
+        """A claim about the provider's own count of what it was asked."""
+        counted = house.provider.count(prompt)
+        self.check(claim, counted == times, f"{counted} times")
 
 
 class House:
     """The running parts, and how to kill one."""
 
-    def __init__(self):
+    def __init__(self, binary):
         self.folder = parts.HOME / "demo"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -57,7 +66,7 @@ class House:
         parts.model_part(self.folder, model)
         self.provider = CountingProxy(model)
         parts.write_config(self.folder, self.http, self.nats, self.provider.port)
-        self.broker = parts.broker_part(self.folder, self.http)
+        self.broker = parts.broker_part(self.folder, self.http, binary)
 
     def restart_broker(self):
         self.broker.start().wait_until(parts.answers(f"http://127.0.0.1:{self.http}/readyz"))
@@ -72,17 +81,22 @@ class House:
         with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
             return json.load(answer)
 
-    def wait_for(self, job, state):
+    def wait_for(self, job, what, holds):
+        """Asks for the job's status until `holds(status)`."""
         deadline = time.monotonic() + WAIT_S
-        while (now := self.get(f"/v1/jobs/{job}")["state"]) != state:
+        while not holds(status := self.get(f"/v1/jobs/{job}")):
             if time.monotonic() > deadline:
-                raise parts.Trouble(f"job {job} is {now}, not {state}, after {WAIT_S} s")
+                raise parts.Trouble(f"job {job} is not {what} after {WAIT_S} s: {status}")
             time.sleep(0.05)
 
+    def wait_until_completed(self, job):
+        self.wait_for(job, "completed", lambda status: status["state"] == "completed")
 
-def job(name, prompt, team, **more):
-    """A job of the demo. Temperature 0: the model's answer is its own, not the dice's."""
-    words = {"messages": [{"role": "user", "content": prompt}], "max_tokens": 400, "temperature": 0}
+
+def job(name, prompt, team, tokens=SHORT_TOKENS, **more):
+    """A job of the demo. Temperature 0: the model's answer is its own, not the dice's; it may not repeat itself."""
+    words = {"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens, "temperature": 0}
+    words["frequency_penalty"] = 0.6
     return {"id": name, "model": parts.MODEL, "input": words, "metadata": {"teamId": team}} | more
 
 
@@ -112,12 +126,24 @@ def read_all(house, name):
     return reader.records_seen
 
 
-def show(frame):
-    for record in frame:
-        if record["kind"] == "restarted":
-            print("\n  [the broker says: discard this, a new answer comes]\n  ", end="", flush=True)
-        elif record["kind"] == "delta":
-            print(record["text"].replace("\n", "\n  "), end="", flush=True)
+class Screen:
+    """Prints an answer as it comes, and remembers what the person in front of it has read."""
+
+    def __init__(self):
+        self.text = ""
+        print("  ", end="", flush=True)
+
+    def show(self, frame):
+        for record in frame:
+            if record["kind"] == "restarted":
+                self.text = ""
+                print("\n  [the broker says: discard this, a new answer comes]\n  ", end="", flush=True)
+            elif record["kind"] == "delta":
+                self.text += record["text"]
+                print(record["text"].replace("\n", "\n  "), end="", flush=True)
+
+    def remark(self, text):
+        print(text, end=" ", flush=True)
 
 
 class InBackground:
@@ -145,33 +171,32 @@ class InBackground:
 
 def a_reader_is_cut(house, claims):
     step("A job over NATS. Two WebSocket readers follow it; the connection of one is cut in mid-answer.")
-    accepted, answers = Nats(house.nats).run(job("story", LONG, "readers"))
-    over_nats = InBackground(lambda: list(answers_until_terminal(answers)))
+    accepted, answers = Nats(house.nats).run(job("story", LONG, "readers", LONG_TOKENS))
+    over_nats = InBackground(lambda: list(until_terminal(answers)))
     uncut = InBackground(lambda: read_all(house, "story"))
-    reader = Reader(house.http, "story")
-    print("  ", end="")
+    reader, screen = Reader(house.http, "story"), Screen()
     for frame in reader.follow():
-        show(frame)
-        if len(text_of(reader.records_seen)) > 300:
+        screen.show(frame)
+        if len(screen.text) > CUT_AFTER_CHARACTERS:
             break
     reader.cut()
-    state = house.get("/v1/jobs/story")["state"]
-    say(" ✂")
-    claims.check("the job went on without this reader", state == "streaming", f"it was {state}")
-    time.sleep(0.5)
-    print("  [resumes from its cursor] ", end="")
+    cut_at, cursor = len(reader.records_seen), reader.cursor
+    screen.remark(" ✂ [cut; the job goes on]")
+    house.wait_for("story", "beyond the cut", lambda status: status["cursor"] != cursor or reader.end)
+    screen.remark("[resumes from its cursor] ")
     for frame in reader.follow():
-        show(frame)
-    say()
+        screen.show(frame)
+    say("\n")
     whole = uncut.result()
-    claims.check("the cut reader's text is the uncut reader's text", text_of(reader.records_seen) == text_of(whole))
+    claims.check("the submitter had its id at once", accepted["id"] == "story" and not accepted["reused"], accepted)
+    claims.check("it was cut in mid-answer", not terminals(whole[:cut_at]) and text_of(whole[:cut_at]) != text_of(whole))
+    claims.check("the text on this screen is the uncut reader's text, once and whole", screen.text == text_of(whole))
     claims.check("no record is missing and none came twice", reader.records_seen == whole and is_dense(whole))
     claims.check("NATS delivered the same records", over_nats.result() == whole)
-    claims.check("the provider was asked once", house.provider.count(LONG) == 1, f"{house.provider.count(LONG)} times")
-    claims.check("the submitter had its id at once", accepted["id"] == "story" and not accepted["reused"])
+    claims.check_asked("the provider was asked once", house, LONG, 1)
 
 
-def answers_until_terminal(answers):
+def until_terminal(answers):
     for record in answers:
         yield record
         if "cost" in record:
@@ -181,47 +206,51 @@ def answers_until_terminal(answers):
 def the_broker_is_killed(house, claims):
     step("Another job (on_crash: restart). The broker is killed with SIGKILL in mid-answer.")
     finished = read_all(house, "story")
-    Nats(house.nats).run(job("storm", CRASH, "crash", options={"on_crash": "restart"}))
-    reader = Reader(house.http, "storm")
-    killed_at = None
-    print("  ", end="")
+    Nats(house.nats).run(job("storm", CRASH, "crash", LONG_TOKENS, options={"on_crash": "restart"}))
+    reader, screen, killed_at = Reader(house.http, "storm"), Screen(), None
     while reader.end is None:
         try:
             for frame in reader.follow():
-                show(frame)
-                if killed_at is None and len(text_of(reader.records_seen)) > 300:
+                screen.show(frame)
+                if killed_at is None and len(screen.text) > CUT_AFTER_CHARACTERS:
                     killed_at = len(reader.records_seen)
                     kill_and_restart(house, claims)
         except (Closed, OSError):
             time.sleep(0.05)  # the broker is not back yet: the same cursor, again
-    say()
-    after_the_crash(house, claims, reader, killed_at, finished)
+    say("\n")
+    after_the_crash(house, claims, reader, screen, killed_at)
+    what_was_done_stays_done(house, claims, finished)
 
 
 def kill_and_restart(house, claims):
     house.broker.kill()
-    say("\n  ☠ kill -9")
+    say(" ☠ [kill -9]\n")
     acknowledged = Nats(house.nats).publish_job(job("lakes", OFFLINE, "offline"))
     claims.check("a job published now is kept by JetStream", acknowledged.get("stream") == "FOREBAY_JOBS", acknowledged)
     began = time.monotonic()
     house.restart_broker()
-    say(f"  the broker is back after {time.monotonic() - began:.2f} s")
-    print("  ", end="")
+    say(f"  [the broker is back after {time.monotonic() - began:.2f} s]")
 
 
-def after_the_crash(house, claims, reader, killed_at, finished):
+def after_the_crash(house, claims, reader, screen, killed_at):
     seen, replay = reader.records_seen, read_all(house, "storm")
+    claims.check("it was killed in mid-answer", killed_at is not None and not terminals(seen[:killed_at]))
     claims.check("the killed broker's reader had seen nothing that is gone", seen[:killed_at] == replay[:killed_at])
     claims.check("the reader resumed by itself, without gap or double", seen == replay and is_dense(seen))
     claims.check("it was told to discard the torn answer", [r["kind"] for r in seen].count("restarted") == 1)
+    claims.check("the text that stands on this screen is the new answer, once and whole",
+                 screen.text == text_of(replay) and len(screen.text) > CUT_AFTER_CHARACTERS)
     claims.check("the job ended exactly once, completed", terminals(seen) == ["completed"], terminals(seen))
-    claims.check("its answer is whole", len(text_of(seen)) > 300)
-    asked = house.provider.count(CRASH)
-    claims.check("the provider was asked twice: the restart needs it", asked == 2, f"{asked} times")
+    claims.check_asked("the provider was asked twice: the restart needs it", house, CRASH, 2)
+
+
+def what_was_done_stays_done(house, claims, finished):
+    house.wait_until_completed("lakes")
+    claims.check_asked("the job published while the broker was down is done", house, OFFLINE, 1)
     claims.check("the finished job replays to the byte", read_all(house, "story") == finished)
-    claims.check("…without asking the provider", house.provider.count(LONG) == 1)
-    house.wait_for("lakes", "completed")
-    claims.check("the job published while the broker was down is done", house.provider.count(OFFLINE) == 1)
+    again, _ = Nats(house.nats).run(job("story", LONG, "readers", LONG_TOKENS))
+    claims.check("submitted again, it is recognised", again["reused"], again)
+    claims.check_asked("…and nobody asked the provider for either", house, LONG, 1)
 
 
 def equal_jobs_join(house, claims):
@@ -231,54 +260,63 @@ def equal_jobs_join(house, claims):
     over_nats = [InBackground(lambda: Nats(house.nats).run(same)[0]["id"]) for _ in range(5)]
     ids = {each.result() for each in over_http + over_nats}
     claims.check("all ten are one job", len(ids) == 1, f"{len(ids)} jobs")
-    house.wait_for(ids.pop(), "completed")
-    asked = house.provider.count(JOIN)
-    claims.check("the provider was asked once", asked == 1, f"{asked} times")
-    claims.check("in all it was asked 5 times for 13 submissions and 6 replays", house.provider.count() == 5,
-                 f"{house.provider.count()} times")
+    house.wait_until_completed(ids.pop())
+    claims.check_asked("the provider was asked once", house, JOIN, 1)
+    claims.check_asked("in all it was asked five times: four jobs, and one that a crash tore", house, None, 5)
 
 
 def costs_add_up(house, claims):
     step("What it cost, by team.")
     by_team = {}
     for listed in house.get("/v1/jobs?limit=100")["jobs"]:
-        terminal = read_all(house, listed["id"])
-        team = terminal[0]["metadata"]["teamId"]
-        by_team[team] = by_team.get(team, Decimal(0)) + Decimal(terminal[-1]["cost"]["usd"])
+        records = read_all(house, listed["id"])
+        team = records[0]["metadata"]["teamId"]
+        by_team[team] = by_team.get(team, Decimal(0)) + Decimal(records[-1]["cost"]["usd"])
     costs = house.get("/v1/costs?by=metadata.teamId")
     rows = {row["key"]["teamId"]: row for row in costs["rows"]}
     for team, row in sorted(rows.items()):
         say(f"    {team:<10} {row['usd']:>14} USD   {row['jobs']} job(s), {row['attempts']} attempt(s),"
             f" {row['output_tokens']} tokens out")
     ledger = {team: Decimal(row["usd"]) for team, row in rows.items()}
+    claims.check("every team that worked is there", set(ledger) == {"readers", "crash", "offline", "joins"}, set(ledger))
     claims.check("each team's sum is the sum of its jobs' costs", ledger == by_team, f"{ledger} and {by_team}")
     claims.check("the total is the sum of the teams", Decimal(costs["total"]["usd"]) == sum(by_team.values()))
-    claims.check("nothing was free", all(amount > 0 for amount in ledger.values()))
+    claims.check("nothing was free", all(amount > 0 for amount in ledger.values()), ledger)
+    attempts = sum(row["attempts"] for row in rows.values())
+    claims.check("an attempt is booked for each time the provider was asked", attempts == house.provider.count(), attempts)
 
 
 def tour(claims):
     parts.tool("nats"), parts.tool("model")
-    parts.build()
-    house = House()
+    house = House(parts.build())
+    began = time.monotonic()
+    signal.alarm(LIMIT_S)
     for chapter in (a_reader_is_cut, the_broker_is_killed, equal_jobs_join, costs_add_up):
         chapter(house, claims)
+    verdict = "Every claim held" if claims.failed == 0 else f"{claims.failed} claim(s) did not hold"
+    say(f"\n{verdict}, {claims.made} made in {time.monotonic() - began:.0f} s.")
+
+
+def too_late(*_):
+    raise parts.Trouble(f"the demo is not done after {LIMIT_S} s; its logs are in .forebay/demo/logs")
 
 
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parts.stop_by_signal()
+    signal.signal(signal.SIGALRM, too_late)
     claims = Claims()
     try:
         tour(claims)
-    except parts.Trouble as trouble:
+    except (parts.Trouble, Refused, OSError) as trouble:
         say()
-        print(f"forebay: {trouble}", file=sys.stderr)
+        print(f"forebay: the demo broke off: {trouble}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except parts.Stop:
         say("\nstopped")
         return 130
     finally:
+        signal.alarm(0)
         parts.stop_all()
-    say(f"\n{'Every claim held.' if claims.failed == 0 else f'{claims.failed} claim(s) did not hold.'}")
     return int(claims.failed > 0)
 
 

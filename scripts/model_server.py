@@ -17,7 +17,9 @@ import time
 
 SLOTS = 4  # requests that generate at the same time; further ones wait in llama.cpp's queue
 CONTEXT_TOKENS = 2048  # of one slot
-THREADS = 2
+# Threads of one answer wait for each other without sleeping: with as many as there are cores, any other load makes a
+# model this small several times slower. Half of them is hardly slower when nothing else runs.
+THREADS = max(1, min(4, (os.cpu_count() or 2) // 2))
 
 
 def die_with_parent(parent):

@@ -7,7 +7,8 @@ that loses nothing: the broker first. Does not know what the parts are used for.
 import ctypes
 import os
 import pathlib
-import re
+import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,11 +23,28 @@ MODEL = "local/smollm2"
 START_S = 60  # a part that does not answer after this long never will
 STOP_S = 15  # the broker may use its drain time; then it is killed
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # each asks us to stop
 STARTED = []  # every part, in the order of its start
 
 
 class Trouble(Exception):
     """Something a person has to change; the message is one line."""
+
+
+class Stop(Exception):
+    """Ctrl-C, or a polite end from outside."""
+
+
+def stop_by_signal():
+    """The first signal raises `Stop` in the main thread; further ones find the stopping under way."""
+
+    def stop(*_):
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        raise Stop
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
 
 
 def port(variable, default):
@@ -46,50 +64,50 @@ def port(variable, default):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, below those that systems give to outgoing connections: it stays free until it is used."""
+    while True:
+        number = random.randrange(15_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", number))
+                return number
+            except OSError:
+                continue
 
 
 def tool(name):
     """What `scripts/tools.sh NAME` prints; its progress and its one line of trouble go to the terminal."""
-    done = subprocess.run([ROOT / "scripts/tools.sh", name], stdout=subprocess.PIPE, text=True)
+    done = child([ROOT / "scripts/tools.sh", name], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
     return done.stdout.strip()
 
 
 def build():
-    """The release binary. Cargo shows its own progress and says itself what is wrong."""
+    """The broker's binary: FOREBAY_BIN where that is set, else the release build, made now if need be."""
+    if given := os.environ.get("FOREBAY_BIN"):
+        if not os.access(given, os.X_OK) or os.path.isdir(given):
+            raise Trouble(f"FOREBAY_BIN={given} is not a program")
+        return pathlib.Path(given).resolve()
+    if shutil.which("cargo") is None:
+        raise Trouble("cargo is missing: install Rust from https://rustup.rs")
+    # Cargo shows its own progress; of a build that is up to date it says one line.
+    if child(["cargo", "build", "--release", "--locked", "--bins"]).returncode != 0:
+        offline = child(["cargo", "fetch", "--locked", "--quiet"], stderr=subprocess.DEVNULL).returncode != 0
+        raise Trouble("no network: cargo could not fetch the crates" if offline else "the build failed; see above")
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release" / "forebay"
+
+
+def child(command, **more):
+    """Runs a command to its end in the project's folder. If we are stopped meanwhile, so is all that it started."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL, **more)
     try:
-        done = subprocess.run(["cargo", "build", "--release", "--quiet" if is_built() else "--bins"], cwd=ROOT)
-    except FileNotFoundError:
-        raise Trouble("cargo is missing: install Rust from https://rustup.rs") from None
-    if done.returncode != 0:
-        raise Trouble("the build failed; see above")
-    return binary()
-
-
-def binary():
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "release" / "forebay"
-
-
-def is_built():
-    return binary().exists()
-
-
-def providers_with_keys():
-    """Built-in providers whose well-known key variable is set. Their adapters are the only list of them."""
-    found = []
-    for source in sorted((ROOT / "src/provider").rglob("*.rs")):
-        text = source.read_text()
-        for card in re.findall(r"Card \{(.*?)\}", text, re.DOTALL):
-            name = re.search(r'\bid: "([^"]+)"', card)
-            key = re.search(r'\bkey_variable: "([A-Z0-9_]+)"', card)
-            if name and key and os.environ.get(key[1]):
-                found.append((name[1], key[1]))
-    return found
+        out, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out)
 
 
 class Part:
@@ -149,6 +167,9 @@ class Part:
 
 
 def stop_all():
+    """Stops every part, the last started first. Nothing interrupts this."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     for part in reversed(STARTED):
         part.stop()
 
@@ -204,12 +225,12 @@ def model_part(folder, number):
 
 
 def write_config(folder, http, nats, model):
-    """The broker's configuration. The local model costs nothing; a price is set so that money can be seen to add up."""
+    """The broker's configuration. The local model is free; it has a price here so that money can be seen to add up."""
     (folder / "forebay.toml").write_text(
         f"""# Written by scripts/parts.py at every start: change that, or copy this.
 [server]
 listen = "127.0.0.1:{http}"
-drain_s = 5
+drain_s = 3
 
 [nats]
 url = "nats://127.0.0.1:{nats}"
@@ -228,6 +249,6 @@ output_per_mtok_usd = 0.20
     )
 
 
-def broker_part(folder, http):
-    part = Part("broker", [binary(), "serve", "--config", folder / "forebay.toml"], folder)
+def broker_part(folder, http, binary):
+    part = Part("broker", [binary, "serve", "--config", folder / "forebay.toml"], folder)
     return part.start().wait_until(answers(f"http://127.0.0.1:{http}/readyz"))

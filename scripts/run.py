@@ -1,12 +1,13 @@
 """`make run`: everything on this machine, a first job, and what to try next. Ctrl-C stops it all.
 
-FOREBAY_PORT, NATS_PORT and MODEL_PORT choose other ports; FOREBAY_HOME another folder than .forebay.
+FOREBAY_PORT, NATS_PORT and MODEL_PORT choose other ports; FOREBAY_HOME another folder than .forebay; FOREBAY_BIN a
+binary that is built already.
 """
 
 import json
 import os
 import pathlib
-import signal
+import shlex
 import subprocess
 import sys
 import time
@@ -20,69 +21,80 @@ def say(text=""):
     print(text, flush=True)
 
 
-class Stop(Exception):
-    """Ctrl-C, or a polite end from outside."""
+class Shell:
+    """How a person calls `forebay` from here: on other ports than the usual ones each command says so."""
+
+    def __init__(self, binary, http, nats):
+        self.binary = os.path.relpath(binary)
+        self.http = f"http://127.0.0.1:{http}"
+        self.nats = f"nats://127.0.0.1:{nats}"
+        # What is set for some other broker must not lead there.
+        theirs = ("FOREBAY_URL", "FOREBAY_NATS", "FOREBAY_PREFIX", "FOREBAY_TOKEN")
+        self.env = {key: value for key, value in os.environ.items() if key not in theirs}
+
+    def words(self, command, *words):
+        """The arguments of a command, the broker's address among them where that is not the usual one."""
+        over_http = command in ("jobs", "follow")
+        url, usual = (self.http, "http://127.0.0.1:8087") if over_http else (self.nats, "nats://127.0.0.1:4222")
+        where = [] if url == usual else ["--url" if over_http else "--nats", url]
+        return [self.binary, command, *words, *where]
+
+    def line(self, command, *words):
+        return " ".join(word if word.isalnum() else quoted(word) for word in self.words(command, *words))
+
+    def start(self, command, *words, **more):
+        # A session of its own: Ctrl-C reaches it through us.
+        return subprocess.Popen(self.words(command, *words), env=self.env, start_new_session=True, **more)
 
 
-def stop(*_):
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # stopping is under way already
-    raise Stop
+def quoted(word):
+    return f'"{word}"' if " " in word else shlex.quote(word)
 
 
-def first_job(binary, env):
-    """Runs one job over NATS and shows its text as it comes. Returns its terminal record."""
-    command = [binary, "run", parts.MODEL, PROMPT, "--tag", "teamId=first-run", "--json"]
-    say(f"$ forebay run {parts.MODEL} \"{PROMPT}\" --tag teamId=first-run\n")
-    client = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, start_new_session=True)
-    terminal = None
+def first_job(shell):
+    """Runs one job over NATS; the client shows its text as it comes, then usage, cost and times. Returns its id."""
+    name = time.strftime("first-%Y%m%d-%H%M%S")
+    words = ("run", parts.MODEL, PROMPT, "--tag", "teamId=first-run", "--id", name)
+    say(f"\n$ {shell.line(*words)}\n")
+    client = shell.start(*words)
     try:
-        for line in client.stdout:
-            record = json.loads(line)
-            kind = record.get("kind")
-            if kind == "delta":
-                print(record["text"], end="", flush=True)
-            elif kind in ("completed", "failed", "cancelled", "interrupted"):
-                terminal = record
-    finally:
-        client.kill() if terminal is None else client.wait()
-    if terminal is None or terminal["kind"] != "completed":
-        say()
-        error = (terminal or {}).get("error", {}).get("message", "no terminal record came")
-        raise parts.Trouble(f"the first job did not complete: {error}")
-    return terminal
+        code = client.wait()
+    except BaseException:
+        client.kill()
+        client.wait()
+        raise
+    if code != 0:
+        raise parts.Trouble(f"the first job did not complete: `forebay run` ended with {code}; see above")
+    return name
 
 
-def show(terminal):
-    usage, cost, timing = terminal["usage"], terminal["cost"], terminal["timing"]
-    first = timing.get("first_output_ms")
-    price = f"{cost['usd']} USD" if cost["priced"] else "no price known"
-    say(f"\n\n  {usage.get('input_tokens')} tokens in, {usage.get('output_tokens')} out · {price}"
-        f" · first token after {first} ms · {timing['total_ms']} ms in all\n")
+def providers(shell):
+    asked = shell.start("models", "--json", stdout=subprocess.PIPE)
+    answer, _ = asked.communicate(timeout=parts.START_S)
+    return json.loads(answer)["providers"] if asked.returncode == 0 else []
 
 
-def addresses(http, nats, model, home):
-    say(f"  HTTP, WebSocket   http://127.0.0.1:{http}   (/metrics, /readyz)")
-    say(f"  NATS              nats://127.0.0.1:{nats}")
+def addresses(shell, model, home):
+    say(f"\n  HTTP, WebSocket   {shell.http}   (/metrics, /readyz)")
+    say(f"  NATS              {shell.nats}")
     say(f"  local model       http://127.0.0.1:{model}/v1")
-    say(f"  logs              {os.path.relpath(home / 'logs')}")
-    on = [f"{name} ({key})" for name, key in parts.providers_with_keys()]
-    say(f"  providers         {', '.join(['local', *on])}")
+    say(f"  providers         {', '.join(providers(shell))}")
+    say(f"  configuration     {os.path.relpath(home / 'forebay.toml')}   (prices there are examples: the local model is free)")
+    say(f"  logs              {os.path.relpath(home / 'logs')}/")
 
 
-def next_steps(binary, http, nats):
-    """Five commands; on other ports than the usual ones they say so."""
-    where = ""
-    if (http, nats) != (8087, 4222):
-        where = f"FOREBAY__SERVER__LISTEN=127.0.0.1:{http} FOREBAY__NATS__URL=nats://127.0.0.1:{nats} "
-    command = where + os.path.relpath(binary)
+def next_steps(shell, first):
     say("\nTry next, in another terminal:\n")
-    say(f'  {command} run {parts.MODEL} "Name three rivers." --tag teamId=me')
-    say(f"  {command} jobs")
-    say(f"  {command} costs --by teamId")
-    say(f"  {command} models")
-    say(f"  curl -N 127.0.0.1:{http}/v1/run -H 'accept: text/event-stream' \\\n"
-        f"       -d '{{\"model\": \"{parts.MODEL}\", \"input\": \"Hi\"}}'")
+    for words, what in (
+        (("run", parts.MODEL, "Name three rivers.", "--tag", "teamId=me"), "another job, over NATS"),
+        (("follow", first), "the first one again, over WebSocket: from the log, nobody is asked"),
+        (("jobs",), "what ran"),
+        (("costs", "--by", "teamId"), "what it cost"),
+    ):
+        say(f"  # {what}\n  {shell.line(*words)}\n")
+    body = json.dumps({"model": parts.MODEL, "input": "Hi"})
+    say(f"  # over HTTP, as server-sent events\n  curl -N {shell.http}/v1/run -H 'accept: text/event-stream' \\\n"
+        f"    -H 'content-type: application/json' -d '{body}'")
     say("\nCtrl-C stops everything.")
 
 
@@ -95,40 +107,45 @@ def watch():
         time.sleep(0.2)
 
 
-def serve():
-    home = pathlib.Path(os.environ.get("FOREBAY_HOME", parts.HOME)).resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    ports = [parts.port(*which) for which in (("FOREBAY_PORT", 8087), ("NATS_PORT", 4222), ("MODEL_PORT", 8080))]
+def start_all(home, ports, binary):
     http, nats, model = ports
-    if len(set(ports)) < len(ports):
-        raise parts.Trouble("FOREBAY_PORT, NATS_PORT and MODEL_PORT must differ")
-    parts.tool("nats"), parts.tool("model")
-    binary = parts.build()
     parts.write_config(home, http, nats, model)
     for name, start in (
         ("nats-server", lambda: parts.nats_part(home, nats)),
         ("local model", lambda: parts.model_part(home, model)),
-        ("broker", lambda: parts.broker_part(home, http)),
+        ("broker", lambda: parts.broker_part(home, http, binary)),
     ):
         began = time.monotonic()
         start()
         say(f"{name} is up ({time.monotonic() - began:.1f} s)")
-    say()
-    env = dict(os.environ, FOREBAY__SERVER__LISTEN=f"127.0.0.1:{http}", FOREBAY__NATS__URL=f"nats://127.0.0.1:{nats}")
-    show(first_job(binary, env))
-    addresses(http, nats, model, home)
-    next_steps(binary, http, nats)
+
+
+def serve():
+    home = pathlib.Path(os.environ.get("FOREBAY_HOME", parts.HOME)).resolve()
+    ports = [parts.port(*which) for which in (("FOREBAY_PORT", 8087), ("NATS_PORT", 4222), ("MODEL_PORT", 8080))]
+    if len(set(ports)) < len(ports):
+        raise parts.Trouble("FOREBAY_PORT, NATS_PORT and MODEL_PORT must differ")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise parts.Trouble(f"FOREBAY_HOME: {error}") from None
+    parts.tool("nats"), parts.tool("model")
+    binary = parts.build()
+    start_all(home, ports, binary)
+    shell = Shell(binary, *ports[:2])
+    first = first_job(shell)
+    addresses(shell, ports[2], home)
+    next_steps(shell, first)
     ended = watch()
     raise parts.Trouble(f"{ended.name} ended with {ended.process.returncode}: {ended.last_words()} ({ended.log})")
 
 
 def main():
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    parts.stop_by_signal()
     status = 0
     try:
         serve()
-    except Stop:
+    except parts.Stop:
         say("\nstopping")
     except parts.Trouble as trouble:
         print(f"forebay: {trouble}", file=sys.stderr)

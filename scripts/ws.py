@@ -16,6 +16,10 @@ class Closed(ConnectionError):
     """The other side is gone, politely or not."""
 
 
+class Refused(Exception):
+    """The broker's own error: trying again as before would not help."""
+
+
 class WebSocket:
     """One connection. Pings are answered while reading; a frame or a hang-up is all that `receive` can give."""
 
@@ -105,7 +109,7 @@ class Reader:
                 self.cursor, self.end = message["cursor"], message["state"]
                 return
             elif message["type"] == "error":
-                raise RuntimeError(message["error"]["message"])
+                raise Refused(message["error"]["message"])
             elif message["type"] == "goaway":
                 raise Closed("the broker is going away")
 

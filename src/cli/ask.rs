@@ -76,10 +76,12 @@ pub(super) async fn models(reach: &Reach, filter: Option<&str>, json: bool) -> R
     if json {
         return Ok(show::line(&listed.to_string())?);
     }
-    let all = listed.get("data").or_else(|| listed.get("models")).and_then(Value::as_array);
-    let ids = all.into_iter().flatten().filter_map(|model| model.get("id").or(Some(model))?.as_str());
-    for id in ids.filter(|id| filter.is_none_or(|part| id.contains(part))) {
-        show::line(id)?;
+    let all = |name: &str| listed.get(name).and_then(Value::as_array).into_iter().flatten();
+    let named = all("models").filter_map(|model| Some(model.get("id")?.as_str()?.to_owned()));
+    // What a provider serves is its own affair: any model's name may follow.
+    let of_providers = all("providers").filter_map(|name| Some(format!("{}/*", name.as_str()?)));
+    for id in named.chain(of_providers).filter(|id| filter.is_none_or(|part| id.contains(part))) {
+        show::line(&id)?;
     }
     Ok(())
 }

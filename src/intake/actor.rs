@@ -37,10 +37,10 @@ impl Intake {
         Ok(Intake { door })
     }
 
-    /// Whether NATS is connected.
+    /// Whether NATS is connected and brings us requests.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.door.link.state().connected
+        self.door.link.state().is_up()
     }
 
     /// Takes nothing new, finishes what it is acknowledging, gives replies a few seconds to end, and
@@ -93,10 +93,11 @@ impl Actor for Entrance {
 
 impl StreamHandler<LinkState> for Entrance {
     fn handle(&mut self, state: LinkState, _: &mut Context<Self>) {
-        self.door.svc.set_nats_connected(state.connected);
+        self.door.svc.set_nats_connected(state.is_up());
         let server = self.door.target.name();
         match state {
-            LinkState { connected: true, generation: 1 } => tracing::info!(%server, "NATS connected"),
+            LinkState { connected: true, listening: false, .. } => {}
+            LinkState { connected: true, generation: 1, .. } => tracing::info!(%server, "NATS connected"),
             LinkState { connected: true, .. } => tracing::info!(%server, "NATS connected again"),
             LinkState { connected: false, .. } if self.door.phase() >= Phase::Closing => {}
             LinkState { connected: false, .. } => {

@@ -20,5 +20,5 @@ pub(super) fn models(live: &Live) -> Value {
     let named = live.config.models.iter();
     let models: Vec<Value> =
         named.map(|(id, model)| json!({"id": id, "task": model.task, "targets": model.targets})).collect();
-    json!({ "models": models })
+    json!({ "models": models, "providers": live.registry.names().collect::<Vec<_>>() })
 }

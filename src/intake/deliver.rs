@@ -78,7 +78,7 @@ async fn deliver(door: &Arc<Door>, stream: &Arc<Stream>, subject: &str) -> Resul
 
 /// Whether the server has taken everything that was published under connection `generation`. It
 /// reads a connection in order, so its answer to anything says so; "nobody is there" is an answer.
-async fn confirm(client: &Client, door: &Door, generation: u64) -> bool {
+pub(super) async fn confirm(client: &Client, door: &Door, generation: u64) -> bool {
     let link: &Link = &door.link;
     loop {
         let question = Request::new().timeout(Some(limits::CONFIRM_TIMEOUT));

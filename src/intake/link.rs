@@ -21,6 +21,15 @@ pub(super) struct LinkState {
     pub(super) connected: bool,
     /// Counts the connections made: what was published under an earlier one may not have arrived.
     pub(super) generation: u64,
+    /// Whether the server knows what we listen to. Stays so: a connection that comes back is told first.
+    pub(super) listening: bool,
+}
+
+impl LinkState {
+    /// Whether a request that is sent now reaches us.
+    pub(super) fn is_up(self) -> bool {
+        self.connected && self.listening
+    }
 }
 
 /// The state of the connection, shared.
@@ -52,6 +61,11 @@ impl Link {
         let mut watch = self.0.subscribe();
         let over = watch.wait_for(|state| !state.connected || state.generation != generation).await;
         drop(over);
+    }
+
+    /// The server has taken our subscriptions.
+    pub(super) fn listens(&self) {
+        self.0.send_if_modified(|state| !std::mem::replace(&mut state.listening, true));
     }
 
     fn set(&self, connected: bool) {

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::asked::{self, Events, Nothing, One};
+use super::deliver::confirm;
 use super::link::backoff;
 use super::reply::{Counted, Outlet};
 use super::serve::{Door, Phase, finish};
@@ -59,7 +60,7 @@ pub(super) async fn run(door: &Arc<Door>, client: &Client) {
         match open(door, client).await {
             Ok((service, requests)) => {
                 tries = 0;
-                take(door, client, requests, &mut tasks).await;
+                tokio::join!(take(door, client, requests, &mut tasks), be_heard(door, client));
                 // It only sends to its own tasks, and fails only if they are gone.
                 drop(service.stop().await);
             }
@@ -93,6 +94,18 @@ async fn open(door: &Door, client: &Client) -> Result<(Service, Requests), async
         requests.push(endpoint.map(|request| (*ask, request)).boxed());
     }
     Ok((service, requests))
+}
+
+/// Says that we listen once the server knows it; until then a request would find nobody.
+async fn be_heard(door: &Door, client: &Client) {
+    let heard = async {
+        while !confirm(client, door, door.link.connected().await.generation).await {}
+        door.link.listens();
+    };
+    tokio::select! {
+        () = heard => {}
+        () = door.reached(Phase::Draining) => {}
+    }
 }
 
 async fn take(door: &Arc<Door>, client: &Client, mut requests: Requests, tasks: &mut JoinSet<()>) {

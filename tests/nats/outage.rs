@@ -26,8 +26,8 @@ async fn nats_may_come_after_the_broker() {
     assert!(!submitted.reused && !broker.is_connected(), "the other doors are open");
     server.up();
     let client = client(&server).await;
-    answering(&client).await;
-    until("the news", || async { broker.is_connected() }).await;
+    until("readiness", || async { broker.is_connected() && broker.svc.unready().is_none() }).await;
+    client.request("forebay.models", "".into()).await.expect("who is ready listens");
     let mut inbox = ask(&client, "run", HeaderMap::new(), job(&json!([{"text": "y"}])).to_string()).await;
     next(&mut inbox).await;
     assert_eq!(end(&records(&mut inbox, 0).await), State::Completed);
