@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -96,17 +97,24 @@ pub(super) fn boot(config: &LogConfig, clock: Clock) -> Result<Booted, Failure> 
     Ok(Booted { shared, committer, sealer, unfinished, orphans, lock: lock_file })
 }
 
+/// Tries for the lock, two seconds in all: who had it may be on the way out, or be a child of it that
+/// was forked a moment ago and has not let go of its files yet.
+const LOCK_TRIES: u32 = 100;
+/// Between two of them.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 fn take_lock(config: &LogConfig) -> Result<File, Failure> {
     let path = config.path.join("lock");
     let failed = |error: std::io::Error| Failure::internal(format!("{}: {error}", path.display()));
     let file = File::create(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(Failure::internal(format!("{}: another forebay uses this directory", config.path.display())))
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
     }
+    Err(Failure::internal(format!("{}: another forebay uses this directory", config.path.display())))
 }
 
 /// A thread of the log. Should it panic, every writer would wait for it for ever: the process ends
