@@ -26,7 +26,7 @@ pub(super) fn sent_ns(text: &str) -> u64 {
 /// The shortest and the longest time that a distribution tells apart from shorter and longer ones,
 /// nanoseconds. A histogram that grows by itself does so in `record` only: `saturating_record` would
 /// cut every time off at its first two microseconds.
-const TOLD_NS: (u64, u64) = (100, 600_000_000_000);
+const TOLD_NS: (u64, u64) = (1, 600_000_000_000);
 
 /// An empty distribution of nanoseconds, exact to three digits.
 pub(super) fn histogram() -> Histogram<u64> {

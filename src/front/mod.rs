@@ -35,7 +35,7 @@ use crate::request::Services;
 const REFUSALS_MAX: usize = 64;
 /// Bytes that a connection's socket takes beyond what the network is carrying. What is under way to a
 /// distant reader is not limited by this.
-const UNSENT_BYTES_MAX: u32 = 32 * 1024;
+const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 /// Wait after the system had no socket for us (out of file descriptors): trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
