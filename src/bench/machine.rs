@@ -54,6 +54,17 @@ impl Machine {
         })
     }
 
+    /// Measures the unit again. The lowest of a run counts: what others do to the disk for a while must
+    /// not make the targets lax.
+    pub(super) fn look_again(&mut self, dir: &Path) -> Result<()> {
+        let (p50, p99) = fdatasync(dir).with_context(|| format!("measure fdatasync in {}", dir.display()))?;
+        let (p50, p99) = (p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+        if p50 < self.fdatasync_4k_p50_ms {
+            (self.fdatasync_4k_p50_ms, self.fdatasync_4k_p99_ms) = (p50, p99);
+        }
+        Ok(())
+    }
+
     /// The unit of every time that waits for the disk, in milliseconds.
     pub(super) fn sync_ms(&self) -> f64 {
         self.fdatasync_4k_p50_ms

@@ -161,6 +161,7 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             continue;
         }
         say(&format!("{} …", group.name()));
+        bench.machine.look_again(bench.scratch.path())?;
         if let Err(why) = group.measure(&mut bench).await {
             bench.push(Row::missing(group.name(), "not measured", format!("{why:#}")));
             failed.push(group.name());

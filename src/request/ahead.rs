@@ -37,12 +37,14 @@ impl<'a> Ahead<'a> {
         Ahead { reply, pieces: VecDeque::new(), bytes: 0, since: Instant::now(), end: None }
     }
 
-    /// Resolves when there is a piece or the end. Cancel-safe.
-    pub(super) async fn ready(&mut self) {
+    /// Resolves when there is a piece or the end; how the reply ended is [`Ahead::end`]'s to say.
+    /// Cancel-safe.
+    pub(super) async fn ready(&mut self) -> Result<(), Failure> {
         if self.pieces.is_empty() && self.end.is_none() {
             let read = self.reply.chunk().await;
             self.keep(read);
         }
+        Ok(())
     }
 
     /// Does `work`, reading meanwhile.

@@ -100,7 +100,7 @@ async fn listen(
             false => (first_by, "the first token"),
             true => (Instant::now() + terms.idle, "more"),
         };
-        within(deadline, what, async { Ok(ahead.ready().await) }).await?;
+        within(deadline, what, ahead.ready()).await?;
         let arrived = ahead.since();
         let step = decode(&mut ahead, &mut framer, decoder, &mut events);
         if !events.is_empty() {
