@@ -8,13 +8,13 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 
 use super::client::Connection;
 use super::{Role, machine};
@@ -51,6 +51,21 @@ impl Process {
                 let _ = child.kill();
                 let _ = child.wait();
                 bail!("the bench's {role:?} did not start")
+            }
+        }
+    }
+
+    /// Waits for a helper that writes `records` into the log of `dir` and dies of a `kill -9`.
+    pub(super) async fn until_killed(role: Role, dir: &Path, records: u64) -> Result<()> {
+        let mut command = myself(role)?;
+        command.arg("--out").arg(dir).arg("--records").arg(records.to_string());
+        let child = command.spawn().with_context(|| format!("start the bench's {role:?}"))?;
+        let mut process = Process { child, address: ([0; 4], 0).into() };
+        loop {
+            match process.child.try_wait()? {
+                Some(status) if status.signal() == Some(Signal::KILL.as_raw()) => return Ok(()),
+                Some(status) => bail!("the bench's {role:?} ended with {status}"),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     }
@@ -122,6 +137,11 @@ pub(super) fn settle_in() -> Result<()> {
     Ok(())
 }
 
+/// In the child: dies as of a `kill -9`.
+pub(super) fn kill_myself() -> Result<()> {
+    kill_process(getpid(), Signal::KILL).context("be killed")
+}
+
 /// In the child: becomes `forebay serve`, which keeps what [`settle_in`] did.
 pub(super) fn become_broker(config: &Path) -> Result<()> {
     let error = Command::new(std::env::current_exe()?).arg("serve").arg("--config").arg(config).exec();
@@ -151,8 +171,13 @@ fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
+/// Where the log is of a broker that lives in `dir`.
+pub(super) fn data_dir(dir: &Path) -> PathBuf {
+    dir.join("data")
+}
+
 fn configuration(dir: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
-    let data = dir.join("data");
+    let data = data_dir(dir);
     format!(
         "[server]\nlisten = \"{address}\"\n[nats]\nenabled = false\n[log]\npath = {data:?}\ndurability = \"power\"\n\
          [providers.up]\nkind = \"openai-compatible\"\nbase_url = \"http://{upstream}/v1\"\n"

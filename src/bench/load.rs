@@ -50,7 +50,12 @@ impl Ask {
 
     /// As a job that goes on without us (`options.background`).
     pub(super) fn background(self, target: &Target) -> Arc<[u8]> {
-        self.request(target, ",\"options\":{\"background\":true}").into()
+        self.beside(target, ",\"options\":{\"background\":true}")
+    }
+
+    /// As a job with `more` in its JSON, which begins with a comma.
+    pub(super) fn beside(self, target: &Target, more: &str) -> Arc<[u8]> {
+        self.request(target, more).into()
     }
 
     fn request(self, target: &Target, more: &str) -> Vec<u8> {

@@ -49,6 +49,9 @@ pub struct BenchArgs {
     /// Where the floor passes requests on to.
     #[arg(long, hide = true)]
     pub upstream: Option<SocketAddr>,
+    /// How many records the writer writes; into `--out`.
+    #[arg(long, hide = true)]
+    pub records: Option<u64>,
     /// What the broker is configured by.
     #[arg(long, hide = true)]
     pub broker_config: Option<PathBuf>,
@@ -63,6 +66,8 @@ pub enum Role {
     Floor,
     /// `forebay serve`.
     Broker,
+    /// Fills a log and is killed.
+    Writer,
 }
 
 impl Role {
@@ -71,6 +76,7 @@ impl Role {
             Role::Upstream => "upstream",
             Role::Floor => "floor",
             Role::Broker => "broker",
+            Role::Writer => "writer",
         }
     }
 }
@@ -96,6 +102,10 @@ pub fn run(args: BenchArgs) -> Result<()> {
     match role {
         Role::Upstream => runtime.block_on(upstream::serve()),
         Role::Floor => runtime.block_on(floor::serve(args.upstream.context("--upstream is missing")?)),
+        Role::Writer => runtime.block_on(async {
+            let _log = rows::boot::write(&args.out, args.records.context("--records is missing")?).await?;
+            children::kill_myself()
+        }),
         Role::Broker => children::become_broker(&args.broker_config.context("--broker-config is missing")?),
     }
 }
@@ -151,6 +161,7 @@ async fn measure(args: &BenchArgs) -> Result<()> {
             continue;
         }
         say(&format!("{} …", group.name()));
+        bench.machine.look_again(bench.scratch.path())?;
         if let Err(why) = group.measure(&mut bench).await {
             bench.push(Row::missing(group.name(), "not measured", format!("{why:#}")));
             failed.push(group.name());

@@ -23,9 +23,14 @@ pub(super) fn sent_ns(text: &str) -> u64 {
     text.trim_end().strip_prefix('@').and_then(|digits| digits.parse().ok()).unwrap_or_else(now_ns)
 }
 
+/// The shortest and the longest time that a distribution tells apart from shorter and longer ones,
+/// nanoseconds. A histogram that grows by itself does so in `record` only: `saturating_record` would
+/// cut every time off at its first two microseconds.
+const TOLD_NS: (u64, u64) = (1, 600_000_000_000);
+
 /// An empty distribution of nanoseconds, exact to three digits.
 pub(super) fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are allowed")
+    Histogram::new_with_bounds(TOLD_NS.0, TOLD_NS.1, 3).expect("the bounds are apart and three digits are allowed")
 }
 
 /// From sent to read, nanoseconds, of all tokens of a load. Shared by its readers: a histogram is too
@@ -112,6 +117,19 @@ mod tests {
             assert_eq!((scanner.tokens, transit.len()), (3, 3), "cut at {cut}");
             assert!(transit.max() < 60_000_000_000);
         }
+    }
+
+    #[test]
+    fn a_time_is_told_as_it_was() {
+        for ns in [1_000, 25_000, 3_000_000, 90_000_000_000] {
+            let mut times = histogram();
+            times.saturating_record(ns);
+            let told = times.value_at_quantile(0.5);
+            assert!(told.abs_diff(ns) <= ns / 500, "{ns} ns are told as {told}");
+        }
+        let mut times = histogram();
+        times.saturating_record(u64::MAX);
+        assert!(times.value_at_quantile(1.0) >= TOLD_NS.1, "what is too long is not left out");
     }
 
     #[test]

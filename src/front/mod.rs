@@ -32,6 +32,9 @@ use crate::request::Services;
 
 /// Connections over the limit that are told so at once; more than that are dropped without a word.
 const REFUSALS_MAX: usize = 64;
+/// Bytes that a connection's socket takes beyond what the network is carrying. What is under way to a
+/// distant reader is not limited by this.
+const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 /// Wait after the system had no socket for us (out of file descriptors): trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -129,9 +132,13 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Small writes must not wait for acknowledgements.
+/// Small writes must not wait for acknowledgements. And the kernel must not take megabytes for a
+/// reader that does not read: the log keeps them better, and until then they are work like any other.
 fn prompt(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
+    }
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
     }
 }

@@ -4,6 +4,7 @@
 //! every accepted job ends exactly once, also across our own death. Does not know doors.
 
 mod actor;
+mod ahead;
 mod course;
 mod drive;
 mod live;

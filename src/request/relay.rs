@@ -1,7 +1,7 @@
 //! One attempt: asks one target and relays its reply into the log.
 //!
-//! Owns the time-outs of an attempt. Appends and waits; waiting stops reading the provider's
-//! socket, and that is the back-pressure. Knows nothing of retries.
+//! Owns the time-outs of an attempt. Appends and waits; meanwhile no more is read of the provider's
+//! socket than the next append takes, and that is the back-pressure. Knows nothing of retries.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::ahead::Ahead;
 use super::course::{Course, Spent};
 use crate::job::caps::{BATCH_EVENTS_MAX, OUTPUT_INLINE_BYTES_MAX};
 use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Target};
@@ -91,6 +92,7 @@ async fn listen(
     decoder: &mut dyn Decoder,
     (terms, first_by, labels): (&Terms, Instant, &Labels),
 ) -> Result<Finish, Failure> {
+    let mut ahead = Ahead::new(reply);
     let mut events = Vec::new();
     let mut heard = false;
     loop {
@@ -98,13 +100,9 @@ async fn listen(
             false => (first_by, "the first token"),
             true => (Instant::now() + terms.idle, "more"),
         };
-        let chunk = within(deadline, what, reply.chunk()).await?;
-        let arrived = Instant::now();
-        let ended = chunk.is_none();
-        if let Some(bytes) = chunk {
-            framer.feed(bytes);
-        }
-        let step = decode(&mut framer, decoder, &mut events, ended);
+        within(deadline, what, ahead.ready()).await?;
+        let arrived = ahead.since();
+        let step = decode(&mut ahead, &mut framer, decoder, &mut events);
         if !events.is_empty() {
             if !heard {
                 heard = true;
@@ -113,10 +111,10 @@ async fn listen(
             count(course, &events);
             store_outputs(course, &mut events).await?;
         }
-        // What came before a failure in the same read was said, and readers get it.
+        // What came before a failure was said, and readers get it.
         match step {
-            Ok(Step::More) if !ended => publish(course, &mut events, arrived).await?,
-            Ok(_) => {
+            Ok(Heard::More) => ahead.during(publish(course, &mut events, arrived)).await?,
+            Ok(Heard::All) => {
                 let finish = decoder.on_end(&mut events);
                 course.pending.append(&mut events);
                 if course.pending.len() >= BATCH_EVENTS_MAX || finish.is_err() {
@@ -132,16 +130,37 @@ async fn listen(
     }
 }
 
-fn decode(framer: &mut Framer, decoder: &mut dyn Decoder, out: &mut Vec<Event>, ended: bool) -> Result<Step, Failure> {
-    while let Some(packet) = framer.next()? {
-        if decoder.on_packet(packet, out)? == Step::Done {
-            return Ok(Step::Done);
+/// How much of a reply was heard.
+enum Heard {
+    More,
+    All,
+}
+
+/// Turns everything that has come into events.
+fn decode(
+    ahead: &mut Ahead<'_>,
+    framer: &mut Framer,
+    decoder: &mut dyn Decoder,
+    out: &mut Vec<Event>,
+) -> Result<Heard, Failure> {
+    while let Some(piece) = ahead.take() {
+        framer.feed(piece);
+        while let Some(packet) = framer.next()? {
+            if decoder.on_packet(packet, out)? == Step::Done {
+                return Ok(Heard::All);
+            }
         }
     }
-    if ended && let Some(packet) = framer.finish()? {
-        return decoder.on_packet(packet, out);
+    match ahead.end() {
+        None => Ok(Heard::More),
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(())) => {
+            if let Some(packet) = framer.finish()? {
+                decoder.on_packet(packet, out)?;
+            }
+            Ok(Heard::All)
+        }
     }
-    Ok(Step::More)
 }
 
 fn count(course: &mut Course, events: &[Event]) {

@@ -39,6 +39,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper", &["src/front/", "src/bench/"]),
     ("hyper_util", &["src/front/", "src/bench/"]),
     ("http_body_util", &["src/front/", "src/bench/"]),
+    ("socket2", &["src/front/"]),
     ("notify", &["src/config/watch.rs"]),
     ("clap", &["src/cli/", "src/main.rs", "src/bench/"]),
 ];

@@ -140,7 +140,7 @@ async fn hold(
             Doors::Shared => shared(&stage.broker, what, streams, ramp).await,
         }
     };
-    let (tally, peak) = with_peak(stage.broker_pid, holding).await?;
+    let (tally, [peak]) = with_peaks(|| Ok([rss_bytes(stage.broker_pid)?]), holding).await?;
     if doors == Doors::Shared {
         title += &format!(" ({SHARING} on a WebSocket: {} open files are too few)", bench.machine.open_files_max);
     }
@@ -172,15 +172,18 @@ async fn hold(
     Ok(Some(per_stream))
 }
 
-/// The most memory that a process has while something runs.
-pub(super) async fn with_peak<T>(pid: u32, running: impl Future<Output = T>) -> Result<(T, u64)> {
-    let mut peak = rss_bytes(pid)?;
-    let mut look = tokio::time::interval(LOOK);
+/// The most of what `look` sees while something runs.
+pub(super) async fn with_peaks<T, const N: usize>(
+    look: impl Fn() -> Result<[u64; N]>,
+    running: impl Future<Output = T>,
+) -> Result<(T, [u64; N])> {
+    let mut peaks = look()?;
+    let mut due = tokio::time::interval(LOOK);
     let mut running = std::pin::pin!(running);
     loop {
         tokio::select! {
-            done = &mut running => return Ok((done, peak)),
-            _ = look.tick() => peak = peak.max(rss_bytes(pid)?),
+            done = &mut running => return Ok((done, peaks)),
+            _ = due.tick() => peaks = std::array::from_fn({ let seen = look()?; move |at| peaks[at].max(seen[at]) }),
         }
     }
 }

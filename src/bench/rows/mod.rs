@@ -1,7 +1,10 @@
 //! The rows, in groups that `--only` names. Each group starts its own processes.
 
+pub(super) mod boot;
+mod hangup;
 mod held;
 mod http;
+mod idle;
 mod log;
 mod replay;
 mod sockets;
@@ -35,11 +38,17 @@ pub enum Group {
     Reconnect,
     /// Readers that do not read.
     Stalled,
+    /// Connections on which nothing happens.
+    Idle,
+    /// Clients that hang up.
+    Hangup,
+    /// Starting after a kill.
+    Boot,
 }
 
 impl Group {
     /// In the order in which they are measured.
-    pub const ALL: [Group; 10] = [
+    pub const ALL: [Group; 13] = [
         Group::Cpu,
         Group::Latency,
         Group::Rate,
@@ -50,6 +59,9 @@ impl Group {
         Group::Replay,
         Group::Reconnect,
         Group::Stalled,
+        Group::Idle,
+        Group::Hangup,
+        Group::Boot,
     ];
 
     /// As `--only` takes it.
@@ -66,6 +78,9 @@ impl Group {
             Group::Replay => "replay",
             Group::Reconnect => "reconnect",
             Group::Stalled => "stalled",
+            Group::Idle => "idle",
+            Group::Hangup => "hangup",
+            Group::Boot => "boot",
         }
     }
 
@@ -81,6 +96,9 @@ impl Group {
             Group::Replay => replay::measure(bench).await,
             Group::Reconnect => sockets::reconnect(bench).await,
             Group::Stalled => sockets::stalled(bench).await,
+            Group::Idle => idle::measure(bench).await,
+            Group::Hangup => hangup::measure(bench).await,
+            Group::Boot => boot::measure(bench).await,
         }
     }
 }

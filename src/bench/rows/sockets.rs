@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::timeout;
 
-use super::held::with_peak;
+use super::held::with_peaks;
 use super::transit::submit;
 use crate::bench::Bench;
 use crate::bench::client::Connection;
 use crate::bench::load::{Ask, Tally, Target, ms};
-use crate::bench::machine::now_ns;
+use crate::bench::machine::{now_ns, rss_bytes, tcp_bytes};
 use crate::bench::report::{Reach, Row};
 use crate::bench::stage::Stage;
 use crate::bench::token::histogram;
@@ -101,22 +101,28 @@ pub(super) async fn stalled(bench: &mut Bench) -> Result<()> {
     // The first run fills caches; the second is the control.
     run(&stage, 0).await?;
     let (alone, control) = run(&stage, 0).await?;
-    let (beside, peak) = run(&stage, STALLED).await?;
-    let each = peak.saturating_sub(control) as f64 / f64::from(STALLED);
-    let row = Row::new("stalled", format!("a reader that never reads ({STALLED} of them)"), each / 1024.0, "KiB")
+    let (beside, peaks) = run(&stage, STALLED).await?;
+    let [broker, kernel] = [0, 1].map(|at| peaks[at].saturating_sub(control[at]) as f64 / 1024.0 / f64::from(STALLED));
+    let row = Row::new("stalled", format!("a reader that never reads ({STALLED} of them)"), broker + kernel, "KiB")
         .reach(Reach::AtMost(64.0), "≤ 64 KiB")
-        .control(format!(
-            "the one that reads: p99 {:.2} ms alone, {:.2} ms beside them",
-            alone.transit_ms(0.99),
-            beside.transit_ms(0.99)
-        ))
-        .figure("control_rss_mb", control as f64 / 1e6)
-        .figure("peak_rss_mb", peak as f64 / 1e6);
+        .control(format!("{broker:.1} KiB in the broker, {kernel:.1} KiB in the kernel's buffers"))
+        .figure("broker_kib", broker)
+        .figure("kernel_kib", kernel)
+        .figure("control_rss_mb", control[0] as f64 / 1e6)
+        .figure("peak_rss_mb", peaks[0] as f64 / 1e6);
+    bench.push(row);
+    let (alone, beside) = (alone.transit_ms(0.99), beside.transit_ms(0.99));
+    let row =
+        Row::new("stalled", format!("a token's way to one that reads beside {STALLED} that do not, p99"), beside, "ms")
+            .reach(Reach::Open, "–")
+            .control(format!("{alone:.2} ms alone; 4,000 tokens/s"))
+            .figure("alone_ms", alone);
     bench.push(row);
     Ok(())
 }
 
-async fn run(stage: &Stage, stalled: u32) -> Result<(Tally, u64)> {
+/// The tally of the one that reads, and the most memory of the broker and of the kernel's sockets.
+async fn run(stage: &Stage, stalled: u32) -> Result<(Tally, [u64; 2])> {
     let tally = Tally::new();
     let broker = &stage.broker;
     let running = async {
@@ -129,7 +135,8 @@ async fn run(stage: &Stage, stalled: u32) -> Result<(Tally, u64)> {
         }
         read(broker, &id, LONG.tokens, &tally).await
     };
-    let (outcome, peak) = with_peak(stage.broker_pid, timeout(PATIENCE, running)).await?;
+    let look = || Ok([rss_bytes(stage.broker_pid)?, tcp_bytes()?]);
+    let (outcome, peaks) = with_peaks(look, timeout(PATIENCE, running)).await?;
     outcome.context("the job did not end")??;
-    Ok((tally, peak))
+    Ok((tally, peaks))
 }
