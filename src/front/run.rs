@@ -43,12 +43,17 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
     let job = front.svc.job(said, door)?;
     visit.asked.access.require_in(Scope::Run, &job.gateway)?;
     let background = job.options.background;
-    let submitted = front.svc.submit(job).await?;
+    let svc = Arc::clone(&front.svc);
+    let watched = move |submitted: Submitted| {
+        let submitter = if background { None } else { Submitter::new(svc, &submitted) };
+        (submitted, submitter)
+    };
+    let (submitted, submitter) = front.svc.submit_then(job, watched).await?;
     let overhead_us = visit.arrived.elapsed().as_micros();
     let mut reply = match (background, streamed) {
         (true, _) => accepted(&submitted),
-        (false, true) => sse::answer(&front.svc, &submitted)?,
-        (false, false) => collected(&front.svc, &submitted).await?,
+        (false, true) => sse::answer(&front.svc, &submitted, submitter)?,
+        (false, false) => collected(&front.svc, &submitted, submitter).await?,
     };
     reply::set(&mut reply, "forebay-job-id", submitted.stream.head().id.as_str());
     reply::set(&mut reply, "forebay-cache", if submitted.reused { "join" } else { "miss" });
@@ -109,8 +114,8 @@ pub(super) struct Submitter {
 
 impl Submitter {
     /// `None` for who joined a job that another had submitted: that job is not theirs to end.
-    pub(super) fn new(svc: &Arc<Services>, submitted: &Submitted) -> Option<Submitter> {
-        let (svc, stream) = (Arc::clone(svc), Arc::clone(&submitted.stream));
+    fn new(svc: Arc<Services>, submitted: &Submitted) -> Option<Submitter> {
+        let stream = Arc::clone(&submitted.stream);
         (!submitted.reused).then_some(Submitter { svc, stream })
     }
 }
@@ -124,8 +129,7 @@ impl Drop for Submitter {
     }
 }
 
-async fn collected(svc: &Arc<Services>, submitted: &Submitted) -> Result<Reply, Failure> {
-    let submitter = Submitter::new(svc, submitted);
+async fn collected(svc: &Arc<Services>, submitted: &Submitted, submitter: Option<Submitter>) -> Result<Reply, Failure> {
     let answer = collect(svc, &submitted.stream).await?;
     drop(submitter);
     let mut reply = match &answer.error {

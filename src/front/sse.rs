@@ -55,9 +55,13 @@ pub(super) async fn follow(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure
 }
 
 /// The records of a job that was just submitted, for its submitter.
-pub(super) fn answer(svc: &Arc<Services>, submitted: &Submitted) -> Result<Reply, Failure> {
+pub(super) fn answer(
+    svc: &Arc<Services>,
+    submitted: &Submitted,
+    submitter: Option<Submitter>,
+) -> Result<Reply, Failure> {
     let follower = Follower::new(Arc::clone(&svc.log), Arc::clone(&submitted.stream), Cursor::Start)?;
-    Ok(reply::events(Some(Reader::new(svc, follower, Submitter::new(svc, submitted)).pieces())))
+    Ok(reply::events(Some(Reader::new(svc, follower, submitter).pieces())))
 }
 
 /// Where a reader begins.

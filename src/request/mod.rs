@@ -132,13 +132,26 @@ impl Services {
     /// # Errors
     /// `unknown_model`, `conflict`, `expired`, `overloaded`.
     pub async fn submit(self: &Arc<Self>, job: Job) -> Result<Submitted, Failure> {
+        self.submit_then(job, |submitted| submitted).await
+    }
+
+    /// As [`Services::submit`]. What `then` makes of the job is made also when nobody waits any more,
+    /// and dropped then: so that a door learns of a client that left before it had its answer.
+    ///
+    /// # Errors
+    /// As [`Services::submit`].
+    pub async fn submit_then<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: Job,
+        then: impl FnOnce(Submitted) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         if self.is_draining() {
             return Err(
                 Failure::new(Code::Overloaded, "the broker is going down").with_retry_after_ms(FULL_RETRY_AFTER_MS)
             );
         }
         let svc = Arc::clone(self);
-        let carried = self.runtime.spawn(async move { svc.take_in(Arc::new(job)).await });
+        let carried = self.runtime.spawn(async move { svc.take_in(Arc::new(job)).await.map(then) });
         carried.await.unwrap_or_else(|_| Err(Failure::internal("a bug: the submission panicked")))
     }
 
