@@ -221,6 +221,33 @@ fn a_submitter_who_leaves_cancels_only_a_job_that_wants_that() {
 }
 
 #[test]
+fn a_submitter_who_leaves_while_its_job_is_taken_in_has_left_all_the_same() {
+    let broker = Broker::start("");
+    for number in 0..40 {
+        let body = format!(
+            r#"{{"model":"echo","id":"j{number}","input":{{"messages":[],"script":["stall"]}},
+               "options":{{"on_disconnect":"cancel"}}}}"#
+        );
+        let mut client = Client::connect(broker.addr);
+        client.send(request("POST", "/v1/run", &[], body.as_bytes()));
+        let id = format!("j{number}").parse().unwrap();
+        let stream = loop {
+            match broker.wait(broker.svc.stream(&id)) {
+                Ok(stream) => break stream,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        drop(client);
+        let mut tail = stream.watch();
+        let ended = broker.wait(async {
+            let end = tail.wait_for(|tail| tail.state.is_terminal());
+            tokio::time::timeout(Duration::from_secs(10), end).await.map(|tail| tail.unwrap().state)
+        });
+        assert_eq!(ended.ok(), Some(State::Cancelled), "j{number}");
+    }
+}
+
+#[test]
 fn a_failed_job_answers_with_its_own_error() {
     let broker = Broker::start("");
     let body = r#"{"model":"echo","input":{"messages":[],"script":[{"status":{"status":429,"retry_after_ms":1500}}]},
