@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -21,7 +20,7 @@ use crate::front;
 use crate::intake::Intake;
 use crate::log::Log;
 use crate::log::sled_log::SledLog;
-use crate::meter::{Meter, Sources};
+use crate::meter::Meter;
 use crate::policy::access;
 use crate::provider::call::Caller;
 use crate::request::{Arbiters, Live, Parts, Services};
@@ -88,7 +87,7 @@ async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Ser
     }
     let live = build(loaded.config.clone(), loaded)?;
     tracing::info!(providers = %live.registry.names().collect::<Vec<_>>().join(", "), "providers that are on");
-    let meter = Meter::start_in_arbiter(arbiters.pick(), sources_of(&log), &live.config);
+    let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &live.config);
     Ok(Services::new(Parts {
         log,
         live,
@@ -169,20 +168,6 @@ fn build(config: Config, loaded: &Loaded) -> anyhow::Result<Live> {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-fn sources_of(log: &Arc<dyn Log>) -> Sources {
-    let (sums, ledger) = (Arc::clone(log), Arc::clone(log));
-    Sources::new(
-        move |since, until| {
-            let log = Arc::clone(&sums);
-            async move { log.rollups(since, until).await }.boxed()
-        },
-        move || {
-            let log = Arc::clone(&ledger);
-            async move { log.rebuild_rollups().await }.boxed()
-        },
-    )
 }
 
 /// The actix system on a thread of its own, and its arbiters.

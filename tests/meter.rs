@@ -12,26 +12,11 @@ use forebay::job::{
 };
 use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Batch, Log, Opened};
-use forebay::meter::{CostQuery, Meter, Sources};
+use forebay::meter::{CostQuery, Meter};
 use forebay::wire::submit::{Door, from_json};
-use futures_util::FutureExt;
 
 fn config(text: &str) -> Config {
     toml::from_str(text).unwrap()
-}
-
-fn sources(log: &Arc<MemoryLog>) -> Sources {
-    let (read, rebuild) = (Arc::clone(log), Arc::clone(log));
-    Sources::new(
-        move |since, until| {
-            let log = Arc::clone(&read);
-            async move { log.rollups(since, until).await }.boxed()
-        },
-        move || {
-            let log = Arc::clone(&rebuild);
-            async move { log.rebuild_rollups().await }.boxed()
-        },
-    )
 }
 
 fn job(team: &str) -> Job {
@@ -73,7 +58,7 @@ async fn what_was_charged_is_what_a_query_finds() {
     forebay::telemetry::install();
     let log = MemoryLog::new(Clock::System);
     let prices = "prices.\"openai/gpt\" = { input_per_mtok_usd = 2.5, output_per_mtok_usd = 10 }\n";
-    let meter = Meter::start_in_arbiter(&Arbiter::current(), sources(&log), &config(prices));
+    let meter = Meter::start_in_arbiter(&Arbiter::current(), Arc::clone(&log) as Arc<dyn Log>, &config(prices));
     let query = |pairs: &[(&str, &str)]| CostQuery::parse(pairs.iter().copied()).unwrap();
     assert_eq!(meter.query(CostQuery::default()).await.unwrap().rows, []);
 
@@ -99,7 +84,7 @@ async fn what_was_charged_is_what_a_query_finds() {
 #[actix::test]
 async fn a_reload_changes_prices_and_labels_from_then_on() {
     let log = MemoryLog::new(Clock::System);
-    let meter = Meter::start_in_arbiter(&Arbiter::current(), sources(&log), &Config::default());
+    let meter = Meter::start_in_arbiter(&Arbiter::current(), Arc::clone(&log) as Arc<dyn Log>, &Config::default());
     let before = meter.book();
     assert!(!run(&log, &meter, "AI").await.cost.priced, "no price is known yet");
     let prices = "metrics.tag_labels = [\"teamId\"]\nprices.\"openai/gpt\" = { request_usd = 1 }\n";
@@ -115,7 +100,7 @@ async fn a_reload_changes_prices_and_labels_from_then_on() {
 #[actix::test]
 async fn many_queries_at_once_are_all_answered() {
     let log = MemoryLog::new(Clock::System);
-    let meter = Meter::start_in_arbiter(&Arbiter::current(), sources(&log), &Config::default());
+    let meter = Meter::start_in_arbiter(&Arbiter::current(), Arc::clone(&log) as Arc<dyn Log>, &Config::default());
     run(&log, &meter, "AI").await;
     let all = (0..1000).map(|_| meter.query(CostQuery::default()));
     let answers = futures_util::future::join_all(all).await;

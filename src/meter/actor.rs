@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, MessageResult, ResponseFuture};
 use arc_swap::ArcSwap;
-use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::labels::Labelling;
@@ -16,28 +15,9 @@ use super::ledger::{CostAnswer, CostQuery, answer};
 use super::price::PriceBook;
 use crate::config::Config;
 use crate::job::caps::{COST_QUERIES_MAX, METER_MAILBOX};
-use crate::job::{Charge, Code, Failure, RollupKey, Sums};
+use crate::job::{Charge, Code, Failure};
+use crate::log::Log;
 use crate::telemetry;
-
-type Rollups = Result<Vec<(RollupKey, Sums)>, Failure>;
-
-/// The log as far as the meter needs it, handed in by `app`: the meter does not know logs.
-#[derive(Clone)]
-pub struct Sources {
-    rollups: Arc<dyn Fn(u32, u32) -> BoxFuture<'static, Rollups> + Send + Sync>,
-    rebuild: Arc<dyn Fn() -> BoxFuture<'static, Result<u64, Failure>> + Send + Sync>,
-}
-
-impl Sources {
-    /// `rollups` gives the sums between two hours, the second excluded; `rebuild` adds them up
-    /// again from the ledger and returns the number of its lines.
-    pub fn new(
-        rollups: impl Fn(u32, u32) -> BoxFuture<'static, Rollups> + Send + Sync + 'static,
-        rebuild: impl Fn() -> BoxFuture<'static, Result<u64, Failure>> + Send + Sync + 'static,
-    ) -> Sources {
-        Sources { rollups: Arc::new(rollups), rebuild: Arc::new(rebuild) }
-    }
-}
 
 /// The handle to the metering actor.
 #[derive(Clone)]
@@ -49,12 +29,12 @@ pub struct Meter {
 impl Meter {
     /// Starts the actor on an arbiter; callable from any thread.
     #[must_use]
-    pub fn start_in_arbiter(arbiter: &ArbiterHandle, sources: Sources, config: &Config) -> Meter {
+    pub fn start_in_arbiter(arbiter: &ArbiterHandle, log: Arc<dyn Log>, config: &Config) -> Meter {
         let labelling = Labelling::from_config(config, Labelling::default());
         let book = Arc::new(ArcSwap::from_pointee(PriceBook::from_config(config)));
         let addr = Metering::start_in_arbiter(arbiter, move |context| {
             context.set_mailbox_capacity(METER_MAILBOX);
-            Metering { sources, labelling, queries: Arc::new(Semaphore::new(COST_QUERIES_MAX)) }
+            Metering { log, labelling, queries: Arc::new(Semaphore::new(COST_QUERIES_MAX)) }
         });
         Meter { addr, book }
     }
@@ -105,7 +85,7 @@ fn stopped() -> Failure {
 }
 
 struct Metering {
-    sources: Sources,
+    log: Arc<dyn Log>,
     labelling: Labelling,
     queries: Arc<Semaphore>,
 }
@@ -122,11 +102,11 @@ impl Handler<Query> for Metering {
     type Result = ResponseFuture<Result<CostAnswer, Failure>>;
 
     fn handle(&mut self, Query(query): Query, _: &mut Context<Self>) -> Self::Result {
-        let (sources, queries) = (self.sources.clone(), Arc::clone(&self.queries));
+        let (log, queries) = (Arc::clone(&self.log), Arc::clone(&self.queries));
         Box::pin(async move {
             let _place = queries.acquire_owned().await.map_err(|_| stopped())?;
             let (since, until) = query.hours();
-            let sums = (sources.rollups)(since, until).await?;
+            let sums = log.rollups(since, until).await?;
             let added_up = tokio::task::spawn_blocking(move || answer(&query, sums)).await;
             added_up.unwrap_or_else(|_| Err(Failure::internal("the costs could not be added up")))
         })
@@ -155,7 +135,8 @@ impl Handler<Rebuild> for Metering {
     type Result = ResponseFuture<Result<u64, Failure>>;
 
     fn handle(&mut self, _: Rebuild, _: &mut Context<Self>) -> Self::Result {
-        (self.sources.rebuild)()
+        let log = Arc::clone(&self.log);
+        Box::pin(async move { log.rebuild_rollups().await })
     }
 }
 

@@ -12,6 +12,6 @@ mod labels;
 
 mod actor;
 
-pub use actor::{Meter, Sources};
+pub use actor::Meter;
 pub use ledger::{CostAnswer, CostQuery};
 pub use price::PriceBook;

@@ -9,7 +9,7 @@ use forebay::front::{self, Limits};
 use forebay::job::{Cost, Event, Job, JobId, Usage};
 use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
-use forebay::meter::{Meter, Sources};
+use forebay::meter::Meter;
 use forebay::provider::call::Caller;
 use forebay::request::{Arbiters, Live, Parts, Services};
 use forebay::wire::submit::{self, Door};
@@ -44,7 +44,7 @@ impl Broker {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (handle, system, actors) = actors();
         let log = MemoryLog::new(Clock::System);
-        let meter = Meter::start_in_arbiter(&handle, sources(&log), &config);
+        let meter = Meter::start_in_arbiter(&handle, Arc::clone(&log) as Arc<dyn Log>, &config);
         let svc = Services::new(Parts {
             log: Arc::clone(&log) as Arc<dyn Log>,
             live: Live::build(config, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}")),
@@ -101,20 +101,6 @@ impl Drop for Broker {
             drop(actors.join());
         }
     }
-}
-
-fn sources(log: &Arc<MemoryLog>) -> Sources {
-    let (sums, rebuilt) = (Arc::clone(log), Arc::clone(log));
-    Sources::new(
-        move |since, until| {
-            let log = Arc::clone(&sums);
-            Box::pin(async move { log.rollups(since, until).await })
-        },
-        move || {
-            let log = Arc::clone(&rebuilt);
-            Box::pin(async move { log.rebuild_rollups().await })
-        },
-    )
 }
 
 fn actors() -> (actix::ArbiterHandle, actix::System, std::thread::JoinHandle<()>) {

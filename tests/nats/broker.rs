@@ -9,10 +9,10 @@ use forebay::config::{Config, Secret};
 use forebay::intake::Intake;
 use forebay::job::{Record, State};
 use forebay::log::{ListQuery, Log, memory_log::MemoryLog};
-use forebay::meter::{Meter, Sources};
+use forebay::meter::Meter;
 use forebay::provider::call::Caller;
 use forebay::request::{Arbiters, Live, Parts, Services};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -45,19 +45,7 @@ fn arbiter() -> actix::ArbiterHandle {
 pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Services> {
     let mut config = Config::default();
     config.nats.url = Secret(url.into());
-    let for_sums = Arc::clone(&log);
-    let for_rebuild = Arc::clone(&log);
-    let sources = Sources::new(
-        move |since, until| {
-            let log = Arc::clone(&for_sums);
-            async move { log.rollups(since, until).await }.boxed()
-        },
-        move || {
-            let log = Arc::clone(&for_rebuild);
-            async move { log.rebuild_rollups().await }.boxed()
-        },
-    );
-    let meter = Meter::start_in_arbiter(&arbiter(), sources, &config);
+    let meter = Meter::start_in_arbiter(&arbiter(), Arc::clone(&log), &config);
     let live = Live::build(config, &|_| None).unwrap();
     let arbiters = Arbiters::new(vec![arbiter()]);
     let caller = Caller::new().unwrap();

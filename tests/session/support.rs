@@ -8,7 +8,7 @@ use forebay::config::Config;
 use forebay::job::{Completed, Cost, Delta, Event, Gateway, Job, Options, State, Tags, Task, Timestamp, Timing, Usage};
 use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Log, Opened, StreamWriter};
-use forebay::meter::{Meter, Sources};
+use forebay::meter::Meter;
 use forebay::policy::access::authenticate;
 use forebay::provider::call::Caller;
 use forebay::request::{Arbiters, Live, Parts, Services};
@@ -16,7 +16,6 @@ use forebay::session::actor::Place;
 use forebay::session::socket::{accept_key, choose_protocol, serve};
 use forebay::session::{Ending, Opening};
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
-use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -129,18 +128,7 @@ impl Broker {
 }
 
 fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Services> {
-    let (sums, ledger) = (Arc::clone(&log), Arc::clone(&log));
-    let sources = Sources::new(
-        move |since, until| {
-            let log = Arc::clone(&sums);
-            async move { log.rollups(since, until).await }.boxed()
-        },
-        move || {
-            let log = Arc::clone(&ledger);
-            async move { log.rebuild_rollups().await }.boxed()
-        },
-    );
-    let meter = Meter::start_in_arbiter(&place(), sources, &config);
+    let meter = Meter::start_in_arbiter(&place(), Arc::clone(&log), &config);
     let live = Live::build(config, &|_| None).unwrap();
     let (arbiters, caller) = (Arbiters::new(vec![place()]), Caller::new().unwrap());
     let runtime = tokio::runtime::Handle::current();

@@ -8,13 +8,12 @@ use forebay::config::Config;
 use forebay::job::{Charge, Cost, Event, Failure, Record, State, Timestamp, Usd};
 use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Followed, Follower, ListQuery, Log, Stream};
-use forebay::meter::{Meter, Sources};
+use forebay::meter::Meter;
 use forebay::provider::call::Caller;
 use forebay::request::{Arbiters, Live, Parts, Services};
 use forebay::wire::Cursor;
 use forebay::wire::record;
 use forebay::wire::submit::{Door, from_json};
-use futures_util::FutureExt;
 use serde_json::Value;
 
 /// Stops the clock: from here on time passes only while everybody waits.
@@ -33,18 +32,7 @@ impl Broker {
         let config: Config = toml::from_str("nats.enabled = false").expect("a valid configuration");
         let live = Live::build(config.clone(), &|_| None).expect("a valid configuration");
         let arbiters = Arbiters::new(vec![actix::Arbiter::current()]);
-        let (sums, ledger) = (Arc::clone(&log), Arc::clone(&log));
-        let sources = Sources::new(
-            move |since, until| {
-                let log = Arc::clone(&sums);
-                async move { log.rollups(since, until).await }.boxed()
-            },
-            move || {
-                let log = Arc::clone(&ledger);
-                async move { log.rebuild_rollups().await }.boxed()
-            },
-        );
-        let meter = Meter::start_in_arbiter(arbiters.pick(), sources, &config);
+        let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &config);
         let caller = Caller::new().expect("a client");
         let runtime = tokio::runtime::Handle::current();
         Broker { svc: Services::new(Parts { log, live, clock, caller, meter, arbiters, runtime, seed }) }
