@@ -295,6 +295,7 @@ def tour(claims):
         chapter(house, claims)
     verdict = "Every claim held" if claims.failed == 0 else f"{claims.failed} claim(s) did not hold"
     say(f"\n{verdict}, {claims.made} made in {time.monotonic() - began:.0f} s.")
+    say(f"{claims.made - claims.failed} passed, {claims.failed} failed")
 
 
 def too_late(*_):

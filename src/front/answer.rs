@@ -99,6 +99,7 @@ async fn place(
         Route::Events(id) => sse::follow(&visit, id).await,
         Route::Output(id, index) => output::give(&visit, id, index).await,
         Route::Costs => scrape::costs(&visit).await,
+        Route::RebuildCosts => scrape::rebuild_costs(&visit).await,
         Route::Models => scrape::models(&visit),
         Route::Metrics => scrape::metrics(&visit),
         Route::Root | Route::Healthz | Route::Readyz | Route::Socket | Route::JobSocket(_) => {

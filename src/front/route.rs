@@ -21,6 +21,7 @@ pub(super) enum Route<'a> {
     Socket,
     /// What was spent.
     Costs,
+    RebuildCosts,
     /// What can be asked.
     Models,
     /// Prometheus.
@@ -44,7 +45,7 @@ impl Route<'_> {
     /// The methods it knows.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Route::Run(_) | Route::Cancel(_) => "POST, OPTIONS",
+            Route::Run(_) | Route::Cancel(_) | Route::RebuildCosts => "POST, OPTIONS",
             Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
@@ -91,6 +92,7 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
         ("run", None, ..) => Route::Run(None),
         ("ws", None, ..) => Route::Socket,
         ("costs", None, ..) => Route::Costs,
+        ("costs", Some("rebuild"), None, _) => Route::RebuildCosts,
         ("models", None, ..) => Route::Models,
         ("jobs", None, ..) => Route::Jobs,
         ("jobs", Some(id), None, _) if !id.is_empty() => Route::Job(id),
@@ -117,6 +119,8 @@ mod tests {
             ("/g/team/v1/run", Some("team"), Some(Route::Run(None))),
             ("/g/team/v1/jobs/a/events", Some("team"), Some(Route::Events("a"))),
             ("/v1/jobs", None, Some(Route::Jobs)),
+            ("/v1/costs/rebuild", None, Some(Route::RebuildCosts)),
+            ("/v1/costs/rebuild/again", None, None),
             ("/v1/jobs/a", None, Some(Route::Job("a"))),
             ("/v1/jobs/a/cancel", None, Some(Route::Cancel("a"))),
             ("/v1/jobs/a/outputs/3", None, Some(Route::Output("a", "3"))),

@@ -27,6 +27,7 @@ GET    /v1/jobs/{id}/events          records as server-sent events (Last-Event-I
 GET    /v1/jobs/{id}/outputs/{index}
 GET    /v1/jobs/{id}/ws, /v1/ws      WebSocket
 GET    /v1/costs                     what was spent (by, since, until, bucket, tag.KEY)
+POST   /v1/costs/rebuild             adds the sums up again from the ledger
 GET    /v1/models
 GET    /metrics, /healthz, /readyz
 
@@ -68,6 +69,14 @@ pub(super) fn models(visit: &Visit<'_>) -> Result<Reply, Failure> {
         })
         .collect();
     Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": models })))
+}
+
+/// `POST /v1/costs/rebuild`: the sums anew from the ledger, for whoever doubts them.
+pub(super) async fn rebuild_costs(visit: &Visit<'_>) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Admin)?;
+    jobs::no_parameters(visit)?;
+    let lines = visit.connection.front.svc.meter.rebuild().await?;
+    Ok(reply::json(StatusCode::OK, &json!({ "lines": lines })))
 }
 
 /// `GET /v1/costs`.

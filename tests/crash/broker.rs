@@ -155,6 +155,13 @@ impl Broker {
         serde_json::from_str(&body).unwrap()
     }
 
+    /// Adds the sums of the ledger up again.
+    pub(crate) async fn rebuild_costs(&self) -> Value {
+        let (status, body) = answer(self.http.post(self.url("/v1/costs/rebuild"))).await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
     /// A way to post and follow that outlives a borrow of the broker.
     pub(crate) fn door(&self) -> Door {
         Door { http: self.http.clone(), run: self.url("/v1/run"), ws: self.ws() }

@@ -157,7 +157,11 @@ async fn check_books(seen: &[Seen], broker: &Broker) {
         let costs = broker.json(&format!("/v1/costs?tag.rule={rule}")).await;
         assert!(costs["total"]["jobs"].as_u64() > Some(0), "{costs}");
     }
-    let total = broker.json("/v1/costs").await["total"].clone();
+    let before = broker.json("/v1/costs").await;
+    let rebuilt = broker.rebuild_costs().await;
+    assert_eq!(rebuilt["lines"], json!(attempts), "a line for each attempt");
+    assert_eq!(broker.json("/v1/costs").await, before, "added up again, it is the same");
+    let total = before["total"].clone();
     let expected = json!([seen.len(), attempts, output_tokens, usd]);
     assert_eq!(json!([total["jobs"], total["attempts"], total["output_tokens"], total["usd"]]), expected, "{total}");
 }
