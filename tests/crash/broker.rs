@@ -48,9 +48,8 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker that is not started yet. `config` is added to what tests need.
     pub(crate) fn new(nats: Option<&str>, config: &str) -> Broker {
-        // Which TLS a client uses is the program's choice; these tests need none.
-        let http = forebay::provider::call::Caller::new().unwrap();
-        drop(http);
+        // Sets the process's TLS library, without which no client can be built.
+        drop(forebay::provider::call::Caller::new().unwrap());
         let broker = Broker {
             dir: tempfile::tempdir().unwrap(),
             port: free_port(),
