@@ -70,12 +70,12 @@ async fn sigterm_lets_jobs_finish_says_goaway_and_interrupts_what_takes_too_long
 async fn each_rule_for_a_crash_is_kept() {
     let mut broker = Broker::start(None, "").await;
     for rule in ["interrupt", "continue", "restart"] {
-        broker.door().submit(&long_job(rule, 60, 25, &json!({"on_crash": rule}))).await;
+        broker.door().submit(&long_job(rule, 160, 25, &json!({"on_crash": rule}))).await;
         has_begun(&broker, rule).await;
     }
     broker.kill();
     broker.up().await;
-    let whole: String = (0..60).map(|n| format!("{n} ")).collect();
+    let whole: String = (0..160).map(|n| format!("{n} ")).collect();
     // `continue` falls back to `interrupt`: see the README.
     for (rule, expected) in
         [("interrupt", State::Interrupted), ("continue", State::Interrupted), ("restart", State::Completed)]
