@@ -27,7 +27,7 @@ test: need-python ## every test, on a real nats-server and a real sled; then the
 	FOREBAY_BIN=$${CARGO_TARGET_DIR:-target}/debug/forebay $(PYTHON) scripts/demo.py
 	@echo "make test: everything passed"
 
-soak: ## the long forms of the tests: 200 kills, tens of gigabytes; hours
+soak: ## the long forms of the tests: 200 kills, tens of gigabytes; half an hour and 10 GB of disk
 	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats FOREBAY_SOAK=1 cargo test --release --no-fail-fast -- --include-ignored
 	@echo "make soak: everything passed"
 

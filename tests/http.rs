@@ -262,7 +262,8 @@ fn a_failed_job_answers_with_its_own_error() {
 fn keys_open_their_scopes_and_gateways_and_nothing_else() {
     let keys = key("agents", "alpha", "")
         + &key("reader", "beta", "scopes = [\"read\"]\ngateways = [\"team\"]")
-        + &key("runner", "gamma", "scopes = [\"run\"]");
+        + &key("runner", "gamma", "scopes = [\"run\"]")
+        + &key("boss", "delta", "scopes = [\"admin\"]");
     let broker = Broker::start(&keys);
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     broker.append(writer.stream(), vec![completed()]);
@@ -280,6 +281,8 @@ fn keys_open_their_scopes_and_gateways_and_nothing_else() {
         ("alpha", "POST", "/g/team/v1/run", 403, "forbidden"),
         ("alpha", "GET", "/g/team/v1/jobs", 403, "forbidden"),
         ("alpha", "GET", "/g/team/v1/costs", 403, "forbidden"),
+        ("alpha", "POST", "/v1/costs/rebuild", 403, "forbidden"),
+        ("delta", "POST", "/v1/costs/rebuild", 200, ""),
         ("beta", "GET", "/v1/jobs/j", 404, "not_found"),
         ("beta", "GET", "/v1/jobs/nobody", 404, "not_found"),
         ("beta", "GET", "/v1/jobs/j/events", 404, "not_found"),

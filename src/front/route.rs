@@ -21,6 +21,7 @@ pub(super) enum Route<'a> {
     Socket,
     /// What was spent.
     Costs,
+    /// That is added up again.
     RebuildCosts,
     /// What can be asked.
     Models,

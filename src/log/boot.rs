@@ -88,6 +88,7 @@ pub(super) fn boot(config: &LogConfig, clock: Clock) -> Result<Booted, Failure> 
         sync_files(&shared).map_err(failed)?;
     }
     remove_orphaned_files(&shared)?;
+    ledger::resume_rebuild(&shared)?;
     let committer = Committer::start(Arc::clone(&shared), mark, first_file(&shared).map_err(failed)?, last, line)?;
     sealer::make_spares(&shared);
     let (unfinished, orphans) = jobs_of(&shared, streams);

@@ -91,6 +91,8 @@ impl Tree {
 
 /// Name in [`Tree::Meta`] of the last tick whose every entry is sealed.
 pub(super) const FLOOR: &[u8] = b"floor";
+/// In [`Tree::Meta`] while the sums are being added up again.
+pub(super) const REBUILDING: &[u8] = b"rebuilding";
 
 /// Bytes of a row up to which the store keeps it in one piece.
 pub(super) const ROW_BYTES_MAX: usize = 6 * 1024 - 8;

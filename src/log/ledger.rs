@@ -1,7 +1,8 @@
 //! The ledger and its sums in the store.
 //!
 //! Owns adding each line exactly once: a sum remembers the last line in it, so adding again after a
-//! crash does nothing. Promises that a query sees every durable charge. Does not price anything.
+//! crash does nothing. Promises that a query sees every durable charge, and that adding everything
+//! up again is done again by the next start if a crash came between. Does not price anything.
 
 use super::key::{self, LedgerRow, RollupRow, Tree};
 use super::shared::{Shared, lock};
@@ -82,8 +83,7 @@ pub(super) fn rebuild(shared: &Shared) -> Result<u64, Failure> {
     const PAGE: usize = 1024;
     let _money = lock(&shared.money);
     apply_locked(shared)?;
-    shared.store.clear(Tree::Rollups)?;
-    shared.store.clear(Tree::RollupKeys)?;
+    forget_sums(shared)?;
     let (mut last, mut count) = (0, 0);
     loop {
         let page = lines(shared, last, PAGE)?;
@@ -93,9 +93,26 @@ pub(super) fn rebuild(shared: &Shared) -> Result<u64, Failure> {
         }
         count += page.len() as u64;
         if page.len() < PAGE {
+            shared.store.remove(Tree::Meta, key::REBUILDING)?;
             return Ok(count);
         }
     }
+}
+
+/// What the store takes it keeps in order, so sums that are gone after a crash have left the mark.
+fn forget_sums(shared: &Shared) -> Result<(), Failure> {
+    shared.store.put(Tree::Meta, key::REBUILDING, &[])?;
+    shared.store.clear(Tree::Rollups)?;
+    shared.store.clear(Tree::RollupKeys)
+}
+
+/// Goes through with a rebuild that a crash has cut short. Blocks; for the start.
+pub(super) fn resume_rebuild(shared: &Shared) -> Result<(), Failure> {
+    if shared.store.get(Tree::Meta, key::REBUILDING)?.is_some() {
+        let lines = rebuild(shared)?;
+        tracing::warn!(target: "forebay::log", lines, "the sums were being added up when the broker died: done now");
+    }
+    Ok(())
 }
 
 /// The number of the line after the last in the store.
@@ -110,4 +127,54 @@ pub(super) fn next_line(store: &super::sled_log::Store) -> Result<u64, Failure> 
 
 fn damaged() -> Failure {
     Failure::internal("a row of the ledger is damaged")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::LogConfig;
+    use crate::job::{AttemptOutcome, Cost, Timestamp, Usage};
+    use crate::log::sled_log::SledLog;
+
+    fn charge() -> Charge {
+        Charge {
+            job: "j".parse().expect("a token"),
+            attempt: 1,
+            at: Timestamp(0),
+            gateway: "default".parse().expect("a token"),
+            model: "m/m".parse().expect("a name"),
+            provider: "m".into(),
+            provider_model: "m".into(),
+            metadata: crate::job::Tags::default(),
+            outcome: AttemptOutcome::Completed,
+            usage: Usage::default(),
+            cost: Cost::FREE,
+            closes_job: true,
+            unpriced_job: false,
+        }
+    }
+
+    #[test]
+    fn a_rebuild_that_a_crash_cut_short_is_done_by_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogConfig { path: dir.path().into(), free_bytes_min: 0, ..LogConfig::default() };
+        let open = || SledLog::open(&config, Clock::System).unwrap();
+        let jobs = |log: &SledLog| -> Vec<u64> {
+            rollups(&log.shared, 0, u32::MAX).unwrap().iter().map(|(_, sums)| sums.jobs).collect()
+        };
+        let log = open();
+        for line in 1..=3 {
+            log.shared.store.put(Tree::Ledger, &key::line_key(line), &row::encode(&charge())).unwrap();
+            add(&log.shared, line, &charge()).unwrap();
+        }
+        assert_eq!(jobs(&log), [3]);
+        forget_sums(&log.shared).unwrap();
+        add(&log.shared, 1, &charge()).unwrap();
+        assert_eq!(jobs(&log), [1], "it was under way");
+        drop(log);
+        let log = open();
+        assert_eq!(jobs(&log), [3]);
+        assert_eq!(log.shared.store.get(Tree::Meta, key::REBUILDING).unwrap(), None);
+    }
 }
