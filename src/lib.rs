@@ -18,6 +18,8 @@ pub mod telemetry;
 
 pub mod job;
 
+pub mod catalog;
+
 pub mod wire;
 
 pub mod policy;

@@ -8,7 +8,7 @@ use actix::Arbiter;
 use forebay::clock::Clock;
 use forebay::config::Config;
 use forebay::job::{
-    AttemptOutcome, Charge, Completed, Cost, Event, Job, Target, Timestamp, Timing, Usage, UsageSource,
+    AttemptOutcome, Bill, Charge, Completed, Cost, Event, Job, Target, Timestamp, Timing, Usage, UsageSource,
 };
 use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Batch, Log, Opened};
@@ -30,7 +30,7 @@ async fn run(log: &Arc<MemoryLog>, meter: &Meter, team: &str) -> Charge {
     let target = Target { provider: "openai".into(), model: "gpt".into() };
     let usage =
         Usage { input_tokens: Some(1000), output_tokens: Some(100), source: UsageSource::Provider, ..Usage::default() };
-    let cost = meter.book().cost(&job, &target, &usage);
+    let cost = meter.book().cost(&job, &target, &usage, &Bill::default());
     let charge = Charge {
         job: job.id.clone(),
         attempt: 1,
@@ -48,7 +48,8 @@ async fn run(log: &Arc<MemoryLog>, meter: &Meter, team: &str) -> Charge {
     };
     let Opened::New(mut writer) = log.open(Arc::new(job)).await.unwrap() else { panic!("a new job") };
     let (finish_reason, timing) = ("stop".into(), Timing::default());
-    let end = Event::Completed(Completed { finish_reason, usage, cost, timing, attempts: 1 });
+    let end =
+        Event::Completed(Completed { finish_reason, native_finish_reason: None, usage, cost, timing, attempts: 1 });
     writer.append(Batch { events: vec![end], charges: vec![charge.clone()] }).await.unwrap();
     charge
 }
@@ -92,7 +93,10 @@ async fn a_reload_changes_prices_and_labels_from_then_on() {
     let charge = run(&log, &meter, "reloaded").await;
     assert_eq!(charge.cost, Cost { usd: "1".parse().unwrap(), priced: true });
     let target = Target { provider: "openai".into(), model: "gpt".into() };
-    assert!(!before.cost(&job("AI"), &target, &charge.usage).priced, "who holds the old book keeps it");
+    assert!(
+        !before.cost(&job("AI"), &target, &charge.usage, &Bill::default()).priced,
+        "who holds the old book keeps it"
+    );
     let total = meter.query(CostQuery::default()).await.unwrap().total;
     assert_eq!((total.jobs, total.unpriced_jobs, total.usd.to_string()), (2, 1, "1".to_owned()));
 }

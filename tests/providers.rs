@@ -7,8 +7,8 @@
 //! `../shared/fixtures`; what they must be understood as is in `tests/recorded/`. `UPDATE=1` rewrites
 //! what is expected, never an exchange.
 
-#[path = "providers/oracle.rs"]
-mod oracle;
+#[path = "providers/dialect/mod.rs"]
+mod dialect;
 #[path = "providers/own.rs"]
 mod own;
 #[path = "providers/recorded.rs"]

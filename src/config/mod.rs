@@ -159,7 +159,7 @@ impl Default for LogConfig {
 }
 
 /// `[providers.NAME]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderConfig {
     /// The wire format: `openai-compatible`, `scripted`. Absent = the built-in provider of that name.
@@ -177,6 +177,48 @@ pub struct ProviderConfig {
     /// `scripted` only: the file of its timeline.
     #[serde(default)]
     pub script: Option<PathBuf>,
+    /// Which of its formats to speak, where it has several: `chat`, `responses`, `messages`.
+    #[serde(default)]
+    pub api: Option<Box<str>>,
+    /// The version of its format, where the address carries one (Azure OpenAI).
+    #[serde(default)]
+    pub api_version: Option<Box<str>>,
+    /// The account's number (Workers AI).
+    #[serde(default)]
+    pub account_id: Option<Box<str>>,
+    /// The region or location (Bedrock, Vertex AI).
+    #[serde(default)]
+    pub region: Option<Box<str>>,
+    /// The project (Vertex AI).
+    #[serde(default)]
+    pub project: Option<Box<str>>,
+    /// The resource's name (Azure OpenAI).
+    #[serde(default)]
+    pub resource: Option<Box<str>>,
+    /// The profile in the provider's own configuration files (Bedrock).
+    #[serde(default)]
+    pub profile: Option<Box<str>>,
+    /// The file of a service account (Vertex AI).
+    #[serde(default)]
+    pub credentials: Option<PathBuf>,
+}
+
+impl ProviderConfig {
+    /// What it says about the account, by key.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let file = self.credentials.as_deref().and_then(std::path::Path::to_str);
+        let said = [
+            ("api", self.api.as_deref()),
+            ("api_version", self.api_version.as_deref()),
+            ("account_id", self.account_id.as_deref()),
+            ("region", self.region.as_deref()),
+            ("project", self.project.as_deref()),
+            ("resource", self.resource.as_deref()),
+            ("profile", self.profile.as_deref()),
+            ("credentials", file),
+        ];
+        said.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
 }
 
 /// How a model's targets are chosen.

@@ -191,6 +191,10 @@ pub struct AttemptStarted {
     pub model: Box<str>,
     /// How it relates to what was emitted before.
     pub mode: AttemptMode,
+    /// Fields of the input that this provider does not take and that were left out, because the job
+    /// said `drop_unsupported`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Box<str>>,
 }
 
 /// Which text a delta belongs to.
@@ -308,6 +312,9 @@ pub struct Timing {
 pub struct Completed {
     /// `stop`, `length`, `tool_calls`, `content_filter`, …
     pub finish_reason: Box<str>,
+    /// The provider's own word for it, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_finish_reason: Option<Box<str>>,
     /// Summed over all attempts.
     pub usage: Usage,
     /// Summed over all attempts.

@@ -3,6 +3,7 @@
 //! Owns the types of a job, its events and what they cost. Promises that a value which exists is
 //! valid. Does not read clocks, sockets or disks.
 
+mod bill;
 pub mod caps;
 mod charge;
 mod event;
@@ -17,6 +18,7 @@ mod task;
 mod time;
 mod usage;
 
+pub use bill::Bill;
 pub use charge::{AttemptOutcome, Charge, RollupKey, Sums};
 pub use event::{
     Accepted, AttemptMode, AttemptStarted, Cancelled, Completed, Delta, Event, Failed, Interrupted, Lost, Part,

@@ -275,6 +275,9 @@ pub struct Options {
     pub log_payload: bool,
     /// HTTP: answer 202 at once.
     pub background: bool,
+    /// Leave out fields of the input that a provider does not take, and say so in the `attempt`
+    /// event, instead of refusing the job as `unsupported`.
+    pub drop_unsupported: bool,
     /// Where records are published as they become durable.
     pub deliver: Option<Deliver>,
     /// The caller's own prices.
@@ -296,6 +299,7 @@ impl Default for Options {
             retention_s: None,
             log_payload: true,
             background: false,
+            drop_unsupported: false,
             deliver: None,
             cost: None,
         }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::config::{Config, PriceConfig};
-use crate::job::{Cost, CostOverride, Job, ModelName, Target, Task, Usage, Usd};
+use crate::job::{Bill, Cost, CostOverride, Job, ModelName, Target, Task, Usage, Usd};
 
 /// Prices are per so many tokens.
 const MTOK: i128 = 1_000_000;
@@ -37,7 +37,7 @@ impl PriceBook {
     /// (`options.cost`) win. An attempt whose `usage.requests` is 0 was never taken on by the
     /// provider: it is free, and that is known.
     #[must_use]
-    pub fn cost(&self, job: &Job, target: &Target, usage: &Usage) -> Cost {
+    pub fn cost(&self, job: &Job, target: &Target, usage: &Usage, _bill: &Bill) -> Cost {
         if usage.requests == Some(0) {
             return Cost::FREE;
         }

@@ -15,7 +15,12 @@ async fn listener() -> (TcpListener, String) {
 fn outbound(url: &str) -> Outbound {
     let mut headers = Headers::new();
     headers.insert("authorization", "Bearer secret".parse().unwrap());
-    Outbound { route: Route::Http { url: url.into(), headers }, body: Bytes::from_static(b"{}"), framing: Framing::Sse }
+    Outbound {
+        route: Route::Http { url: url.into(), headers },
+        body: Bytes::from_static(b"{}"),
+        framing: Framing::Sse,
+        dropped: Vec::new(),
+    }
 }
 
 /// Takes one request and answers with these bytes.

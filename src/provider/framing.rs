@@ -1,7 +1,7 @@
 //! Cuts a reply's bytes into packets.
 //!
 //! Owns the parser of server-sent events (LF, CRLF and CR; byte order mark; comments; several `data`
-//! lines). Promises the same packets however the bytes were cut on the way, work linear in them, at
+//! lines) and of JSON lines. Promises the same packets however the bytes were cut on the way, work linear in them, at
 //! most 16 MiB held, and no copy of an event that lies in one piece. Does not read what it cuts.
 //!
 //! A body is server-sent events if its content type says so or there is none, and its first visible
@@ -36,6 +36,7 @@ enum Mode {
     /// Only line ends and a byte order mark so far.
     Undecided,
     Sse,
+    Lines,
     Whole,
 }
 
@@ -54,9 +55,13 @@ impl Framer {
         let content_type =
             headers.get("content-type").map_or("text/event-stream", |value| value.to_str().unwrap_or(""));
         let kind = content_type.split(';').next().unwrap_or("").trim();
-        let is_sse = framing == Framing::Sse && kind.eq_ignore_ascii_case("text/event-stream");
+        let mode = match framing {
+            Framing::Sse if kind.eq_ignore_ascii_case("text/event-stream") => Mode::Undecided,
+            Framing::Lines if !kind.eq_ignore_ascii_case("application/json") => Mode::Lines,
+            _ => Mode::Whole,
+        };
         Framer {
-            mode: if is_sse { Mode::Undecided } else { Mode::Whole },
+            mode,
             chunk: Bytes::new(),
             at: 0,
             partial: Vec::new(),
@@ -100,7 +105,7 @@ impl Framer {
                 self.check_size(self.partial.len())?;
                 Ok(None)
             }
-            Mode::Sse => {
+            Mode::Sse | Mode::Lines => {
                 while let Some(line) = self.line()? {
                     if self.take_line(line)? {
                         return Ok(self.packet());
@@ -126,10 +131,9 @@ impl Framer {
                 self.check_size(self.partial.len())?;
                 Ok(Some(Packet::Whole(&self.partial)))
             }
-            Mode::Sse => {
+            Mode::Sse | Mode::Lines => {
                 if !self.partial.is_empty() {
-                    let line = std::mem::take(&mut self.partial);
-                    self.field(&line, None)?;
+                    self.take_line(Line::Carried)?;
                 }
                 if self.data == Data::None {
                     return Ok(None);
@@ -189,9 +193,22 @@ impl Framer {
         Ok(Some(Line::Carried))
     }
 
-    /// Whether the line completes an event.
+    /// Whether the line completes a packet.
     fn take_line(&mut self, line: Line) -> Result<bool, Failure> {
         match line {
+            Line::Here(range) if self.mode == Mode::Lines => {
+                if !self.chunk[range.clone()].trim_ascii().is_empty() {
+                    self.data = Data::Here(range);
+                }
+                return Ok(self.data != Data::None);
+            }
+            Line::Carried if self.mode == Mode::Lines => {
+                let line = std::mem::take(&mut self.partial);
+                if !line.trim_ascii().is_empty() {
+                    self.data = Data::Copied(line);
+                }
+                return Ok(self.data != Data::None);
+            }
             Line::Here(range) if range.is_empty() => {
                 if self.data == Data::None {
                     self.event.clear();
@@ -257,7 +274,10 @@ impl Framer {
             Data::Here(range) => &self.chunk[range.clone()],
             Data::Copied(data) => data,
         };
-        Some(Packet::Sse { event: &self.event, data })
+        Some(match self.mode {
+            Mode::Lines => Packet::Line(data),
+            _ => Packet::Sse { event: &self.event, data },
+        })
     }
 }
 

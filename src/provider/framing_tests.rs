@@ -5,6 +5,7 @@ use super::*;
 #[derive(PartialEq, Debug, Clone)]
 enum Seen {
     Sse(String, Vec<u8>),
+    Line(Vec<u8>),
     Whole(Vec<u8>),
     Failed(Code),
 }
@@ -12,16 +13,22 @@ enum Seen {
 fn note(packet: Packet<'_>) -> Seen {
     match packet {
         Packet::Sse { event, data } => Seen::Sse(event.to_owned(), data.to_vec()),
+        Packet::Line(line) => Seen::Line(line.to_vec()),
         Packet::Whole(body) => Seen::Whole(body.to_vec()),
+        Packet::Frame { .. } => panic!("not in these framings"),
     }
 }
 
 fn cut<'a>(content_type: Option<&str>, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
+    cut_as(Framing::Sse, content_type, pieces)
+}
+
+fn cut_as<'a>(framing: Framing, content_type: Option<&str>, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
     let mut headers = Headers::new();
     if let Some(kind) = content_type {
         headers.insert("content-type", kind.parse().unwrap());
     }
-    let mut framer = Framer::new(Framing::Sse, &headers);
+    let mut framer = Framer::new(framing, &headers);
     let mut seen = Vec::new();
     for piece in pieces {
         framer.feed(Bytes::copy_from_slice(piece));
@@ -107,6 +114,19 @@ fn an_endless_packet_is_refused_in_bounded_memory() {
     assert_eq!(cut(Some("text/event-stream"), lines), [Seen::Failed(Code::ProviderTruncated)]);
     let body = [b"data: ".as_slice(), &vec![b'x'; PACKET_BYTES_MAX + 1], b"\n\n"].concat();
     assert_eq!(cut(Some("text/event-stream"), [&body[..]]), [Seen::Failed(Code::ProviderTruncated)]);
+}
+
+#[test]
+fn lines_are_cut_at_their_ends() {
+    let lines = |kind: &str, body: &str, size: usize| {
+        cut_as(Framing::Lines, Some(kind), body.as_bytes().chunks(size).collect::<Vec<_>>())
+    };
+    let line = |text: &str| Seen::Line(text.into());
+    for size in [1, 2, 3, 100] {
+        let seen = lines("application/x-ndjson", "{\"a\":1}\n\n{\"b\":\"ä\"}\r\n  \n{\"c\"", size);
+        assert_eq!(seen, [line("{\"a\":1}"), line("{\"b\":\"ä\"}"), line("{\"c\"")], "in pieces of {size}");
+        assert_eq!(lines("application/json", "{\n}", size), [Seen::Whole(b"{\n}".to_vec())]);
+    }
 }
 
 #[test]

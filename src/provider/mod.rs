@@ -12,6 +12,7 @@
 //! | anything after the terminal | ignored |
 
 pub mod call;
+pub mod chat;
 pub mod family;
 pub mod fetch;
 pub mod framing;
@@ -19,24 +20,46 @@ pub mod registry;
 pub mod script;
 pub mod vendor;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 pub use crate::job::Target;
-use crate::job::{Event, Failure, Job, Usage};
+use crate::job::{Bill, Event, Failure, Job, Usage};
 
 /// What the outside needs to know of a provider's kind.
 #[derive(Debug)]
 pub struct Card {
     /// The name in `provider/model`, or the `kind` in the configuration.
     pub id: &'static str,
-    /// Where it is, unless the configuration says otherwise. Empty = the configuration must say.
+    /// Where it is, unless the configuration says otherwise; `{name}` stands for a setting. Empty =
+    /// the configuration must say.
     pub base_url: &'static str,
-    /// The well-known variable of its key. Empty = needs none.
-    pub key_variable: &'static str,
+    /// The well-known variables of its key, the first that is set wins. Empty = needs none.
+    pub key_variables: &'static [&'static str],
     /// How the key travels.
     pub auth: Auth,
+    /// What else must be known of an account.
+    pub settings: &'static [Setting],
     /// Where its format is documented.
     pub docs: &'static str,
+}
+
+impl Card {
+    /// What most cards leave as it is: for `..Card::PLAIN`.
+    pub const PLAIN: Card =
+        Card { id: "", base_url: "", key_variables: &[], auth: Auth::Bearer, settings: &[], docs: "" };
+}
+
+/// Something about an account that is no secret: a region, an account's number.
+#[derive(Debug)]
+pub struct Setting {
+    /// The key in `[providers.NAME]`, and its place in `base_url`.
+    pub name: &'static str,
+    /// Its well-known variables, the first that is set wins.
+    pub variables: &'static [&'static str],
+    /// What holds if nobody says. Empty = somebody must, if `base_url` needs it.
+    pub default: &'static str,
 }
 
 /// How a provider's key travels.
@@ -60,6 +83,10 @@ pub enum Framing {
     Whole,
     /// Server-sent events. A body that is not `text/event-stream` is one `Packet::Whole`.
     Sse,
+    /// One JSON value a line. A body that is `application/json` is one `Packet::Whole`.
+    Lines,
+    /// AWS event-stream frames. A body of another content type is one `Packet::Whole`.
+    AwsFrames,
 }
 
 /// A request to a provider, complete but for time-outs.
@@ -71,6 +98,8 @@ pub struct Outbound {
     pub body: Bytes,
     /// How the reply is cut.
     pub framing: Framing,
+    /// Fields of the input that were left out because the provider does not take them.
+    pub dropped: Vec<Box<str>>,
 }
 
 impl Outbound {
@@ -118,6 +147,17 @@ pub enum Packet<'a> {
         /// The data.
         data: &'a [u8],
     },
+    /// A line that is not blank, without its end.
+    Line(&'a [u8]),
+    /// An AWS event-stream frame.
+    Frame {
+        /// `:message-type`: `event`, `exception` or `error`.
+        message: &'a str,
+        /// `:event-type`, `:exception-type` or `:error-code`.
+        event: &'a str,
+        /// The payload.
+        data: &'a [u8],
+    },
     /// A whole body.
     Whole(&'a [u8]),
 }
@@ -136,8 +176,21 @@ pub enum Step {
 pub struct Finish {
     /// `stop`, `length`, `tool_calls`, `content_filter`, … mapped to one vocabulary.
     pub reason: Box<str>,
+    /// The provider's own word, where it is another.
+    pub native: Option<Box<str>>,
     /// The provider's own numbers, if it gave any.
     pub usage: Option<Usage>,
+}
+
+/// What is asked of whom.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// The provider's name in the configuration, and its own id of the model.
+    pub target: &'a Target,
+    /// Where the provider is.
+    pub endpoint: &'a Endpoint,
 }
 
 /// A provider's kind: what is the same for every model it serves.
@@ -145,14 +198,14 @@ pub trait Provider: Send + Sync + 'static {
     /// What the outside needs to know.
     fn card(&self) -> &'static Card;
 
-    /// The request that asks `target` for this job.
+    /// The request that asks for this job.
     ///
     /// # Errors
     /// `unsupported` or `invalid`, naming the field of the input that this provider cannot take.
-    fn encode(&self, job: &Job, target: &Target, endpoint: &Endpoint) -> Result<Outbound, Failure>;
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure>;
 
-    /// A fresh decoder for one reply.
-    fn decoder(&self, job: &Job) -> Box<dyn Decoder>;
+    /// A fresh decoder for one reply to that request.
+    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder>;
 
     /// What an answer with an error status means. `body` is at most 64 KiB of it.
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure;
@@ -174,6 +227,11 @@ pub trait Decoder: Send {
 
     /// The usage as far as the provider has told it: for attempts that do not end well.
     fn usage_so_far(&self) -> Option<Usage>;
+
+    /// What else the price depends on, as far as the provider has told it.
+    fn bill(&self) -> Bill {
+        Bill::default()
+    }
 }
 
 /// About how many tokens `bytes` of text are: four bytes a token, rounded up. For attempts whose
@@ -192,8 +250,31 @@ pub struct Endpoint {
     pub base_url: Box<str>,
     /// Headers of every call, the credential among them. Not printable.
     pub headers: Headers,
+    /// What else is known of the account, by the names of the card's settings and those that the
+    /// configuration gives.
+    pub settings: BTreeMap<Box<str>, Box<str>>,
     /// `scripted` only: its timeline, if the configuration names a file.
     pub script: Option<script::Script>,
+}
+
+impl Endpoint {
+    /// A setting, if anybody gave it.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(|value| &**value)
+    }
+
+    /// An endpoint at `base_url` that needs nothing else: for tests.
+    #[must_use]
+    pub fn plain(name: &str, base_url: &str) -> Endpoint {
+        Endpoint {
+            name: name.into(),
+            base_url: base_url.into(),
+            headers: Headers::new(),
+            settings: BTreeMap::new(),
+            script: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Endpoint {

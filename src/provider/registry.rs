@@ -37,12 +37,13 @@ impl Registry {
     pub fn build(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> (Registry, Vec<String>) {
         let mut entries = BTreeMap::new();
         let mut problems = Vec::new();
-        let unset =
-            ProviderConfig { kind: None, base_url: None, api_key: None, headers: BTreeMap::new(), script: None };
+        let unset = ProviderConfig::default();
         for provider in vendor::ALL {
             let card = provider.card();
-            let known = !card.key_variable.is_empty() && env(card.key_variable).is_some_and(|key| !key.is_empty());
-            let is_on = !card.base_url.is_empty() && (card.key_variable.is_empty() || known);
+            let is_known = card.key_variables.is_empty() || first_set(card.key_variables, env).is_some();
+            let needs = placeholders(card.base_url);
+            let is_placed = needs.into_iter().all(|name| setting(card, &unset, name, env).is_some());
+            let is_on = !card.base_url.is_empty() && is_known && is_placed;
             if is_on && !config.providers.contains_key(card.id) {
                 let endpoint = endpoint(card.id, card, &unset, env, &mut problems);
                 entries.extend(endpoint.map(|endpoint| (card.id.into(), Entry { provider: *provider, endpoint })));
@@ -86,7 +87,8 @@ fn endpoint(
     problems: &mut Vec<String>,
 ) -> Option<Arc<Endpoint>> {
     let mut wrong = Vec::new();
-    let base_url = base_url(card, said).unwrap_or_else(|problem| {
+    let settings = settings(card, said, env);
+    let base_url = base_url(card, said, &settings).unwrap_or_else(|problem| {
         wrong.push(problem);
         "".into()
     });
@@ -97,15 +99,49 @@ fn endpoint(
     });
     let is_right = wrong.is_empty();
     problems.extend(wrong.into_iter().map(|problem| format!("providers.{name}.{problem}")));
-    is_right.then(|| Arc::new(Endpoint { name: name.into(), base_url, headers, script }))
+    is_right.then(|| Arc::new(Endpoint { name: name.into(), base_url, headers, settings, script }))
 }
 
-fn base_url(card: &Card, said: &ProviderConfig) -> Result<Box<str>, String> {
+/// The first of these variables that is set to something.
+fn first_set(variables: &[&str], env: Env<'_>) -> Option<String> {
+    variables.iter().find_map(|name| env(name).filter(|value| !value.is_empty()))
+}
+
+/// The names between braces.
+fn placeholders(template: &str) -> Vec<&str> {
+    template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect()
+}
+
+/// A setting: what the configuration says, else its variables, else its default.
+fn setting(card: &Card, said: &ProviderConfig, name: &str, env: Env<'_>) -> Option<Box<str>> {
+    if let Some((_, value)) = said.settings().find(|(known, _)| *known == name) {
+        return Some(value.into());
+    }
+    let known = card.settings.iter().find(|setting| setting.name == name)?;
+    let default = || (!known.default.is_empty()).then(|| known.default.to_owned());
+    first_set(known.variables, env).or_else(default).map(Into::into)
+}
+
+fn settings(card: &Card, said: &ProviderConfig, env: Env<'_>) -> BTreeMap<Box<str>, Box<str>> {
+    let names = card.settings.iter().map(|setting| setting.name).chain(said.settings().map(|(name, _)| name));
+    names.filter_map(|name| Some((name.into(), setting(card, said, name, env)?))).collect()
+}
+
+fn base_url(card: &Card, said: &ProviderConfig, settings: &BTreeMap<Box<str>, Box<str>>) -> Result<Box<str>, String> {
     let Some(text) = said.base_url.as_deref() else {
         if card.base_url.is_empty() {
             return Err(format!("base_url: must be given for kind `{}`", card.id));
         }
-        return Ok(card.base_url.into());
+        let mut url = card.base_url.to_owned();
+        for name in placeholders(card.base_url) {
+            let value = settings.get(name).ok_or_else(|| format!("{name}: must be given, or base_url"))?;
+            let is_plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            if !is_plain {
+                return Err(format!("{name}: must consist of letters, digits, `-`, `_` and `.`"));
+            }
+            url = url.replace(&format!("{{{name}}}"), value);
+        }
+        return Ok(url.into());
     };
     let url = reqwest::Url::parse(text).map_err(|error| format!("base_url: {error}"))?;
     let is_plain = url.query().is_none() && url.fragment().is_none();
@@ -124,7 +160,7 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
     let mut headers = Headers::new();
     let key = match &said.api_key {
         Some(secret) => resolve(secret, env).map(Some),
-        None => Ok(env(card.key_variable).filter(|key| !card.key_variable.is_empty() && !key.is_empty())),
+        None => Ok(first_set(card.key_variables, env)),
     };
     match key {
         Ok(Some(key)) => match auth(card, key.trim()) {
@@ -132,8 +168,8 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
             None => wrong.push("api_key: cannot be sent in a header".into()),
         },
         // Somebody else's server behind a vendor's format may do without.
-        Ok(None) if card.key_variable.is_empty() || said.base_url.is_some() || !said.headers.is_empty() => {}
-        Ok(None) => wrong.push(format!("api_key: is missing; or set {}", card.key_variable)),
+        Ok(None) if card.key_variables.is_empty() || said.base_url.is_some() || !said.headers.is_empty() => {}
+        Ok(None) => wrong.push(format!("api_key: is missing; or set {}", card.key_variables.join(" or "))),
         Err(problem) => wrong.push(format!("api_key: {problem}")),
     }
     for (name, secret) in &said.headers {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Live, Services};
 use crate::job::{
-    AttemptMode, AttemptOutcome, Charge, Cost, Event, Failure, Job, Target, Timestamp, Timing, Usage, UsageSource,
+    AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Target, Timestamp, Timing, Usage, UsageSource,
 };
 use crate::log::{Batch, StreamWriter};
 use crate::provider;
@@ -20,8 +20,17 @@ pub(super) struct Spent {
     pub(super) outcome: Option<AttemptOutcome>,
     /// The provider's own numbers, as far as it told them.
     pub(super) usage: Option<Usage>,
+    /// What else its price depends on.
+    pub(super) bill: Bill,
     /// Bytes of answer that were emitted: what an estimate is made of.
     pub(super) emitted_bytes: u64,
+}
+
+impl Spent {
+    /// An attempt that begins.
+    pub(super) fn new(target: Target) -> Spent {
+        Spent { target, outcome: None, usage: None, bill: Bill::default(), emitted_bytes: 0 }
+    }
 }
 
 /// A job under way.
@@ -131,7 +140,7 @@ impl Course {
             },
             None => return (Usage::default(), Cost::FREE),
         };
-        let cost = self.svc.meter.book().cost(&self.job, &spent.target, &usage);
+        let cost = self.svc.meter.book().cost(&self.job, &spent.target, &usage, &spent.bill);
         (usage, cost)
     }
 

@@ -19,6 +19,7 @@ use crate::log::Batch;
 use crate::policy::retry::{LostAttempt, Next};
 use crate::policy::terms::Terms;
 use crate::policy::{retry, route};
+use crate::provider::Finish;
 use crate::telemetry;
 
 /// Tries to write a terminal while the log refuses: the disk may be freed meanwhile. What cannot be
@@ -36,7 +37,7 @@ pub(super) enum Stop {
 }
 
 enum Ending {
-    Done(Box<str>),
+    Done { reason: Box<str>, native: Option<Box<str>> },
     Failed(Failure),
     Stopped(Stop),
 }
@@ -49,7 +50,7 @@ pub(super) async fn drive(mut course: Course, mut stop: watch::Receiver<Option<S
         biased;
         why = stopped(&mut stop) => Ending::Stopped(why),
         ending = AssertUnwindSafe(fulfil(&mut course, &terms)).catch_unwind() => match ending {
-            Ok(Ok(finish_reason)) => Ending::Done(finish_reason),
+            Ok(Ok(Finish { reason, native, .. })) => Ending::Done { reason, native },
             Ok(Err(failure)) => Ending::Failed(failure),
             Err(_) => Ending::Failed(Failure::internal("a bug: the job's driver panicked")),
         },
@@ -68,21 +69,21 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     }
 }
 
-async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Box<str>, Failure> {
+async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
     let registry = &course.live.registry;
     let targets = route::targets(&course.job, &course.live.config, &|name| registry.get(name).is_some())?;
     attempt_targets(course, &targets, terms).await
 }
 
 /// For each target: try, return on success, remember the failure.
-async fn attempt_targets(course: &mut Course, targets: &[Target], terms: &Terms) -> Result<Box<str>, Failure> {
+async fn attempt_targets(course: &mut Course, targets: &[Target], terms: &Terms) -> Result<Finish, Failure> {
     let mut last = Failure::internal("a route without targets");
     for target in targets {
         let mut at_target = 0;
         loop {
             at_target += 1;
             let failure = match relay(course, target, terms).await {
-                Ok(finish_reason) => return Ok(finish_reason),
+                Ok(finish) => return Ok(finish),
                 Err(failure) => failure,
             };
             let next = next_step(course, &failure, at_target, terms);
@@ -164,9 +165,9 @@ fn goes_on_after_restart(course: &Course) -> bool {
 
 fn last_batch(course: &mut Course, ending: Ending) -> Batch {
     match ending {
-        Ending::Done(finish_reason) => {
+        Ending::Done { reason: finish_reason, native: native_finish_reason } => {
             course.last_batch(AttemptOutcome::Completed, |Totals { usage, cost, attempts, timing }| {
-                Event::Completed(Completed { finish_reason, usage, cost, timing, attempts })
+                Event::Completed(Completed { finish_reason, native_finish_reason, usage, cost, timing, attempts })
             })
         }
         Ending::Failed(error) => course.last_batch(AttemptOutcome::Lost, |Totals { usage, cost, attempts, .. }| {

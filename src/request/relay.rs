@@ -4,6 +4,7 @@
 //! socket than the next append takes, and that is the back-pressure. Knows nothing of retries.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,27 +17,31 @@ use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failu
 use crate::policy::terms::Terms;
 use crate::provider::call::Reply;
 use crate::provider::framing::Framer;
-use crate::provider::{Decoder, Finish, Step};
+use crate::provider::{Ask, Decoder, Finish, Step};
 use crate::telemetry::{self, Labels};
 
-/// Makes one attempt at `target`. The finish reason when the provider came to its own end; what it
+/// Makes one attempt at `target`. The finish when the provider came to its own end; what it
 /// emitted last is then in `course.pending`, to become durable together with the terminal.
 ///
 /// # Errors
 /// Why the attempt is lost; the provider's usage so far is booked in `course` either way.
-pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -> Result<Box<str>, Failure> {
+pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -> Result<Finish, Failure> {
     let labels = course.live.labels(&course.job, Some(target));
-    let attempt = begin(course, target).await?;
-    let started = Instant::now();
-    let entry = course.live.registry.get(&target.provider).cloned();
-    let Some(entry) = entry else {
+    let Some(entry) = course.live.registry.get(&target.provider).cloned() else {
+        begin(course, target, Vec::new()).await?;
         return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
             .of_the_target());
     };
-    let mut decoder = entry.provider.decoder(&course.job);
+    let job = Arc::clone(&course.job);
+    let ask = Ask { job: &job, target, endpoint: &entry.endpoint };
+    let mut encoded = entry.provider.encode(ask);
+    let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
+    let attempt = begin(course, target, dropped).await?;
+    let started = Instant::now();
+    let mut decoder = entry.provider.decoder(ask);
     let first_by = started + terms.first_token;
     let result = async {
-        let outbound = entry.provider.encode(&course.job, target, &entry.endpoint)?.for_attempt(attempt);
+        let outbound = encoded?.for_attempt(attempt);
         let framing = outbound.framing;
         if attempt == 1 {
             let since = course.svc.clock.now().ms_since(course.job.submitted_at);
@@ -53,11 +58,12 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
     }
     .await;
     let spent = course.current();
+    spent.bill = decoder.bill();
     let outcome = match result {
         Ok(finish) => {
-            spent.usage = finish.usage;
+            spent.usage = finish.usage.clone();
             spent.outcome = Some(AttemptOutcome::Completed);
-            Ok(finish.reason)
+            Ok(finish)
         }
         Err(failure) => {
             spent.usage = decoder.usage_so_far();
@@ -74,12 +80,13 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
-async fn begin(course: &mut Course, target: &Target) -> Result<u32, Failure> {
+async fn begin(course: &mut Course, target: &Target, dropped: Vec<Box<str>>) -> Result<u32, Failure> {
     let attempt = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
-    course.attempts.push(Spent { target: target.clone(), outcome: None, usage: None, emitted_bytes: 0 });
+    course.attempts.push(Spent::new(target.clone()));
     let mode = std::mem::replace(&mut course.mode, AttemptMode::Start);
     course.dispatched_at.get_or_insert(course.svc.clock.now());
-    let started = AttemptStarted { attempt, provider: target.provider.clone(), model: target.model.clone(), mode };
+    let (provider, model) = (target.provider.clone(), target.model.clone());
+    let started = AttemptStarted { attempt, provider, model, mode, dropped };
     course.append(vec![Event::Attempt(started)]).await?;
     Ok(attempt)
 }

@@ -93,7 +93,7 @@ fn replay(course: &mut Course, body: BodyRef<'_>, in_flight: bool) -> bool {
         BodyRef::Delta { text, .. } => text.len(),
         BodyRef::Event(Event::Attempt(started)) => {
             let target = Target { provider: started.provider, model: started.model };
-            course.attempts.push(Spent { target, outcome: None, usage: None, emitted_bytes: 0 });
+            course.attempts.push(Spent::new(target));
             return true;
         }
         BodyRef::Event(Event::Lost(_)) => {

@@ -205,12 +205,13 @@ mod tests {
 
     fn attempt(attempt: u32) -> Event {
         let mode = AttemptMode::Start;
-        Event::Attempt(AttemptStarted { attempt, provider: "p".into(), model: "m".into(), mode })
+        Event::Attempt(AttemptStarted { attempt, provider: "p".into(), model: "m".into(), mode, dropped: Vec::new() })
     }
 
     fn done() -> Event {
         Event::Completed(Completed {
             finish_reason: "stop".into(),
+            native_finish_reason: None,
             usage: Usage::default(),
             cost: Cost::FREE,
             timing: Default::default(),

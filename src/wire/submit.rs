@@ -238,6 +238,8 @@ fn normal_object(input: &RawValue, task: Task) -> Result<Box<RawValue>, Failure>
         prompt: Option<&'a RawValue>,
         #[serde(borrow, default)]
         input: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        contents: Option<&'a RawValue>,
         #[serde(default)]
         model: Option<serde::de::IgnoredAny>,
         #[serde(default)]
@@ -257,6 +259,9 @@ fn normal_object(input: &RawValue, task: Task) -> Result<Box<RawValue>, Failure>
     match (peek.messages, peek.prompt.or(peek.input)) {
         (Some(messages), _) if messages.get().starts_with('[') => Ok(input.to_owned()),
         (Some(_), _) => Err(Failure::invalid("input.messages", "must be an array")),
+        // A provider's own shape: Gemini's contents, the items of OpenAI's Responses.
+        (None, None) if peek.contents.is_some() => Ok(input.to_owned()),
+        (None, Some(items)) if items.get().starts_with('[') && peek.prompt.is_none() => Ok(input.to_owned()),
         (None, Some(prompt)) if prompt.get().starts_with('"') => {
             let mut fields: serde_json::Map<String, Value> =
                 serde_json::from_str(input.get()).map_err(|error| Failure::invalid("input", error.to_string()))?;

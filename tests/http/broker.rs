@@ -127,6 +127,7 @@ pub(crate) fn text(text: &str) -> Event {
 pub(crate) fn completed() -> Event {
     Event::Completed(forebay::job::Completed {
         finish_reason: "stop".into(),
+        native_finish_reason: None,
         usage: Usage::default(),
         cost: Cost::FREE,
         timing: Default::default(),

@@ -83,7 +83,14 @@ pub(crate) fn delta(text: impl Into<String>) -> Event {
 }
 
 pub(crate) fn completed(usage: Usage, cost: Cost) -> Event {
-    Event::Completed(Completed { finish_reason: "stop".into(), usage, cost, timing: Timing::default(), attempts: 1 })
+    Event::Completed(Completed {
+        finish_reason: "stop".into(),
+        native_finish_reason: None,
+        usage,
+        cost,
+        timing: Timing::default(),
+        attempts: 1,
+    })
 }
 
 pub(crate) fn end() -> Event {

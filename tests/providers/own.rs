@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use forebay::provider::{Endpoint, Headers, Provider, Route, Target, vendor};
+use forebay::job::Job;
+use forebay::provider::{Ask, Endpoint, Framing, Provider, Route, Target, vendor};
 use serde_json::{Value, json};
 
 use super::recorded::check_cut;
-use super::replay::{Reply, failure_json, job, replay, usage_json};
+use super::replay::{Adapter, Reply, failure_json, job, replay, usage_json};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/text")
@@ -71,10 +72,23 @@ fn our_exchanges_are_understood_however_they_are_cut() {
     for provider in vendor::ALL {
         let vendor = provider.card().id;
         for path in files(vendor).iter().filter(|path| is_exchange(path)) {
-            let reply = Reply::of(&load(path));
-            let whole = replay(*provider, &reply, [&reply.body[..]]);
+            let exchange = load(path);
+            let reply = Reply::of(&exchange);
+            let asked = Asked::of(&exchange);
+            let adapter = &Adapter {
+                framing: provider.encode(asked.ask()).map_or(Framing::Sse, |outbound| outbound.framing),
+                decoder: &|| provider.decoder(asked.ask()),
+                classify: &|status, headers, body| provider.classify(status, headers, body),
+            };
+            let whole = replay(adapter, &reply, [&reply.body[..]]);
             let end = match &whole.end {
-                Ok(finish) => json!({"finish": finish.reason, "usage": usage_json(finish.usage.as_ref())}),
+                Ok(finish) => {
+                    let mut end = json!({"finish": finish.reason, "usage": usage_json(finish.usage.as_ref())});
+                    if let Some(native) = &finish.native {
+                        end["native"] = json!(native);
+                    }
+                    end
+                }
                 Err(failure) => {
                     let mut error = failure_json(failure);
                     error["message"] = json!(failure.message);
@@ -84,14 +98,14 @@ fn our_exchanges_are_understood_however_they_are_cut() {
             let events: Vec<_> = whole.events.iter().map(|event| serde_json::to_value(event).expect("JSON")).collect();
             let expected = path.with_file_name(name(path).replace(".json", ".events.json"));
             expect(&expected, &json!({"events": events, "end": end}));
-            assert_eq!(replay(*provider, &reply, reply.body.chunks(1)), whole, "{} byte by byte", path.display());
+            assert_eq!(replay(adapter, &reply, reply.body.chunks(1)), whole, "{} byte by byte", path.display());
             for size in [2, 3, 7, 64, 1000] {
-                let cut = replay(*provider, &reply, reply.body.chunks(size));
+                let cut = replay(adapter, &reply, reply.body.chunks(size));
                 assert_eq!(cut, whole, "{} in pieces of {size}", path.display());
             }
             if (200..300).contains(&reply.status) {
                 for at in 0..reply.body.len() {
-                    check_cut(*provider, &reply, &whole, at).unwrap_or_else(|problem| {
+                    check_cut(adapter, &reply, &whole, at).unwrap_or_else(|problem| {
                         panic!("{}: {problem}", path.display());
                     });
                 }
@@ -106,34 +120,70 @@ fn a_job_becomes_the_request_it_must() {
         let vendor = provider.card().id;
         for path in files(vendor).iter().filter(|path| name(path).starts_with("encode.")) {
             let case = load(path);
-            let got = encoded(*provider, &case["input"]);
+            let got = encoded(*provider, &Asked::of(&case));
             assert_eq!(got, case["becomes"], "{}", path.display());
         }
     }
 }
 
-fn encoded(provider: &dyn Provider, input: &Value) -> Value {
-    let endpoint =
-        Endpoint { name: "here".into(), base_url: "http://here/v1".into(), headers: Headers::new(), script: None };
-    let target = Target { provider: "here".into(), model: "the-model".into() };
-    match provider.encode(&job(&input.to_string()), &target, &endpoint) {
-        Err(failure) => json!({"error": {"code": failure.code, "param": failure.param}}),
-        Ok(outbound) => match outbound.route {
-            Route::Http { url, .. } => {
-                json!({"url": url, "body": serde_json::from_slice::<Value>(&outbound.body).expect("JSON")})
-            }
-            Route::Script(_) => json!({"script": true}),
-        },
+/// What a case asks: `input`, and, where they matter, `task`, `model`, `settings`,
+/// `drop_unsupported`.
+struct Asked {
+    job: Job,
+    target: Target,
+    endpoint: Endpoint,
+}
+
+impl Asked {
+    fn of(case: &Value) -> Asked {
+        let input = if case["input"].is_null() {
+            json!({"messages": [{"role": "user", "content": "Hi"}]})
+        } else {
+            case["input"].clone()
+        };
+        let mut job = job(&input.to_string());
+        job.task = serde_json::from_value(case["task"].clone()).unwrap_or_default();
+        job.options.drop_unsupported = case["drop_unsupported"] == true;
+        let mut endpoint = Endpoint::plain("here", "http://here/v1");
+        for (name, value) in case["settings"].as_object().into_iter().flatten() {
+            endpoint.settings.insert(name.as_str().into(), value.as_str().expect("a text").into());
+        }
+        let model = case["model"].as_str().unwrap_or("the-model");
+        Asked { job, target: Target { provider: "here".into(), model: model.into() }, endpoint }
     }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask { job: &self.job, target: &self.target, endpoint: &self.endpoint }
+    }
+}
+
+/// Headers that say nothing of their own.
+const USUAL_HEADERS: &[&str] = &["content-type", "accept"];
+
+fn encoded(provider: &dyn Provider, asked: &Asked) -> Value {
+    let outbound = match provider.encode(asked.ask()) {
+        Ok(outbound) => outbound,
+        Err(failure) => return json!({"error": {"code": failure.code, "param": failure.param}}),
+    };
+    let Route::Http { url, headers } = outbound.route else { return json!({"script": true}) };
+    let mut got = json!({"url": url, "body": serde_json::from_slice::<Value>(&outbound.body).expect("JSON")});
+    if !outbound.dropped.is_empty() {
+        got["dropped"] = json!(outbound.dropped);
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| !USUAL_HEADERS.contains(&name.as_str())) {
+        got["headers"][name.as_str()] = json!(value.to_str().expect("text"));
+    }
+    got
 }
 
 #[test]
 fn unknown_fields_are_handed_on_byte_for_byte() {
     let input = r#"{"messages":[{"role":"user","content":"\u00e4  "}],"odd":  1.50e3,"deep":{"b":1,"a":[ ]},"stream_options":{"x":1.0}}"#;
     let provider = vendor::ALL[0];
-    let endpoint = Endpoint { name: "here".into(), base_url: "http://h".into(), headers: Headers::new(), script: None };
+    let endpoint = Endpoint::plain("here", "http://h");
+    let job = job(input);
     let target = Target { provider: "here".into(), model: "m\"".into() };
-    let sent = provider.encode(&job(input), &target, &endpoint).expect("a chat").body;
+    let sent = provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint }).expect("a chat").body;
     let expected = concat!(
         r#"{"model":"m\"","stream":true,"stream_options":{"include_usage":true,"x":1.0},"#,
         r#""messages":[{"role":"user","content":"\u00e4  "}],"odd":1.50e3,"deep":{"b":1,"a":[ ]}}"#

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use forebay::job::Code;
-use forebay::provider::{Endpoint, Headers, Provider, Route, Target, vendor};
+use forebay::provider::{Ask, Endpoint};
 use serde_json::{Value, json};
 
-use super::oracle;
-use super::replay::{Gist, Outcome, Reply, failure_json, job, replay};
+use super::dialect::{self, Dialect};
+use super::replay::{Adapter, Gist, Outcome, Reply, failure_json, job, replay, target};
 
-/// Who answers `chat` in another dialect.
-const OTHER_DIALECTS: &[(&str, &str)] = &[("cohere", "speaks its own v2 dialect; its adapter is not built yet")];
-
-/// Cuts tried per recording; our own exchanges are cut at every byte.
+/// Cuts tried per recording, unless `FOREBAY_ALL_CUTS` asks for every byte; our own exchanges are
+/// always cut at every byte.
 const CUTS: usize = 150;
 
 fn folder() -> Option<PathBuf> {
@@ -21,10 +19,6 @@ fn folder() -> Option<PathBuf> {
     let said = std::env::var_os("FOREBAY_FIXTURES").map(PathBuf::from);
     let folder = said.unwrap_or_else(|| root.join("../shared/fixtures")).join("text");
     folder.join("index.json").is_file().then_some(folder)
-}
-
-fn dialect() -> &'static dyn Provider {
-    *vendor::ALL.iter().find(|provider| provider.card().id == "openai-compatible").expect("it is listed")
 }
 
 fn load(path: &Path) -> Value {
@@ -40,16 +34,22 @@ fn recorded_traffic_is_understood() {
     let index = load(&folder.join("index.json"));
     let mut understood: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
     let mut wrong = Vec::new();
+    let mut skipped = 0;
     for entry in index.as_array().expect("a list") {
         let text = |field: &str| entry[field].as_str().expect("a text");
         let (provider, file) = (text("provider"), text("file"));
-        if !matches!(text("api"), "chat" | "compat-chat") {
-            continue;
-        }
-        let skipped = OTHER_DIALECTS.iter().find(|(name, _)| *name == provider);
-        let result = match skipped {
-            Some((_, reason)) => format!("skipped: {reason}"),
-            None => match check(&load(&folder.join(file))) {
+        let dialect = dialect::ALL.iter().find(|dialect| (dialect.speaks)(provider, text("api")));
+        let reason = dialect::NO_JOB.iter().find(|(api, _)| *api == text("api")).map(|(_, reason)| *reason);
+        let result = match dialect {
+            None => {
+                let reason = reason.unwrap_or_else(|| {
+                    wrong.push(format!("{file}: no dialect reads it"));
+                    "no dialect reads it"
+                });
+                skipped += 1;
+                format!("skipped: {reason}")
+            }
+            Some(dialect) => match check(dialect, &load(&folder.join(file))) {
                 Ok(digest) => {
                     let result =
                         digest["finish"].as_str().or(digest["error"]["code"].as_str()).unwrap_or("?").to_owned();
@@ -62,7 +62,8 @@ fn recorded_traffic_is_understood() {
                 }
             },
         };
-        println!("{provider:12} {:28} {result}", text("case"));
+        let dialect = dialect.map_or("-", |dialect| dialect.name);
+        println!("{provider:12} {:17} {:28} {dialect:10} {result}", text("api"), text("case"));
     }
     for (provider, digests) in &understood {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(format!("{provider}.json"));
@@ -81,34 +82,41 @@ fn recorded_traffic_is_understood() {
         }
     }
     let count: usize = understood.values().map(BTreeMap::len).sum();
-    println!("{count} recordings of {} providers understood, {} not", understood.len(), wrong.len());
+    let providers = understood.len();
+    println!("{count} recordings of {providers} providers understood, {skipped} skipped, {} not", wrong.len());
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 /// What a recording is understood as, if it is the same however it is cut.
-fn check(exchange: &Value) -> Result<Value, String> {
-    let provider = dialect();
+fn check(dialect: &Dialect, exchange: &Value) -> Result<Value, String> {
+    let adapter =
+        &Adapter { framing: dialect.framing, decoder: &|| (dialect.decoder)(exchange), classify: &dialect.classify };
     let reply = Reply::of(exchange);
-    let whole = replay(provider, &reply, [&reply.body[..]]);
-    if replay(provider, &reply, reply.pieces()) != whole {
+    let whole = replay(adapter, &reply, [&reply.body[..]]);
+    if replay(adapter, &reply, reply.pieces()) != whole {
         return Err("is another answer in its recorded pieces".into());
     }
-    if replay(provider, &reply, reply.body.chunks(1)) != whole {
+    if replay(adapter, &reply, reply.body.chunks(1)) != whole {
         return Err("is another answer byte by byte".into());
     }
     if (200..300).contains(&reply.status) {
-        let expected = oracle::read(&reply);
+        let expected = (dialect.oracle)(&reply);
         match (&whole.end, expected) {
             (Ok(finish), Some(expected)) => {
                 let gist = Gist::of(&whole.events, finish);
                 if gist != expected {
                     return Err(format!("understood {gist:#?}, the oracle {expected:#?}"));
                 }
+                if let Some((_, name, arguments)) = gist.tools.iter().find(|(.., text)| !is_arguments(text))
+                    && *finish.reason != *"length"
+                {
+                    return Err(format!("the arguments of {name} are not JSON: {arguments}"));
+                }
             }
             (Err(_), None) => {}
             (end, expected) => return Err(format!("ended as {end:?}, the oracle has {expected:?}")),
         }
-        check_cuts(provider, &reply, &whole)?;
+        check_cuts(adapter, &reply, &whole)?;
     }
     Ok(match &whole.end {
         Ok(finish) => Gist::of(&whole.events, finish).digest(),
@@ -116,18 +124,24 @@ fn check(exchange: &Value) -> Result<Value, String> {
     })
 }
 
-fn check_cuts(provider: &dyn Provider, reply: &Reply, whole: &Outcome) -> Result<(), String> {
-    let step = reply.body.len().div_ceil(CUTS).max(1);
+/// Tools without parameters may be called with nothing.
+fn is_arguments(text: &str) -> bool {
+    text.is_empty() || serde_json::from_str::<Value>(text).is_ok()
+}
+
+fn check_cuts(adapter: &Adapter<'_>, reply: &Reply, whole: &Outcome) -> Result<(), String> {
+    let all_cuts = std::env::var_os("FOREBAY_ALL_CUTS").is_some();
+    let step = if all_cuts { 1 } else { reply.body.len().div_ceil(CUTS).max(1) };
     let near_the_end = reply.body.len().saturating_sub(40)..reply.body.len();
     for at in (0..reply.body.len()).step_by(step).chain(near_the_end) {
-        check_cut(provider, reply, whole, at)?;
+        check_cut(adapter, reply, whole, at)?;
     }
     Ok(())
 }
 
 /// A body that ends early is truncated, unless all of the answer had come.
-pub(crate) fn check_cut(provider: &dyn Provider, reply: &Reply, whole: &Outcome, at: usize) -> Result<(), String> {
-    let cut = replay(provider, reply, [&reply.body[..at]]);
+pub(crate) fn check_cut(adapter: &Adapter<'_>, reply: &Reply, whole: &Outcome, at: usize) -> Result<(), String> {
+    let cut = replay(adapter, reply, [&reply.body[..at]]);
     match (&cut.end, &whole.end) {
         (Err(failure), _) if failure.code == Code::ProviderTruncated => {}
         (Err(failure), Err(expected)) if failure.code == expected.code => {}
@@ -153,39 +167,29 @@ fn says(body: &[u8], words: &str) -> bool {
 #[test]
 fn a_recorded_request_is_what_its_job_becomes() {
     let Some(folder) = folder() else { return };
-    let provider = dialect();
-    let mut count = 0;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut wrong = Vec::new();
     for entry in load(&folder.join("index.json")).as_array().expect("a list") {
-        let is_chat = matches!(entry["api"].as_str(), Some("chat" | "compat-chat"));
-        if !is_chat || OTHER_DIALECTS.iter().any(|(name, _)| entry["provider"] == *name) {
-            continue;
-        }
-        let file = entry["file"].as_str().expect("a file");
-        let exchange = load(&folder.join(file));
-        let Some(said) = exchange["request"]["body"].as_object().filter(|body| body.contains_key("messages")) else {
+        let text = |field: &str| entry[field].as_str().expect("a text");
+        let Some(dialect) = dialect::ALL.iter().find(|dialect| (dialect.speaks)(text("provider"), text("api"))) else {
             continue;
         };
-        let mut input = said.clone();
-        let model = input.remove("model").and_then(|model| model.as_str().map(str::to_owned)).unwrap_or("m".into());
-        input.remove("stream");
-        let mut expected = Value::Object(said.clone());
-        expected["model"] = json!(model);
-        expected["stream"] = json!(true);
-        if expected["stream_options"].is_null() {
-            expected["stream_options"] = json!({});
+        let Some(rebuild) = (dialect.rebuild)(&load(&folder.join(text("file")))) else { continue };
+        let mut job = job(&rebuild.input.to_string());
+        job.task = rebuild.task;
+        let (target, endpoint) = (target(&rebuild.model), Endpoint::plain("p", "http://h/v1"));
+        match rebuild.provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint }) {
+            Ok(outbound) => {
+                let sent: Value = serde_json::from_slice(&outbound.body).expect("JSON");
+                if sent != rebuild.becomes {
+                    wrong.push(format!("{}: sent {sent}, recorded {}", text("file"), rebuild.becomes));
+                }
+            }
+            Err(failure) => wrong.push(format!("{}: {failure}", text("file"))),
         }
-        expected["stream_options"]["include_usage"] = json!(true);
-        let endpoint =
-            Endpoint { name: "p".into(), base_url: "http://h/v1".into(), headers: Headers::new(), script: None };
-        let target = Target { provider: "p".into(), model: model.into() };
-        let job = job(&Value::Object(input).to_string());
-        let outbound = provider.encode(&job, &target, &endpoint).expect(file);
-        let sent: Value = serde_json::from_slice(&outbound.body).expect(file);
-        assert_eq!(sent, expected, "{file}");
-        let Route::Http { url, .. } = outbound.route else { panic!("{file}: goes over HTTP") };
-        assert_eq!(&*url, "http://h/v1/chat/completions");
-        count += 1;
+        *counts.entry(dialect.name).or_default() += 1;
     }
-    println!("{count} recorded requests rebuilt");
-    assert!(count > 0, "no recorded request was found");
+    println!("recorded requests rebuilt: {counts:?}");
+    assert!(!counts.is_empty(), "no recorded request was found");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
 use bytes::Bytes;
-use forebay::job::{Event, Failure, Gateway, Job, Options, Part, Tags, Task, Timestamp, Usage};
+use forebay::job::{Event, Failure, Gateway, Job, Options, OutputBody, Part, Tags, Task, Timestamp, Usage};
 use forebay::provider::framing::Framer;
-use forebay::provider::{Decoder, Finish, Framing, Headers, Provider, Step};
+use forebay::provider::{Decoder, Finish, Framing, Headers, Step, Target};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -28,10 +29,14 @@ impl Reply {
             lines @ Value::Array(_) => lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
             other => other.to_string(),
         };
+        let body = match response["body_encoding"].as_str() {
+            Some("base64") => base64::engine::general_purpose::STANDARD.decode(body.as_bytes()).expect("base64"),
+            _ => body.into_bytes(),
+        };
         Reply {
             status: response["status"].as_u64().and_then(|status| u16::try_from(status).ok()).expect("a status"),
             headers,
-            body: body.into_bytes(),
+            body,
             piece_bytes: response["chunk_bytes"]
                 .as_array()
                 .into_iter()
@@ -63,19 +68,22 @@ pub(crate) struct Outcome {
     pub(crate) usage_so_far: Option<Usage>,
 }
 
+/// What understands a reply.
+pub(crate) struct Adapter<'a> {
+    pub(crate) framing: Framing,
+    pub(crate) decoder: &'a dyn Fn() -> Box<dyn Decoder>,
+    pub(crate) classify: &'a dyn Fn(u16, &Headers, &[u8]) -> Failure,
+}
+
 /// Replays a reply whose body comes in `pieces` and then ends.
-pub(crate) fn replay<'a>(
-    provider: &dyn Provider,
-    reply: &Reply,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Outcome {
+pub(crate) fn replay<'a>(adapter: &Adapter<'_>, reply: &Reply, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     if !(200..300).contains(&reply.status) {
         let body: Vec<u8> = pieces.into_iter().flatten().copied().collect();
-        let failure = provider.classify(reply.status, &reply.headers, &body);
+        let failure = (adapter.classify)(reply.status, &reply.headers, &body);
         return Outcome { events: Vec::new(), end: Err(failure), usage_so_far: None };
     }
-    let mut decoder = provider.decoder(&job(r#"{"messages":[]}"#));
-    let mut framer = Framer::new(Framing::Sse, &reply.headers);
+    let mut decoder = (adapter.decoder)();
+    let mut framer = Framer::new(adapter.framing, &reply.headers);
     let mut events = Vec::new();
     let end = decode(&mut *decoder, &mut framer, pieces, &mut events);
     Outcome { events, end, usage_so_far: decoder.usage_so_far() }
@@ -102,6 +110,11 @@ fn decode<'a>(
     decoder.on_end(events)
 }
 
+/// A target of that model.
+pub(crate) fn target(model: &str) -> Target {
+    Target { provider: "p".into(), model: model.into() }
+}
+
 /// A chat job with this input.
 pub(crate) fn job(input: &str) -> Job {
     Job {
@@ -125,6 +138,8 @@ pub(crate) struct Gist {
     pub(crate) texts: Vec<[String; 3]>,
     /// Id, name, arguments.
     pub(crate) tools: Vec<(String, String, String)>,
+    /// Whole outputs, as JSON.
+    pub(crate) outputs: Vec<Value>,
     pub(crate) finish: String,
     pub(crate) usage: Value,
 }
@@ -155,7 +170,10 @@ impl Gist {
                     name.push_str(call.name.as_deref().unwrap_or(""));
                     arguments.push_str(&call.arguments);
                 }
-                Event::Output(_) => {}
+                Event::Output(output) => match &output.body {
+                    OutputBody::Value(value) => gist.outputs.push(value.clone()),
+                    other => panic!("{other:?} is no output of text"),
+                },
                 other => panic!("{} is no part of a chat", other.kind()),
             }
         }
@@ -178,7 +196,7 @@ impl Gist {
             let digest = Sha256::digest(text.as_bytes());
             digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
         };
-        json!({
+        let mut digest = json!({
             "texts_sha256": self.texts.iter().map(|texts| texts.each_ref().map(|text| {
                 if text.is_empty() { String::new() } else { format!("{}:{}", text.len(), sha(text)) }
             })).collect::<Vec<_>>(),
@@ -187,7 +205,12 @@ impl Gist {
             }).collect::<Vec<_>>(),
             "finish": self.finish,
             "usage": self.usage,
-        })
+        });
+        if !self.outputs.is_empty() {
+            let outputs = self.outputs.iter().map(|output| sha(&output.to_string()));
+            digest["outputs_sha256"] = outputs.collect::<Vec<_>>().into();
+        }
+        digest
     }
 }
 

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use forebay::provider::framing::Framer;
-use forebay::provider::{Framing, Headers, vendor};
+use forebay::provider::{Ask, Endpoint, Framing, Headers, vendor};
 
-use super::replay::job;
+use super::replay::{job, target};
 
 #[test]
 #[ignore = "measures; asserts nothing but that it works"]
@@ -19,9 +19,11 @@ fn nanoseconds_per_chunk() {
     let body = Bytes::from(chunk.repeat(CHUNKS as usize));
     let mut headers = Headers::new();
     headers.insert("content-type", "text/event-stream".parse().expect("a header"));
+    let (job, target, endpoint) = (job("{}"), target("m"), Endpoint::plain("p", "http://h"));
+    let ask = Ask { job: &job, target: &target, endpoint: &endpoint };
     let mut best = f64::INFINITY;
     for _ in 0..50 {
-        let mut decoder = vendor::ALL[0].decoder(&job("{}"));
+        let mut decoder = vendor::ALL[0].decoder(ask);
         let mut framer = Framer::new(Framing::Sse, &headers);
         let mut events = Vec::with_capacity(CHUNKS as usize);
         let started = std::time::Instant::now();

@@ -151,6 +151,7 @@ pub(crate) fn delta(text: &str) -> Event {
 pub(crate) fn completed() -> Event {
     Event::Completed(Completed {
         finish_reason: "stop".into(),
+        native_finish_reason: None,
         usage: Usage::default(),
         cost: Cost::default(),
         timing: Timing::default(),

@@ -10,18 +10,22 @@ const MODULE_DOC_LINES_MAX: usize = 15;
 /// Which rooms a room may import. `lib.rs` tells it as a chain; this is the chain, room by room.
 const ROOMS: &[(&str, &[&str])] = &[
     ("job", &[]),
+    ("catalog", &["job"]),
     ("clock", &["job"]),
     ("config", &["job"]),
     ("telemetry", &["job"]),
     ("wire", &["job"]),
-    ("policy", &["job", "config"]),
-    ("provider", &["job", "config", "telemetry"]),
+    ("policy", &["job", "catalog", "config"]),
+    ("provider", &["job", "catalog", "config", "telemetry"]),
     ("log", &["job", "wire", "clock", "config", "telemetry"]),
-    ("meter", &["job", "wire", "log", "clock", "config", "telemetry"]),
-    ("request", &["job", "wire", "policy", "provider", "meter", "log", "clock", "config", "telemetry"]),
-    ("intake", &["job", "wire", "log", "meter", "policy", "request", "clock", "config", "telemetry"]),
+    ("meter", &["job", "catalog", "wire", "log", "clock", "config", "telemetry"]),
+    ("request", &["job", "catalog", "wire", "policy", "provider", "meter", "log", "clock", "config", "telemetry"]),
+    ("intake", &["job", "catalog", "wire", "log", "meter", "policy", "request", "clock", "config", "telemetry"]),
     ("session", &["job", "wire", "log", "policy", "request", "clock", "config", "telemetry"]),
-    ("front", &["job", "wire", "policy", "log", "meter", "request", "session", "clock", "config", "telemetry"]),
+    (
+        "front",
+        &["job", "catalog", "wire", "policy", "log", "meter", "request", "session", "clock", "config", "telemetry"],
+    ),
 ];
 /// Rooms on top, which see everything but each other's absence.
 const TOP: &[&str] = &["app", "bench", "cli", "lib", "main"];

@@ -1,17 +1,16 @@
 //! A model server on this machine.
 
-use crate::job::{Failure, Job};
+use crate::job::Failure;
 use crate::provider::family::{error, openai_chat};
-use crate::provider::{Auth, Card, Decoder, Endpoint, Headers, Outbound, Provider, Target};
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct Local;
 
 static CARD: Card = Card {
     id: "local",
     base_url: "http://127.0.0.1:8080/v1",
-    key_variable: "",
-    auth: Auth::Bearer,
     docs: "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
+    ..Card::PLAIN
 };
 
 impl Provider for Local {

@@ -22,11 +22,11 @@ pub const ALL: &[&dyn Provider] =
 /// The provider of the OpenAI dialect in its plain form.
 macro_rules! openai_chat {
     () => {
-        fn encode(&self, job: &Job, target: &Target, endpoint: &Endpoint) -> Result<Outbound, Failure> {
-            openai_chat::encode(job, target, endpoint)
+        fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+            openai_chat::encode(ask)
         }
 
-        fn decoder(&self, _job: &Job) -> Box<dyn Decoder> {
+        fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {
             Box::<openai_chat::ChatDecoder>::default()
         }
 

@@ -1,18 +1,13 @@
 //! Anybody who speaks the OpenAI dialect: a kind for the configuration.
 
-use crate::job::{Failure, Job};
+use crate::job::Failure;
 use crate::provider::family::{error, openai_chat};
-use crate::provider::{Auth, Card, Decoder, Endpoint, Headers, Outbound, Provider, Target};
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct OpenAiCompatible;
 
-static CARD: Card = Card {
-    id: "openai-compatible",
-    base_url: "",
-    key_variable: "",
-    auth: Auth::Bearer,
-    docs: "https://platform.openai.com/docs/api-reference/chat",
-};
+static CARD: Card =
+    Card { id: "openai-compatible", docs: "https://platform.openai.com/docs/api-reference/chat", ..Card::PLAIN };
 
 impl Provider for OpenAiCompatible {
     fn card(&self) -> &'static Card {

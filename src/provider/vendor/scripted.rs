@@ -6,25 +6,24 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::job::{Event, Failure, Job, Output, OutputBody, Task};
+use crate::job::{Event, Failure, Output, OutputBody, Task};
 use crate::provider::family::openai_chat::ChatDecoder;
 use crate::provider::family::{error, openai_chat};
 use crate::provider::script::Script;
-use crate::provider::{
-    Auth, Card, Decoder, Endpoint, Finish, Framing, Headers, Outbound, Packet, Provider, Route, Step, Target,
-};
+use crate::provider::{Ask, Auth, Card, Decoder, Finish, Framing, Headers, Outbound, Packet, Provider, Route, Step};
 
 pub(super) struct Scripted;
 
 static CARD: Card =
-    Card { id: "scripted", base_url: "script:", key_variable: "", auth: Auth::None, docs: "src/provider/script.rs" };
+    Card { id: "scripted", base_url: "script:", auth: Auth::None, docs: "src/provider/script.rs", ..Card::PLAIN };
 
 impl Provider for Scripted {
     fn card(&self) -> &'static Card {
         &CARD
     }
 
-    fn encode(&self, job: &Job, _target: &Target, endpoint: &Endpoint) -> Result<Outbound, Failure> {
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        let Ask { job, endpoint, .. } = ask;
         if !matches!(job.task, Task::Chat | Task::Prediction) {
             return Err(Failure::unsupported("task", "a script plays chat and prediction"));
         }
@@ -35,10 +34,15 @@ impl Provider for Scripted {
             (None, Some(script)) => script.clone(),
             (None, None) => Script::echo(&prompt(field("messages"), field("input").or(field("prompt")))),
         };
-        Ok(Outbound { route: Route::Script(script), body: job.input.get().to_owned().into(), framing: Framing::Sse })
+        Ok(Outbound {
+            route: Route::Script(script),
+            body: job.input.get().to_owned().into(),
+            framing: Framing::Sse,
+            dropped: Vec::new(),
+        })
     }
 
-    fn decoder(&self, _job: &Job) -> Box<dyn Decoder> {
+    fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {
         Box::<ScriptDecoder>::default()
     }
 

@@ -44,7 +44,7 @@ impl Decoder for ChatDecoder {
         }
         match packet {
             Packet::Sse { event, data } => self.on_event(event, data, out),
-            Packet::Whole(body) => self.on_whole(body, out),
+            Packet::Line(body) | Packet::Whole(body) | Packet::Frame { data: body, .. } => self.on_whole(body, out),
         }
     }
 
@@ -56,9 +56,9 @@ impl Decoder for ChatDecoder {
         if !(all_finished || (self.done && !self.choices.is_empty())) {
             return Err(truncated("the provider's answer ended before its end"));
         }
-        let reason = self.finish_reason(out)?;
+        let (reason, native) = self.finish_reason(out)?;
         self.flush(out);
-        Ok(Finish { reason, usage: self.usage.clone() })
+        Ok(Finish { reason, native, usage: self.usage.clone() })
     }
 
     fn usage_so_far(&self) -> Option<Usage> {
@@ -326,8 +326,9 @@ impl ChatDecoder {
         out.extend(self.held.drain(..).map(Event::Delta));
     }
 
-    /// The first answer's finish reason in our vocabulary; what that loses is kept as extra.
-    fn finish_reason(&mut self, out: &mut [Event]) -> Result<Box<str>, Failure> {
+    /// The first answer's finish reason in our vocabulary, and its own word if that is another; those
+    /// of further answers are kept as extra.
+    fn finish_reason(&mut self, out: &mut [Event]) -> Result<(Box<str>, Option<Box<str>>), Failure> {
         self.choices.sort_by_key(|(index, _)| *index);
         let mut answer = None;
         for (position, (index, native)) in std::mem::take(&mut self.choices).into_iter().enumerate() {
@@ -336,12 +337,14 @@ impl ChatDecoder {
                 "stop" if self.calls.any(index) => "tool_calls",
                 reason => reason,
             };
-            if position > 0 || reason != &*native {
+            if position > 0 {
                 let mut extra = Map::new();
                 extra.insert("choice".into(), serde_json::json!({"finish_reason": native}));
                 self.attach(index, extra, out.len(), out);
+            } else {
+                let other = (reason != &*native).then(|| native.clone());
+                answer = Some((Box::<str>::from(reason), other));
             }
-            answer.get_or_insert_with(|| Box::<str>::from(reason));
         }
         answer.ok_or_else(|| truncated("the provider's answer ended before its end"))
     }

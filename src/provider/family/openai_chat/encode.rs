@@ -9,8 +9,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::job::{Failure, Job, Task};
-use crate::provider::{Endpoint, Framing, Outbound, Route, Target};
+use crate::job::{Failure, Task};
+use crate::provider::{Ask, Framing, Outbound, Route};
 
 /// The top-level fields of a JSON object, in order, their values untouched.
 pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -27,7 +27,8 @@ pub fn fields(input: &RawValue) -> Result<Fields<'_>, Failure> {
 ///
 /// # Errors
 /// `unsupported` for another task than chat, `invalid` for an input without messages.
-pub fn encode(job: &Job, target: &Target, endpoint: &Endpoint) -> Result<Outbound, Failure> {
+pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    let Ask { job, target, endpoint } = ask;
     if job.task != Task::Chat {
         let message = format!("{} serves chat, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message));
@@ -43,6 +44,7 @@ pub fn encode(job: &Job, target: &Target, endpoint: &Endpoint) -> Result<Outboun
         route: Route::Http { url: format!("{}/chat/completions", endpoint.base_url).into(), headers },
         body: body(&fields, &target.model, job.input.get().len())?,
         framing: Framing::Sse,
+        dropped: Vec::new(),
     })
 }
 

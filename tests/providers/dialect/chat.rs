@@ -1,12 +1,41 @@
-//! Reads a chat answer the slow and plain way, to check the decoder against something that shares
-//! no line with it.
+//! OpenAI chat completions, and everybody who speaks that dialect.
 
+use forebay::job::Task;
+use forebay::provider::Framing;
+use forebay::provider::family::{error, openai_chat};
 use serde_json::{Map, Value, json};
 
-use super::replay::{Gist, Reply};
+use super::{Dialect, Rebuild, sse_data, vendor_of};
+use crate::replay::{Gist, Reply};
+
+pub(crate) const DIALECT: Dialect = Dialect {
+    name: "chat",
+    speaks: |provider, api| matches!(api, "chat" | "compat-chat") && provider != "cohere",
+    framing: Framing::Sse,
+    decoder: |_| Box::<openai_chat::ChatDecoder>::default(),
+    classify: error::classify,
+    oracle: read,
+    rebuild,
+};
+
+fn rebuild(exchange: &Value) -> Option<Rebuild> {
+    let said = exchange["request"]["body"].as_object().filter(|body| body.contains_key("messages"))?;
+    let mut input = said.clone();
+    let model = input.remove("model").and_then(|model| model.as_str().map(str::to_owned)).unwrap_or("m".into());
+    input.remove("stream");
+    let mut becomes = Value::Object(said.clone());
+    becomes["model"] = json!(model);
+    becomes["stream"] = json!(true);
+    if becomes["stream_options"].is_null() {
+        becomes["stream_options"] = json!({});
+    }
+    becomes["stream_options"]["include_usage"] = json!(true);
+    let provider = vendor_of("openai-compatible");
+    Some(Rebuild { provider, model, task: Task::Chat, input: Value::Object(input), becomes })
+}
 
 /// What a good answer says, or `None` where there is an error in it or no end.
-pub(crate) fn read(reply: &Reply) -> Option<Gist> {
+fn read(reply: &Reply) -> Option<Gist> {
     let text = std::str::from_utf8(&reply.body).expect("recorded bodies are text");
     let chunks = if text.trim_start().starts_with('{') { vec![text.trim().to_owned()] } else { sse_data(text) };
     let mut gist = Gist::default();
@@ -49,20 +78,6 @@ pub(crate) fn read(reply: &Reply) -> Option<Gist> {
     gist.tools = tools.into_iter().map(|(_, _, [id, name, arguments])| (id, name, arguments)).collect();
     gist.usage = usage_of(&usage);
     Some(gist)
-}
-
-fn sse_data(text: &str) -> Vec<String> {
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    text.split("\n\n")
-        .filter_map(|event| {
-            let lines: Vec<_> = event
-                .lines()
-                .filter_map(|line| line.strip_prefix("data:"))
-                .map(|line| line.strip_prefix(' ').unwrap_or(line))
-                .collect();
-            (!lines.is_empty()).then(|| lines.join("\n"))
-        })
-        .collect()
 }
 
 fn add_texts(delta: &Value, texts: &mut [String; 3]) {

@@ -1,0 +1,173 @@
+//! Tools, and the shape that an answer must have.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::typed;
+use crate::job::Failure;
+
+/// A tool that the model may call.
+#[derive(Clone, Debug)]
+pub struct Tool<'a> {
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// What it is for.
+    pub description: Option<Cow<'a, str>>,
+    /// The JSON Schema of its arguments. Absent = it takes none.
+    pub parameters: Option<&'a RawValue>,
+    /// Whether arguments must follow the schema exactly.
+    pub strict: Option<bool>,
+    /// Where a provider's prompt cache may end.
+    pub cache_control: Option<&'a RawValue>,
+    /// A tool that is not a function (a provider's own), as it came; the rest is empty then.
+    pub native: Option<&'a RawValue>,
+}
+
+/// Whether the model must call a tool.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Choice<'a> {
+    /// It may not.
+    None,
+    /// As it likes.
+    Auto,
+    /// Some tool.
+    Required,
+    /// This one.
+    Named(Cow<'a, str>),
+}
+
+/// The shape that an answer must have.
+#[derive(Clone, Debug)]
+pub enum ResponseFormat<'a> {
+    /// Any text.
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON of this schema.
+    JsonSchema {
+        /// The schema's name.
+        name: Option<Cow<'a, str>>,
+        /// What it is for.
+        description: Option<Cow<'a, str>>,
+        /// The schema.
+        schema: &'a RawValue,
+        /// Whether it must be followed exactly.
+        strict: Option<bool>,
+    },
+}
+
+#[derive(Deserialize)]
+struct SaidTool<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    function: Option<SaidFunction<'a>>,
+    #[serde(borrow)]
+    cache_control: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct SaidFunction<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    description: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    parameters: Option<&'a RawValue>,
+    strict: Option<bool>,
+    #[serde(borrow)]
+    cache_control: Option<&'a RawValue>,
+}
+
+pub(super) fn read(value: &RawValue) -> Result<Vec<Tool<'_>>, Failure> {
+    let tools: Vec<&RawValue> = typed(value, "input.tools")?;
+    tools.into_iter().enumerate().map(|(at, raw)| read_one(raw, &format!("input.tools[{at}]"))).collect()
+}
+
+fn read_one<'a>(raw: &'a RawValue, param: &str) -> Result<Tool<'a>, Failure> {
+    let said: SaidTool<'a> = typed(raw, param)?;
+    let kind = said.kind.as_deref().unwrap_or("function");
+    match said.function {
+        Some(function) if kind == "function" => Ok(Tool {
+            name: function.name,
+            description: function.description,
+            parameters: function.parameters,
+            strict: function.strict,
+            cache_control: said.cache_control.or(function.cache_control),
+            native: None,
+        }),
+        None if kind == "function" => Err(Failure::invalid(&format!("{param}.function"), "is missing")),
+        _ => Ok(Tool {
+            name: Cow::Borrowed(""),
+            description: None,
+            parameters: None,
+            strict: None,
+            cache_control: None,
+            native: Some(raw),
+        }),
+    }
+}
+
+pub(super) fn read_choice(value: &RawValue) -> Result<Choice<'_>, Failure> {
+    #[derive(Deserialize)]
+    struct Name<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said<'a> {
+        Word(String),
+        Named {
+            #[serde(borrow)]
+            function: Name<'a>,
+        },
+    }
+    let wrong = || {
+        let message =
+            "must be \"none\", \"auto\", \"required\" or {\"type\": \"function\", \"function\": {\"name\": …}}";
+        Failure::invalid("input.tool_choice", message)
+    };
+    match serde_json::from_str(value.get()) {
+        Ok(Said::Named { function }) => Ok(Choice::Named(function.name)),
+        Ok(Said::Word(word)) => match word.as_str() {
+            "none" => Ok(Choice::None),
+            "auto" => Ok(Choice::Auto),
+            "required" | "any" => Ok(Choice::Required),
+            _ => Err(wrong()),
+        },
+        Err(_) => Err(wrong()),
+    }
+}
+
+pub(super) fn read_format(value: &RawValue) -> Result<ResponseFormat<'_>, Failure> {
+    #[derive(Deserialize)]
+    struct Said<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        json_schema: Option<SaidSchema<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct SaidSchema<'a> {
+        #[serde(borrow)]
+        name: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        description: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        schema: Option<&'a RawValue>,
+        strict: Option<bool>,
+    }
+    let said: Said<'_> = typed(value, "input.response_format")?;
+    match (&*said.kind, said.json_schema) {
+        ("text", _) => Ok(ResponseFormat::Text),
+        ("json_object", _) => Ok(ResponseFormat::JsonObject),
+        ("json_schema", Some(SaidSchema { name, description, schema: Some(schema), strict })) => {
+            Ok(ResponseFormat::JsonSchema { name, description, schema, strict })
+        }
+        ("json_schema", _) => Err(Failure::invalid("input.response_format.json_schema.schema", "is missing")),
+        _ => Err(Failure::invalid("input.response_format.type", "must be text, json_object or json_schema")),
+    }
+}
