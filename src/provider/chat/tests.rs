@@ -1,4 +1,4 @@
-//! Reading chats.
+//! Reading chats: what is understood, and what is refused by name.
 
 use super::*;
 
