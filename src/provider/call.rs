@@ -16,7 +16,7 @@ use bytes::Bytes;
 use reqwest::{Client, redirect};
 
 use super::script::Player;
-use super::{Headers, Outbound, Route};
+use super::{Headers, Outbound, Route, credential};
 use crate::job::caps::ERROR_BODY_BYTES_MAX;
 use crate::job::{Code, Failure};
 
@@ -80,9 +80,11 @@ impl Caller {
                 let head = player.head().await?;
                 Ok(Reply { status: head.status, headers: head.headers, body: Body::Script(player) })
             }
-            Route::Http { url, headers } => {
+            Route::Http { url, mut headers, credential } => {
                 let url = reqwest::Url::parse(&url).map_err(|_| Failure::internal("the provider's URL is not one"))?;
                 let client = self.client(rung(connect), is_loopback(&url))?;
+                let request = credential::Request { url: &url, headers: &mut headers, body: &outbound.body };
+                credential.authorize(request).await?;
                 let sent = client.post(url).headers(headers).body(outbound.body).send().await;
                 let mut response = sent.map_err(|error| unreachable_provider(error, connect))?;
                 let headers = std::mem::take(response.headers_mut());

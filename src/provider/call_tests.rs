@@ -2,6 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::provider::Credential;
 use crate::provider::Framing;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -16,7 +17,7 @@ fn outbound(url: &str) -> Outbound {
     let mut headers = Headers::new();
     headers.insert("authorization", "Bearer secret".parse().unwrap());
     Outbound {
-        route: Route::Http { url: url.into(), headers },
+        route: Route::Http { url: url.into(), headers, credential: Credential::default() },
         body: Bytes::from_static(b"{}"),
         framing: Framing::Sse,
         dropped: Vec::new(),

@@ -13,6 +13,7 @@
 
 pub mod call;
 pub mod chat;
+pub mod credential;
 pub mod family;
 pub mod fetch;
 pub mod framing;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+pub use self::credential::Credential;
 pub use crate::job::Target;
 use crate::job::{Bill, Event, Failure, Job, Usage};
 
@@ -121,8 +123,10 @@ pub enum Route {
     Http {
         /// Where to.
         url: Box<str>,
-        /// Headers, the credential among them: never print this.
+        /// Headers, perhaps a key among them: never print this.
         headers: Headers,
+        /// What else proves who sends it.
+        credential: Credential,
     },
     /// To the built-in player; nothing leaves the process.
     Script(script::Script),
@@ -250,6 +254,8 @@ pub struct Endpoint {
     pub base_url: Box<str>,
     /// Headers of every call, the credential among them. Not printable.
     pub headers: Headers,
+    /// What else proves who we are.
+    pub credential: Credential,
     /// What else is known of the account, by the names of the card's settings and those that the
     /// configuration gives.
     pub settings: BTreeMap<Box<str>, Box<str>>,
@@ -271,6 +277,7 @@ impl Endpoint {
             name: name.into(),
             base_url: base_url.into(),
             headers: Headers::new(),
+            credential: Credential::default(),
             settings: BTreeMap::new(),
             script: None,
         }

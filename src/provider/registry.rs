@@ -10,7 +10,7 @@ use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use super::script::Script;
 use super::vendor;
-use super::{Auth, Card, Endpoint, Headers, Provider};
+use super::{Auth, Card, Credential, Endpoint, Headers, Provider};
 use crate::config::{Config, ProviderConfig, Secret};
 
 /// The environment.
@@ -99,7 +99,9 @@ fn endpoint(
     });
     let is_right = wrong.is_empty();
     problems.extend(wrong.into_iter().map(|problem| format!("providers.{name}.{problem}")));
-    is_right.then(|| Arc::new(Endpoint { name: name.into(), base_url, headers, settings, script }))
+    is_right.then(|| {
+        Arc::new(Endpoint { name: name.into(), base_url, headers, credential: Credential::default(), settings, script })
+    })
 }
 
 /// The first of these variables that is set to something.

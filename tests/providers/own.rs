@@ -165,7 +165,7 @@ fn encoded(provider: &dyn Provider, asked: &Asked) -> Value {
         Ok(outbound) => outbound,
         Err(failure) => return json!({"error": {"code": failure.code, "param": failure.param}}),
     };
-    let Route::Http { url, headers } = outbound.route else { return json!({"script": true}) };
+    let Route::Http { url, headers, .. } = outbound.route else { return json!({"script": true}) };
     let mut got = json!({"url": url, "body": serde_json::from_slice::<Value>(&outbound.body).expect("JSON")});
     if !outbound.dropped.is_empty() {
         got["dropped"] = json!(outbound.dropped);

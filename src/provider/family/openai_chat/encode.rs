@@ -41,7 +41,11 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     Ok(Outbound {
-        route: Route::Http { url: format!("{}/chat/completions", endpoint.base_url).into(), headers },
+        route: Route::Http {
+            url: format!("{}/chat/completions", endpoint.base_url).into(),
+            headers,
+            credential: endpoint.credential.clone(),
+        },
         body: body(&fields, &target.model, job.input.get().len())?,
         framing: Framing::Sse,
         dropped: Vec::new(),
