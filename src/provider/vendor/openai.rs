@@ -1,7 +1,8 @@
-//! OpenAI itself: the home of the chat family, with nothing to translate.
+//! OpenAI itself: chat completions with nothing to translate, Responses where they are asked for or
+//! needed, and embeddings.
 
 use crate::job::Failure;
-use crate::provider::family::{error, openai_chat};
+use crate::provider::family::{error, openai, responses};
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct OpenAi;
@@ -9,8 +10,9 @@ pub(super) struct OpenAi;
 static CARD: Card = Card {
     id: "openai",
     base_url: "https://api.openai.com/v1",
+    base_url_variables: &["OPENAI_BASE_URL"],
     key_variables: &["OPENAI_API_KEY"],
-    docs: "https://platform.openai.com/docs/api-reference/chat",
+    docs: "https://platform.openai.com/docs/api-reference",
     ..Card::PLAIN
 };
 
@@ -19,5 +21,15 @@ impl Provider for OpenAi {
         &CARD
     }
 
-    super::openai_chat!(embeddings);
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        openai::encode(ask, &responses::Rules::OPENAI)
+    }
+
+    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+        openai::decoder(ask, &responses::Rules::OPENAI)
+    }
+
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        error::classify(status, headers, body)
+    }
 }

@@ -13,6 +13,7 @@ mod encode;
 mod tools;
 mod usage;
 
+pub use chunk::text;
 pub use decode::ChatDecoder;
 pub use encode::{encode, fields};
 pub use usage::read as usage_of;
