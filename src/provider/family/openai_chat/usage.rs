@@ -125,3 +125,9 @@ pub(super) fn read(value: &RawValue, rules: &ReplyRules, bill: &mut Bill) -> Opt
         ..Usage::default()
     })
 }
+
+/// The usage of another answer of this dialect, in our terms.
+#[must_use]
+pub fn of(value: &RawValue) -> Option<Usage> {
+    read(value, &ReplyRules::PLAIN, &mut Bill::default())
+}
