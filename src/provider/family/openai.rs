@@ -1,13 +1,23 @@
-//! OpenAI's endpoints as one: which of them a job is for.
-//!
-//! Owns the choice between embeddings, Responses and chat completions; the encoder and the decoder
-//! of an attempt make it alike. Knows no format.
+//! What is OpenAI's own among those who speak its dialects, and which of its endpoints a job is for.
 
-use super::openai_chat::ChatDecoder;
-use super::responses::{self, ResponsesDecoder};
-use super::{embeddings, openai_chat};
+use super::openai_chat::{Draft, Rules};
+use super::responses;
 use crate::job::{Failure, Task};
-use crate::provider::{Ask, Decoder, Outbound};
+use crate::provider::Ask;
+
+/// Chat completions at OpenAI: bodies pass unchanged but for a limit that has a newer name.
+pub static CHAT: Rules = Rules { translate: Some(rename_limit), ..Rules::PLAIN };
+
+/// `max_tokens` is refused by models that reason.
+fn rename_limit(draft: &mut Draft<'_>) -> Result<(), Failure> {
+    if draft.has("max_tokens") && responses::takes_newer_limit("openai", draft.model) {
+        let limit = draft.take("max_tokens").expect("it is there");
+        if !draft.has("max_completion_tokens") {
+            draft.put("max_completion_tokens", limit);
+        }
+    }
+    Ok(())
+}
 
 /// An endpoint of OpenAI's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,26 +40,14 @@ impl Api {
             _ => Api::Chat,
         }
     }
-}
 
-/// The request for a job, at the endpoint that it is for.
-///
-/// # Errors
-/// As the endpoint's own encoder.
-pub fn encode(ask: Ask<'_>, rules: &responses::Rules) -> Result<Outbound, Failure> {
-    match Api::of(ask, rules.kind) {
-        Api::Chat => openai_chat::encode(ask),
-        Api::Responses => responses::encode(ask, format!("{}/responses", ask.endpoint.base_url).into(), rules),
-        Api::Embeddings => embeddings::encode(ask),
-    }
-}
-
-/// The decoder of what that endpoint answers.
-#[must_use]
-pub fn decoder(ask: Ask<'_>, rules: &responses::Rules) -> Box<dyn Decoder> {
-    match Api::of(ask, rules.kind) {
-        Api::Chat => Box::<ChatDecoder>::default(),
-        Api::Responses => Box::new(ResponsesDecoder::new(rules.thoughts)),
-        Api::Embeddings => Box::new(embeddings::EmbeddingsDecoder::new(ask)),
+    /// Its path, after the base address.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Api::Chat => "chat/completions",
+            Api::Responses => "responses",
+            Api::Embeddings => "embeddings",
+        }
     }
 }

@@ -4,9 +4,8 @@
 //! one (or with `v1`, `preview`, `latest`) the newer one, `/openai/v1`, which has no version.
 
 use crate::job::Failure;
-use crate::provider::family::error;
 use crate::provider::family::openai::{self, Api};
-use crate::provider::family::responses::Rules;
+use crate::provider::family::openai_chat::{Rules, Vendor};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route, Setting};
 
 pub(super) struct AzureOpenAi;
@@ -24,8 +23,7 @@ static CARD: Card = Card {
     docs: "https://learn.microsoft.com/azure/ai-foundry/openai/reference",
 };
 
-/// Azure's reasoning cannot be read by OpenAI, nor the other way round.
-const RULES: Rules = Rules { kind: CARD.id, thoughts: "azure-openai-responses-v1" };
+static FORMAT: Vendor = Vendor { card: &CARD, chat: &openai::CHAT, embeddings: Some(&Rules::PLAIN) };
 
 /// Versions that are no date: they name the newer address, `preview` with a parameter.
 const UNDATED: &[(&str, &str)] = &[("v1", ""), ("preview", "?api-version=preview"), ("latest", "?api-version=latest")];
@@ -37,7 +35,7 @@ impl Provider for AzureOpenAi {
 
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
         let there = address(ask)?;
-        let mut outbound = openai::encode(ask, &RULES)?;
+        let mut outbound = FORMAT.encode(ask)?;
         if let Route::Http { url, .. } = &mut outbound.route {
             *url = there;
         }
@@ -45,11 +43,11 @@ impl Provider for AzureOpenAi {
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        openai::decoder(ask, &RULES)
+        FORMAT.decoder(ask)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
-        error::classify(status, headers, body)
+        FORMAT.classify(status, headers, body)
     }
 }
 
@@ -58,11 +56,7 @@ fn address(ask: Ask<'_>) -> Result<Box<str>, Failure> {
     let base = ask.endpoint.base_url.trim_end_matches('/');
     let root = base.trim_end_matches("/v1").trim_end_matches("/openai");
     let api = Api::of(ask, CARD.id);
-    let path = match api {
-        Api::Chat => "chat/completions",
-        Api::Responses => "responses",
-        Api::Embeddings => "embeddings",
-    };
+    let path = api.path();
     let version = ask.endpoint.setting("api_version").unwrap_or("v1");
     if let Some((_, query)) = UNDATED.iter().find(|(name, _)| *name == version) {
         return Ok(format!("{root}/openai/v1/{path}{query}").into());

@@ -18,10 +18,10 @@ use super::Provider;
 
 /// Every vendor, in the order of the documentation.
 pub const ALL: &[&dyn Provider] = &[
-    &openai::OpenAi,
+    &openai::OPENAI,
     &azure_openai::AzureOpenAi,
     &local::Local,
-    &openai_compatible::OpenAiCompatible,
+    &openai_compatible::OPENAI_COMPATIBLE,
     &scripted::Scripted,
 ];
 

@@ -1,11 +1,9 @@
-//! OpenAI itself: chat completions with nothing to translate, Responses where they are asked for or
-//! needed, and embeddings.
+//! OpenAI itself: chat completions with next to nothing to translate, Responses where they are asked
+//! for or needed, and embeddings.
 
-use crate::job::Failure;
-use crate::provider::family::{error, openai, responses};
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
-
-pub(super) struct OpenAi;
+use crate::provider::Card;
+use crate::provider::family::openai;
+use crate::provider::family::openai_chat::{Rules, Vendor};
 
 static CARD: Card = Card {
     id: "openai",
@@ -16,20 +14,4 @@ static CARD: Card = Card {
     ..Card::PLAIN
 };
 
-impl Provider for OpenAi {
-    fn card(&self) -> &'static Card {
-        &CARD
-    }
-
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        openai::encode(ask, &responses::Rules::OPENAI)
-    }
-
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        openai::decoder(ask, &responses::Rules::OPENAI)
-    }
-
-    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
-        error::classify(status, headers, body)
-    }
-}
+pub(super) static OPENAI: Vendor = Vendor { card: &CARD, chat: &openai::CHAT, embeddings: Some(&Rules::PLAIN) };

@@ -27,5 +27,5 @@ pub use decode::ChatDecoder;
 pub use draft::Draft;
 pub use encode::{encode, encode_by, fields};
 pub use rules::{MessageRules, Money, Reasoning, ReplyRules, RewritePart, Rules, Translate};
-pub use usage::of as usage_of;
+pub use usage::{of as usage_of, read as read_usage};
 pub use vendor::Vendor;

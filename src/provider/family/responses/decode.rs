@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::item::Seen;
 use super::packet::{Item, Response, Said, is_lifecycle};
+use super::rule::Rules;
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Code, Delta, Event, Failure, Part, ToolCall, Usage};
 use crate::provider::family::error;
-use crate::provider::family::openai_chat::{text, usage_of};
+use crate::provider::family::openai_chat::{ReplyRules, read_usage, text};
 use crate::provider::{Decoder, Finish, Packet, Step};
 
 /// Items that one answer may have; more is nobody's answer.
@@ -20,6 +21,8 @@ const ITEMS_MAX: usize = 4096;
 pub struct ResponsesDecoder {
     /// Whose reasoning this provider's items are.
     pub(super) format: &'static str,
+    /// Where it says what an answer cost.
+    told_by: &'static ReplyRules,
     pub(super) seen: Vec<Seen>,
     /// Tool calls, reasoning details and whole outputs so far.
     pub(super) calls: u32,
@@ -33,7 +36,7 @@ pub struct ResponsesDecoder {
     pub(super) searches: u64,
     model_told: bool,
     usage: Option<Usage>,
-    tier: Option<Box<str>>,
+    bill: Bill,
     end: Option<Ended>,
 }
 
@@ -83,20 +86,18 @@ impl Decoder for ResponsesDecoder {
     }
 
     fn bill(&self) -> Bill {
-        Bill {
-            service_tier: self.tier.clone(),
-            searches: (self.searches > 0).then_some(self.searches),
-            ..Bill::default()
-        }
+        let searches = (self.searches > 0).then_some(self.searches);
+        Bill { searches: searches.or(self.bill.searches), ..self.bill.clone() }
     }
 }
 
 impl ResponsesDecoder {
-    /// `format` says whose reasoning the items are: nobody else can read them.
+    /// For a reply of somebody with these rules; `told_by` says where it tells what it cost.
     #[must_use]
-    pub fn new(format: &'static str) -> ResponsesDecoder {
+    pub fn new(rules: &Rules, told_by: &'static ReplyRules) -> ResponsesDecoder {
         ResponsesDecoder {
-            format,
+            format: rules.thoughts,
+            told_by,
             seen: Vec::new(),
             calls: 0,
             details: 0,
@@ -107,7 +108,7 @@ impl ResponsesDecoder {
             searches: 0,
             model_told: false,
             usage: None,
-            tier: None,
+            bill: Bill::default(),
             end: None,
         }
     }
@@ -202,8 +203,8 @@ impl ResponsesDecoder {
     }
 
     fn ended(&mut self, response: &Response<'_>, kind: &str, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        self.usage = response.usage.and_then(usage_of);
-        self.tier = response.service_tier.and_then(text).filter(|tier| tier != "auto").map(Into::into);
+        self.usage = response.usage.and_then(|usage| read_usage(usage, self.told_by, &mut self.bill));
+        self.bill.service_tier = response.service_tier.and_then(text).filter(|tier| tier != "auto").map(Into::into);
         let status = response.status.and_then(text).unwrap_or_else(|| kind.to_owned().into());
         if response.error.is_some() || status == "failed" {
             return Err(match response.error {

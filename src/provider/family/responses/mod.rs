@@ -19,4 +19,4 @@ mod rule;
 
 pub use decode::ResponsesDecoder;
 pub use encode::encode;
-pub use rule::{Rules, is_wanted, thinks};
+pub use rule::{Rules, is_wanted, takes_newer_limit, thinks};

@@ -16,9 +16,18 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// OpenAI's own, and those of everybody who gives no other.
-    pub const OPENAI: Rules = Rules { kind: "openai", thoughts: "openai-responses-v1" };
+    /// Those of a provider of this kind.
+    #[must_use]
+    pub fn of(kind: &'static str) -> Rules {
+        let own = OWN_THOUGHTS.iter().find(|(name, _)| *name == kind);
+        Rules { kind, thoughts: own.map_or(OPENAI_THOUGHTS, |(_, thoughts)| thoughts) }
+    }
 }
+
+/// What OpenAI's reasoning is called, and that of everybody who gives it no other name.
+const OPENAI_THOUGHTS: &str = "openai-responses-v1";
+/// Providers whose encrypted reasoning only they can read.
+const OWN_THOUGHTS: &[(&str, &str)] = &[("azure-openai", "azure-openai-responses-v1"), ("xai", "xai-responses-v1")];
 
 /// Whether a job is asked for by Responses instead of chat completions. It is
 /// - for an input in the dialect's own shape: `input` is a list of items, or a field is there that
@@ -72,14 +81,24 @@ pub fn thinks(kind: &str, model: &str) -> bool {
     if catalog::find(kind, model).is_some_and(|entry| entry.abilities.has("reasoning")) {
         return true;
     }
+    is_named_like_one(model) && !model.contains("-chat")
+}
+
+/// Whether a model refuses `max_tokens` for the newer `max_completion_tokens`: those that reason, and
+/// their `-chat` kin.
+#[must_use]
+pub fn takes_newer_limit(kind: &str, model: &str) -> bool {
+    is_named_like_one(model) || thinks(kind, model)
+}
+
+fn is_named_like_one(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     let name = name.strip_prefix("openai.").unwrap_or(name);
     let series = |prefix: &str, from: char| {
         let next = name.strip_prefix(prefix).and_then(|rest| rest.chars().next());
         next.is_some_and(|digit| (from..='9').contains(&digit))
     };
-    let named = series("o", '1') || series("gpt-", '5') || name.starts_with("gpt-oss") || name.starts_with("codex");
-    named && !name.contains("-chat")
+    series("o", '1') || series("gpt-", '5') || name.starts_with("gpt-oss") || name.starts_with("codex")
 }
 
 #[cfg(test)]
