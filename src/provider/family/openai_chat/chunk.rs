@@ -140,6 +140,8 @@ pub(super) struct Choice<'a> {
     /// Old completions; Together sends it beside the delta.
     pub(super) text: Option<&'a RawValue>,
     pub(super) finish_reason: Option<&'a RawValue>,
+    /// Moonshot's place for it.
+    pub(super) usage: Option<&'a RawValue>,
     pub(super) error: Option<&'a RawValue>,
     pub(super) rest: Rest<'a>,
 }
@@ -156,6 +158,7 @@ impl<'a> Choice<'a> {
             "message" | "seed" => skip(map)?,
             "text" => self.text = raw(map)?,
             "finish_reason" => self.finish_reason = raw(map)?,
+            "usage" => self.usage = raw(map)?,
             "error" => self.error = raw(map)?,
             _ => keep(&mut self.rest, name, map)?,
         }

@@ -159,10 +159,11 @@ impl ChatDecoder {
     }
 
     fn on_chunk(&mut self, chunk: Chunk<'_>, data: &[u8], out: &mut Vec<Event>) -> Result<(), Failure> {
-        if let Some(said) = chunk.usage.or(chunk.groq.as_ref().and_then(|groq| groq.usage)) {
+        let choices = chunk.choices.unwrap_or_default();
+        let elsewhere = || chunk.groq.as_ref().and_then(|groq| groq.usage).or(choices.iter().find_map(|one| one.usage));
+        if let Some(said) = chunk.usage.or_else(elsewhere) {
             self.usage = usage::read(said, &self.rules.reply, &mut self.bill).or_else(|| self.usage.take());
         }
-        let choices = chunk.choices.unwrap_or_default();
         let groq_error = chunk.groq.as_ref().is_some_and(|groq| groq.error.is_some());
         let is_error = chunk.is_error || chunk.error.is_some() || choices.iter().any(|choice| choice.error.is_some());
         if is_error || (groq_error && choices.is_empty()) {

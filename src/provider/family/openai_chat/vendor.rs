@@ -42,6 +42,10 @@ impl Provider for Vendor {
         }
     }
 
+    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+        self.chat.wants_files_inside
+    }
+
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match self.embeds(ask) {
             Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask)),
