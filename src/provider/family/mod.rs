@@ -2,4 +2,6 @@
 
 pub mod embeddings;
 pub mod error;
+pub mod openai;
 pub mod openai_chat;
+pub mod responses;

@@ -9,6 +9,7 @@
 //! OpenAI dialect without oddities needs no file at all: `kind = "openai-compatible"`.
 
 mod alibaba;
+mod azure_openai;
 mod bytedance;
 mod cerebras;
 mod deepinfra;
@@ -43,7 +44,8 @@ const THINKING_ALOUD: Rules = Rules { reply: ReplyRules { has_think_tags: true, 
 
 /// Every vendor, in the order of the documentation.
 pub const ALL: &[&dyn Provider] = &[
-    &openai::OpenAi,
+    &openai::OPENAI,
+    &azure_openai::AzureOpenAi,
     &alibaba::ALIBABA,
     &bytedance::BYTEDANCE,
     &mistral::MISTRAL,
@@ -65,46 +67,7 @@ pub const ALL: &[&dyn Provider] = &[
     &huggingface::HUGGINGFACE,
     &vllm::VLLM,
     &llamacpp::LLAMACPP,
-    &local::Local,
-    &openai_compatible::OpenAiCompatible,
+    &local::LOCAL,
+    &openai_compatible::OPENAI_COMPATIBLE,
     &scripted::Scripted,
 ];
-
-/// The provider of the OpenAI dialect in its plain form: chat only, or `embeddings` too.
-macro_rules! openai_chat {
-    (embeddings) => {
-        fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-            match ask.job.task {
-                crate::job::Task::Embedding => crate::provider::family::embeddings::encode(ask),
-                _ => openai_chat::encode(ask),
-            }
-        }
-
-        fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-            match ask.job.task {
-                crate::job::Task::Embedding => {
-                    Box::new(crate::provider::family::embeddings::EmbeddingsDecoder::new(ask))
-                }
-                _ => Box::<openai_chat::ChatDecoder>::default(),
-            }
-        }
-
-        fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
-            error::classify(status, headers, body)
-        }
-    };
-    () => {
-        fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-            openai_chat::encode(ask)
-        }
-
-        fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {
-            Box::<openai_chat::ChatDecoder>::default()
-        }
-
-        fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
-            error::classify(status, headers, body)
-        }
-    };
-}
-use openai_chat;

@@ -4,7 +4,9 @@
 //! no line with the decoder makes of it, and the job that its request must be rebuilt from.
 
 pub(crate) mod chat;
+pub(crate) mod completions;
 pub(crate) mod embeddings;
+pub(crate) mod responses;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
 use serde_json::Value;
@@ -45,7 +47,7 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT];
+pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT, &responses::DIALECT, &completions::DIALECT];
 
 /// The dialect of a recording: a vendor's of its own, if there is one.
 pub(crate) fn of(provider: &str, api: &str) -> Option<&'static Dialect> {

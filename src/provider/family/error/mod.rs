@@ -235,8 +235,15 @@ fn read(body: &[u8]) -> Said {
 
 /// The provider's own id of the request, where it is short enough to be worth a person's reading.
 fn request_id(headers: &Headers) -> Option<&str> {
-    const NAMES: [&str; 6] =
-        ["x-request-id", "request-id", "mistral-correlation-id", "x-ds-trace-id", "x-generation-id", "x-log-id"];
+    const NAMES: [&str; 7] = [
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "mistral-correlation-id",
+        "x-ds-trace-id",
+        "x-generation-id",
+        "x-log-id",
+    ];
     NAMES
         .iter()
         .find_map(|name| headers.get(*name)?.to_str().ok())

@@ -247,7 +247,8 @@ impl<'a> Function<'a> {
 }
 
 /// The text of a JSON string; `None` for anything else, and for a string that is broken.
-pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+#[must_use]
+pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Some(Cow::Borrowed(inner));

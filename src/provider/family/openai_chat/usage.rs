@@ -89,7 +89,8 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 /// input does not (Mistral); where the vendor counts reasoning and citations beside its totals they
 /// are added. `None` when it says no count.
 /// What else the price depends on goes to `bill`.
-pub(super) fn read(value: &RawValue, rules: &ReplyRules, bill: &mut Bill) -> Option<Usage> {
+#[must_use]
+pub fn read(value: &RawValue, rules: &ReplyRules, bill: &mut Bill) -> Option<Usage> {
     let said: Said = serde_json::from_str(value.get()).ok()?;
     said.prompt_tokens.or(said.completion_tokens)?;
     let input = said.prompt_tokens_details.unwrap_or_default();
