@@ -49,6 +49,11 @@ pub(crate) struct Rebuild {
 /// Every dialect.
 pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT, &responses::DIALECT, &completions::DIALECT];
 
+/// The dialect of a recording: a vendor's of its own, if there is one.
+pub(crate) fn of(provider: &str, api: &str) -> Option<&'static Dialect> {
+    chat::VENDORS.iter().chain(ALL).find(|dialect| (dialect.speaks)(provider, api)).copied()
+}
+
 /// Recordings that no job gives.
 pub(crate) const NO_JOB: &[(&str, &str)] =
     &[("models", "lists models; no job asks for that"), ("count-tokens", "counts tokens; no job asks for that")];

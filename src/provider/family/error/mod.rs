@@ -189,7 +189,8 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
     failure.provider_code = short(said.code.as_deref().filter(|code| *code != status.to_string()));
     failure.kind = short(said.kind.as_deref());
     failure.param = short(said.param.as_deref());
-    if meaning == Some(Meaning::Overflow) && (400..=422).contains(&status) && failure.provider_code.is_none() {
+    let says_nothing = failure.provider_code.as_deref().is_none_or(|code| words::GENERAL.contains(&code));
+    if meaning == Some(Meaning::Overflow) && (400..=422).contains(&status) && says_nothing {
         failure.provider_code = Some("context_length_exceeded".into());
     }
     failure
@@ -222,6 +223,7 @@ fn read(body: &[u8]) -> Said {
         _ => text_of(&inner["message"])
             .or_else(|| text_of(&inner["faultstring"]))
             .or_else(|| (!inner["message"].is_null()).then(|| inner["message"].to_string()))
+            .or_else(|| text_of(&inner["error"]))
             .or_else(|| text_of(&inner["title"])),
     };
     let status = [&inner["status_code"], &inner["code"], &value["status_code"], &value["code"]]

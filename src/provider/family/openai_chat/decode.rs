@@ -181,8 +181,11 @@ impl ChatDecoder {
         for (position, choice) in choices.iter().enumerate() {
             self.on_choice(position, choice, out)?;
         }
-        if let Some((_, tier)) = chunk.rest.iter().find(|(name, _)| name == "service_tier") {
-            self.bill.service_tier = chunk::said(Some(tier)).map(Into::into).or(self.bill.service_tier.take());
+        let tier = chunk.rest.iter().find(|(name, _)| name == "service_tier");
+        if let Some(tier) = tier.and_then(|(_, tier)| chunk::text(tier))
+            && self.bill.service_tier.as_deref() != Some(&*tier)
+        {
+            self.bill.service_tier = Some(tier.into());
         }
         self.extras.on_chunk(&chunk.rest, before, out);
         Ok(())
