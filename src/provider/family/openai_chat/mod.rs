@@ -14,4 +14,4 @@ mod tools;
 mod usage;
 
 pub use decode::ChatDecoder;
-pub use encode::{encode, fields};
+pub use encode::{Fields, encode, fields};
