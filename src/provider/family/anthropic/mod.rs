@@ -12,13 +12,20 @@
 //! [`headers`] and [`url`] the rest, [`encode_at`] all of it; the decoder is the same.
 
 mod blocks;
+mod decode;
 mod encode;
+mod extra;
+mod finish;
 mod model;
 mod native;
+mod open;
 mod thinking;
 mod tools;
 mod turns;
+mod usage;
+mod wire;
 
+pub use decode::MessagesDecoder;
 pub use encode::{Request, encode, encode_at, headers, request, url};
 use model::Model;
 
