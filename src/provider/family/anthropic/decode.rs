@@ -329,11 +329,7 @@ impl MessagesDecoder {
         self.told_bytes += arguments.len() as u64;
         while !arguments.is_empty() {
             let (piece, rest) = arguments.split_at(arguments.floor_char_boundary(EVENT_TEXT_BYTES_MAX));
-            out.push(Event::ToolCall(ToolCall {
-                index: number,
-                arguments: piece.to_owned(),
-                ..ToolCall::default()
-            }));
+            out.push(Event::ToolCall(ToolCall { index: number, arguments: piece.to_owned(), ..ToolCall::default() }));
             arguments = rest;
         }
     }

@@ -172,7 +172,10 @@ mod tests {
 
     #[test]
     fn the_last_word_counts_and_the_input_is_the_sum_of_its_kinds() {
-        check(&[r#"{"input_tokens":9,"output_tokens":1}"#, r#"{"output_tokens":20}"#], [Some(9), Some(20), None, None, None]);
+        check(
+            &[r#"{"input_tokens":9,"output_tokens":1}"#, r#"{"output_tokens":20}"#],
+            [Some(9), Some(20), None, None, None],
+        );
         check(
             &[
                 r#"{"input_tokens":4,"cache_read_input_tokens":100,"cache_creation_input_tokens":7,"output_tokens":1}"#,
@@ -180,7 +183,10 @@ mod tests {
             ],
             [Some(111), Some(30), Some(100), Some(7), Some(12)],
         );
-        check(&[r#"{"input_tokens":9,"output_tokens":0}"#, r#"{"input_tokens":26,"output_tokens":40}"#], [Some(26), Some(40), None, None, None]);
+        check(
+            &[r#"{"input_tokens":9,"output_tokens":0}"#, r#"{"input_tokens":26,"output_tokens":40}"#],
+            [Some(26), Some(40), None, None, None],
+        );
         let compacted = r#"{"input_tokens":10,"output_tokens":5,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":50},{"type":"message","input_tokens":10,"output_tokens":5}]}"#;
         check(&[compacted], [Some(110), Some(55), None, None, None]);
         check(&[r#"{"input_tokens":"many","output_tokens":5}"#], [None, Some(5), None, None, None]);
@@ -199,7 +205,9 @@ mod tests {
     #[test]
     fn the_bill_says_what_the_price_depends_on() {
         let said = check(
-            &[r#"{"input_tokens":1,"output_tokens":2,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5},"server_tool_use":{"web_search_requests":3},"service_tier":"priority"}"#],
+            &[
+                r#"{"input_tokens":1,"output_tokens":2,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5},"server_tool_use":{"web_search_requests":3},"service_tier":"priority"}"#,
+            ],
             [Some(10), Some(2), None, Some(9), None],
         );
         let bill = said.bill();
