@@ -2,7 +2,6 @@
 
 use crate::job::Failure;
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
-use crate::provider::family::error;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct Anthropic;
@@ -32,6 +31,6 @@ impl Provider for Anthropic {
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
-        error::classify(status, headers, body)
+        anthropic::classify(status, headers, body)
     }
 }

@@ -4,7 +4,6 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use crate::job::Failure;
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
-use crate::provider::family::error;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route};
 
 pub(super) struct AnthropicCompatible;
@@ -36,7 +35,7 @@ impl Provider for AnthropicCompatible {
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
-        error::classify(status, headers, body)
+        anthropic::classify(status, headers, body)
     }
 }
 

@@ -11,6 +11,7 @@
 mod anthropic;
 mod anthropic_compatible;
 mod local;
+mod minimax;
 mod openai;
 mod openai_compatible;
 mod scripted;
@@ -21,6 +22,7 @@ use super::Provider;
 pub const ALL: &[&dyn Provider] = &[
     &openai::OpenAi,
     &anthropic::Anthropic,
+    &minimax::MiniMax,
     &local::Local,
     &openai_compatible::OpenAiCompatible,
     &anthropic_compatible::AnthropicCompatible,

@@ -5,6 +5,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod embeddings;
+pub(crate) mod messages;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
 use serde_json::Value;
@@ -45,11 +46,14 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT];
+pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT, &messages::DIALECT];
 
-/// Recordings that no job gives.
-pub(crate) const NO_JOB: &[(&str, &str)] =
-    &[("models", "lists models; no job asks for that"), ("count-tokens", "counts tokens; no job asks for that")];
+/// Recordings that no job gives: all of an API, or one file.
+pub(crate) const NO_JOB: &[(&str, &str)] = &[
+    ("models", "lists models; no job asks for that"),
+    ("count-tokens", "counts tokens; no job asks for that"),
+    ("bedrock/invoke.max_tokens.be321c.json", "is Llama's own body; jobs for it go through Converse"),
+];
 
 /// The vendor of that id.
 pub(crate) fn vendor_of(id: &str) -> &'static dyn Provider {

@@ -8,10 +8,9 @@ use super::model::Model;
 use super::open::{self, Open, Thought};
 use super::usage::Said;
 use super::wire::{self, Text};
-use super::{Site, finish};
+use super::{Site, failure, finish};
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Code, Delta, Event, Failure, Part, ToolCall, Usage};
-use crate::provider::family::error;
 use crate::provider::{self, Ask, Decoder, Finish, Packet, Step};
 
 /// Blocks that are told at the same time; today's servers tell one after the other.
@@ -96,7 +95,7 @@ impl MessagesDecoder {
         }
         let event: wire::Event<'_> = match serde_json::from_slice(data) {
             Ok(event) => event,
-            Err(_) if name == "error" && !data.starts_with(b"{") => return Err(error::in_reply(data)),
+            Err(_) if name == "error" && !data.starts_with(b"{") => return Err(failure::in_reply(data)),
             Err(_) => return Err(malformed()),
         };
         match (&*event.kind.0, event.delta, event.index.unwrap_or(0)) {
@@ -121,9 +120,9 @@ impl MessagesDecoder {
                 return Ok(Step::Done);
             }
             ("ping", ..) => {}
-            ("error", ..) => return Err(error::in_reply(data)),
+            ("error", ..) => return Err(failure::in_reply(data)),
             ("message", ..) => return self.on_whole(data, out),
-            _ if event.error.is_some() || name == "error" => return Err(error::in_reply(data)),
+            _ if event.error.is_some() || name == "error" => return Err(failure::in_reply(data)),
             // Documented: more kinds may come.
             _ => crate::telemetry::skipped_packet(),
         }
@@ -135,11 +134,11 @@ impl MessagesDecoder {
             return Err(truncated("the provider gave an empty answer"));
         }
         if body.starts_with(b"<") {
-            return Err(error::in_reply(body));
+            return Err(failure::in_reply(body));
         }
         let answer: wire::Answer<'_> = serde_json::from_slice(body).map_err(|_| malformed())?;
         let Some(content) = answer.content.filter(|_| &*answer.kind.0 != "error") else {
-            return Err(error::in_reply(body));
+            return Err(failure::in_reply(body));
         };
         self.model(&answer.model);
         for (index, block) in (0..).zip(content) {

@@ -15,6 +15,7 @@ mod blocks;
 mod decode;
 mod encode;
 mod extra;
+mod failure;
 mod finish;
 mod model;
 mod native;
@@ -27,6 +28,7 @@ mod wire;
 
 pub use decode::MessagesDecoder;
 pub use encode::{Request, encode, encode_at, headers, request, url};
+pub use failure::classify;
 use model::Model;
 
 /// Where a model of this dialect is asked.
