@@ -9,6 +9,8 @@
 //! OpenAI dialect without oddities needs no file at all: `kind = "openai-compatible"`.
 
 mod alibaba;
+mod anthropic;
+mod anthropic_compatible;
 mod azure_openai;
 mod bytedance;
 mod cerebras;
@@ -19,6 +21,7 @@ mod groq;
 mod huggingface;
 mod llamacpp;
 mod local;
+mod minimax;
 mod mistral;
 mod moonshot;
 mod nebius;
@@ -45,9 +48,11 @@ const THINKING_ALOUD: Rules = Rules { reply: ReplyRules { has_think_tags: true, 
 /// Every vendor, in the order of the documentation.
 pub const ALL: &[&dyn Provider] = &[
     &openai::OPENAI,
+    &anthropic::Anthropic,
     &azure_openai::AzureOpenAi,
     &alibaba::ALIBABA,
     &bytedance::BYTEDANCE,
+    &minimax::MiniMax,
     &mistral::MISTRAL,
     &groq::GROQ,
     &deepseek::DEEPSEEK,
@@ -69,5 +74,6 @@ pub const ALL: &[&dyn Provider] = &[
     &llamacpp::LLAMACPP,
     &local::LOCAL,
     &openai_compatible::OPENAI_COMPATIBLE,
+    &anthropic_compatible::AnthropicCompatible,
     &scripted::Scripted,
 ];

@@ -88,6 +88,18 @@ pub fn in_reply_by(quirks: &[Quirk], body: &[u8]) -> Failure {
     failure
 }
 
+/// Codes of requests that are wrong, in replies that come without a status.
+const BAD_REQUEST: &[&str] = &[
+    "invalid_request",
+    "invalid_prompt",
+    "invalid_image",
+    "image_",
+    "tool_use_failed",
+    "context_length",
+    "badrequest",
+    "validation",
+];
+
 impl Said {
     fn wait_ms(&self) -> Option<u64> {
         let by_words = self.message.as_deref().and_then(wait::from_words);
@@ -132,7 +144,7 @@ impl Said {
             403
         } else if named(&["not_found"]) {
             404
-        } else if named(&["invalid_request", "tool_use_failed", "context_length", "badrequest", "validation"]) {
+        } else if named(BAD_REQUEST) {
             400
         } else {
             503

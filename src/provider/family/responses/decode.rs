@@ -175,10 +175,7 @@ impl ResponsesDecoder {
             return Err(error::in_reply(body));
         }
         match serde_json::from_slice::<Response<'_>>(body) {
-            Ok(response) if response.status.is_some() && response.output.is_some() => {
-                self.tell_model(&response);
-                self.ended(&response, "", out)
-            }
+            Ok(response) if response.status.is_some() && response.output.is_some() => self.ended(&response, "", out),
             Ok(_) => Err(failure(body)),
             Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => Err(failure(body)),
             Err(_) => Err(malformed()),
@@ -197,6 +194,7 @@ impl ResponsesDecoder {
 
     fn tell_model(&mut self, response: &Response<'_>) {
         self.model_told = true;
+        self.bill.service_tier = tier(response);
         if let Some(model) = response.model.and_then(text) {
             self.rider.insert("chunk".into(), json!({"model": model}));
         }
@@ -204,7 +202,7 @@ impl ResponsesDecoder {
 
     fn ended(&mut self, response: &Response<'_>, kind: &str, out: &mut Vec<Event>) -> Result<Step, Failure> {
         self.usage = response.usage.and_then(|usage| read_usage(usage, self.told_by, &mut self.bill));
-        self.bill.service_tier = response.service_tier.and_then(text).filter(|tier| tier != "auto").map(Into::into);
+        self.bill.service_tier = tier(response).or(self.bill.service_tier.take());
         let status = response.status.and_then(text).unwrap_or_else(|| kind.to_owned().into());
         if response.error.is_some() || status == "failed" {
             return Err(match response.error {
@@ -219,6 +217,9 @@ impl ResponsesDecoder {
             return Err(Failure::new(Code::ProviderUnavailable, message).of_the_target());
         }
         if self.seen.is_empty() {
+            if !self.model_told {
+                self.tell_model(response);
+            }
             for item in response.output.iter().flatten() {
                 let at = self.seen_at(u32::try_from(self.seen.len()).ok())?;
                 self.item_done(at, item, out)?;
@@ -323,6 +324,11 @@ fn pieces(text: Cow<'_, str>, mut each: impl FnMut(String)) {
     }
 }
 
+/// The tier that is served; `auto` says that it is not known yet.
+fn tier(response: &Response<'_>) -> Option<Box<str>> {
+    response.service_tier.and_then(text).filter(|tier| tier != "auto").map(Into::into)
+}
+
 /// Why an answer is incomplete.
 fn why(details: &RawValue) -> Option<Box<str>> {
     let details: Value = serde_json::from_str(details.get()).ok()?;
@@ -349,3 +355,7 @@ fn truncated(message: &'static str) -> Failure {
 pub(super) fn malformed() -> Failure {
     truncated("the provider sent a packet that is not JSON of its own format")
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

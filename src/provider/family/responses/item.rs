@@ -36,7 +36,7 @@ impl Seen {
 impl ResponsesDecoder {
     pub(super) fn item_added(&mut self, at: usize, item: &Item<'_>, out: &mut Vec<Event>) {
         match &*item.kind {
-            "function_call" | "custom_tool_call" => self.call(at, item, out),
+            "function_call" | "custom_tool_call" => self.call(at, item, None, out),
             "message" => {
                 if let Some(phase) = item.phase.and_then(text) {
                     merge(&mut self.rider, fields("delta", "phase", json!(phase)));
@@ -52,9 +52,10 @@ impl ResponsesDecoder {
             "message" => self.message(at, &item, out),
             "reasoning" => self.thought(at, &item, out),
             "function_call" | "custom_tool_call" => {
-                self.call(at, &item, out);
-                if !self.seen[at].told {
-                    self.arguments(at, item.arguments.or(item.input).and_then(text), out);
+                let arguments = item.arguments.or(item.input).and_then(text).filter(|_| !self.seen[at].told);
+                match self.seen[at].call {
+                    Some(_) => self.arguments(at, arguments, out),
+                    None => self.call(at, &item, arguments, out),
                 }
             }
             "image_generation_call" if item.result.is_some() => self.image(&item, out),
@@ -71,8 +72,8 @@ impl ResponsesDecoder {
         Ok(())
     }
 
-    /// A tool call's first event, unless it was made.
-    fn call(&mut self, at: usize, item: &Item<'_>, out: &mut Vec<Event>) {
+    /// A tool call's first event, unless it was made; with its arguments if they are whole.
+    fn call(&mut self, at: usize, item: &Item<'_>, arguments: Option<Cow<'_, str>>, out: &mut Vec<Event>) {
         if self.seen[at].call.is_some() {
             return;
         }
@@ -80,12 +81,16 @@ impl ResponsesDecoder {
         self.calls += 1;
         self.seen[at].call = Some(index);
         let word = |value: Option<&RawValue>| value.and_then(text).filter(|text| !text.is_empty()).map(Into::into);
+        let mut whole = arguments;
+        let arguments = whole.take_if(|text| text.len() <= EVENT_TEXT_BYTES_MAX).unwrap_or_default().into_owned();
+        self.seen[at].told |= !arguments.is_empty();
         out.push(Event::ToolCall(ToolCall {
             index,
             call_id: word(item.call_id).or_else(|| word(item.id)),
             name: word(item.name),
-            arguments: String::new(),
+            arguments,
         }));
+        self.arguments(at, whole, out);
         if item.kind == "custom_tool_call" {
             let event = self.extra(fields("delta", "tool_calls", json!([{"index": index, "type": "custom"}])));
             out.push(event);
