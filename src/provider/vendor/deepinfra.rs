@@ -1,4 +1,4 @@
-//! DeepInfra.
+//! DeepInfra's open models; it says what an answer cost.
 
 use super::THINKING_ALOUD;
 use crate::provider::Card;

@@ -1,4 +1,4 @@
-//! DeepSeek: text only.
+//! DeepSeek's own models, which take text only.
 
 use crate::job::Failure;
 use crate::provider::Card;

@@ -1,4 +1,4 @@
-//! Fireworks.
+//! Fireworks' open models.
 
 use crate::provider::Card;
 use crate::provider::family::openai_chat::{MessageRules, Reasoning, Rules, Vendor};

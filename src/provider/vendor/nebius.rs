@@ -1,4 +1,4 @@
-//! Nebius Token Factory.
+//! Nebius Token Factory's open models.
 
 use super::THINKING_ALOUD;
 use crate::provider::Card;

@@ -1,4 +1,4 @@
-//! Novita.
+//! Novita's open models.
 
 use super::THINKING_ALOUD;
 use crate::provider::Card;

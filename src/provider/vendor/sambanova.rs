@@ -1,4 +1,4 @@
-//! SambaNova.
+//! SambaNova's open models.
 
 use super::THINKING_ALOUD;
 use crate::provider::Card;

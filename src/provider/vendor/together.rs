@@ -1,4 +1,4 @@
-//! Together.
+//! Together's open models; `logprobs` is a number there.
 
 use crate::job::Failure;
 use crate::provider::Card;

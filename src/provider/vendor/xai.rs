@@ -1,4 +1,4 @@
-//! xAI.
+//! The models of xAI (Grok): what an answer cost comes in ticks.
 
 use crate::provider::Card;
 use crate::provider::family::openai_chat::{MessageRules, Money, Reasoning, ReplyRules, Rules, Vendor};

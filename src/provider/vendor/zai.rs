@@ -1,4 +1,4 @@
-//! Z.ai (GLM).
+//! Z.ai's own models (GLM); its error codes are numbers.
 
 use crate::provider::Card;
 use crate::provider::family::error::{self, Meaning};

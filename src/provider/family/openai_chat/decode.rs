@@ -3,13 +3,12 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::answer::Answer;
 use super::chunk::{self, Choice, Chunk, Delta as ChunkDelta};
-use super::details::Details;
 use super::encode::fields;
 use super::extra::{Extras, insert_level, values};
 use super::finish::{malformed, meaning, truncated};
 use super::rules::Rules;
-use super::think::Think;
 use super::tools::Calls;
 use super::usage;
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
@@ -32,16 +31,6 @@ pub struct ChatDecoder {
     failure: Option<Failure>,
     done: bool,
     extras: Extras,
-}
-
-/// One of several answers (`n`).
-struct Answer {
-    index: u32,
-    finish: Option<Box<str>>,
-    /// It comes in deltas: a whole message repeats it.
-    is_streamed: bool,
-    think: Think,
-    details: Details,
 }
 
 impl Default for ChatDecoder {
@@ -240,8 +229,7 @@ impl ChatDecoder {
         if self.answers.len() == CHOICES_MAX {
             return Err(truncated("the provider gives more answers than anybody asks for"));
         }
-        let think = if self.rules.reply.has_think_tags { Think::watching() } else { Think::default() };
-        self.answers.push(Answer { index, finish: None, is_streamed: false, think, details: Details::default() });
+        self.answers.push(Answer::new(index, &self.rules.reply));
         Ok(self.answers.len() - 1)
     }
 
@@ -398,3 +386,7 @@ impl ChatDecoder {
         first.ok_or_else(|| truncated("the provider's answer ended before its end"))
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;
