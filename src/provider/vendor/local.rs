@@ -18,5 +18,5 @@ impl Provider for Local {
         &CARD
     }
 
-    super::openai_chat!();
+    super::openai_chat!(embeddings);
 }

@@ -19,8 +19,29 @@ use super::Provider;
 pub const ALL: &[&dyn Provider] =
     &[&openai::OpenAi, &local::Local, &openai_compatible::OpenAiCompatible, &scripted::Scripted];
 
-/// The provider of the OpenAI dialect in its plain form.
+/// The provider of the OpenAI dialect in its plain form: chat only, or `embeddings` too.
 macro_rules! openai_chat {
+    (embeddings) => {
+        fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+            match ask.job.task {
+                crate::job::Task::Embedding => crate::provider::family::embeddings::encode(ask),
+                _ => openai_chat::encode(ask),
+            }
+        }
+
+        fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+            match ask.job.task {
+                crate::job::Task::Embedding => {
+                    Box::new(crate::provider::family::embeddings::EmbeddingsDecoder::new(ask))
+                }
+                _ => Box::<openai_chat::ChatDecoder>::default(),
+            }
+        }
+
+        fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+            error::classify(status, headers, body)
+        }
+    };
     () => {
         fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
             openai_chat::encode(ask)

@@ -19,5 +19,5 @@ impl Provider for OpenAi {
         &CARD
     }
 
-    super::openai_chat!();
+    super::openai_chat!(embeddings);
 }

@@ -14,5 +14,5 @@ impl Provider for OpenAiCompatible {
         &CARD
     }
 
-    super::openai_chat!();
+    super::openai_chat!(embeddings);
 }

@@ -15,3 +15,4 @@ mod usage;
 
 pub use decode::ChatDecoder;
 pub use encode::{encode, fields};
+pub use usage::read as usage_of;

@@ -74,7 +74,8 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 /// The usage in our terms: cached inside the input, reasoning inside the output. Where the total is
 /// more than its parts the rest is reasoning that the output does not count (xAI). `None` when it
 /// says no count.
-pub(super) fn read(value: &RawValue) -> Option<Usage> {
+#[must_use]
+pub fn read(value: &RawValue) -> Option<Usage> {
     let said: Said = serde_json::from_str(value.get()).ok()?;
     said.prompt_tokens.or(said.completion_tokens)?;
     let input = said.prompt_tokens_details.unwrap_or_default();
