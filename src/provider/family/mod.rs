@@ -2,4 +2,5 @@
 
 pub mod embeddings;
 pub mod error;
+pub mod gemini;
 pub mod openai_chat;

@@ -8,6 +8,9 @@
 //! always on; one without a base URL is a `kind` for `[providers.NAME]`. Somebody who speaks the
 //! OpenAI dialect without oddities needs no file at all: `kind = "openai-compatible"`.
 
+mod gemini_compatible;
+mod google_ai_studio;
+mod google_vertex_ai;
 mod local;
 mod openai;
 mod openai_compatible;
@@ -16,8 +19,15 @@ mod scripted;
 use super::Provider;
 
 /// Every vendor, in the order of the documentation.
-pub const ALL: &[&dyn Provider] =
-    &[&openai::OpenAi, &local::Local, &openai_compatible::OpenAiCompatible, &scripted::Scripted];
+pub const ALL: &[&dyn Provider] = &[
+    &openai::OpenAi,
+    &google_ai_studio::GoogleAiStudio,
+    &google_vertex_ai::GoogleVertexAi,
+    &local::Local,
+    &openai_compatible::OpenAiCompatible,
+    &gemini_compatible::GeminiCompatible,
+    &scripted::Scripted,
+];
 
 /// The provider of the OpenAI dialect in its plain form: chat only, or `embeddings` too.
 macro_rules! openai_chat {

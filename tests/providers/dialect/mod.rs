@@ -5,6 +5,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod embeddings;
+pub(crate) mod generate;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
 use serde_json::Value;
@@ -45,7 +46,7 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT];
+pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT, &generate::DIALECT, &generate::EMBEDDINGS];
 
 /// Recordings that no job gives.
 pub(crate) const NO_JOB: &[(&str, &str)] =

@@ -9,6 +9,7 @@ pub(super) const OVERFLOW: &[&str] = &[
     "too_many_prompt_tokens",
     "prompt is too long",
     "prompt too long",
+    "input token count",
 ];
 
 /// Beginnings of keys. A provider that quotes our key back must not make us print it.

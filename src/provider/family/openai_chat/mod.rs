@@ -7,7 +7,7 @@
 //! after a finish reason, is the end. A finish reason that came with `[DONE]` but was never said is
 //! `unknown`. Does not read clocks or sockets.
 
-mod chunk;
+pub(super) mod chunk;
 mod decode;
 mod encode;
 mod tools;

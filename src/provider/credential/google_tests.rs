@@ -1,0 +1,1 @@
+//! Tokens over real sockets: a service account whose `token_uri` is ours.

@@ -1,0 +1,92 @@
+//! Gemini at Vertex AI, in a project and a region of Google Cloud.
+//!
+//! Proves itself by a token (`credential/google.rs`), or by an API key or a bearer token that the
+//! configuration gives. An API key without a project ("express mode") needs
+//! `base_url = "https://aiplatform.googleapis.com/v1"`.
+
+use std::borrow::Cow;
+
+use crate::job::{Failure, Task};
+use crate::provider::family::gemini;
+use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Setting};
+
+pub(super) struct GoogleVertexAi;
+
+static CARD: Card = Card {
+    id: "google-vertex-ai",
+    base_url: "https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}",
+    auth: Auth::Google,
+    settings: &[
+        Setting {
+            name: "region",
+            variables: &["GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION", "CLOUD_ML_REGION"],
+            default: "global",
+        },
+        Setting {
+            name: "project",
+            variables: &["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT_ID"],
+            default: "",
+        },
+        Setting { name: "credentials", variables: &["GOOGLE_APPLICATION_CREDENTIALS"], default: "" },
+    ],
+    docs: "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
+    ..Card::PLAIN
+};
+
+/// Regions whose host is not `{region}-aiplatform.googleapis.com`.
+const HOSTS: &[(&str, &str)] = &[
+    ("https://global-aiplatform.googleapis.com/", "https://aiplatform.googleapis.com/"),
+    ("https://us-aiplatform.googleapis.com/", "https://aiplatform.us.rep.googleapis.com/"),
+    ("https://eu-aiplatform.googleapis.com/", "https://aiplatform.eu.rep.googleapis.com/"),
+];
+
+/// The fields of the request that a job may use as they are.
+const OWN: &[&str] = &[
+    "safetySettings",
+    "safety_settings",
+    "cachedContent",
+    "cached_content",
+    "labels",
+    "modelArmorConfig",
+    "model_armor_config",
+];
+
+/// The address of a project and region, with the host that the region really has.
+fn address(base_url: &str) -> Cow<'_, str> {
+    match HOSTS.iter().find_map(|(usual, host)| Some((host, base_url.strip_prefix(usual)?))) {
+        Some((host, path)) => format!("{host}{path}").into(),
+        None => base_url.into(),
+    }
+}
+
+/// The address of the publisher of a model. One that was tuned or deployed by the project itself
+/// (`endpoints/123`) has none.
+fn root(ask: Ask<'_>, publisher: &str) -> String {
+    let address = address(&ask.endpoint.base_url);
+    if ask.target.model.starts_with("endpoints/") {
+        return address.into_owned();
+    }
+    format!("{address}/publishers/{publisher}")
+}
+
+impl Provider for GoogleVertexAi {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        let root = root(ask, "google");
+        match ask.job.task {
+            Task::Embedding => gemini::predict(ask, &root),
+            _ => gemini::encode(ask, &gemini::Site { root: &root, own: OWN }),
+        }
+    }
+
+    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+        gemini::decoder(ask)
+    }
+
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        gemini::classify(status, headers, body)
+    }
+}
