@@ -1,5 +1,6 @@
 //! Wire formats that many vendors share.
 
+pub mod anthropic;
 pub mod embeddings;
 pub mod error;
 pub mod gemini;

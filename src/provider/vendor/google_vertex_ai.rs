@@ -1,13 +1,17 @@
-//! Gemini at Vertex AI, in a project and a region of Google Cloud.
+//! Gemini and Claude at Vertex AI, in a project and a region of Google Cloud.
 //!
+//! Models named `claude-…` speak Anthropic's dialect there, everybody else Google's.
 //! Proves itself by a token (`credential/google.rs`), or by an API key or a bearer token that the
 //! configuration gives. An API key without a project ("express mode") needs
 //! `base_url = "https://aiplatform.googleapis.com/v1"`.
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+
 use crate::job::{Failure, Task};
-use crate::provider::family::gemini;
+use crate::provider::family::anthropic::{self, Form, MessagesDecoder};
+use crate::provider::family::{error, gemini};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Setting};
 
 pub(super) struct GoogleVertexAi;
@@ -51,6 +55,14 @@ const OWN: &[&str] = &[
     "model_armor_config",
 ];
 
+/// Where Anthropic's models are.
+const CLAUDE: anthropic::Site = anthropic::Site { kind: "google-vertex-ai", form: Form::Vertex };
+
+/// Whether a model is one of Anthropic's.
+fn is_claude(model: &str) -> bool {
+    model.starts_with("claude-")
+}
+
 /// The address of a project and region, with the host that the region really has.
 fn address(base_url: &str) -> Cow<'_, str> {
     match HOSTS.iter().find_map(|(usual, host)| Some((host, base_url.strip_prefix(usual)?))) {
@@ -69,12 +81,23 @@ fn root(ask: Ask<'_>, publisher: &str) -> String {
     format!("{address}/publishers/{publisher}")
 }
 
+/// Anthropic's errors say at the top that they are.
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
 impl Provider for GoogleVertexAi {
     fn card(&self) -> &'static Card {
         &CARD
     }
 
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        if is_claude(&ask.target.model) {
+            let url = format!("{}/{}:streamRawPredict", root(ask, "anthropic"), gemini::path(&ask.target.model)?);
+            return anthropic::encode_at(ask, CLAUDE, url);
+        }
         let root = root(ask, "google");
         match ask.job.task {
             Task::Embedding => gemini::predict(ask, &root),
@@ -83,10 +106,18 @@ impl Provider for GoogleVertexAi {
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+        if is_claude(&ask.target.model) {
+            return Box::new(MessagesDecoder::new(ask, CLAUDE));
+        }
         gemini::decoder(ask)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        // Who answers is told by the shape: Google's gate in front of Claude speaks as Google.
+        let is_anthropics = serde_json::from_slice::<Typed>(body).is_ok_and(|body| body.kind == "error");
+        if is_anthropics {
+            return error::classify(status, headers, body);
+        }
         gemini::classify(status, headers, body)
     }
 }

@@ -8,6 +8,8 @@
 //! always on; one without a base URL is a `kind` for `[providers.NAME]`. Somebody who speaks the
 //! OpenAI dialect without oddities needs no file at all: `kind = "openai-compatible"`.
 
+mod anthropic;
+mod anthropic_compatible;
 mod gemini_compatible;
 mod google_ai_studio;
 mod google_vertex_ai;
@@ -21,10 +23,12 @@ use super::Provider;
 /// Every vendor, in the order of the documentation.
 pub const ALL: &[&dyn Provider] = &[
     &openai::OpenAi,
+    &anthropic::Anthropic,
     &google_ai_studio::GoogleAiStudio,
     &google_vertex_ai::GoogleVertexAi,
     &local::Local,
     &openai_compatible::OpenAiCompatible,
+    &anthropic_compatible::AnthropicCompatible,
     &gemini_compatible::GeminiCompatible,
     &scripted::Scripted,
 ];

@@ -29,6 +29,7 @@ pub use decode::GeminiDecoder;
 pub use embed::{EmbedDecoder, embed, predict};
 pub use encode::{Site, encode};
 pub use error::classify;
+pub use model::path;
 
 use crate::job::Task;
 use crate::provider::{Ask, Decoder};

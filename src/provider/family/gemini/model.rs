@@ -16,7 +16,7 @@ pub(super) enum Thinking {
 ///
 /// # Errors
 /// `invalid`, for a name that would lead elsewhere.
-pub(super) fn path(model: &str) -> Result<String, Failure> {
+pub fn path(model: &str) -> Result<String, Failure> {
     let leads_elsewhere = |segment: &str| matches!(segment, "" | "." | "..");
     if model.split('/').any(leads_elsewhere) || model.contains(['?', '#', '%', '\\', ':']) {
         return Err(Failure::invalid("model", "is not the name of a model"));

@@ -140,6 +140,8 @@ pub(super) struct Choice<'a> {
     pub(super) index: Option<u32>,
     /// `delta` of a chunk, `message` of a whole answer.
     pub(super) delta: Option<Delta<'a>>,
+    /// Whether it was `message`: all of the answer so far.
+    pub(super) is_message: bool,
     /// Old completions; Together sends it beside the delta.
     pub(super) text: Option<&'a RawValue>,
     pub(super) finish_reason: Option<&'a RawValue>,
@@ -153,9 +155,9 @@ impl<'a> Choice<'a> {
     fn take<'de: 'a, A: MapAccess<'de>>(&mut self, name: Cow<'a, str>, map: &mut A) -> Result<(), A::Error> {
         match &*name {
             "index" => self.index = number(raw(map)?),
-            "delta" => self.delta = map.next_value()?,
+            "delta" => (self.delta, self.is_message) = (map.next_value()?, false),
             // Perplexity repeats everything so far as `message` beside each delta.
-            "message" if self.delta.is_none() => self.delta = map.next_value()?,
+            "message" if self.delta.is_none() => (self.delta, self.is_message) = (map.next_value()?, true),
             "message" | "seed" => skip(map)?,
             "text" => self.text = raw(map)?,
             "finish_reason" => self.finish_reason = raw(map)?,
@@ -173,6 +175,7 @@ pub(super) struct Delta<'a> {
     pub(super) refusal: Option<&'a RawValue>,
     pub(super) reasoning_content: Option<&'a RawValue>,
     pub(super) reasoning: Option<&'a RawValue>,
+    pub(super) reasoning_details: Option<&'a RawValue>,
     pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
     pub(super) function_call: Option<Function<'a>>,
     pub(super) rest: Rest<'a>,
@@ -187,9 +190,11 @@ impl<'a> Delta<'a> {
             "refusal" => self.refusal = raw(map)?,
             "reasoning_content" => self.reasoning_content = raw(map)?,
             "reasoning" => self.reasoning = raw(map)?,
+            "reasoning_details" => self.reasoning_details = raw(map)?,
             "tool_calls" => self.tool_calls = map.next_value()?,
             "function_call" => self.function_call = map.next_value()?,
-            "role" => skip(map)?,
+            // Groq's channel says again that it is reasoning; Together numbers its tokens.
+            "role" | "channel" | "token_id" => skip(map)?,
             _ => keep(&mut self.rest, name, map)?,
         }
         Ok(())

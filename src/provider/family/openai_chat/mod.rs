@@ -9,10 +9,22 @@
 
 pub(super) mod chunk;
 mod decode;
+mod details;
+mod draft;
 mod encode;
+mod extra;
+mod finish;
+mod messages;
+mod money;
+mod rules;
+mod think;
 mod tools;
 mod usage;
+mod vendor;
 
 pub use decode::ChatDecoder;
-pub use encode::{encode, fields};
-pub use usage::read as usage_of;
+pub use draft::Draft;
+pub use encode::{Fields, encode, encode_by, fields};
+pub use rules::{MessageRules, Money, Reasoning, ReplyRules, RewritePart, Rules, Translate};
+pub use usage::of as usage_of;
+pub use vendor::Vendor;

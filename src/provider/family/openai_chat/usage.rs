@@ -3,7 +3,9 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::job::{Usage, UsageSource};
+use super::money;
+use super::rules::ReplyRules;
+use crate::job::{Bill, Usage, UsageSource};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -23,9 +25,16 @@ struct Said {
     /// Mistral's.
     #[serde(deserialize_with = "count")]
     num_cached_tokens: Option<u64>,
-    /// Perplexity's.
+    /// Perplexity's, and the two below.
     #[serde(deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    citation_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    num_search_queries: Option<u64>,
+    /// Mistral's.
+    #[serde(deserialize_with = "count")]
+    prompt_audio_seconds: Option<u64>,
     #[serde(alias = "input_tokens_details")]
     prompt_tokens_details: Option<InputDetails>,
     #[serde(alias = "output_tokens_details")]
@@ -44,6 +53,8 @@ struct InputDetails {
     cache_creation_input_tokens: Option<u64>,
     #[serde(deserialize_with = "count")]
     audio_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    image_tokens: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -51,6 +62,8 @@ struct InputDetails {
 struct OutputDetails {
     #[serde(deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    image_tokens: Option<u64>,
     #[serde(deserialize_with = "count")]
     audio_tokens: Option<u64>,
 }
@@ -72,22 +85,28 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 }
 
 /// The usage in our terms: cached inside the input, reasoning inside the output. Where the total is
-/// more than its parts the rest is reasoning that the output does not count (xAI). `None` when it
-/// says no count.
-#[must_use]
-pub fn read(value: &RawValue) -> Option<Usage> {
+/// more than its parts the rest is reasoning that the output does not count (xAI); where the vendor
+/// counts reasoning and citations beside its totals they are added. `None` when it says no count.
+/// What else the price depends on goes to `bill`.
+pub(super) fn read(value: &RawValue, rules: &ReplyRules, bill: &mut Bill) -> Option<Usage> {
     let said: Said = serde_json::from_str(value.get()).ok()?;
     said.prompt_tokens.or(said.completion_tokens)?;
     let input = said.prompt_tokens_details.unwrap_or_default();
     let output = said.completion_tokens_details.unwrap_or_default();
+    bill.searches = said.num_search_queries.or(bill.searches);
+    bill.image_input_tokens = input.image_tokens.or(bill.image_input_tokens);
+    bill.image_output_tokens = output.image_tokens.or(bill.image_output_tokens);
+    bill.provider_usd = money::read(rules.money, value).or(bill.provider_usd);
+    let beside = |count: Option<u64>| count.filter(|_| rules.counts_beside).unwrap_or(0);
     let parts = said.prompt_tokens.unwrap_or(0).saturating_add(said.completion_tokens.unwrap_or(0));
     let uncounted = match (said.prompt_tokens, said.total_tokens) {
         (Some(_), Some(total)) => total.saturating_sub(parts),
         _ => 0,
-    };
+    }
+    .saturating_add(beside(said.reasoning_tokens));
     let reasoning = output.reasoning_tokens.or(said.reasoning_tokens);
     Some(Usage {
-        input_tokens: said.prompt_tokens,
+        input_tokens: said.prompt_tokens.map(|count| count.saturating_add(beside(said.citation_tokens))),
         output_tokens: match (said.completion_tokens, uncounted) {
             (None, 0) => None,
             (count, uncounted) => Some(count.unwrap_or(0).saturating_add(uncounted)),
@@ -101,7 +120,14 @@ pub fn read(value: &RawValue) -> Option<Usage> {
         reasoning_tokens: reasoning.filter(|count| *count > 0).or((uncounted > 0).then_some(uncounted)).or(reasoning),
         audio_input_tokens: input.audio_tokens,
         audio_output_tokens: output.audio_tokens,
+        audio_seconds: said.prompt_audio_seconds.filter(|seconds| *seconds > 0).map(|seconds| seconds as f64),
         source: UsageSource::Provider,
         ..Usage::default()
     })
+}
+
+/// The usage of another answer of this dialect, in our terms.
+#[must_use]
+pub fn of(value: &RawValue) -> Option<Usage> {
+    read(value, &ReplyRules::PLAIN, &mut Bill::default())
 }
