@@ -25,6 +25,10 @@ impl Provider for GeminiCompatible {
         google_ai_studio::encode(ask)
     }
 
+    fn wants_files_inside(&self, ask: Ask<'_>) -> bool {
+        gemini::wants_files_inside(ask)
+    }
+
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         gemini::decoder(ask)
     }

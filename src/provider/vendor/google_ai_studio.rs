@@ -38,6 +38,10 @@ impl Provider for GoogleAiStudio {
         encode(ask)
     }
 
+    fn wants_files_inside(&self, ask: Ask<'_>) -> bool {
+        gemini::wants_files_inside(ask)
+    }
+
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         gemini::decoder(ask)
     }

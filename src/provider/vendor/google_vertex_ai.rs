@@ -105,6 +105,11 @@ impl Provider for GoogleVertexAi {
         }
     }
 
+    fn wants_files_inside(&self, ask: Ask<'_>) -> bool {
+        // Claude fetches nothing there.
+        is_claude(&ask.target.model) || gemini::wants_files_inside(ask)
+    }
+
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         if is_claude(&ask.target.model) {
             return Box::new(MessagesDecoder::new(ask, CLAUDE));
@@ -119,5 +124,23 @@ impl Provider for GoogleVertexAi {
             return error::classify(status, headers, body);
         }
         gemini::classify(status, headers, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_has_its_host() {
+        for (region, host) in [
+            ("global", "aiplatform.googleapis.com"),
+            ("us-central1", "us-central1-aiplatform.googleapis.com"),
+            ("eu", "aiplatform.eu.rep.googleapis.com"),
+        ] {
+            let usual = format!("https://{region}-aiplatform.googleapis.com/v1/projects/p/locations/{region}");
+            assert_eq!(address(&usual), format!("https://{host}/v1/projects/p/locations/{region}"));
+        }
+        assert_eq!(address("http://127.0.0.1:9/v1"), "http://127.0.0.1:9/v1");
     }
 }

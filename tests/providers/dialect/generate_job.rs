@@ -61,7 +61,7 @@ fn canonical(value: &Value) -> Value {
         Value::Object(fields) => {
             let said = fields
                 .iter()
-                .filter(|(name, value)| !value.is_null() && !(name.as_str() == "thought" && **value == false));
+                .filter(|(name, value)| !(value.is_null() || name.as_str() == "thought" && **value == false));
             let fields = said.map(|(name, value)| {
                 let is_foreign = matches!(name.as_str(), "parameters" | "responseJsonSchema" | "args" | "response");
                 (camel(name), if is_foreign { value.clone() } else { canonical(value) })

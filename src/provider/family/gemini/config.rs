@@ -42,6 +42,30 @@ const OWN: &[&str] = &[
     "routingConfig",
 ];
 
+/// Fields that Google does not take: left out if the job says so, else a reason to refuse it.
+pub(super) struct Refusals<'a> {
+    provider: &'a str,
+    drops: bool,
+    /// What was left out.
+    pub(super) dropped: Vec<Box<str>>,
+}
+
+impl<'a> Refusals<'a> {
+    /// None so far.
+    pub(super) fn new(provider: &'a str, drops: bool) -> Refusals<'a> {
+        Refusals { provider, drops, dropped: Vec::new() }
+    }
+
+    /// A field that is not taken.
+    pub(super) fn refuse(&mut self, param: &str) -> Result<(), Failure> {
+        if !self.drops {
+            return Err(unsupported(param, self.provider));
+        }
+        self.dropped.push(param.into());
+        Ok(())
+    }
+}
+
 /// The fields so far: what the job says in the OpenAI dialect stands before what it says in Google's.
 #[derive(Default)]
 struct Config<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -59,7 +83,7 @@ impl<'a> Config<'a> {
 ///
 /// # Errors
 /// `invalid` or `unsupported`, naming the field.
-pub(super) fn write(chat: &mut Chat<'_>, model: &str, provider: &str) -> Result<Option<String>, Failure> {
+pub(super) fn write(chat: &mut Chat<'_>, model: &str, refusals: &mut Refusals<'_>) -> Result<Option<String>, Failure> {
     let params = &mut chat.params;
     let mut config = Config::default();
     if let Some(most) = params.take_max_tokens()? {
@@ -67,10 +91,8 @@ pub(super) fn write(chat: &mut Chat<'_>, model: &str, provider: &str) -> Result<
     }
     let stops = params.take_stop()?;
     if stops.len() > STOPS_MAX {
-        let message = format!("{provider} stops at {STOPS_MAX} texts at most");
-        return Err(Failure::unsupported("input.stop", message).of_the_target());
-    }
-    if !stops.is_empty() {
+        refusals.refuse("input.stop")?;
+    } else if !stops.is_empty() {
         config.set("stopSequences", json!(stops).to_string());
     }
     for (said, name) in RENAMED {
@@ -95,7 +117,7 @@ pub(super) fn write(chat: &mut Chat<'_>, model: &str, provider: &str) -> Result<
             config.set("responseJsonSchema", schema.get());
         }
     }
-    thinking(chat, &mut config, model, provider)?;
+    thinking(chat, &mut config, model, refusals)?;
     for (name, value) in chat.params.take_all(OWN) {
         config.set(camel(&name), value.get());
     }
@@ -115,7 +137,12 @@ pub(super) fn write(chat: &mut Chat<'_>, model: &str, provider: &str) -> Result<
 
 /// Either Google's own `thinkingConfig`, or the effort or the number of tokens that the job wants to
 /// spend: a level or a budget, never both, which Google refuses.
-fn thinking<'a>(chat: &mut Chat<'a>, config: &mut Config<'a>, model: &str, provider: &str) -> Result<(), Failure> {
+fn thinking<'a>(
+    chat: &mut Chat<'a>,
+    config: &mut Config<'a>,
+    model: &str,
+    refusals: &mut Refusals<'_>,
+) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Reasoning {
         max_tokens: Option<i64>,
@@ -125,23 +152,22 @@ fn thinking<'a>(chat: &mut Chat<'a>, config: &mut Config<'a>, model: &str, provi
         config.set("thinkingConfig", own.get());
         return Ok(());
     }
+    let param = if params.has("reasoning_effort") { "input.reasoning_effort" } else { "input.reasoning" };
     let budget = |raw: &RawValue| serde_json::from_str::<Reasoning>(raw.get()).ok()?.max_tokens;
     let tokens = params.peek("reasoning").and_then(budget);
     let effort = params.take_effort()?;
     if tokens.is_some() {
         params.take("reasoning");
     }
-    let wanted = match (&effort, tokens) {
-        (None, None) => return Ok(()),
-        (Some(effort), _) => match (model::thinking(effort, model), tokens) {
-            (Some(Thinking::Budget(_)), Some(tokens)) => Thinking::Budget(tokens),
-            (Some(wanted), _) => wanted,
-            // No thought is what a model without thoughts gives anyway.
-            (None, _) if effort == "none" && !model::can_think(model) => return Ok(()),
-            (None, _) => return Err(unsupported("input.reasoning_effort", provider)),
-        },
-        (None, Some(tokens)) if model::can_think(model) => Thinking::Budget(tokens),
-        (None, Some(_)) => return Err(unsupported("input.reasoning", provider)),
+    let by_effort = effort.as_deref().and_then(|effort| model::thinking(effort, model));
+    let wanted = match (effort.as_deref(), by_effort, tokens) {
+        (None, _, None) => return Ok(()),
+        (Some(_), Some(Thinking::Budget(_)), Some(tokens)) => Thinking::Budget(tokens),
+        (Some(_), Some(wanted), _) => wanted,
+        // No thought is what a model without thoughts gives anyway.
+        (Some("none"), None, _) if !model::can_think(model) => return Ok(()),
+        (None, _, Some(tokens)) if model::can_think(model) => Thinking::Budget(tokens),
+        _ => return refusals.refuse(param),
     };
     let json = match wanted {
         Thinking::Budget(0) => json!({"thinkingBudget": 0}),

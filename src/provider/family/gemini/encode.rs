@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
-use super::{config, contents, model, tools};
+use super::config::{self, Refusals};
+use super::{contents, model, tools};
 use crate::job::{Failure, Task};
 use crate::provider::chat::{Body, Chat, Params};
 use crate::provider::{Ask, Framing, Outbound, Route};
@@ -56,7 +57,8 @@ fn written(ask: Ask<'_>, site: &Site<'_>) -> Result<(Bytes, Vec<Box<str>>), Fail
     if !written.system.is_empty() {
         body.put_json("systemInstruction", &format!("{{\"parts\":[{}]}}", written.system));
     }
-    if let Some(tools) = tools::write(&chat.tools)? {
+    let mut refusals = Refusals::new(&endpoint.name, job.options.drop_unsupported);
+    if let Some(tools) = tools::write(&chat.tools, &mut refusals)? {
         body.put_json("tools", &tools);
     }
     let own = chat.params.take_first(&["toolConfig", "tool_config"]);
@@ -68,7 +70,7 @@ fn written(ask: Ask<'_>, site: &Site<'_>) -> Result<(Bytes, Vec<Box<str>>), Fail
         (None, Some(own)) => drop(body.put_json("toolConfig", own.get())),
         (None, None) => {}
     }
-    if let Some(config) = config::write(&mut chat, &target.model, &endpoint.name)? {
+    if let Some(config) = config::write(&mut chat, &target.model, &mut refusals)? {
         body.put_json("generationConfig", &config);
     }
     let says_nothing = |value: &str| matches!(value, "\"auto\"" | "\"default\"");
@@ -77,6 +79,7 @@ fn written(ask: Ask<'_>, site: &Site<'_>) -> Result<(Bytes, Vec<Box<str>>), Fail
             body.put_json(&config::camel(&name), value.get());
         }
     }
-    let dropped = chat.params.finish(&endpoint.name, job.options.drop_unsupported)?;
+    let mut dropped = refusals.dropped;
+    dropped.extend(chat.params.finish(&endpoint.name, job.options.drop_unsupported)?);
     Ok((body.into_bytes(), dropped))
 }

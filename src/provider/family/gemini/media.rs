@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::job::Failure;
-use crate::provider::chat::{Body, Part, Source};
+use crate::provider::Ask;
+use crate::provider::chat::{Body, Chat, Part, Source};
 
 /// What the end of an address says about the file's kind.
 const KINDS: &[(&str, &str)] = &[
@@ -133,6 +134,26 @@ fn by_address(address: &str, param: &str) -> Result<String, Failure> {
         (true, None) => Err(refused(param, "the address does not end in the file's kind, which Google must be told")),
         (false, _) => Err(refused(param, "Google reads gs:// and https:// addresses; send others as base64")),
     }
+}
+
+/// Whether somebody must fetch files for Google before the job is encoded: at least one that Google
+/// cannot read by itself, and none that only Google can.
+pub fn wants_files_inside(ask: Ask<'_>) -> bool {
+    if !ask.job.input.get().contains("http") {
+        return false;
+    }
+    let Ok(chat) = Chat::read(&ask.job.input) else { return false };
+    let parts = chat.messages.iter().flat_map(|message| &message.parts);
+    let addresses: Vec<&str> = parts
+        .filter_map(|part| match part {
+            Part::Image { source: Source::Url(url), .. } | Part::File { source: Source::Url(url), .. } => Some(&**url),
+            _ => None,
+        })
+        .filter(|url| url.starts_with("http"))
+        .collect();
+    let is_googles = |url: &&str| is_of_files_api(url) || is_youtube(url);
+    let is_readable = |url: &&str| url.starts_with("https://") && kind(url).is_some();
+    !addresses.iter().any(is_googles) && !addresses.iter().all(is_readable)
 }
 
 fn is_of_files_api(address: &str) -> bool {

@@ -29,6 +29,7 @@ pub use decode::GeminiDecoder;
 pub use embed::{EmbedDecoder, embed, predict};
 pub use encode::{Site, encode};
 pub use error::classify;
+pub use media::wants_files_inside;
 pub use model::path;
 
 use crate::job::Task;

@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::media::refused;
+use super::config::Refusals;
 use crate::job::Failure;
 use crate::provider::chat::{Body, Choice, Tool};
 
@@ -30,12 +29,15 @@ const OWN: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// `unsupported`, naming a tool that is neither a function nor Google's.
-pub(super) fn write(tools: &[Tool<'_>]) -> Result<Option<String>, Failure> {
+pub(super) fn write(tools: &[Tool<'_>], refusals: &mut Refusals<'_>) -> Result<Option<String>, Failure> {
     let mut functions = Vec::new();
     let mut own = Vec::new();
     for (at, tool) in tools.iter().enumerate() {
         match tool.native {
-            Some(raw) => own.push(native(raw, &format!("input.tools[{at}]"))?),
+            Some(raw) => match native(raw) {
+                Some(tool) => own.push(tool),
+                None => refusals.refuse(&format!("input.tools[{at}]"))?,
+            },
             None => functions.push(function(tool)),
         }
     }
@@ -56,21 +58,18 @@ fn function(tool: &Tool<'_>) -> String {
 }
 
 /// `{"googleSearch": {}}` as it is; `{"type": "google_search"}` with its settings, if any, beside it.
-fn native(raw: &RawValue, param: &str) -> Result<String, Failure> {
-    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+/// `None` for a tool that is not Google's.
+fn native(raw: &RawValue) -> Option<String> {
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(raw.get()).ok()?;
     let Some(kind) = fields.get("type") else {
         let is_own = |name: &str| OWN.iter().any(|(own, said)| name == *own || name == *said);
-        if !fields.is_empty() && fields.keys().all(|name| is_own(name)) {
-            return Ok(raw.get().to_owned());
-        }
-        return Err(refused(param, "is neither a function nor a tool of Google's"));
+        let all_own = !fields.is_empty() && fields.keys().all(|name| is_own(name));
+        return all_own.then(|| raw.get().to_owned());
     };
-    let kind: String = String::deserialize(*kind).unwrap_or_default();
-    let Some((own, said)) = OWN.iter().find(|(own, said)| kind == *own || kind == *said) else {
-        return Err(refused(param, &format!("Google has no tool of the type `{kind}`")));
-    };
+    let kind: String = serde_json::from_str(kind.get()).ok()?;
+    let (own, said) = OWN.iter().find(|(own, said)| kind == *own || kind == *said)?;
     let settings = fields.get(*own).or(fields.get(*said)).map_or("{}", |settings| settings.get());
-    Ok(format!("{{\"{own}\":{settings}}}"))
+    Some(format!("{{\"{own}\":{settings}}}"))
 }
 
 /// Whether the model must call.
