@@ -83,6 +83,8 @@ pub enum Auth {
     Bearer,
     /// In a header of this (lower-case) name.
     Header(&'static str),
+    /// Google Cloud's: an API key in a header, else a token that is fetched (`credential/google.rs`).
+    Google,
 }
 
 /// Response headers as far as adapters read them.

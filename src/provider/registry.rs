@@ -40,10 +40,13 @@ impl Registry {
         let unset = ProviderConfig::default();
         for provider in vendor::ALL {
             let card = provider.card();
-            let is_known = card.key_variables.is_empty() || first_set(card.key_variables, env).is_some();
-            let needs = placeholders(card.base_url);
+            let mut settings = settings(card, &unset, env);
+            let is_known = match Credential::find(card.auth, &mut settings, env) {
+                Some(credential) => credential.is_at_hand(),
+                None => card.key_variables.is_empty() || first_set(card.key_variables, env).is_some(),
+            };
             let is_placed = first_set(card.base_url_variables, env).is_some()
-                || needs.into_iter().all(|name| setting(card, &unset, name, env).is_some());
+                || placeholders(card.base_url).into_iter().all(|name| settings.contains_key(name));
             let is_on = !card.base_url.is_empty() && is_known && is_placed;
             if is_on && !config.providers.contains_key(card.id) {
                 let endpoint = endpoint(card.id, card, &unset, env, &mut problems);
@@ -88,21 +91,23 @@ fn endpoint(
     problems: &mut Vec<String>,
 ) -> Option<Arc<Endpoint>> {
     let mut wrong = Vec::new();
-    let settings = settings(card, said, env);
+    let mut settings = settings(card, said, env);
+    let credential = Credential::find(card.auth, &mut settings, env);
     let base_url = base_url(card, said, &settings, env).unwrap_or_else(|problem| {
         wrong.push(problem);
         "".into()
     });
     let headers = headers(card, said, env, &mut wrong);
+    // A key or a header that is configured stands before what is found.
+    let credential = credential.filter(|_| said.api_key.is_none() && !headers.contains_key(AUTHORIZATION));
+    let credential = credential.unwrap_or_default();
     let script = script(card, said).unwrap_or_else(|problem| {
         wrong.push(problem);
         None
     });
     let is_right = wrong.is_empty();
     problems.extend(wrong.into_iter().map(|problem| format!("providers.{name}.{problem}")));
-    is_right.then(|| {
-        Arc::new(Endpoint { name: name.into(), base_url, headers, credential: Credential::default(), settings, script })
-    })
+    is_right.then(|| Arc::new(Endpoint { name: name.into(), base_url, headers, credential, settings, script }))
 }
 
 /// The first of these variables that is set to something.
@@ -199,7 +204,9 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
 fn auth(card: &Card, key: &str) -> Option<(HeaderName, HeaderValue)> {
     let (name, text) = match card.auth {
         Auth::Header(name) => (HeaderName::from_static(name), key.to_owned()),
-        Auth::Bearer | Auth::None => (AUTHORIZATION, format!("Bearer {key}")),
+        // A token that somebody fetched begins like this; anything else is an API key.
+        Auth::Google if !key.starts_with("ya29.") => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+        Auth::Bearer | Auth::None | Auth::Google => (AUTHORIZATION, format!("Bearer {key}")),
     };
     let mut value = HeaderValue::from_str(&text).ok().filter(|_| !key.is_empty())?;
     value.set_sensitive(true);

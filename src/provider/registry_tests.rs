@@ -125,3 +125,50 @@ fn an_address_may_come_from_its_own_variable() {
         assert!(endpoint.is_none_or(|endpoint| endpoint.headers["api-key"] == "k"));
     }
 }
+
+#[test]
+fn vertex_is_on_when_its_project_and_credentials_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, json: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, json).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let account = write("account.json", r#"{"type":"service_account","project_id":"of-the-file"}"#);
+    write("home/.config/gcloud/application_default_credentials.json", r#"{"quota_project_id":"of-the-user"}"#);
+    let home = folder.path().join("home").to_str().unwrap().to_owned();
+    let base = |toml: &str, variables: &[(&str, &str)]| -> Option<String> {
+        let (registry, _) = build(toml, variables);
+        registry.get("google-vertex-ai").map(|entry| entry.endpoint.base_url.to_string())
+    };
+    let at = |region: &str, project: &str| {
+        Some(format!("https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}"))
+    };
+    assert_eq!(base("", &[]), None);
+    assert_eq!(base("", &[("GOOGLE_CLOUD_PROJECT", "p")]), None, "only asking would tell what the machine has");
+    assert_eq!(base("[providers.google-vertex-ai]\nproject='p'", &[]), at("global", "p"), "so somebody must say it");
+    let file = ("GOOGLE_APPLICATION_CREDENTIALS", account.as_str());
+    assert_eq!(base("", &[file]), at("global", "of-the-file"));
+    let place = [file, ("GOOGLE_CLOUD_PROJECT", "p"), ("GOOGLE_CLOUD_LOCATION", "europe-west1")];
+    assert_eq!(base("", &place), at("europe-west1", "p"));
+    assert_eq!(base("", &[("HOME", &home)]), at("global", "of-the-user"));
+    let (_, problems) = build("[providers.google-vertex-ai]\napi_key='k'", &[]);
+    assert_eq!(problems, ["providers.google-vertex-ai.project: must be given, or base_url"]);
+}
+
+#[test]
+fn a_key_of_google_goes_where_its_kind_goes() {
+    for (key, header, value) in [
+        ("AIza1", "x-goog-api-key", "AIza1"),
+        ("AQ.x", "x-goog-api-key", "AQ.x"),
+        ("ya29.t", "authorization", "Bearer ya29.t"),
+    ] {
+        let toml = format!("[providers.google-vertex-ai]\nproject='p'\napi_key='{key}'");
+        let (registry, problems) = build(&toml, &[]);
+        assert!(problems.is_empty(), "{problems:?}");
+        let endpoint = &registry.get("google-vertex-ai").unwrap().endpoint;
+        assert_eq!(endpoint.headers[header], value);
+        assert!(matches!(endpoint.credential, Credential::InHeaders), "nothing is fetched for {key}");
+    }
+}

@@ -175,8 +175,8 @@ impl Gist {
                     OutputBody::Data(blob) if &*output.mime == "application/json" => {
                         gist.outputs.push(serde_json::from_slice(&blob.0).expect("JSON"));
                     }
-                    OutputBody::Data(blob) => gist.outputs.push(serde_json::to_value(blob).expect("JSON")),
-                    other => panic!("{other:?} is no output of text"),
+                    OutputBody::Data(blob) => gist.outputs.push(json!({"mime": output.mime, "bytes": blob.0.len()})),
+                    OutputBody::Url(url) => panic!("{url} is no output of text"),
                 },
                 other => panic!("{} is no part of a chat", other.kind()),
             }

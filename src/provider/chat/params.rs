@@ -161,8 +161,10 @@ pub fn unsupported(param: &str, provider: &str) -> Failure {
 pub fn asks(name: &str, value: &str) -> bool {
     match (name, value) {
         (name, _) if HARMLESS.contains(&name) => false,
+        // The one switch that is on unless somebody turns it off.
+        ("parallel_tool_calls", said) => said != "true",
         (_, "false" | "[]" | "{}" | "\"\"") => false,
-        ("n", "1") | ("parallel_tool_calls", "true") | ("service_tier", "\"auto\"" | "\"default\"") => false,
+        ("n", "1") | ("service_tier", "\"auto\"" | "\"default\"") => false,
         ("frequency_penalty" | "presence_penalty" | "top_logprobs", zero) => {
             serde_json::from_str::<f64>(zero).map_or(true, |number| number != 0.0)
         }

@@ -88,9 +88,9 @@ pub(super) fn read(value: &RawValue) -> Result<Vec<Tool<'_>>, Failure> {
 
 fn read_one<'a>(raw: &'a RawValue, param: &str) -> Result<Tool<'a>, Failure> {
     let said: SaidTool<'a> = typed(raw, param)?;
-    let kind = said.kind.as_deref().unwrap_or("function");
+    let kind = said.kind.as_deref();
     match said.function {
-        Some(function) if kind == "function" => Ok(Tool {
+        Some(function) if matches!(kind, None | Some("function")) => Ok(Tool {
             name: function.name,
             description: function.description,
             parameters: function.parameters,
@@ -98,7 +98,7 @@ fn read_one<'a>(raw: &'a RawValue, param: &str) -> Result<Tool<'a>, Failure> {
             cache_control: said.cache_control.or(function.cache_control),
             native: None,
         }),
-        None if kind == "function" => Err(Failure::invalid(&format!("{param}.function"), "is missing")),
+        None if kind == Some("function") => Err(Failure::invalid(&format!("{param}.function"), "is missing")),
         _ => Ok(Tool {
             name: Cow::Borrowed(""),
             description: None,

@@ -3,9 +3,14 @@
 //! Owns what must be done to a request just before it is sent: signing it, or fetching a token that
 //! runs out. Promises that nothing here is printed. Knows no provider's format.
 
+mod google;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::Headers;
+use super::{Auth, Headers};
 use crate::job::Failure;
 
 /// How a request proves who sends it.
@@ -14,6 +19,8 @@ pub enum Credential {
     /// By its headers as they are, or not at all.
     #[default]
     InHeaders,
+    /// By a token of Google's that runs out.
+    Google(Arc<google::Google>),
 }
 
 /// A request that is about to be sent.
@@ -27,14 +34,41 @@ pub struct Request<'a> {
 }
 
 impl Credential {
+    /// What such a provider needs beside headers, from the account's settings and the environment;
+    /// `None` if headers are all. What it knows of the account itself is added to `settings`.
+    pub(super) fn find(
+        auth: Auth,
+        settings: &mut BTreeMap<Box<str>, Box<str>>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Option<Credential> {
+        match auth {
+            Auth::None | Auth::Bearer | Auth::Header(_) => None,
+            Auth::Google => {
+                let google = google::Google::find(settings.get("credentials").map(|file| &**file), env);
+                if let Some(project) = google.project() {
+                    settings.entry("project".into()).or_insert_with(|| project.into());
+                }
+                Some(Credential::Google(Arc::new(google)))
+            }
+        }
+    }
+
+    /// Whether it is known to be there without asking anybody.
+    pub(super) fn is_at_hand(&self) -> bool {
+        match self {
+            Credential::InHeaders => true,
+            Credential::Google(google) => google.is_at_hand(),
+        }
+    }
+
     /// Proves who sends `request`. Cancel-safe.
     ///
     /// # Errors
     /// `provider_auth`, of the target, when there is no valid credential to be had.
     pub async fn authorize(&self, request: Request<'_>) -> Result<(), Failure> {
-        let _ = request;
         match self {
             Credential::InHeaders => Ok(()),
+            Credential::Google(google) => google.authorize(request).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod anthropic;
 pub mod embeddings;
 pub mod error;
+pub mod gemini;
 pub mod openai;
 pub mod openai_chat;
 pub mod responses;

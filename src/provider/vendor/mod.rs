@@ -17,6 +17,9 @@ mod cerebras;
 mod deepinfra;
 mod deepseek;
 mod fireworks;
+mod gemini_compatible;
+mod google_ai_studio;
+mod google_vertex_ai;
 mod groq;
 mod huggingface;
 mod llamacpp;
@@ -49,6 +52,8 @@ const THINKING_ALOUD: Rules = Rules { reply: ReplyRules { has_think_tags: true, 
 pub const ALL: &[&dyn Provider] = &[
     &openai::OPENAI,
     &anthropic::Anthropic,
+    &google_ai_studio::GoogleAiStudio,
+    &google_vertex_ai::GoogleVertexAi,
     &azure_openai::AzureOpenAi,
     &alibaba::ALIBABA,
     &bytedance::BYTEDANCE,
@@ -75,5 +80,6 @@ pub const ALL: &[&dyn Provider] = &[
     &local::LOCAL,
     &openai_compatible::OPENAI_COMPATIBLE,
     &anthropic_compatible::AnthropicCompatible,
+    &gemini_compatible::GeminiCompatible,
     &scripted::Scripted,
 ];

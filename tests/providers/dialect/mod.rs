@@ -6,6 +6,7 @@
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
+pub(crate) mod generate;
 pub(crate) mod messages;
 pub(crate) mod responses;
 
@@ -48,8 +49,15 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] =
-    &[&chat::DIALECT, &embeddings::DIALECT, &messages::DIALECT, &responses::DIALECT, &completions::DIALECT];
+pub(crate) const ALL: &[&Dialect] = &[
+    &chat::DIALECT,
+    &embeddings::DIALECT,
+    &messages::DIALECT,
+    &responses::DIALECT,
+    &completions::DIALECT,
+    &generate::DIALECT,
+    &generate::EMBEDDINGS,
+];
 
 /// The dialect of a recording: a vendor's of its own, if there is one.
 pub(crate) fn of(provider: &str, api: &str) -> Option<&'static Dialect> {

@@ -36,6 +36,7 @@ const OVERFLOW: &[&str] = &[
     "too_many_prompt_tokens",
     "prompt is too long",
     "prompt too long",
+    "input token count",
     "`inputs` tokens + `max_new_tokens`",
 ];
 

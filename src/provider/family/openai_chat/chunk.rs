@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// Fields that nobody here knows, with their values as they came.
-pub(super) type Rest<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+pub(in crate::provider::family) type Rest<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// A field's name, borrowed unless it holds an escape.
-pub(super) struct Key<'a>(pub(super) Cow<'a, str>);
+pub(in crate::provider::family) struct Key<'a>(pub(in crate::provider::family) Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -59,19 +59,24 @@ macro_rules! object {
         }
     };
 }
+pub(in crate::provider::family) use object;
 
 /// A value that is not null.
-fn raw<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<&'de RawValue>, A::Error> {
+pub(in crate::provider::family) fn raw<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<&'de RawValue>, A::Error> {
     let value: &RawValue = map.next_value()?;
     Ok((value.get() != "null").then_some(value))
 }
 
-fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
+pub(in crate::provider::family) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(|_| ())
 }
 
 /// Keeps a value that says something.
-fn keep<'a, 'de: 'a, A: MapAccess<'de>>(rest: &mut Rest<'a>, name: Cow<'a, str>, map: &mut A) -> Result<(), A::Error> {
+pub(in crate::provider::family) fn keep<'a, 'de: 'a, A: MapAccess<'de>>(
+    rest: &mut Rest<'a>,
+    name: Cow<'a, str>,
+    map: &mut A,
+) -> Result<(), A::Error> {
     let value: &RawValue = map.next_value()?;
     if !matches!(value.get(), "null" | "[]" | "{}" | "\"\"") {
         rest.push((name, value));
@@ -257,7 +262,7 @@ pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// The text of a JSON string that says something.
-pub(super) fn said(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+pub(in crate::provider::family) fn said(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     value.and_then(text).filter(|text| !text.is_empty())
 }
 
@@ -266,6 +271,6 @@ fn number(value: Option<&RawValue>) -> Option<u32> {
 }
 
 /// A value of that shape, or nothing.
-pub(super) fn lenient<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T> {
+pub(in crate::provider::family) fn lenient<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T> {
     value.and_then(|value| serde_json::from_str(value.get()).ok())
 }

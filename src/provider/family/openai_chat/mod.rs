@@ -8,7 +8,7 @@
 //! `unknown`. Does not read clocks or sockets.
 
 mod answer;
-mod chunk;
+pub(super) mod chunk;
 mod decode;
 mod details;
 mod draft;
