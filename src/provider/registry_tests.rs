@@ -107,3 +107,21 @@ fn a_script_may_come_from_a_file() {
         assert_eq!(registry.get("slow").is_some(), problem.is_none());
     }
 }
+
+#[test]
+fn an_address_may_come_from_its_own_variable() {
+    for (variables, expected) in [
+        (&[("AZURE_OPENAI_API_KEY", "k")][..], None),
+        (&[("AZURE_OPENAI_API_KEY", "k"), ("AZURE_RESOURCE_NAME", "mine")], Some("https://mine.openai.azure.com")),
+        (
+            &[("AZURE_OPENAI_API_KEY", "k"), ("AZURE_OPENAI_ENDPOINT", "https://a.services.ai.azure.com/")],
+            Some("https://a.services.ai.azure.com"),
+        ),
+    ] {
+        let (registry, problems) = build("", variables);
+        assert!(problems.is_empty(), "{problems:?}");
+        let endpoint = registry.get("azure-openai").map(|entry| &entry.endpoint);
+        assert_eq!(endpoint.map(|endpoint| &*endpoint.base_url), expected);
+        assert!(endpoint.is_none_or(|endpoint| endpoint.headers["api-key"] == "k"));
+    }
+}
