@@ -53,6 +53,7 @@ pub(super) static ALIBABA: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
+        has_responses: true,
         renames: Rules::OLDER_MAX_TOKENS,
         refuses: &[&["logit_bias", "prediction", "verbosity", "web_search_options"]],
         translate: Some(effort_is_a_switch),

@@ -22,6 +22,7 @@ pub(super) static BYTEDANCE: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
+        has_responses: true,
         refuses: &[Rules::OPENAI_ONLY, &["n", "prediction", "seed", "web_search_options"]],
         words: &[
             Rules::ANY_IS_REQUIRED,

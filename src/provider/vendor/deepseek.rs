@@ -24,6 +24,7 @@ pub(super) static DEEPSEEK: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
+        has_responses: true,
         renames: Rules::OLDER_MAX_TOKENS,
         refuses: &[
             Rules::OPENAI_ONLY,

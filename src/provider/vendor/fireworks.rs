@@ -12,6 +12,7 @@ pub(super) static FIREWORKS: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
+        has_responses: true,
         messages: MessageRules { reasoning: Reasoning::In("reasoning_content"), ..MessageRules::USUAL },
         ..Rules::USUAL
     },

@@ -27,6 +27,7 @@ pub(super) static GROQ: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
+        has_responses: true,
         refuses: &[
             Rules::OPENAI_ONLY,
             &["logit_bias", "logprobs", "n", "prediction", "top_logprobs", "web_search_options"],

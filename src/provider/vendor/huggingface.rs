@@ -12,6 +12,6 @@ pub(super) static HUGGINGFACE: Vendor = Vendor {
         docs: "https://huggingface.co/docs/inference-providers",
         ..Card::PLAIN
     },
-    chat: &Rules { renames: Rules::OLDER_MAX_TOKENS, ..THINKING_ALOUD },
+    chat: &Rules { has_responses: true, renames: Rules::OLDER_MAX_TOKENS, ..THINKING_ALOUD },
     embeddings: None,
 };

@@ -1,12 +1,13 @@
 //! One small file per vendor.
 //!
-//! To add one: write `vendor/NAME.rs` with a unit struct that implements [`Provider`] (its card, and
-//! a family's `encode`, decoder and `classify`; oddities are named constants, each with its reason),
-//! add `mod NAME;` and `&NAME::NAME` here, and put exchanges that you wrote from the vendor's
-//! documents into `tests/fixtures/text/NAME/` (tests/providers.rs says how they look). A vendor whose
-//! card names a key variable is on when that variable is set; one with a base URL and no key is
-//! always on; one without a base URL is a `kind` for `[providers.NAME]`. Somebody who speaks the
-//! OpenAI dialect without oddities needs no file at all: `kind = "openai-compatible"`.
+//! To add one: write `vendor/NAME.rs` with what implements [`Provider`] (for the OpenAI dialect a
+//! `Vendor`, its card and its rules; else a unit struct with a family's functions; oddities are
+//! named constants, each with its reason), add `mod NAME;` and its line in [`ALL`] here, and put
+//! exchanges that you wrote from the vendor's documents into `tests/fixtures/text/NAME/`
+//! (tests/providers.rs says how they look). A vendor whose card names a key variable is on when that
+//! variable is set; one with a base URL and no key is always on; one without a base URL is a `kind`
+//! for `[providers.NAME]`. Somebody who speaks the OpenAI dialect without oddities needs no file at
+//! all: `kind = "openai-compatible"`.
 
 mod alibaba;
 mod anthropic;

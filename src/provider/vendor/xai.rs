@@ -12,6 +12,7 @@ pub(super) static XAI: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
+        has_responses: true,
         refuses: &[Rules::OPENAI_ONLY, &["logit_bias", "prediction"]],
         messages: MessageRules {
             only_system: false,

@@ -47,7 +47,7 @@ const FILTERED: &[&str] = &[
     "content policy",
     "moderation",
     "flagged",
-    "usage guidelines",
+    "violates usage guidelines",
     "data_inspection_failed",
     "datainspectionfailed",
     "sensitivecontentdetected",

@@ -106,8 +106,9 @@ impl<'a> Chunk<'a> {
             "x_groq" => self.groq = map.next_value()?,
             "error" => self.error = raw(map)?,
             "object" => self.is_error = raw(map)?.is_some_and(|object| object.get() == "\"error\""),
-            // Who and when: the job has its own. `timings` are llama.cpp's, beside its usage.
-            "id" | "created" | "obfuscation" | "timings" => skip(map)?,
+            // Who and when: the job has its own. `timings` are llama.cpp's, beside its usage; two names
+            // are of padding (`p` is Mistral's).
+            "id" | "created" | "obfuscation" | "p" | "timings" => skip(map)?,
             _ => keep(&mut self.rest, name, map)?,
         }
         Ok(())

@@ -13,6 +13,8 @@ use crate::provider::family::error::Quirk;
 
 /// What a vendor does otherwise.
 pub struct Rules {
+    /// Whether it speaks OpenAI's Responses beside the chats.
+    pub has_responses: bool,
     /// Where chats go, after the base URL.
     pub path: &'static str,
     /// Whether `stream_options` is understood. Where it is not, usage comes unasked.
@@ -50,6 +52,7 @@ pub type Translate = fn(&mut Draft<'_>) -> Result<(), Failure>;
 impl Rules {
     /// The dialect as OpenAI speaks it.
     pub const PLAIN: Rules = Rules {
+        has_responses: true,
         path: "/chat/completions",
         takes_stream_options: true,
         renames: &[],
@@ -68,6 +71,7 @@ impl Rules {
 
     /// What holds for most vendors that are not OpenAI.
     pub const USUAL: Rules = Rules {
+        has_responses: false,
         refuses: &[Rules::OPENAI_ONLY],
         words: &[Rules::ANY_IS_REQUIRED],
         takes_reasoning_object: false,

@@ -24,6 +24,11 @@ impl Vendor {
     fn embeds(&self, ask: Ask<'_>) -> Option<&'static Rules> {
         self.embeddings.filter(|_| ask.job.task == Task::Embedding)
     }
+
+    /// Whether this is asked as a Response.
+    fn responds(&self, ask: Ask<'_>) -> bool {
+        self.chat.has_responses && responses::is_wanted(ask, self.card.id)
+    }
 }
 
 impl Provider for Vendor {
@@ -34,7 +39,7 @@ impl Provider for Vendor {
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
         match self.embeds(ask) {
             Some(rules) => by_rules(rules, ask, embeddings::encode(ask)?),
-            None if responses::is_wanted(ask, self.card.id) => {
+            None if self.responds(ask) => {
                 let url = format!("{}/responses", ask.endpoint.base_url).into();
                 responses::encode(ask, url, &responses::Rules::of(self.card.id))
             }
@@ -49,7 +54,7 @@ impl Provider for Vendor {
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match self.embeds(ask) {
             Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask)),
-            None if responses::is_wanted(ask, self.card.id) => {
+            None if self.responds(ask) => {
                 Box::new(ResponsesDecoder::new(&responses::Rules::of(self.card.id), &self.chat.reply))
             }
             None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),
