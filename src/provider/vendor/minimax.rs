@@ -30,7 +30,7 @@ static CHAT: Rules = Rules {
     path: "/v1/chat/completions",
     renames: &[("max_tokens", "max_completion_tokens")],
     // The first three are ignored without a word, the others not known, says the documentation.
-    refuses: &[
+    refuses: &[&[
         "presence_penalty",
         "frequency_penalty",
         "logit_bias",
@@ -41,7 +41,7 @@ static CHAT: Rules = Rules {
         "n",
         "reasoning_effort",
         "parallel_tool_calls",
-    ],
+    ]],
     most: &[("temperature", 1.0, "1.0")],
     messages: MessageRules { only_system: true, without_foreign: true, ..MessageRules::PLAIN },
     reply: ReplyRules { has_think_tags: true, ..ReplyRules::PLAIN },

@@ -4,8 +4,10 @@
 //! no line with the decoder makes of it, and the job that its request must be rebuilt from.
 
 pub(crate) mod chat;
+pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod messages;
+pub(crate) mod responses;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
 use serde_json::Value;
@@ -46,7 +48,13 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &embeddings::DIALECT, &messages::DIALECT];
+pub(crate) const ALL: &[&Dialect] =
+    &[&chat::DIALECT, &embeddings::DIALECT, &messages::DIALECT, &responses::DIALECT, &completions::DIALECT];
+
+/// The dialect of a recording: a vendor's of its own, if there is one.
+pub(crate) fn of(provider: &str, api: &str) -> Option<&'static Dialect> {
+    chat::VENDORS.iter().chain(ALL).find(|dialect| (dialect.speaks)(provider, api)).copied()
+}
 
 /// Recordings that no job gives: all of an API, or one file.
 pub(crate) const NO_JOB: &[(&str, &str)] = &[

@@ -88,6 +88,18 @@ pub fn in_reply_by(quirks: &[Quirk], body: &[u8]) -> Failure {
     failure
 }
 
+/// Codes of requests that are wrong, in replies that come without a status.
+const BAD_REQUEST: &[&str] = &[
+    "invalid_request",
+    "invalid_prompt",
+    "invalid_image",
+    "image_",
+    "tool_use_failed",
+    "context_length",
+    "badrequest",
+    "validation",
+];
+
 impl Said {
     fn wait_ms(&self) -> Option<u64> {
         let by_words = self.message.as_deref().and_then(wait::from_words);
@@ -132,7 +144,7 @@ impl Said {
             403
         } else if named(&["not_found"]) {
             404
-        } else if named(&["invalid_request", "tool_use_failed", "context_length", "badrequest", "validation"]) {
+        } else if named(BAD_REQUEST) {
             400
         } else {
             503
@@ -177,7 +189,8 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
     failure.provider_code = short(said.code.as_deref().filter(|code| *code != status.to_string()));
     failure.kind = short(said.kind.as_deref());
     failure.param = short(said.param.as_deref());
-    if meaning == Some(Meaning::Overflow) && (400..=422).contains(&status) && failure.provider_code.is_none() {
+    let says_nothing = failure.provider_code.as_deref().is_none_or(|code| words::GENERAL.contains(&code));
+    if meaning == Some(Meaning::Overflow) && (400..=422).contains(&status) && says_nothing {
         failure.provider_code = Some("context_length_exceeded".into());
     }
     failure
@@ -210,6 +223,7 @@ fn read(body: &[u8]) -> Said {
         _ => text_of(&inner["message"])
             .or_else(|| text_of(&inner["faultstring"]))
             .or_else(|| (!inner["message"].is_null()).then(|| inner["message"].to_string()))
+            .or_else(|| text_of(&inner["error"]))
             .or_else(|| text_of(&inner["title"])),
     };
     let status = [&inner["status_code"], &inner["code"], &value["status_code"], &value["code"]]
@@ -233,8 +247,15 @@ fn read(body: &[u8]) -> Said {
 
 /// The provider's own id of the request, where it is short enough to be worth a person's reading.
 fn request_id(headers: &Headers) -> Option<&str> {
-    const NAMES: [&str; 6] =
-        ["x-request-id", "request-id", "mistral-correlation-id", "x-ds-trace-id", "x-generation-id", "x-log-id"];
+    const NAMES: [&str; 7] = [
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "mistral-correlation-id",
+        "x-ds-trace-id",
+        "x-generation-id",
+        "x-log-id",
+    ];
     NAMES
         .iter()
         .find_map(|name| headers.get(*name)?.to_str().ok())

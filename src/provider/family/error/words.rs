@@ -13,6 +13,15 @@ pub(super) const MEANINGS: &[(&[&str], Meaning)] = &[
     (NO_MODEL, Meaning::NoModel),
 ];
 
+/// Codes that only say that the request is wrong.
+pub(super) const GENERAL: &[&str] = &[
+    "invalid_request_error",
+    "invalid_parameter_error",
+    "invalid-argument",
+    "Client specified an invalid argument",
+    "InvalidParameter",
+];
+
 /// How providers say that a prompt is too long for the model.
 const OVERFLOW: &[&str] = &[
     "context_length_exceeded",

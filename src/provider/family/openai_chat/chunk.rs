@@ -140,6 +140,8 @@ pub(super) struct Choice<'a> {
     /// Old completions; Together sends it beside the delta.
     pub(super) text: Option<&'a RawValue>,
     pub(super) finish_reason: Option<&'a RawValue>,
+    /// Moonshot's place for it.
+    pub(super) usage: Option<&'a RawValue>,
     pub(super) error: Option<&'a RawValue>,
     pub(super) rest: Rest<'a>,
 }
@@ -156,6 +158,7 @@ impl<'a> Choice<'a> {
             "message" | "seed" => skip(map)?,
             "text" => self.text = raw(map)?,
             "finish_reason" => self.finish_reason = raw(map)?,
+            "usage" => self.usage = raw(map)?,
             "error" => self.error = raw(map)?,
             _ => keep(&mut self.rest, name, map)?,
         }
@@ -244,7 +247,8 @@ impl<'a> Function<'a> {
 }
 
 /// The text of a JSON string; `None` for anything else, and for a string that is broken.
-pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+#[must_use]
+pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Some(Cow::Borrowed(inner));

@@ -3,13 +3,12 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::answer::Answer;
 use super::chunk::{self, Choice, Chunk, Delta as ChunkDelta};
-use super::details::Details;
 use super::encode::fields;
 use super::extra::{Extras, insert_level, values};
 use super::finish::{malformed, meaning, truncated};
 use super::rules::Rules;
-use super::think::Think;
 use super::tools::Calls;
 use super::usage;
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
@@ -32,16 +31,6 @@ pub struct ChatDecoder {
     failure: Option<Failure>,
     done: bool,
     extras: Extras,
-}
-
-/// One of several answers (`n`).
-struct Answer {
-    index: u32,
-    finish: Option<Box<str>>,
-    /// It comes in deltas: a whole message repeats it.
-    is_streamed: bool,
-    think: Think,
-    details: Details,
 }
 
 impl Default for ChatDecoder {
@@ -159,10 +148,11 @@ impl ChatDecoder {
     }
 
     fn on_chunk(&mut self, chunk: Chunk<'_>, data: &[u8], out: &mut Vec<Event>) -> Result<(), Failure> {
-        if let Some(said) = chunk.usage.or(chunk.groq.as_ref().and_then(|groq| groq.usage)) {
+        let choices = chunk.choices.unwrap_or_default();
+        let elsewhere = || chunk.groq.as_ref().and_then(|groq| groq.usage).or(choices.iter().find_map(|one| one.usage));
+        if let Some(said) = chunk.usage.or_else(elsewhere) {
             self.usage = usage::read(said, &self.rules.reply, &mut self.bill).or_else(|| self.usage.take());
         }
-        let choices = chunk.choices.unwrap_or_default();
         let groq_error = chunk.groq.as_ref().is_some_and(|groq| groq.error.is_some());
         let is_error = chunk.is_error || chunk.error.is_some() || choices.iter().any(|choice| choice.error.is_some());
         if is_error || (groq_error && choices.is_empty()) {
@@ -180,8 +170,11 @@ impl ChatDecoder {
         for (position, choice) in choices.iter().enumerate() {
             self.on_choice(position, choice, out)?;
         }
-        if let Some((_, tier)) = chunk.rest.iter().find(|(name, _)| name == "service_tier") {
-            self.bill.service_tier = chunk::said(Some(tier)).map(Into::into).or(self.bill.service_tier.take());
+        let tier = chunk.rest.iter().find(|(name, _)| name == "service_tier");
+        if let Some(tier) = tier.and_then(|(_, tier)| chunk::text(tier))
+            && self.bill.service_tier.as_deref() != Some(&*tier)
+        {
+            self.bill.service_tier = Some(tier.into());
         }
         self.extras.on_chunk(&chunk.rest, before, out);
         Ok(())
@@ -236,8 +229,7 @@ impl ChatDecoder {
         if self.answers.len() == CHOICES_MAX {
             return Err(truncated("the provider gives more answers than anybody asks for"));
         }
-        let think = if self.rules.reply.has_think_tags { Think::watching() } else { Think::default() };
-        self.answers.push(Answer { index, finish: None, is_streamed: false, think, details: Details::default() });
+        self.answers.push(Answer::new(index, &self.rules.reply));
         Ok(self.answers.len() - 1)
     }
 
@@ -394,3 +386,7 @@ impl ChatDecoder {
         first.ok_or_else(|| truncated("the provider's answer ended before its end"))
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -134,3 +134,46 @@ impl Detail {
         later(&mut self.format, piece.format);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pieces: &[&str], text: &str, groups: Value) {
+        let mut details = Details::default();
+        let told: String =
+            pieces.iter().map(|piece| details.take(&RawValue::from_string((*piece).to_owned()).unwrap())).collect();
+        assert_eq!(told, text);
+        assert_eq!(Value::from(details.finish().into_iter().map(Value::from).collect::<Vec<_>>()), groups);
+    }
+
+    #[test]
+    fn pieces_become_wholes_that_fit_an_event() {
+        let text = r#"{"type":"reasoning.text","index":0,"#;
+        let signed = [
+            &format!(r#"[{text}"text":"a"}}]"#),
+            &format!(r#"[{text}"text":"b","format":"f"}},{{"type":"reasoning.summary","summary":"s"}}]"#),
+            r#"[{"type":"reasoning.encrypted","data":"x","id":"1"},{"type":"reasoning.encrypted","data":"y","id":"2"}]"#,
+            "[7]",
+        ];
+        let whole = serde_json::json!([{"reasoning_details": [
+            {"type": "reasoning.text", "index": 0, "text": "ab", "format": "f"},
+            {"type": "reasoning.summary", "summary": "s"},
+            {"type": "reasoning.encrypted", "data": "x", "id": "1"},
+            {"type": "reasoning.encrypted", "data": "y", "id": "2"},
+        ]}]);
+        check(&signed, "abs", whole);
+        let long = "t".repeat(EVENT_TEXT_BYTES_MAX + 1);
+        let (data, too_much) = ("d".repeat(20_000), "d".repeat(DETAIL_BYTES_MAX));
+        let encrypted = |data: &str| format!(r#"[{{"type":"reasoning.encrypted","data":"{data}"}}]"#);
+        let group = |detail: Value| serde_json::json!({"reasoning_details": [detail]});
+        check(
+            &[&format!(r#"[{text}"text":"{long}","signature":"s"}}]"#)],
+            &long,
+            serde_json::json!([group(serde_json::json!({"type": "reasoning.text", "index": 0, "signature": "s"}))]),
+        );
+        let one = group(serde_json::json!({"type": "reasoning.encrypted", "data": data}));
+        check(&[&encrypted(&data), &encrypted(&too_much), &encrypted(&data)], "", serde_json::json!([one, one]));
+        check(&["[]"], "", serde_json::json!([]));
+    }
+}

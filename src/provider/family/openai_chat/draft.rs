@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use super::rules::Rules;
 use crate::job::Failure;
 use crate::provider::chat;
@@ -69,26 +72,54 @@ impl<'a> Draft<'a> {
     /// Takes the fields of an input, by the tables of the rules.
     pub(super) fn fill(&mut self, rules: &Rules, input: Vec<(Cow<'a, str>, &'a str)>) -> Result<(), Failure> {
         let is_said = |name: &str| input.iter().any(|(known, value)| known == name && *value != "null");
-        let shadowed: Vec<&str> = rules.renames.iter().filter(|(old, _)| is_said(old)).map(|(_, new)| *new).collect();
-        for (name, value) in input {
-            if let Some((_, new)) = rules.renames.iter().find(|(old, _)| *old == name) {
-                self.fields.push(((*new).into(), value.into()));
-            } else if shadowed.contains(&&*name) {
-                // Said under both names: the newer one counts.
-            } else if self.is_refused(rules, &name, value) {
-                if value != "null" && chat::asks(&name, value) {
+        for (name, value) in &input {
+            let value = *value;
+            let rename = rules.renames.iter().find(|(old, _)| *old == name);
+            let shadow = rules.renames.iter().find(|(_, new)| *new == name);
+            if let Some((_, new)) = rename {
+                if is_newer_limit(name) || !is_said(new) {
+                    self.fields.push(((*new).into(), value.into()));
+                }
+            } else if shadow.is_some_and(|(old, _)| is_newer_limit(old) && is_said(old)) {
+                // The newer of the two limits counts.
+            } else if self.is_refused(rules, name, value) {
+                if value != "null" && chat::asks(name, value) {
                     self.refuse(format!("input.{name}"))?;
                 }
             } else {
-                let value = word(rules, &name, value);
-                self.fields.push((name, value.into()));
+                self.fields.push((name.clone(), word(rules, name, value).into()));
             }
+        }
+        if !rules.takes_reasoning_object {
+            self.flatten_effort(rules)?;
+        }
+        Ok(())
+    }
+
+    /// `reasoning: {"effort": …}`, which is OpenRouter's and the Responses', as `reasoning_effort`.
+    fn flatten_effort(&mut self, rules: &Rules) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Only<'a> {
+            #[serde(borrow)]
+            effort: &'a RawValue,
+        }
+        let Some(said) = self.get("reasoning") else { return Ok(()) };
+        let Ok(effort) = serde_json::from_str::<Only<'_>>(said) else {
+            // Something else of that name: theirs, or nobody's.
+            let is_refused = rules.takes_only.is_some() && self.take("reasoning").is_some();
+            return if is_refused { self.refuse("input.reasoning".to_owned()) } else { Ok(()) };
+        };
+        let effort = word(rules, "reasoning_effort", effort.effort.get()).to_owned();
+        self.take("reasoning");
+        if !self.has("reasoning_effort") {
+            self.put("reasoning_effort", effort);
         }
         Ok(())
     }
 
     fn is_refused(&self, rules: &Rules, name: &str, value: &str) -> bool {
-        rules.refuses.contains(&name)
+        rules.refuses.iter().any(|names| names.contains(&name))
             || rules.takes_only.is_some_and(|known| !known.contains(&name))
             || rules.refuses_words.iter().any(|(field, word)| *field == name && value.contains(word))
     }
@@ -96,6 +127,11 @@ impl<'a> Draft<'a> {
     pub(super) fn into_parts(self) -> (Vec<(Cow<'a, str>, Cow<'a, str>)>, Vec<Box<str>>) {
         (self.fields, self.dropped)
     }
+}
+
+/// Whose word counts where both limits are given; of other fields the vendor's own name counts.
+fn is_newer_limit(name: &str) -> bool {
+    name == "max_completion_tokens"
 }
 
 /// A value as this vendor words it.

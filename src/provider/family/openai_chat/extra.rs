@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::chunk::Rest;
 use crate::job::{Delta, Event};
 
-/// Bytes of one unknown field that are kept; larger ones are named in `extra.dropped`.
+/// Bytes of one unknown field that are kept; larger ones are named in `dropped` at their level, and
+/// of a list the beginning is kept.
 const EXTRA_FIELD_BYTES_MAX: usize = 8 * 1024;
 /// Events without text that wait for the next one with some.
 const HELD_MAX: usize = 64;
@@ -101,6 +103,10 @@ pub(super) fn values(rest: &Rest<'_>) -> Map<String, Value> {
     for (name, value) in rest {
         if value.get().len() > EXTRA_FIELD_BYTES_MAX {
             dropped.push(Value::from(&**name));
+            let head = head(value);
+            if !head.is_empty() {
+                fields.insert(name.to_string(), Value::Array(head));
+            }
             continue;
         }
         fields.insert(name.to_string(), serde_json::from_str(value.get()).unwrap_or_default());
@@ -109,4 +115,15 @@ pub(super) fn values(rest: &Rest<'_>) -> Map<String, Value> {
         fields.insert("dropped".into(), Value::Array(dropped));
     }
     fields
+}
+
+/// As much of the beginning of a list as is kept: the first of many search results.
+fn head(list: &RawValue) -> Vec<Value> {
+    let mut bytes = 0;
+    let entries: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_default();
+    let fit = entries.iter().take_while(|entry| {
+        bytes += entry.get().len();
+        bytes <= EXTRA_FIELD_BYTES_MAX
+    });
+    fit.map(|entry| serde_json::from_str(entry.get()).unwrap_or_default()).collect()
 }

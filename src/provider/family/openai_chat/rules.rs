@@ -17,19 +17,23 @@ pub struct Rules {
     pub path: &'static str,
     /// Whether `stream_options` is understood. Where it is not, usage comes unasked.
     pub takes_stream_options: bool,
-    /// Fields that have another name there. The new name's own value counts only where the old one
-    /// is absent.
+    /// Fields that have another name there. Said under both names, the vendor's own counts; of the
+    /// two limits of tokens OpenAI's newer one.
     pub renames: &'static [(&'static str, &'static str)],
     /// Fields that are refused: by the vendor, or by being ignored without a word.
-    pub refuses: &'static [&'static str],
+    pub refuses: &'static [&'static [&'static str]],
     /// The only fields that are taken, for vendors that answer any other with an error.
     pub takes_only: Option<&'static [&'static str]>,
     /// Values that are worded otherwise: field, JSON text, JSON text there.
     pub words: &'static [(&'static str, &'static str, &'static str)],
     /// Values, or beginnings of them, that are refused: field, what stands in its JSON text.
     pub refuses_words: &'static [(&'static str, &'static str)],
+    /// Whether `reasoning: {"effort": …}` is understood. Where it is not, it is `reasoning_effort`.
+    pub takes_reasoning_object: bool,
     /// The largest value of a number that may be larger elsewhere, as JSON text.
     pub most: &'static [(&'static str, f64, &'static str)],
+    /// Whether files must be inside the request, because the vendor fetches none.
+    pub wants_files_inside: bool,
     /// What takes more than a table.
     pub translate: Option<Translate>,
     /// What a message may hold.
@@ -53,12 +57,51 @@ impl Rules {
         takes_only: None,
         words: &[],
         refuses_words: &[],
+        takes_reasoning_object: true,
         most: &[],
         translate: None,
+        wants_files_inside: false,
         messages: MessageRules::PLAIN,
         reply: ReplyRules::PLAIN,
         errors: &[],
     };
+
+    /// What holds for most vendors that are not OpenAI.
+    pub const USUAL: Rules = Rules {
+        refuses: &[Rules::OPENAI_ONLY],
+        words: &[Rules::ANY_IS_REQUIRED],
+        takes_reasoning_object: false,
+        messages: MessageRules::USUAL,
+        ..Rules::PLAIN
+    };
+
+    /// What hardly anybody else has.
+    pub const OPENAI_ONLY: &[&str] =
+        &["audio", "function_call", "functions", "modalities", "prompt_cache_retention", "verbosity"];
+
+    /// Mistral's word is understood at its own door only.
+    pub const ANY_IS_REQUIRED: (&str, &str, &str) = ("tool_choice", "\"any\"", "\"required\"");
+
+    /// For vendors that know the older name only.
+    pub const OLDER_MAX_TOKENS: &[(&str, &str)] = &[("max_completion_tokens", "max_tokens")];
+
+    /// For embeddings in OpenAI's form.
+    pub const EMBEDDINGS: Rules = Rules { path: "/embeddings", ..Rules::PLAIN };
+}
+
+/// A translation: `reasoning_effort: "none"` is `thinking: {"type": "disabled"}`, unless the job
+/// says something of `thinking` itself.
+///
+/// # Errors
+/// Never.
+pub fn no_effort_is_no_thinking(draft: &mut Draft<'_>) -> Result<(), Failure> {
+    if draft.get("reasoning_effort") == Some("\"none\"") {
+        draft.take("reasoning_effort");
+        if !draft.has("thinking") {
+            draft.put("thinking", "{\"type\":\"disabled\"}");
+        }
+    }
+    Ok(())
 }
 
 /// What a message may hold.

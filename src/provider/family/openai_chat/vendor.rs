@@ -5,6 +5,7 @@ use super::encode::Fields;
 use super::{ChatDecoder, Rules, encode_by};
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
+use crate::provider::family::responses::{self, ResponsesDecoder};
 use crate::provider::family::{embeddings, error};
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
@@ -33,13 +34,24 @@ impl Provider for Vendor {
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
         match self.embeds(ask) {
             Some(rules) => by_rules(rules, ask, embeddings::encode(ask)?),
+            None if responses::is_wanted(ask, self.card.id) => {
+                let url = format!("{}/responses", ask.endpoint.base_url).into();
+                responses::encode(ask, url, &responses::Rules::of(self.card.id))
+            }
             None => encode_by(self.chat, ask),
         }
+    }
+
+    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+        self.chat.wants_files_inside
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match self.embeds(ask) {
             Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask)),
+            None if responses::is_wanted(ask, self.card.id) => {
+                Box::new(ResponsesDecoder::new(&responses::Rules::of(self.card.id), &self.chat.reply))
+            }
             None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),
         }
     }
