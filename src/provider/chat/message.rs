@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::thought::{self, Thought};
 use super::typed;
 use crate::job::Failure;
 
@@ -150,58 +151,6 @@ impl Call<'_> {
     }
 }
 
-/// A piece of reasoning of an earlier turn. `format` says whose it is: nobody else can read the
-/// signature or the data.
-#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
-pub struct Thought<'a> {
-    /// `reasoning.text`, `reasoning.summary`, `reasoning.encrypted`.
-    #[serde(borrow, rename = "type", default)]
-    pub kind: Cow<'a, str>,
-    /// Whose: `anthropic-claude-v1`, `google-gemini-v1`, `openai-responses-v1`.
-    #[serde(borrow, default)]
-    pub format: Option<Cow<'a, str>>,
-    /// The reasoning.
-    #[serde(borrow, default)]
-    pub text: Option<Cow<'a, str>>,
-    /// Its summary.
-    #[serde(borrow, default)]
-    pub summary: Option<Cow<'a, str>>,
-    /// The provider's proof that it is its own.
-    #[serde(borrow, default)]
-    pub signature: Option<Cow<'a, str>>,
-    /// Reasoning that only the provider can read.
-    #[serde(borrow, default)]
-    pub data: Option<Cow<'a, str>>,
-    /// The provider's id of it.
-    #[serde(borrow, default)]
-    pub id: Option<Cow<'a, str>>,
-    /// Which of several: pieces of one have the same.
-    #[serde(default)]
-    pub index: Option<u64>,
-}
-
-impl<'a> Thought<'a> {
-    /// Adds `later`, if it is but a further piece of this: of the same index, and nobody's by itself.
-    /// A seal that is too long for one event comes in pieces.
-    fn join(&mut self, later: Thought<'a>) -> Option<Thought<'a>> {
-        let is_piece = later.format.is_none() && later.index.is_some() && later.index == self.index;
-        if !(is_piece && later.kind == self.kind) {
-            return Some(later);
-        }
-        for (so_far, more) in [
-            (&mut self.text, later.text),
-            (&mut self.summary, later.summary),
-            (&mut self.signature, later.signature),
-            (&mut self.data, later.data),
-        ] {
-            if let Some(more) = more {
-                so_far.get_or_insert_default().to_mut().push_str(&more);
-            }
-        }
-        None
-    }
-}
-
 #[derive(Deserialize)]
 struct SaidMessage<'a> {
     #[serde(borrow)]
@@ -275,14 +224,7 @@ fn read_one(raw: &RawValue, param: String) -> Result<Message<'_>, Failure> {
     };
     let mut parts = said.content.map(|content| parts(content, &param)).transpose()?.unwrap_or_default();
     parts.extend(said.refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
-    let mut thoughts: Vec<Thought<'_>> = Vec::new();
-    for thought in said.reasoning_details.unwrap_or_default() {
-        let whole = match thoughts.last_mut() {
-            Some(last) => last.join(thought),
-            None => Some(thought),
-        };
-        thoughts.extend(whole);
-    }
+    let mut thoughts = thought::joined(said.reasoning_details.unwrap_or_default());
     let plain = said.reasoning_content.or(said.reasoning).filter(|text| !text.is_empty());
     match (&mut thoughts[..], plain) {
         ([], Some(text)) => {

@@ -8,11 +8,13 @@
 mod body;
 mod message;
 mod params;
+mod thought;
 mod tools;
 
 pub use body::{Body, quoted};
-pub use message::{Call, Message, Part, Role, Source, Thought};
+pub use message::{Call, Message, Part, Role, Source};
 pub use params::{Params, asks, unsupported};
+pub use thought::Thought;
 pub use tools::{Choice, ResponseFormat, Tool};
 
 use serde_json::value::RawValue;

@@ -1,7 +1,8 @@
 //! MiniMax, on the surface that it recommends (Messages), or with `api = "chat"` on OpenAI's.
 //!
 //! Its oddities: errors come inside answers whose status is fine; the key is always a bearer; on the
-//! chat surface thoughts stand between tags, and a last event may repeat the whole answer.
+//! chat surface thoughts stand between tags, and a last event may repeat the whole answer. Thoughts
+//! of earlier turns, which its models want back, go back on Messages only.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,12 +25,23 @@ static CARD: Card = Card {
 
 const SITE: Site = Site { kind: "minimax", form: Form::Api };
 
-/// The chat surface. Thoughts are kept in the text that goes back, as the model needs them.
+/// The chat surface.
 static CHAT: Rules = Rules {
     path: "/v1/chat/completions",
     renames: &[("max_tokens", "max_completion_tokens")],
-    // Ignored without a word, says the documentation.
-    refuses: &[&["presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "seed", "stop"]],
+    // The first three are ignored without a word, the others not known, says the documentation.
+    refuses: &[&[
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+        "seed",
+        "stop",
+        "n",
+        "reasoning_effort",
+        "parallel_tool_calls",
+    ]],
     most: &[("temperature", 1.0, "1.0")],
     messages: MessageRules { only_system: true, without_foreign: true, ..MessageRules::PLAIN },
     reply: ReplyRules { has_think_tags: true, ..ReplyRules::PLAIN },
@@ -168,7 +180,7 @@ fn base_resp(data: &[u8]) -> Option<Failure> {
     let words = status_msg.filter(|words| !words.is_empty()).unwrap_or_else(|| format!("error {status_code}"));
     // Cleaned of what looks like a key.
     let message = error::in_reply(json!({"message": words}).to_string().as_bytes()).message.clone();
-    let is_too_long = status_code == TOKEN_LIMIT && ["context", "too long", "exceed"].iter().any(|w| words.contains(w));
+    let is_too_long = status_code == TOKEN_LIMIT && ["context", "too long"].iter().any(|w| words.contains(w));
     let known = ERRORS.iter().find(|(numbers, ..)| numbers.contains(&status_code));
     let (code, retryable, of_the_target) = match known {
         _ if is_too_long => (Code::ProviderRejected, false, false),

@@ -50,3 +50,7 @@ pub enum Form {
     /// Bedrock's `anthropic_version`, and betas; model and streaming are in the address.
     Bedrock,
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

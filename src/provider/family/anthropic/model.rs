@@ -68,8 +68,7 @@ impl<'a> Model<'a> {
 
     /// The most tokens that its answer can have: `max_tokens` is not optional here.
     pub(super) fn output_tokens_max(self) -> u64 {
-        let entry = catalog::find(self.kind, self.name).or_else(|| catalog::find("anthropic", self.name));
-        entry.and_then(|entry| entry.output_tokens_max).unwrap_or(match self.line {
+        self.entry().and_then(|entry| entry.output_tokens_max).unwrap_or(match self.line {
             Line::Claude(..=2, _) | Line::Claude(3, ..5) => OUTPUT_TOKENS_OF_CLAUDE_3,
             Line::Claude(4.., _) => OUTPUT_TOKENS_OF_CLAUDE_4,
             Line::Claude(3, _) | Line::MiniMax | Line::Other => OUTPUT_TOKENS_OF_OTHERS,
@@ -89,7 +88,7 @@ impl<'a> Model<'a> {
     /// How it is told to think.
     pub(super) fn thinking(self) -> Thinking {
         match self.line {
-            Line::Claude(..) if self.is_from(4, 6) => Thinking::Adaptive,
+            Line::Claude(..) if self.is_from(4, 6) || self.can("adaptive_thinking") => Thinking::Adaptive,
             Line::Claude(..) if self.is_from(3, 7) => Thinking::Budget,
             Line::Claude(..) => Thinking::Never,
             Line::MiniMax if self.name.to_ascii_lowercase().contains("m2") => Thinking::Never,
@@ -101,7 +100,8 @@ impl<'a> Model<'a> {
     /// Whether it cannot be told not to think.
     pub(super) fn always_thinks(self) -> bool {
         let is = |line| self.name.contains(line);
-        is("fable") || is("mythos") || (self.is_from(5, 5) && !is("haiku"))
+        let by_name = is("fable") || is("mythos") || (self.is_from(5, 5) && !is("haiku"));
+        by_name || (self.is_claude() && self.can("reasoning_always"))
     }
 
     /// Whether it may be made to call a tool.
@@ -135,6 +135,15 @@ impl<'a> Model<'a> {
             "xhigh" if !self.is_from(4, 7) => "high",
             other => other,
         }
+    }
+
+    fn entry(self) -> Option<&'static catalog::Entry> {
+        catalog::find(self.kind, self.name).or_else(|| catalog::find("anthropic", self.name))
+    }
+
+    /// Whether the catalog says so; its silence says nothing.
+    fn can(self, ability: &str) -> bool {
+        self.entry().is_some_and(|entry| entry.abilities.has(ability))
     }
 
     /// Whether it is a Claude of at least this version.
