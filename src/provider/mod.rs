@@ -159,7 +159,7 @@ pub enum Packet<'a> {
         message: &'a str,
         /// `:event-type`, `:exception-type` or `:error-code`.
         event: &'a str,
-        /// The payload.
+        /// The payload; of an error without one its `:error-message`.
         data: &'a [u8],
     },
     /// A whole body.
