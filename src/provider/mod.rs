@@ -73,6 +73,8 @@ pub enum Auth {
     Bearer,
     /// In a header of this (lower-case) name.
     Header(&'static str),
+    /// `authorization: Bearer KEY` if there is a key, else each request is signed with AWS credentials.
+    Aws,
 }
 
 /// Response headers as far as adapters read them.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
+use super::credential::aws;
 use super::script::Script;
 use super::vendor;
 use super::{Auth, Card, Credential, Endpoint, Headers, Provider};
@@ -40,7 +41,9 @@ impl Registry {
         let unset = ProviderConfig::default();
         for provider in vendor::ALL {
             let card = provider.card();
-            let is_known = card.key_variables.is_empty() || first_set(card.key_variables, env).is_some();
+            let is_known = card.key_variables.is_empty()
+                || first_set(card.key_variables, env).is_some()
+                || (card.auth == Auth::Aws && aws::Source::choose(None, env).is_ok_and(|source| source.is_sure()));
             let needs = placeholders(card.base_url);
             let is_placed = needs.into_iter().all(|name| setting(card, &unset, name, env).is_some());
             let is_on = !card.base_url.is_empty() && is_known && is_placed;
@@ -97,11 +100,23 @@ fn endpoint(
         wrong.push(problem);
         None
     });
+    let mut credential = Credential::default();
+    if wrong.is_empty() && card.auth == Auth::Aws && !headers.contains_key(AUTHORIZATION) {
+        credential = signer(said, &settings, env).unwrap_or_else(|problem| {
+            wrong.push(problem);
+            Credential::default()
+        });
+    }
     let is_right = wrong.is_empty();
     problems.extend(wrong.into_iter().map(|problem| format!("providers.{name}.{problem}")));
-    is_right.then(|| {
-        Arc::new(Endpoint { name: name.into(), base_url, headers, credential: Credential::default(), settings, script })
-    })
+    is_right.then(|| Arc::new(Endpoint { name: name.into(), base_url, headers, credential, settings, script }))
+}
+
+/// What signs the requests to Bedrock.
+fn signer(said: &ProviderConfig, settings: &BTreeMap<Box<str>, Box<str>>, env: Env<'_>) -> Result<Credential, String> {
+    let region = settings.get("region").ok_or("region: must be given; or set AWS_REGION")?;
+    let source = aws::Source::choose(said.profile.as_deref(), env).map_err(|problem| format!("profile: {problem}"))?;
+    Ok(Credential::Aws(Arc::new(aws::Signer::new(source, "bedrock", region))))
 }
 
 /// The first of these variables that is set to something.
@@ -120,8 +135,12 @@ fn setting(card: &Card, said: &ProviderConfig, name: &str, env: Env<'_>) -> Opti
         return Some(value.into());
     }
     let known = card.settings.iter().find(|setting| setting.name == name)?;
-    let default = || (!known.default.is_empty()).then(|| known.default.to_owned());
-    first_set(known.variables, env).or_else(default).map(Into::into)
+    let of_profile = || {
+        let is_aws_region = card.auth == Auth::Aws && name == "region";
+        is_aws_region.then(|| aws::Files::of(said.profile.as_deref(), env).read().ok()?.region).flatten()
+    };
+    let default = || (!known.default.is_empty()).then(|| known.default.into());
+    first_set(known.variables, env).map(Into::into).or_else(of_profile).or_else(default)
 }
 
 fn settings(card: &Card, said: &ProviderConfig, env: Env<'_>) -> BTreeMap<Box<str>, Box<str>> {
@@ -162,6 +181,8 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
     let mut headers = Headers::new();
     let key = match &said.api_key {
         Some(secret) => resolve(secret, env).map(Some),
+        // A profile that is named counts before a key that happens to be set.
+        None if card.auth == Auth::Aws && said.profile.is_some() => Ok(None),
         None => Ok(first_set(card.key_variables, env)),
     };
     match key {
@@ -169,6 +190,7 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
             Some((name, value)) => drop(headers.insert(name, value)),
             None => wrong.push("api_key: cannot be sent in a header".into()),
         },
+        Ok(None) if card.auth == Auth::Aws => {}
         // Somebody else's server behind a vendor's format may do without.
         Ok(None) if card.key_variables.is_empty() || said.base_url.is_some() || !said.headers.is_empty() => {}
         Ok(None) => wrong.push(format!("api_key: is missing; or set {}", card.key_variables.join(" or "))),
@@ -192,7 +214,7 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
 fn auth(card: &Card, key: &str) -> Option<(HeaderName, HeaderValue)> {
     let (name, text) = match card.auth {
         Auth::Header(name) => (HeaderName::from_static(name), key.to_owned()),
-        Auth::Bearer | Auth::None => (AUTHORIZATION, format!("Bearer {key}")),
+        Auth::Bearer | Auth::None | Auth::Aws => (AUTHORIZATION, format!("Bearer {key}")),
     };
     let mut value = HeaderValue::from_str(&text).ok().filter(|_| !key.is_empty())?;
     value.set_sensitive(true);

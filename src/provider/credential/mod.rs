@@ -3,10 +3,14 @@
 //! Owns what must be done to a request just before it is sent: signing it, or fetching a token that
 //! runs out. Promises that nothing here is printed. Knows no provider's format.
 
+pub mod aws;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Headers;
-use crate::job::Failure;
+use crate::job::{Failure, Timestamp};
 
 /// How a request proves who sends it.
 #[derive(Clone, Default)]
@@ -14,6 +18,8 @@ pub enum Credential {
     /// By its headers as they are, or not at all.
     #[default]
     InHeaders,
+    /// By AWS's signature over it.
+    Aws(Arc<aws::Signer>),
 }
 
 /// A request that is about to be sent.
@@ -24,6 +30,8 @@ pub struct Request<'a> {
     pub headers: &'a mut Headers,
     /// Its body.
     pub body: &'a Bytes,
+    /// The date now.
+    pub now: Timestamp,
 }
 
 impl Credential {
@@ -32,9 +40,9 @@ impl Credential {
     /// # Errors
     /// `provider_auth`, of the target, when there is no valid credential to be had.
     pub async fn authorize(&self, request: Request<'_>) -> Result<(), Failure> {
-        let _ = request;
         match self {
             Credential::InHeaders => Ok(()),
+            Credential::Aws(signer) => signer.authorize(request).await,
         }
     }
 }

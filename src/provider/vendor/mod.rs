@@ -8,6 +8,7 @@
 //! always on; one without a base URL is a `kind` for `[providers.NAME]`. Somebody who speaks the
 //! OpenAI dialect without oddities needs no file at all: `kind = "openai-compatible"`.
 
+mod aws_bedrock;
 mod local;
 mod openai;
 mod openai_compatible;
@@ -16,8 +17,13 @@ mod scripted;
 use super::Provider;
 
 /// Every vendor, in the order of the documentation.
-pub const ALL: &[&dyn Provider] =
-    &[&openai::OpenAi, &local::Local, &openai_compatible::OpenAiCompatible, &scripted::Scripted];
+pub const ALL: &[&dyn Provider] = &[
+    &openai::OpenAi,
+    &aws_bedrock::AwsBedrock,
+    &local::Local,
+    &openai_compatible::OpenAiCompatible,
+    &scripted::Scripted,
+];
 
 /// The provider of the OpenAI dialect in its plain form.
 macro_rules! openai_chat {

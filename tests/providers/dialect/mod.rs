@@ -4,6 +4,7 @@
 //! no line with the decoder makes of it, and the job that its request must be rebuilt from.
 
 pub(crate) mod chat;
+pub(crate) mod converse;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
 use serde_json::Value;
@@ -44,7 +45,7 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT];
+pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT, &converse::STREAMED, &converse::WHOLE, &converse::EMBEDDINGS];
 
 /// Recordings that no job gives.
 pub(crate) const NO_JOB: &[(&str, &str)] =

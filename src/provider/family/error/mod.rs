@@ -151,6 +151,7 @@ fn read(body: &[u8]) -> Said {
         Value::String(text) => Some(text.clone()),
         Value::Array(_) => Some(inner.to_string()),
         _ => text_of(&inner["message"])
+            .or_else(|| text_of(&inner["Message"]))
             .or_else(|| text_of(&inner["faultstring"]))
             .or_else(|| (!inner["message"].is_null()).then(|| inner["message"].to_string())),
     };
@@ -174,8 +175,15 @@ fn read(body: &[u8]) -> Said {
 
 /// The provider's own id of the request, where it is short enough to be worth a person's reading.
 fn request_id(headers: &Headers) -> Option<&str> {
-    const NAMES: [&str; 6] =
-        ["x-request-id", "request-id", "mistral-correlation-id", "x-ds-trace-id", "x-generation-id", "x-log-id"];
+    const NAMES: [&str; 7] = [
+        "x-request-id",
+        "request-id",
+        "x-amzn-requestid",
+        "mistral-correlation-id",
+        "x-ds-trace-id",
+        "x-generation-id",
+        "x-log-id",
+    ];
     NAMES
         .iter()
         .find_map(|name| headers.get(*name)?.to_str().ok())

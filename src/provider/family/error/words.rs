@@ -9,6 +9,8 @@ pub(super) const OVERFLOW: &[&str] = &[
     "too_many_prompt_tokens",
     "prompt is too long",
     "prompt too long",
+    "input tokens exceeded",
+    "input is too long for requested model",
 ];
 
 /// Beginnings of keys. A provider that quotes our key back must not make us print it.
