@@ -185,3 +185,7 @@ impl Signer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "aws_tests.rs"]
+mod tests;
