@@ -30,6 +30,10 @@ impl Provider for AwsBedrock {
         converse::encode(ask)
     }
 
+    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+        true
+    }
+
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         converse::decoder(ask)
     }
