@@ -19,14 +19,29 @@ const PRELUDE_BYTES: usize = 12;
 const FRAME_BYTES_MIN: usize = PRELUDE_BYTES + 4;
 
 /// Cuts one body. Feed it a piece, then take frames until there is none.
-#[derive(Default)]
 pub(super) struct Frames {
     /// What is unread of the last piece.
     chunk: Bytes,
     /// The beginning of a frame that came with earlier pieces.
     partial: Vec<u8>,
     /// The frame that was given out last.
-    message: Option<Message>,
+    frame: Bytes,
+    /// The headers of an earlier frame as they came, and as they were read: all frames of one kind
+    /// have the same, and reading them costs more than everything else.
+    raw: Vec<u8>,
+    read: Message,
+}
+
+impl Default for Frames {
+    fn default() -> Frames {
+        Frames {
+            chunk: Bytes::new(),
+            partial: Vec::new(),
+            frame: Bytes::new(),
+            raw: Vec::new(),
+            read: Message::new(Bytes::new()),
+        }
+    }
 }
 
 impl Frames {
@@ -38,11 +53,20 @@ impl Frames {
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Packet<'_>>, Failure> {
-        let message = match self.whole()? {
-            Some(frame) => read_message_from(&frame[..]).map_err(|error| malformed(&error.to_string()))?,
-            None => return Ok(None),
-        };
-        packet(self.message.insert(message)).map(Some)
+        let Some(frame) = self.whole()? else { return Ok(None) };
+        self.frame = frame;
+        let (before, checksum) = self.frame.split_at(self.frame.len() - 4);
+        let headers = PRELUDE_BYTES + number(before, 4) as usize;
+        let (raw, payload) = (&before[PRELUDE_BYTES..headers], &before[headers..]);
+        if self.raw == raw {
+            if crc32fast::hash(before) != number(checksum, 0) {
+                return Err(malformed("its checksum is wrong"));
+            }
+        } else {
+            self.read = read_message_from(&self.frame[..]).map_err(|error| malformed(&error.to_string()))?;
+            self.raw = raw.to_vec();
+        }
+        packet(&self.read, payload).map(Some)
     }
 
     /// The bytes of the next frame, if they are all there.
@@ -76,11 +100,10 @@ impl Frames {
 /// How long the frame is that begins here, once its prelude is there.
 fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, Failure> {
     let Some(prelude) = bytes.first_chunk::<PRELUDE_BYTES>() else { return Ok(None) };
-    let number = |at: usize| u32::from_be_bytes([prelude[at], prelude[at + 1], prelude[at + 2], prelude[at + 3]]);
-    if crc32fast::hash(&prelude[..8]) != number(8) {
+    if crc32fast::hash(&prelude[..8]) != number(prelude, 8) {
         return Err(malformed("the checksum of its prelude is wrong"));
     }
-    let (length, headers) = (number(0) as usize, number(4) as usize);
+    let (length, headers) = (number(prelude, 0) as usize, number(prelude, 4) as usize);
     if length < FRAME_BYTES_MIN || headers > length - FRAME_BYTES_MIN {
         return Err(malformed("its lengths contradict each other"));
     }
@@ -90,10 +113,15 @@ fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, Failure> {
     Ok(Some(length))
 }
 
+/// The number that stands there. There are so many bytes.
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
 /// An error may have its words in a header and no payload: then these are its data.
-fn packet(message: &Message) -> Result<Packet<'_>, Failure> {
+fn packet<'a>(read: &'a Message, payload: &'a [u8]) -> Result<Packet<'a>, Failure> {
     let text = |name: &str| {
-        let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
+        let header = read.headers().iter().find(|header| header.name().as_str() == name)?;
         header.value().as_string().ok().map(aws_smithy_types::str_bytes::StrBytes::as_str)
     };
     let kind = text(":message-type").ok_or_else(|| malformed("it does not say its kind"))?;
@@ -102,9 +130,9 @@ fn packet(message: &Message) -> Result<Packet<'_>, Failure> {
         "error" => text(":error-code"),
         _ => text(":event-type"),
     };
-    let data = match &message.payload()[..] {
-        [] => text(":error-message").map_or(&[][..], str::as_bytes),
-        payload => payload,
+    let data = match payload {
+        [] => text(":error-message").map_or(payload, str::as_bytes),
+        _ => payload,
     };
     Ok(Packet::Frame { message: kind, event: event.unwrap_or(""), data })
 }

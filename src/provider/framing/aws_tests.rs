@@ -94,6 +94,9 @@ fn a_flipped_bit_is_never_given_out() {
             let mut bad = good.clone();
             bad[at] ^= 1 << bit;
             assert_eq!(cut([&bad[..]]), [Err(Code::ProviderTruncated)], "bit {bit} of byte {at}");
+            let after_a_good_one = [good.clone(), bad].concat();
+            let seen = cut([&after_a_good_one[..]]);
+            assert!(matches!(&seen[..], [Ok(_), Err(Code::ProviderTruncated)]), "bit {bit} of byte {at}: {seen:?}");
         }
     }
 }

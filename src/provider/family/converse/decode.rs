@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::emit::{push_arguments, push_event, push_extra, push_fields, push_text, push_value};
 use super::error;
 use super::wire::{Block, BlockDelta, BlockStart, BlockStop, Call, Metadata, Reasoning, Stop, Whole};
+use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Code, Event, Failure, Part, ToolCall, Usage};
 use crate::provider::{Decoder, Finish, Packet, Step};
 
@@ -146,8 +147,9 @@ impl ConverseDecoder {
         let index = u32::try_from(self.calls.len()).expect("at most CALLS_MAX");
         self.calls.push(block);
         let (call_id, name) = (Some(call.id.0.into()), Some(call.name.0.into()));
-        out.push(Event::ToolCall(ToolCall { index, call_id, name, arguments: String::new() }));
-        push_arguments(index, input, out);
+        let (first, more) = input.split_at(input.floor_char_boundary(EVENT_TEXT_BYTES_MAX));
+        out.push(Event::ToolCall(ToolCall { index, call_id, name, arguments: first.to_owned() }));
+        push_arguments(index, more, out);
         Ok(())
     }
 
