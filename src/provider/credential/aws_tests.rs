@@ -167,6 +167,42 @@ async fn a_container_gives_its_keys_to_who_shows_its_token() {
 }
 
 #[tokio::test]
+async fn a_signed_request_goes_over_the_wire_as_it_was_signed() {
+    let (base, seen) = server(|_, _| Some((200, String::new()))).await;
+    let keys = example_keys(Some("tok"));
+    let signer = Signer::new(Source::Here(keys.clone()), "bedrock", "eu-west-1");
+    let url = format!("{base}/model/a.b-v1%3A0/converse-stream");
+    let mut headers = Headers::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let outbound = crate::provider::Outbound {
+        route: crate::provider::Route::Http {
+            url: url.as_str().into(),
+            headers: headers.clone(),
+            credential: crate::provider::Credential::Aws(Arc::new(signer)),
+        },
+        // No body: the server stops reading at the end of the head.
+        body: Bytes::new(),
+        framing: crate::provider::Framing::AwsFrames,
+        dropped: Vec::new(),
+    };
+    let reply = Caller::new().unwrap().send(outbound, Duration::from_secs(5), THEN).await.unwrap();
+    assert_eq!(reply.status, 200);
+    let request = seen.lock().unwrap().pop().unwrap();
+    let body = Bytes::new();
+    let again = Request { url: &url.parse().unwrap(), headers: &mut headers, body: &body, now: THEN };
+    sign::sign(&keys, ("bedrock", "eu-west-1"), again).unwrap();
+    let authorization = headers["authorization"].to_str().unwrap();
+    assert!(request.starts_with("POST /model/a.b-v1%3A0/converse-stream HTTP/1.1"), "{request}");
+    for line in
+        [&format!("authorization: {authorization}"), "x-amz-date: 20150830T123600Z", "x-amz-security-token: tok"]
+    {
+        assert!(request.contains(line), "{request}");
+    }
+    let host = base.strip_prefix("http://").unwrap();
+    assert!(request.contains(&format!("host: {host}")), "{request}");
+}
+
+#[tokio::test]
 async fn keys_are_kept_and_fetched_again_shortly_before_they_run_out() {
     let (base, seen) = server(|_, count| match count {
         1 => given(1, "2015-08-30T13:36:00Z"),
