@@ -226,6 +226,9 @@ pub trait Provider: Send + Sync + 'static {
 
 /// Turns the packets of one reply into events.
 pub trait Decoder: Send {
+    /// The reply's headers, before its first packet: for what a provider says nowhere else.
+    fn on_headers(&mut self, _headers: &Headers) {}
+
     /// One packet; events go to `out`. Lifecycle packets make none.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
             let body = reply.error_body().await;
             return Err(entry.provider.classify(reply.status, &reply.headers, &body));
         }
+        decoder.on_headers(&reply.headers);
         let framer = Framer::new(framing, &reply.headers);
         listen(course, &mut reply, framer, &mut *decoder, (terms, first_by, &labels)).await
     }

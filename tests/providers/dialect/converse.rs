@@ -161,7 +161,9 @@ fn of_vectors(reply: &Reply) -> Option<Gist> {
     let data: Vec<_> =
         vectors.map(|(at, one)| json!({"object": "embedding", "index": at, "embedding": one["embedding"]})).collect();
     let outputs = vec![json!({"object": "list", "data": data})];
-    Some(Gist { outputs, finish: "stop".to_owned(), ..Gist::default() })
+    let count = reply.headers["x-amzn-bedrock-input-token-count"].to_str().expect("text");
+    let usage = json!({"input_tokens": count.parse::<u64>().expect("a count")});
+    Some(Gist { outputs, finish: "stop".to_owned(), usage, ..Gist::default() })
 }
 
 fn rebuild_embedding(exchange: &Value) -> Option<Rebuild> {

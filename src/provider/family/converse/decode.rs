@@ -229,7 +229,8 @@ impl ConverseDecoder {
         if let Some(tier) = &said.service_tier {
             self.bill.service_tier = Some((&*tier.kind.0).into());
         }
-        push_fields(&[("trace", said.trace), ("performanceConfig", said.performance)], out);
+        let unusual = said.performance.filter(|config| !config.get().contains("\"standard\""));
+        push_fields(&[("trace", said.trace), ("performanceConfig", unusual)], out);
     }
 
     fn on_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<Step, Failure> {

@@ -1,7 +1,7 @@
 //! Embeddings through `invoke`: each maker's own form, from and to OpenAI's.
 //!
 //! Titan and Nova take one text a request, Cohere many. An input without `input` that is in the
-//! model's own form is taken as it is. Titan says its tokens in the body; the others only in headers.
+//! model's own form is taken as it is. The tokens are in a header; Titan says them in the body too.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use super::encode::route;
 use super::error;
 use crate::job::{Code, Event, Failure, Output, OutputBody, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, quoted, unsupported};
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
+use crate::provider::{Ask, Decoder, Finish, Framing, Headers, Outbound, Packet, Step};
 
 /// Fields by which a maker's own form is known.
 const OWN: &[&str] = &["inputText", "inputImage", "texts", "images", "inputs", "taskType"];
@@ -166,6 +166,11 @@ impl EmbedDecoder {
 }
 
 impl Decoder for EmbedDecoder {
+    fn on_headers(&mut self, headers: &Headers) {
+        let count = headers.get("x-amzn-bedrock-input-token-count").and_then(|value| value.to_str().ok()?.parse().ok());
+        self.usage = count.map(input_tokens);
+    }
+
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
         let Packet::Whole(body) = packet else {
             crate::telemetry::skipped_packet();
@@ -178,11 +183,7 @@ impl Decoder for EmbedDecoder {
             (Some(vector), None) => vec![vector],
             (None, None) => return Err(error::in_body(body)),
         };
-        self.usage = said.input_text_token_count.map(|count| Usage {
-            input_tokens: Some(count),
-            source: UsageSource::Provider,
-            ..Usage::default()
-        });
+        self.usage = said.input_text_token_count.map(input_tokens).or_else(|| self.usage.take());
         let data: Vec<_> = vectors
             .iter()
             .enumerate()
@@ -209,6 +210,10 @@ impl Decoder for EmbedDecoder {
     fn usage_so_far(&self) -> Option<Usage> {
         self.usage.clone()
     }
+}
+
+fn input_tokens(count: u64) -> Usage {
+    Usage { input_tokens: Some(count), source: UsageSource::Provider, ..Usage::default() }
 }
 
 fn truncated() -> Failure {

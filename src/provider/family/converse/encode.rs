@@ -258,6 +258,6 @@ fn tool_json(tool: &Tool<'_>) -> Option<String> {
     spec.put_some("description", tool.description.as_ref().filter(|text| !text.is_empty()));
     let schema = tool.parameters.map_or(r#"{"type":"object","properties":{}}"#, RawValue::get);
     spec.put_json("inputSchema", &format!(r#"{{"json":{schema}}}"#));
-    spec.put_some("strict", tool.strict);
+    spec.put_some("strict", tool.strict.filter(|strict| *strict));
     Some(format!(r#"{{"toolSpec":{}}}"#, spec.into_json()))
 }
