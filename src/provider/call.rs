@@ -18,7 +18,7 @@ use reqwest::{Client, redirect};
 use super::script::Player;
 use super::{Headers, Outbound, Route, credential};
 use crate::job::caps::ERROR_BODY_BYTES_MAX;
-use crate::job::{Code, Failure};
+use crate::job::{Code, Failure, Timestamp};
 
 /// The ladder, in milliseconds.
 const CONNECT_MS: [u64; 12] = [100, 250, 500, 1000, 2000, 3000, 5000, 10_000, 20_000, 30_000, 60_000, 120_000];
@@ -68,12 +68,13 @@ impl Caller {
     }
 
     /// Sends a request; resolves when the head of the answer is there. Cancel-safe in that a
-    /// dropped call closes its socket; the provider may have seen the request.
+    /// dropped call closes its socket; the provider may have seen the request. `now` is what
+    /// credentials that run out are measured by.
     ///
     /// # Errors
     /// `provider_unavailable` when there is no connection, `provider_timeout` when there is none
     /// within `connect`, `internal` for a request that cannot be built.
-    pub async fn send(&self, outbound: Outbound, connect: Duration) -> Result<Reply, Failure> {
+    pub async fn send(&self, outbound: Outbound, connect: Duration, now: Timestamp) -> Result<Reply, Failure> {
         match outbound.route {
             Route::Script(script) => {
                 let mut player = Box::new(Player::new(&script, &outbound.body));
@@ -83,7 +84,7 @@ impl Caller {
             Route::Http { url, mut headers, credential } => {
                 let url = reqwest::Url::parse(&url).map_err(|_| Failure::internal("the provider's URL is not one"))?;
                 let client = self.client(rung(connect), is_loopback(&url))?;
-                let request = credential::Request { url: &url, headers: &mut headers, body: &outbound.body };
+                let request = credential::Request { url: &url, headers: &mut headers, body: &outbound.body, now };
                 credential.authorize(request).await?;
                 let sent = client.post(url).headers(headers).body(outbound.body).send().await;
                 let mut response = sent.map_err(|error| unreachable_provider(error, connect))?;
@@ -127,7 +128,7 @@ fn rung(connect: Duration) -> usize {
     CONNECT_MS.iter().position(|ms| *ms >= asked).unwrap_or(CONNECT_MS.len() - 1)
 }
 
-fn is_loopback(url: &reqwest::Url) -> bool {
+pub(super) fn is_loopback(url: &reqwest::Url) -> bool {
     match url.host_str() {
         Some("localhost" | "[::1]") => true,
         Some(host) => host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback()),

@@ -40,7 +40,8 @@ async fn a_reply_comes_piece_by_piece_and_closes_its_socket_when_dropped() {
     let (listener, url) = listener().await;
     let caller = Caller::new().unwrap();
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    let (reply, (mut socket, request)) = tokio::join!(caller.send(outbound(&url), CONNECT), answer(&listener, head));
+    let (reply, (mut socket, request)) =
+        tokio::join!(caller.send(outbound(&url), CONNECT, Timestamp(0)), answer(&listener, head));
     let mut reply = reply.unwrap();
     assert_eq!((reply.status, reply.headers["content-type"].to_str().unwrap()), (200, "text/event-stream"));
     assert_eq!(reply.chunk().await.unwrap().as_deref(), Some(&b"hello"[..]));
@@ -65,7 +66,8 @@ async fn a_body_that_breaks_off_is_truncated_and_one_that_ends_is_not() {
     ] {
         let (listener, url) = listener().await;
         let head = format!("HTTP/1.1 200 OK\r\n{body}");
-        let (reply, answered) = tokio::join!(caller.send(outbound(&url), CONNECT), answer(&listener, &head));
+        let (reply, answered) =
+            tokio::join!(caller.send(outbound(&url), CONNECT, Timestamp(0)), answer(&listener, &head));
         drop(answered);
         let mut reply = reply.unwrap();
         let mut got = Vec::new();
@@ -86,7 +88,7 @@ async fn who_cannot_be_reached_is_unavailable_and_its_url_is_not_told() {
     let (listener, url) = listener().await;
     drop(listener);
     let caller = Caller::new().unwrap();
-    let failure = caller.send(outbound(&url), CONNECT).await.err().expect("nobody listens");
+    let failure = caller.send(outbound(&url), CONNECT, Timestamp(0)).await.err().expect("nobody listens");
     assert_eq!(failure.code, Code::ProviderUnavailable, "{failure}");
     assert!(failure.belongs_to_target);
     assert!(!failure.message.contains("/v1/chat") && !failure.message.contains("secret"), "{failure}");
@@ -96,7 +98,7 @@ async fn who_cannot_be_reached_is_unavailable_and_its_url_is_not_told() {
 async fn a_connection_closed_without_an_answer_is_unavailable() {
     let (listener, url) = listener().await;
     let caller = Caller::new().unwrap();
-    let (reply, answered) = tokio::join!(caller.send(outbound(&url), CONNECT), async {
+    let (reply, answered) = tokio::join!(caller.send(outbound(&url), CONNECT, Timestamp(0)), async {
         drop(answer(&listener, "").await);
     });
     let () = answered;
@@ -108,7 +110,7 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     let (listener, url) = listener().await;
     let caller = Caller::new().unwrap();
     let head = format!("HTTP/1.1 307 Moved\r\nlocation: {url}\r\ncontent-length: 3\r\n\r\nbye");
-    let (reply, _answered) = tokio::join!(caller.send(outbound(&url), CONNECT), answer(&listener, &head));
+    let (reply, _answered) = tokio::join!(caller.send(outbound(&url), CONNECT, Timestamp(0)), answer(&listener, &head));
     let mut reply = reply.unwrap();
     assert_eq!(reply.status, 307);
     assert_eq!(reply.error_body().await, b"bye");
@@ -119,7 +121,7 @@ async fn an_endless_error_body_is_bounded() {
     let (listener, url) = listener().await;
     let caller = Caller::new().unwrap();
     let head = format!("HTTP/1.1 500 No\r\nconnection: close\r\n\r\n{}", "x".repeat(ERROR_BODY_BYTES_MAX * 2));
-    let (reply, _answered) = tokio::join!(caller.send(outbound(&url), CONNECT), answer(&listener, &head));
+    let (reply, _answered) = tokio::join!(caller.send(outbound(&url), CONNECT, Timestamp(0)), answer(&listener, &head));
     assert_eq!(reply.unwrap().error_body().await.len(), ERROR_BODY_BYTES_MAX);
 }
 

@@ -1,11 +1,14 @@
 //! Cuts a reply's bytes into packets.
 //!
 //! Owns the parser of server-sent events (LF, CRLF and CR; byte order mark; comments; several `data`
-//! lines) and of JSON lines. Promises the same packets however the bytes were cut on the way, work linear in them, at
-//! most 16 MiB held (64 of a whole body), and no copy of an event that lies in one piece. Does not read what it cuts.
+//! lines), of JSON lines, and of AWS event streams (`framing/aws.rs`). Promises the same packets
+//! however the bytes were cut on the way, work linear in them, at most 16 MiB held (64 of a whole
+//! body), and no copy of an event that lies in one piece. Does not read what it cuts.
 //!
 //! A body is server-sent events if its content type says so or there is none, and its first visible
 //! byte is not `{`: some servers put a plain JSON answer under the wrong name.
+
+mod aws;
 
 use std::ops::Range;
 
@@ -29,6 +32,8 @@ pub struct Framer {
     data: Data,
     /// The event in `event` and `data` was given out and goes with the next call.
     given: bool,
+    /// What `Mode::Frames` reads with, instead of all the above.
+    frames: aws::Frames,
 }
 
 #[derive(PartialEq)]
@@ -38,6 +43,7 @@ enum Mode {
     Sse,
     Lines,
     Whole,
+    Frames,
 }
 
 #[derive(PartialEq)]
@@ -48,16 +54,27 @@ enum Data {
     Copied(Vec<u8>),
 }
 
+impl Framing {
+    /// The content type of a reply that does not name one.
+    fn content_type(self) -> &'static str {
+        match self {
+            Framing::AwsFrames => "application/vnd.amazon.eventstream",
+            _ => "text/event-stream",
+        }
+    }
+}
+
 impl Framer {
     /// A framer for a reply with these headers.
     #[must_use]
     pub fn new(framing: Framing, headers: &Headers) -> Framer {
         let content_type =
-            headers.get("content-type").map_or("text/event-stream", |value| value.to_str().unwrap_or(""));
+            headers.get("content-type").map_or(framing.content_type(), |value| value.to_str().unwrap_or(""));
         let kind = content_type.split(';').next().unwrap_or("").trim();
         let mode = match framing {
             Framing::Sse if kind.eq_ignore_ascii_case("text/event-stream") => Mode::Undecided,
             Framing::Lines if !kind.eq_ignore_ascii_case("application/json") => Mode::Lines,
+            Framing::AwsFrames if kind.eq_ignore_ascii_case(framing.content_type()) => Mode::Frames,
             _ => Mode::Whole,
         };
         Framer {
@@ -69,12 +86,16 @@ impl Framer {
             event: String::new(),
             data: Data::None,
             given: false,
+            frames: aws::Frames::default(),
         }
     }
 
     /// Takes the next piece of the body. Take all packets before the next one: what is unread is
     /// copied otherwise.
     pub fn feed(&mut self, bytes: Bytes) {
+        if self.mode == Mode::Frames {
+            return self.frames.feed(bytes);
+        }
         self.release();
         if self.at == self.chunk.len() {
             self.keep_data();
@@ -92,13 +113,14 @@ impl Framer {
     /// The next packet, or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// `provider_truncated` when a packet is over 16 MiB, or a whole body over 64.
+    /// `provider_truncated` when a packet is over 16 MiB, a whole body over 64, or a frame is broken.
     #[expect(clippy::should_implement_trait, reason = "a packet borrows from the framer, which no iterator can say")]
     pub fn next(&mut self) -> Result<Option<Packet<'_>>, Failure> {
         self.release();
         self.decide();
         match self.mode {
             Mode::Undecided => Ok(None),
+            Mode::Frames => self.frames.next(),
             Mode::Whole => {
                 self.partial.extend_from_slice(&self.chunk[self.at..]);
                 self.at = self.chunk.len();
@@ -125,6 +147,7 @@ impl Framer {
         self.decide();
         match self.mode {
             Mode::Undecided => Ok(None),
+            Mode::Frames => self.frames.next(),
             Mode::Whole => {
                 self.partial.extend_from_slice(&self.chunk[self.at..]);
                 self.at = self.chunk.len();

@@ -85,6 +85,8 @@ pub enum Auth {
     Header(&'static str),
     /// Google Cloud's: an API key in a header, else a token that is fetched (`credential/google.rs`).
     Google,
+    /// `authorization: Bearer KEY` if there is a key, else each request is signed with AWS credentials.
+    Aws,
 }
 
 /// Response headers as far as adapters read them.
@@ -171,7 +173,7 @@ pub enum Packet<'a> {
         message: &'a str,
         /// `:event-type`, `:exception-type` or `:error-code`.
         event: &'a str,
-        /// The payload.
+        /// The payload; of an error without one its `:error-message`.
         data: &'a [u8],
     },
     /// A whole body.
@@ -235,6 +237,9 @@ pub trait Provider: Send + Sync + 'static {
 
 /// Turns the packets of one reply into events.
 pub trait Decoder: Send {
+    /// The reply's headers, before its first packet: for what a provider says nowhere else.
+    fn on_headers(&mut self, _headers: &Headers) {}
+
     /// One packet; events go to `out`. Lifecycle packets make none.
     ///
     /// # Errors

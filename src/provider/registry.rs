@@ -41,10 +41,12 @@ impl Registry {
         for provider in vendor::ALL {
             let card = provider.card();
             let mut settings = settings(card, &unset, env);
-            let is_known = match Credential::find(card.auth, &mut settings, env) {
-                Some(credential) => credential.is_at_hand(),
-                None => card.key_variables.is_empty() || first_set(card.key_variables, env).is_some(),
+            let is_at_hand = match Credential::find(card.auth, &mut settings, env) {
+                Ok(Some(credential)) => credential.is_at_hand(),
+                Ok(None) => card.key_variables.is_empty(),
+                Err(_) => false,
             };
+            let is_known = is_at_hand || first_set(card.key_variables, env).is_some();
             let is_placed = first_set(card.base_url_variables, env).is_some()
                 || placeholders(card.base_url).into_iter().all(|name| settings.contains_key(name));
             let is_on = !card.base_url.is_empty() && is_known && is_placed;
@@ -92,19 +94,25 @@ fn endpoint(
 ) -> Option<Arc<Endpoint>> {
     let mut wrong = Vec::new();
     let mut settings = settings(card, said, env);
-    let credential = Credential::find(card.auth, &mut settings, env);
+    let found = Credential::find(card.auth, &mut settings, env);
     let base_url = base_url(card, said, &settings, env).unwrap_or_else(|problem| {
         wrong.push(problem);
         "".into()
     });
     let headers = headers(card, said, env, &mut wrong);
     // A key or a header that is configured stands before what is found.
-    let credential = credential.filter(|_| said.api_key.is_none() && !headers.contains_key(AUTHORIZATION));
-    let credential = credential.unwrap_or_default();
+    let wants_credential = said.api_key.is_none() && !headers.contains_key(AUTHORIZATION);
+    let credential = found.map(|found| found.filter(|_| wants_credential)).unwrap_or_else(|problem| {
+        if wants_credential && wrong.is_empty() {
+            wrong.push(problem);
+        }
+        None
+    });
     let script = script(card, said).unwrap_or_else(|problem| {
         wrong.push(problem);
         None
     });
+    let credential = credential.unwrap_or_default();
     let is_right = wrong.is_empty();
     problems.extend(wrong.into_iter().map(|problem| format!("providers.{name}.{problem}")));
     is_right.then(|| Arc::new(Endpoint { name: name.into(), base_url, headers, credential, settings, script }))
@@ -126,8 +134,8 @@ fn setting(card: &Card, said: &ProviderConfig, name: &str, env: Env<'_>) -> Opti
         return Some(value.into());
     }
     let known = card.settings.iter().find(|setting| setting.name == name)?;
-    let default = || (!known.default.is_empty()).then(|| known.default.to_owned());
-    first_set(known.variables, env).or_else(default).map(Into::into)
+    let default = || (!known.default.is_empty()).then(|| known.default.into());
+    first_set(known.variables, env).map(Into::into).or_else(default)
 }
 
 fn settings(card: &Card, said: &ProviderConfig, env: Env<'_>) -> BTreeMap<Box<str>, Box<str>> {
@@ -174,6 +182,8 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
     let mut headers = Headers::new();
     let key = match &said.api_key {
         Some(secret) => resolve(secret, env).map(Some),
+        // A profile that is named counts before a key that happens to be set.
+        None if card.auth == Auth::Aws && said.profile.is_some() => Ok(None),
         None => Ok(first_set(card.key_variables, env)),
     };
     match key {
@@ -181,6 +191,7 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
             Some((name, value)) => drop(headers.insert(name, value)),
             None => wrong.push("api_key: cannot be sent in a header".into()),
         },
+        Ok(None) if card.auth == Auth::Aws => {}
         // Somebody else's server behind a vendor's format may do without.
         Ok(None) if card.key_variables.is_empty() || said.base_url.is_some() || !said.headers.is_empty() => {}
         Ok(None) => wrong.push(format!("api_key: is missing; or set {}", card.key_variables.join(" or "))),
@@ -206,7 +217,7 @@ fn auth(card: &Card, key: &str) -> Option<(HeaderName, HeaderValue)> {
         Auth::Header(name) => (HeaderName::from_static(name), key.to_owned()),
         // A token that somebody fetched begins like this; anything else is an API key.
         Auth::Google if !key.starts_with("ya29.") => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
-        Auth::Bearer | Auth::None | Auth::Google => (AUTHORIZATION, format!("Bearer {key}")),
+        Auth::Bearer | Auth::None | Auth::Google | Auth::Aws => (AUTHORIZATION, format!("Bearer {key}")),
     };
     let mut value = HeaderValue::from_str(&text).ok().filter(|_| !key.is_empty())?;
     value.set_sensitive(true);

@@ -81,6 +81,44 @@ fn what_is_wrong_is_named_and_left_out() {
 }
 
 #[test]
+fn bedrock_is_on_where_aws_credentials_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let credentials = file("credentials", "[default]\naws_access_key_id=A\naws_secret_access_key=cret\n");
+    let config = file("config", "[default]\nregion=eu-central-1\n[profile blue]\nregion=eu-north-1\n");
+    let (keys, region) = ([("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "cret")], ("AWS_REGION", "us-east-1"));
+    let files = [("AWS_SHARED_CREDENTIALS_FILE", &*credentials), ("AWS_CONFIG_FILE", &*config)];
+    let both = [keys[0], keys[1], region];
+    let at = |region: &str| Some(format!("https://bedrock-runtime.{region}.amazonaws.com"));
+    let named = "[providers.aws-bedrock]\n";
+    for (toml, variables, base_url, signs, problem) in [
+        ("", &[][..], None, false, ""),
+        ("", &keys[..], None, false, ""),
+        ("", &both, at("us-east-1"), true, ""),
+        ("", &files, at("eu-central-1"), true, ""),
+        ("", &[("AWS_BEARER_TOKEN_BEDROCK", "k"), region], at("us-east-1"), false, ""),
+        (named, &[region], at("us-east-1"), true, ""),
+        (named, &[], None, false, "providers.aws-bedrock.region: must be given"),
+        ("[providers.aws-bedrock]\nbase_url='http://127.0.0.1:1'", &[], None, false, "region: must be given"),
+        ("[providers.aws-bedrock]\nregion='x y'", &[], None, false, "region: must consist of"),
+        ("[providers.aws-bedrock]\nprofile='blue'", &files, at("eu-north-1"), true, ""),
+        ("[providers.aws-bedrock]\napi_key='k'\nregion='eu-west-1'", &both, at("eu-west-1"), false, ""),
+    ] {
+        let (registry, problems) = build(toml, variables);
+        let entry = registry.get("aws-bedrock");
+        assert_eq!(entry.map(|entry| entry.endpoint.base_url.to_string()), base_url, "{toml} {variables:?}");
+        let credential = entry.map(|entry| &entry.endpoint.credential);
+        assert_eq!(matches!(credential, Some(Credential::Aws(_))), signs, "{toml} {variables:?}");
+        assert_eq!(problems.is_empty(), problem.is_empty(), "{problems:?}");
+        assert!(problems.iter().all(|told| told.contains(problem) && !told.contains("cret")), "{problems:?}");
+    }
+}
+
+#[test]
 fn every_kind_is_listed_once() {
     let mut ids: Vec<_> = vendor::ALL.iter().map(|provider| provider.card().id).collect();
     let count = ids.len();

@@ -52,12 +52,13 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
             let since = course.svc.clock.now().ms_since(course.job.submitted_at);
             telemetry::overhead("dispatch", Duration::from_millis(since));
         }
-        let sent = course.svc.caller.send(outbound, terms.connect);
+        let sent = course.svc.caller.send(outbound, terms.connect, course.svc.clock.now());
         let mut reply = within(first_by, "the first token", sent).await?;
         if !(200..300).contains(&reply.status) {
             let body = reply.error_body().await;
             return Err(entry.provider.classify(reply.status, &reply.headers, &body));
         }
+        decoder.on_headers(&reply.headers);
         let framer = Framer::new(framing, &reply.headers);
         listen(course, &mut reply, framer, &mut *decoder, (terms, first_by, &labels)).await
     }

@@ -83,6 +83,7 @@ pub(crate) fn replay<'a>(adapter: &Adapter<'_>, reply: &Reply, pieces: impl Into
         return Outcome { events: Vec::new(), end: Err(failure), usage_so_far: None };
     }
     let mut decoder = (adapter.decoder)();
+    decoder.on_headers(&reply.headers);
     let mut framer = Framer::new(adapter.framing, &reply.headers);
     let mut events = Vec::new();
     let end = decode(&mut *decoder, &mut framer, pieces, &mut events);

@@ -3,6 +3,7 @@
 //! Owns what must be done to a request just before it is sent: signing it, or fetching a token that
 //! runs out. Promises that nothing here is printed. Knows no provider's format.
 
+pub mod aws;
 mod google;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Auth, Headers};
-use crate::job::Failure;
+use crate::job::{Failure, Timestamp};
 
 /// How a request proves who sends it.
 #[derive(Clone, Default)]
@@ -21,6 +22,8 @@ pub enum Credential {
     InHeaders,
     /// By a token of Google's that runs out.
     Google(Arc<google::Google>),
+    /// By AWS's signature over it.
+    Aws(Arc<aws::Signer>),
 }
 
 /// A request that is about to be sent.
@@ -31,24 +34,30 @@ pub struct Request<'a> {
     pub headers: &'a mut Headers,
     /// Its body.
     pub body: &'a Bytes,
+    /// The date now.
+    pub now: Timestamp,
 }
 
 impl Credential {
     /// What such a provider needs beside headers, from the account's settings and the environment;
     /// `None` if headers are all. What it knows of the account itself is added to `settings`.
+    ///
+    /// # Errors
+    /// A sentence for the operator that begins with the field.
     pub(super) fn find(
         auth: Auth,
         settings: &mut BTreeMap<Box<str>, Box<str>>,
         env: &dyn Fn(&str) -> Option<String>,
-    ) -> Option<Credential> {
+    ) -> Result<Option<Credential>, String> {
         match auth {
-            Auth::None | Auth::Bearer | Auth::Header(_) => None,
+            Auth::None | Auth::Bearer | Auth::Header(_) => Ok(None),
+            Auth::Aws => aws_signer(settings, env).map(|signer| Some(Credential::Aws(Arc::new(signer)))),
             Auth::Google => {
                 let google = google::Google::find(settings.get("credentials").map(|file| &**file), env);
                 if let Some(project) = google.project() {
                     settings.entry("project".into()).or_insert_with(|| project.into());
                 }
-                Some(Credential::Google(Arc::new(google)))
+                Ok(Some(Credential::Google(Arc::new(google))))
             }
         }
     }
@@ -58,6 +67,7 @@ impl Credential {
         match self {
             Credential::InHeaders => true,
             Credential::Google(google) => google.is_at_hand(),
+            Credential::Aws(signer) => signer.is_sure(),
         }
     }
 
@@ -69,8 +79,24 @@ impl Credential {
         match self {
             Credential::InHeaders => Ok(()),
             Credential::Google(google) => google.authorize(request).await,
+            Credential::Aws(signer) => signer.authorize(request).await,
         }
     }
+}
+
+/// What signs the requests to Bedrock.
+fn aws_signer(
+    settings: &mut BTreeMap<Box<str>, Box<str>>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<aws::Signer, String> {
+    let profile = settings.get("profile").map(ToString::to_string);
+    let source = aws::Source::choose(profile.as_deref(), env).map_err(|problem| format!("profile: {problem}"))?;
+    if !settings.contains_key("region") {
+        let of_profile = aws::Files::of(profile.as_deref(), env).read().ok().and_then(|found| found.region);
+        settings.extend(of_profile.map(|region| ("region".into(), region)));
+    }
+    let region = settings.get("region").ok_or("region: must be given; or set AWS_REGION")?;
+    Ok(aws::Signer::new(source, "bedrock", region))
 }
 
 impl std::fmt::Debug for Credential {

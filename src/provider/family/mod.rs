@@ -1,6 +1,7 @@
 //! Wire formats that many vendors share.
 
 pub mod anthropic;
+pub mod converse;
 pub mod embeddings;
 pub mod error;
 pub mod gemini;

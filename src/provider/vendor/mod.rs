@@ -12,6 +12,7 @@
 mod alibaba;
 mod anthropic;
 mod anthropic_compatible;
+mod aws_bedrock;
 mod azure_openai;
 mod bytedance;
 mod cerebras;
@@ -56,6 +57,7 @@ pub const ALL: &[&dyn Provider] = &[
     &google_ai_studio::GoogleAiStudio,
     &google_vertex_ai::GoogleVertexAi,
     &azure_openai::AzureOpenAi,
+    &aws_bedrock::AwsBedrock,
     &alibaba::ALIBABA,
     &bytedance::BYTEDANCE,
     &minimax::MiniMax,

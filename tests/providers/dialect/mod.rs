@@ -5,6 +5,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
+pub(crate) mod converse;
 pub(crate) mod embeddings;
 pub(crate) mod generate;
 pub(crate) mod messages;
@@ -57,6 +58,9 @@ pub(crate) const ALL: &[&Dialect] = &[
     &completions::DIALECT,
     &generate::DIALECT,
     &generate::EMBEDDINGS,
+    &converse::STREAMED,
+    &converse::WHOLE,
+    &converse::EMBEDDINGS,
 ];
 
 /// The dialect of a recording: a vendor's of its own, if there is one.

@@ -221,6 +221,7 @@ fn read(body: &[u8]) -> Said {
         Value::String(text) => Some(text.clone()),
         Value::Array(_) => Some(inner.to_string()),
         _ => text_of(&inner["message"])
+            .or_else(|| text_of(&inner["Message"]))
             .or_else(|| text_of(&inner["faultstring"]))
             .or_else(|| (!inner["message"].is_null()).then(|| inner["message"].to_string()))
             .or_else(|| text_of(&inner["error"]))
@@ -247,10 +248,11 @@ fn read(body: &[u8]) -> Said {
 
 /// The provider's own id of the request, where it is short enough to be worth a person's reading.
 fn request_id(headers: &Headers) -> Option<&str> {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 8] = [
         "x-request-id",
         "request-id",
         "apim-request-id",
+        "x-amzn-requestid",
         "mistral-correlation-id",
         "x-ds-trace-id",
         "x-generation-id",

@@ -36,6 +36,8 @@ const OVERFLOW: &[&str] = &[
     "too_many_prompt_tokens",
     "prompt is too long",
     "prompt too long",
+    "input tokens exceeded",
+    "input is too long for requested model",
     "input token count",
     "`inputs` tokens + `max_new_tokens`",
 ];

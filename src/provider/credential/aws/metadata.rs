@@ -1,0 +1,177 @@
+//! Credentials that AWS hands to the machine or the container that we run on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use reqwest::{Client, RequestBuilder, Url};
+use serde::Deserialize;
+
+use super::{Env, Keys};
+use crate::job::Timestamp;
+
+/// How long an endpoint on the same machine may take for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for a connection: where there is no such endpoint nobody refuses either.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of an answer: keys and a token of a few kilobytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Seconds that a session with the machine's endpoint lasts; it is used at once.
+const SESSION_S: &str = "60";
+/// Where containers find theirs, if they are told a path only.
+const CONTAINER_HOST: &str = "http://169.254.170.2";
+/// Hosts that may be asked for keys without TLS, beside this machine itself.
+const CONTAINER_HOSTS: &[&str] = &["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
+
+/// A container's endpoint (ECS, EKS).
+#[derive(Clone, Debug)]
+pub struct Container {
+    url: Url,
+    token: Option<Token>,
+}
+
+/// What a container shows at its endpoint.
+#[derive(Clone)]
+enum Token {
+    Here(String),
+    /// A file that is written anew from time to time.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl Container {
+    pub(super) fn of(env: Env<'_>) -> Result<Option<Container>, String> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let (name, text) = if let Some(path) = set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", format!("{CONTAINER_HOST}{path}"))
+        } else if let Some(url) = set("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+        } else {
+            return Ok(None);
+        };
+        let url = Url::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+        let host = url.host_str().unwrap_or("");
+        let is_near = CONTAINER_HOSTS.contains(&host) || crate::provider::call::is_loopback(&url);
+        if url.scheme() != "https" && !is_near {
+            return Err(format!("{name}: must be https, or an address of this machine"));
+        }
+        let file = set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(|path| Token::File(path.into()));
+        Ok(Some(Container { url, token: file.or_else(|| set("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(Token::Here)) }))
+    }
+
+    pub(super) async fn fetch(&self) -> Result<Keys, String> {
+        let mut request = client()?.get(self.url.clone());
+        let token = match &self.token {
+            None => None,
+            Some(Token::Here(token)) => Some(token.clone()),
+            Some(Token::File(path)) => {
+                Some(std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?)
+            }
+        };
+        if let Some(token) = token {
+            request = request.header("authorization", secret(token.trim())?);
+        }
+        keys(&ask(request, "the container's endpoint").await?)
+    }
+}
+
+/// The machine's endpoint (EC2), version 2 only: version 1 gives keys to whoever can make us fetch
+/// an address.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    base: String,
+    is_off: bool,
+}
+
+impl Instance {
+    pub(super) fn of(env: Env<'_>) -> Instance {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let base = set("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_else(|| "http://169.254.169.254".to_owned());
+        let is_off = set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Instance { base: base.trim_end_matches('/').to_owned(), is_off }
+    }
+
+    pub(super) async fn fetch(&self) -> Result<Keys, String> {
+        let nowhere = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or AWS_BEARER_TOKEN_BEDROCK";
+        if self.is_off {
+            return Err(format!("there are none here; {nowhere}"));
+        }
+        let client = client()?;
+        let base = &self.base;
+        let session =
+            client.put(format!("{base}/latest/api/token")).header("x-aws-ec2-metadata-token-ttl-seconds", SESSION_S);
+        let session =
+            ask(session, "the machine's endpoint").await.map_err(|problem| format!("{problem}; {nowhere}"))?;
+        let session = secret(session.trim())?;
+        let get = async |path: &str| {
+            let request = client.get(format!("{base}/latest/meta-data/iam/security-credentials/{path}"));
+            ask(request.header("x-aws-ec2-metadata-token", session.clone()), "the machine's endpoint").await
+        };
+        let roles = get("").await?;
+        let role = roles.lines().next().map(str::trim).filter(|role| !role.is_empty());
+        let role = role.ok_or_else(|| format!("the machine has no role; {nowhere}"))?;
+        keys(&get(role).await?)
+    }
+}
+
+fn client() -> Result<Client, String> {
+    // Never through a proxy: the keys are for this machine.
+    let builder = Client::builder().timeout(ANSWER_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy();
+    builder.redirect(reqwest::redirect::Policy::none()).build().map_err(|_| "no HTTP client".to_owned())
+}
+
+fn secret(text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| "the token cannot be sent in a header".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The body of a good answer.
+async fn ask(request: RequestBuilder, who: &str) -> Result<String, String> {
+    let no_answer = |error: reqwest::Error| {
+        let what = if error.is_timeout() { "does not answer" } else { "cannot be reached" };
+        format!("{who} {what}")
+    };
+    let mut response = request.send().await.map_err(no_answer)?;
+    let status = response.status().as_u16();
+    if status != 200 {
+        return Err(format!("{who} answers HTTP {status}"));
+    }
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(no_answer)? {
+        body.extend_from_slice(&piece);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(format!("{who} answers with over {ANSWER_BYTES_MAX} bytes"));
+        }
+    }
+    String::from_utf8(body).map_err(|_| format!("{who} answers no text"))
+}
+
+/// What both endpoints say.
+fn keys(body: &str) -> Result<Keys, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Said {
+        access_key_id: String,
+        secret_access_key: String,
+        token: Option<String>,
+        expiration: Option<String>,
+    }
+    // Not the parser's words: they could quote a secret.
+    let said: Said = serde_json::from_str(body).map_err(|_| "the endpoint's answer has no keys".to_owned())?;
+    let expires = match said.expiration {
+        None => None,
+        Some(text) => Some(Timestamp::parse(&text).ok_or("the endpoint's answer has no readable expiration")?),
+    };
+    Ok(Keys {
+        access_key_id: said.access_key_id,
+        secret_access_key: said.secret_access_key,
+        session_token: said.token,
+        expires,
+    })
+}
