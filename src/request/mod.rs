@@ -7,6 +7,7 @@ mod actor;
 mod ahead;
 mod course;
 mod drive;
+mod estimate;
 mod live;
 mod relay;
 mod roster;
