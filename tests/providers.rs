@@ -9,8 +9,12 @@
 
 #[path = "providers/dialect/mod.rs"]
 mod dialect;
+#[path = "providers/hostile.rs"]
+mod hostile;
 #[path = "providers/own.rs"]
 mod own;
+#[path = "providers/property.rs"]
+mod property;
 #[path = "providers/recorded.rs"]
 mod recorded;
 #[path = "providers/replay.rs"]

@@ -44,6 +44,12 @@ pub(super) fn check(config: &Config, env: Env<'_>) -> Vec<(Path, String)> {
     }
     check_keys(&config.keys, &mut found);
     check_tag_labels(&config.metrics.tag_labels, &mut found);
+    for (at, host) in config.egress.allow_hosts.iter().enumerate() {
+        let is_host = !host.is_empty() && !host.contains(['/', '@', '*', ' ']) && !host.contains("://");
+        found.unless(is_host, &["egress", "allow_hosts", &at.to_string()], || {
+            "must be a host or address, without scheme, port or path".into()
+        });
+    }
     found.0
 }
 

@@ -52,6 +52,8 @@ pub struct Config {
     pub keys: Vec<KeyConfig>,
     /// What Prometheus gets.
     pub metrics: MetricsConfig,
+    /// What may be asked on behalf of a job.
+    pub egress: EgressConfig,
 }
 
 /// `[server]`
@@ -294,6 +296,14 @@ fn default_gateways() -> Vec<Gateway> {
 
 fn default_scopes() -> Vec<Scope> {
     vec![Scope::Run, Scope::Read]
+}
+
+/// `[egress]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EgressConfig {
+    /// Hosts that may be asked for a job's files although their addresses are not public.
+    pub allow_hosts: Vec<Box<str>>,
 }
 
 /// `[metrics]`

@@ -29,6 +29,12 @@ pub const RETENTION_S_MAX: u64 = 31_536_000;
 pub const JOB_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 /// Nesting of a job's input. Deeper is nobody's prompt and somebody's attack.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// Files that a job may name by their addresses for a provider that wants them inside.
+pub const REMOTE_FILES_MAX: usize = 20;
+/// Bytes of one such file: what the strictest large provider takes as an image, and then some.
+pub const REMOTE_FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// Bytes of all such files of a job: below the 32 MB that providers take as a request, in base64.
+pub const REMOTE_TOTAL_BYTES_MAX: usize = 22 * 1024 * 1024;
 /// Bytes of text in one `delta` or `tool_call` event; longer pieces are split at character
 /// boundaries so that a record always fits a tick.
 pub const EVENT_TEXT_BYTES_MAX: usize = 16 * 1024;

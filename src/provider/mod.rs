@@ -18,6 +18,7 @@ pub mod family;
 pub mod fetch;
 pub mod framing;
 pub mod registry;
+pub mod remote;
 pub mod script;
 pub mod vendor;
 
@@ -207,6 +208,12 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// `unsupported` or `invalid`, naming the field of the input that this provider cannot take.
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure>;
+
+    /// Whether files that the job names by their addresses must be inside it before it is encoded,
+    /// because the provider fetches none.
+    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+        false
+    }
 
     /// A fresh decoder for one reply to that request.
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder>;

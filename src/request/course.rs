@@ -49,6 +49,8 @@ pub(super) struct Course {
     pub(super) mode: AttemptMode,
     /// Events that go into the next append, before anything else: a seam must be told first.
     pub(super) pending: Vec<Event>,
+    /// The job with the files inside that it names by their addresses, once somebody wanted it so.
+    pub(super) with_files: Option<Arc<Job>>,
     pub(super) dispatched_at: Option<Timestamp>,
     pub(super) first_output_at: Option<Timestamp>,
 }
@@ -64,6 +66,7 @@ impl Course {
             attempts: Vec::new(),
             mode: AttemptMode::Start,
             pending: Vec::new(),
+            with_files: None,
             dispatched_at: None,
             first_output_at: None,
         }

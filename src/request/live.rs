@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::config::Config;
 use crate::job::{Job, ModelName, Target, Task};
 use crate::provider::registry::Registry;
+use crate::provider::remote::Remote;
 use crate::telemetry::Labels;
 
 /// One generation of configuration. Swapped as a whole.
@@ -16,6 +17,8 @@ pub struct Live {
     /// `provider/model` that may be a metric label: what the configuration names, so that users'
     /// model names cannot make the number of time series grow.
     labelled: HashSet<Box<str>>,
+    /// Fetches the files that jobs name by their addresses.
+    pub remote: Remote,
 }
 
 impl Live {
@@ -30,7 +33,8 @@ impl Live {
         }
         let targets = config.models.values().flat_map(|model| model.targets.iter());
         let labelled = targets.chain(config.prices.keys()).cloned().collect();
-        Ok(Live { config, registry, labelled })
+        let remote = Remote::new(config.egress.allow_hosts.iter().cloned());
+        Ok(Live { config, registry, labelled, remote })
     }
 
     /// The task of a model that the configuration knows.

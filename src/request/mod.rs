@@ -8,6 +8,7 @@ mod ahead;
 mod course;
 mod drive;
 mod estimate;
+mod inline;
 mod live;
 mod relay;
 mod roster;

@@ -12,12 +12,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ahead::Ahead;
 use super::course::{Course, Spent};
+use super::inline::inlined;
 use crate::job::caps::{BATCH_EVENTS_MAX, OUTPUT_INLINE_BYTES_MAX};
 use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Target};
 use crate::policy::terms::Terms;
 use crate::provider::call::Reply;
 use crate::provider::framing::Framer;
-use crate::provider::{Ask, Decoder, Finish, Step};
+use crate::provider::registry::Entry;
+use crate::provider::{Ask, Decoder, Finish, Outbound, Step};
 use crate::telemetry::{self, Labels};
 
 /// Makes one attempt at `target`. The finish when the provider came to its own end; what it
@@ -34,7 +36,10 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
     };
     let job = Arc::clone(&course.job);
     let ask = Ask { job: &job, target, endpoint: &entry.endpoint };
-    let mut encoded = entry.provider.encode(ask);
+    let mut encoded = match entry.provider.wants_files_inside(ask) {
+        false => entry.provider.encode(ask),
+        true => encode_with_files(course, &entry, target).await,
+    };
     let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
     let attempt = begin(course, target, dropped).await?;
     let started = Instant::now();
@@ -79,6 +84,16 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
     let ended = if outcome.is_ok() { AttemptOutcome::Completed } else { AttemptOutcome::Lost };
     telemetry::attempt_ended(&labels, ended, started.elapsed());
     outcome
+}
+
+/// The request with the job's files inside it. They are fetched once for all attempts.
+async fn encode_with_files(course: &mut Course, entry: &Entry, target: &Target) -> Result<Outbound, Failure> {
+    if course.with_files.is_none() {
+        let with_files = inlined(&course.job, &course.live.remote).await?;
+        course.with_files = Some(with_files.map_or_else(|| Arc::clone(&course.job), Arc::new));
+    }
+    let job = course.with_files.as_ref().unwrap_or(&course.job);
+    entry.provider.encode(Ask { job, target, endpoint: &entry.endpoint })
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.

@@ -76,7 +76,7 @@ fn our_exchanges_are_understood_however_they_are_cut() {
             let reply = Reply::of(&exchange);
             let asked = Asked::of(&exchange);
             let adapter = &Adapter {
-                framing: provider.encode(asked.ask()).map_or(Framing::Sse, |outbound| outbound.framing),
+                framing: asked.framing(*provider),
                 decoder: &|| provider.decoder(asked.ask()),
                 classify: &|status, headers, body| provider.classify(status, headers, body),
             };
@@ -128,14 +128,14 @@ fn a_job_becomes_the_request_it_must() {
 
 /// What a case asks: `input`, and, where they matter, `task`, `model`, `settings`,
 /// `drop_unsupported`.
-struct Asked {
+pub(crate) struct Asked {
     job: Job,
     target: Target,
     endpoint: Endpoint,
 }
 
 impl Asked {
-    fn of(case: &Value) -> Asked {
+    pub(crate) fn of(case: &Value) -> Asked {
         let input = if case["input"].is_null() {
             json!({"messages": [{"role": "user", "content": "Hi"}]})
         } else {
@@ -152,9 +152,21 @@ impl Asked {
         Asked { job, target: Target { provider: "here".into(), model: model.into() }, endpoint }
     }
 
-    fn ask(&self) -> Ask<'_> {
+    /// How the reply to what is asked is cut.
+    pub(crate) fn framing(&self, provider: &dyn Provider) -> Framing {
+        provider.encode(self.ask()).map_or(Framing::Sse, |outbound| outbound.framing)
+    }
+
+    pub(crate) fn ask(&self) -> Ask<'_> {
         Ask { job: &self.job, target: &self.target, endpoint: &self.endpoint }
     }
+}
+
+/// The exchanges of a vendor, by name.
+pub(crate) fn exchanges(vendor: &str) -> Vec<(String, Value)> {
+    let files = files(vendor);
+    let exchanges = files.iter().filter(|path| is_exchange(path));
+    exchanges.map(|path| (format!("{vendor}/{}", name(path)), load(path))).collect()
 }
 
 /// Headers that say nothing of their own.

@@ -1,0 +1,133 @@
+"""Asks one real model in every form that its server speaks, through the broker, and compares the answers.
+
+The local llama.cpp server speaks OpenAI chat, OpenAI Responses and Anthropic Messages on one port. The broker reaches
+it as `llamacpp` and as an endpoint of the user's own of each kind; whichever it is, the same question must get the
+same answer, with the provider's own usage. Run by `make test`.
+"""
+
+import json
+import shutil
+import sys
+import urllib.error
+import urllib.request
+
+import parts
+
+WAIT_S = 120
+FORMS = {
+    "llamacpp": "",
+    "own-chat": 'kind = "openai-compatible"\n',
+    "own-responses": 'kind = "openai-compatible"\napi = "responses"\n',
+    "own-messages": 'kind = "anthropic-compatible"\n',
+}
+QUESTIONS = {
+    "a whole answer": {"messages": [{"role": "user", "content": "Say hello in five words."}], "max_tokens": 64},
+    "an answer cut at max_tokens": {"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 24},
+    "several turns": {
+        "messages": [
+            {"role": "system", "content": "You are brief."},
+            {"role": "user", "content": "My name is Ada."},
+            {"role": "assistant", "content": "Hello Ada."},
+            {"role": "user", "content": "What is my name?"},
+        ],
+        "max_tokens": 32,
+    },
+}
+
+
+def config(folder, http, nats, model):
+    text = f'[server]\nlisten = "127.0.0.1:{http}"\n[nats]\nurl = "nats://127.0.0.1:{nats}"\n'
+    text += f'[log]\npath = "{folder / "data"}"\n'
+    for name, more in FORMS.items():
+        text += f'[providers.{name}]\nbase_url = "http://127.0.0.1:{model}/v1"\n{more}'
+    (folder / "forebay.toml").write_text(text)
+
+
+def post(http, body, accept="application/json"):
+    headers = {"content-type": "application/json", "accept": accept}
+    request = urllib.request.Request(f"http://127.0.0.1:{http}/v1/run", json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+
+
+def records(http, body):
+    """The records of a job, read as server-sent events."""
+    lines = post(http, body, "text/event-stream").splitlines()
+    return [json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:")]
+
+
+def gist(seen):
+    """What a reader has in the end: the text, how it ended, what it used."""
+    end = seen[-1]
+    usage = end.get("usage", {})
+    return {
+        "text": "".join(record["text"] for record in seen if record["kind"] == "delta" and record["part"] == "text"),
+        "kind": end["kind"],
+        "finish_reason": end.get("finish_reason"),
+        "input_tokens": usage.get("input_tokens"),
+        "output_tokens": usage.get("output_tokens"),
+        "source": usage.get("source"),
+    }
+
+
+def compare(http):
+    wrong = 0
+    for what, question in QUESTIONS.items():
+        answers = {}
+        for form in FORMS:
+            asked = {"model": f"{form}/smollm2", "input": dict(question, temperature=0)}
+            answers[form] = gist(records(http, asked))
+        first = answers["llamacpp"]
+        good = first["kind"] == "completed" and first["text"] and first["source"] == "provider"
+        for form, answer in answers.items():
+            same = good and answer == first
+            wrong += not same
+            print(f"  {'✓' if same else '✗ NOT SO:'} {what}, as {form}" + ("" if same else f": {answer}, llamacpp: {first}"))
+    return wrong
+
+
+def overflow(http):
+    """A prompt that is too long is told as what it is, whoever tells it."""
+    wrong = 0
+    for form in FORMS:
+        asked = {"model": f"{form}/smollm2", "input": {"prompt": "river " * 4000, "max_tokens": 8}}
+        end = records(http, asked)[-1]
+        error = end.get("error", {})
+        # The server says so before the first token, in its own code or in ours.
+        said = end["kind"] == "failed" and error.get("code") == "provider_rejected" and not error.get("retryable")
+        said = said and error.get("provider_code") == "context_length_exceeded"
+        wrong += not said
+        print(f"  {'✓' if said else '✗ NOT SO:'} a prompt over the context is refused once, as {form}" + ("" if said else f": {end}"))
+    return wrong
+
+
+def main():
+    parts.stop_by_signal()
+    try:
+        parts.tool("nats"), parts.tool("model")
+        folder = parts.HOME / "forms"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        http, nats, model = parts.free_port(), parts.free_port(), parts.free_port()
+        parts.nats_part(folder, nats)
+        parts.model_part(folder, model)
+        config(folder, http, nats, model)
+        parts.broker_part(folder, http, parts.build())
+        print("One real model in every form that it speaks:", flush=True)
+        wrong = compare(http) + overflow(http)
+    except (parts.Trouble, OSError) as trouble:
+        print(f"forebay: the comparison broke off: {trouble}", file=sys.stderr)
+        return 1
+    except parts.Stop:
+        return 130
+    finally:
+        parts.stop_all()
+    print(f"{wrong} differ" if wrong else "All forms agree.")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
