@@ -47,6 +47,14 @@ pub struct Entry {
     pub name: Name<'static>,
 }
 
+impl Entry {
+    /// Whether it is the one that stands for its id: of entries for several regions, only one does.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.region.is_none() || find(self.provider, self.id).is_some_and(|first| first.region == self.region)
+    }
+}
+
 /// Who serves a model first when several do: its makers, then clouds under contract, then hosts of
 /// open models. Whoever is not named comes last.
 const ORDER: &[&str] = &[

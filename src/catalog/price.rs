@@ -106,6 +106,37 @@ names! {
     }
 }
 
+impl Unit {
+    /// Whether it multiplies what tokens cost.
+    #[must_use]
+    pub fn is_factor(self) -> bool {
+        matches!(self, Unit::XUs | Unit::XEu | Unit::XRegional | Unit::XFast)
+    }
+
+    /// Whether it is some kind of token.
+    #[must_use]
+    pub fn is_of_tokens(self) -> bool {
+        let is_counted_otherwise = matches!(
+            self,
+            Unit::Request
+                | Unit::Query
+                | Unit::Search
+                | Unit::Maps
+                | Unit::Message
+                | Unit::Image
+                | Unit::ImageIn
+                | Unit::Pixel
+                | Unit::Second
+                | Unit::SecondIn
+                | Unit::VideoSecondIn
+                | Unit::AudioSecondIn
+                | Unit::Character
+                | Unit::CharacterOut
+        );
+        !is_counted_otherwise && !self.is_factor()
+    }
+}
+
 names! {
     /// How a provider serves a request.
     Service {

@@ -244,12 +244,21 @@ pub struct ModelConfig {
     /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
-    /// What the model does.
+    /// What the model does [default: what its first target does, as far as the catalog knows].
     #[serde(default)]
-    pub task: Task,
+    pub task: Option<Task>,
     /// Time-outs of jobs with this model.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// For listings: the most tokens that go in, where the catalog does not know the model.
+    #[serde(default)]
+    pub input_tokens_max: Option<u64>,
+    /// For listings: the most tokens that come out.
+    #[serde(default)]
+    pub output_tokens_max: Option<u64>,
+    /// For listings: what it can do, by the catalog's names.
+    #[serde(default)]
+    pub abilities: Vec<Box<str>>,
 }
 
 /// `[gateways.NAME]`

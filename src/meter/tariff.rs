@@ -75,7 +75,7 @@ impl<'a> Tariff<'a> {
     pub(super) fn new(prices: &'a [Price], gaps: Gaps, sale: &'a Sale<'a>) -> Tariff<'a> {
         // Most prices depend on nothing that a job says; then its input is not read.
         let reads =
-            |price: &Price| price.service != Service::Standard || !price.variant.is_empty() || is_factor(price.unit);
+            |price: &Price| price.service != Service::Standard || !price.variant.is_empty() || price.unit.is_factor();
         let depends = gaps == Gaps::Unknown && prices.iter().any(reads);
         let input = sale.job.input.get();
         let said = if depends { serde_json::from_str(input).unwrap_or_default() } else { Said::default() };
@@ -231,7 +231,7 @@ impl<'a> Tariff<'a> {
         }
         let next = [(Service::Standard, self.above), (self.service, 0), (Service::Standard, 0)];
         let pico = next.into_iter().find_map(|(service, above)| of(service, above))?;
-        let varies = is_factor(unit) || !is_of_tokens(unit);
+        let varies = !unit.is_of_tokens();
         Some(Rate { pico, sure: varies || self.gaps == Gaps::AsTheNext })
     }
 
@@ -250,30 +250,6 @@ impl<'a> Tariff<'a> {
         let chosen = self.prices.iter().filter(fits).max_by_key(|price| price.variant.len())?;
         Some(Rate { pico: chosen.pico, sure: true })
     }
-}
-
-fn is_factor(unit: Unit) -> bool {
-    matches!(unit, Unit::XUs | Unit::XEu | Unit::XRegional | Unit::XFast)
-}
-
-fn is_of_tokens(unit: Unit) -> bool {
-    !matches!(
-        unit,
-        Unit::Request
-            | Unit::Query
-            | Unit::Search
-            | Unit::Maps
-            | Unit::Message
-            | Unit::Image
-            | Unit::ImageIn
-            | Unit::Pixel
-            | Unit::Second
-            | Unit::SecondIn
-            | Unit::VideoSecondIn
-            | Unit::AudioSecondIn
-            | Unit::Character
-            | Unit::CharacterOut
-    )
 }
 
 /// What an answer is paid by.

@@ -71,8 +71,7 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
 }
 
 async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    let registry = &course.live.registry;
-    let targets = route::targets(&course.job, &course.live.config, &|name| registry.get(name).is_some())?;
+    let targets = route::targets(&course.job, &course.live.config, &course.live.on)?;
     attempt_targets(course, &targets, terms).await
 }
 
