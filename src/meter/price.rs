@@ -62,6 +62,8 @@ impl PriceBook {
         if sale.usage.requests == Some(0) {
             return Cost::FREE;
         }
+        let charged = sale.bill.charged(sale.usage);
+        let sale = &Sale { usage: &charged, ..*sale };
         if let Some(own) = &sale.job.options.cost {
             return Tariff::new(&overriding(own), Gaps::AsTheNext, sale).cost();
         }

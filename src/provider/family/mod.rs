@@ -1,8 +1,14 @@
 //! Wire formats that many vendors share.
 
 pub mod anthropic;
+pub mod cohere;
 pub mod embeddings;
+mod emit;
 pub mod error;
+pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
+pub mod rerank;
 pub mod responses;
+pub(in crate::provider) mod send;
+pub mod workers_ai;

@@ -14,11 +14,13 @@ mod anthropic_compatible;
 mod azure_openai;
 mod bytedance;
 mod cerebras;
+mod cohere;
 mod deepinfra;
 mod deepseek;
 mod fireworks;
 mod groq;
 mod huggingface;
+mod jina;
 mod llamacpp;
 mod local;
 mod minimax;
@@ -27,6 +29,7 @@ mod moonshot;
 mod nebius;
 mod novita;
 mod nvidia;
+mod ollama;
 mod openai;
 mod openai_compatible;
 mod openrouter;
@@ -35,6 +38,8 @@ mod sambanova;
 mod scripted;
 mod together;
 mod vllm;
+mod voyage;
+mod workers_ai;
 mod xai;
 mod zai;
 
@@ -50,6 +55,7 @@ pub const ALL: &[&dyn Provider] = &[
     &openai::OPENAI,
     &anthropic::Anthropic,
     &azure_openai::AzureOpenAi,
+    &workers_ai::WorkersAi,
     &alibaba::ALIBABA,
     &bytedance::BYTEDANCE,
     &minimax::MiniMax,
@@ -57,6 +63,7 @@ pub const ALL: &[&dyn Provider] = &[
     &groq::GROQ,
     &deepseek::DEEPSEEK,
     &xai::XAI,
+    &cohere::Cohere,
     &openrouter::OPENROUTER,
     &perplexity::PERPLEXITY,
     &together::TOGETHER,
@@ -70,8 +77,11 @@ pub const ALL: &[&dyn Provider] = &[
     &novita::NOVITA,
     &nvidia::NVIDIA,
     &huggingface::HUGGINGFACE,
+    &ollama::Ollama,
     &vllm::VLLM,
     &llamacpp::LLAMACPP,
+    &voyage::Voyage,
+    &jina::Jina,
     &local::LOCAL,
     &openai_compatible::OPENAI_COMPATIBLE,
     &anthropic_compatible::AnthropicCompatible,

@@ -4,9 +4,11 @@
 //! no line with the decoder makes of it, and the job that its request must be rebuilt from.
 
 pub(crate) mod chat;
+pub(crate) mod cohere;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod messages;
+pub(crate) mod ollama;
 pub(crate) mod responses;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
@@ -48,8 +50,16 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] =
-    &[&chat::DIALECT, &embeddings::DIALECT, &messages::DIALECT, &responses::DIALECT, &completions::DIALECT];
+pub(crate) const ALL: &[&Dialect] = &[
+    &chat::DIALECT,
+    &embeddings::DIALECT,
+    &messages::DIALECT,
+    &responses::DIALECT,
+    &completions::DIALECT,
+    &cohere::DIALECT,
+    &cohere::EMBED,
+    &ollama::DIALECT,
+];
 
 /// The dialect of a recording: a vendor's of its own, if there is one.
 pub(crate) fn of(provider: &str, api: &str) -> Option<&'static Dialect> {
