@@ -1,16 +1,18 @@
 //! Every metric: its name, its labels, and the one function that moves it.
 //!
-//! Owns the recorder and what `/metrics` prints. Promises labels from closed sets: a model that is
-//! not configured is `other`. Does not decide when something is counted.
+//! Owns the recorder and what `/metrics` prints. Promises labels from closed sets: a model that
+//! neither the configuration nor the catalog knows is `other`. Does not decide when something is counted.
 
 #![expect(clippy::disallowed_macros, reason = "the one place where metrics are named")]
 
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use metrics::{Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::job::caps::MODEL_LABELS_MAX;
 use crate::job::{AttemptOutcome, Charge, Failure, State, Task, Usage};
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -183,6 +185,17 @@ pub fn replayed(records: u64) {
 /// A reader came with a cursor.
 pub fn resumed(door: &'static str) {
     counter!("forebay_resumes_total", "door" => door).increment(1);
+}
+
+/// Whether a model of the catalog has time series of its own: the first [`MODEL_LABELS_MAX`] that are
+/// asked for do, in this process, whatever the configuration becomes.
+pub fn is_series(model: &str) -> bool {
+    static SEEN: Mutex<BTreeSet<Box<str>>> = Mutex::new(BTreeSet::new());
+    let mut seen = SEEN.lock().expect("nothing panics while it holds this lock");
+    if seen.contains(model) {
+        return true;
+    }
+    seen.len() < MODEL_LABELS_MAX && seen.insert(model.into())
 }
 
 /// A charge became durable. `tags` are those that the configuration allow-lists as labels.

@@ -12,7 +12,7 @@ use forebay::job::{
 };
 use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Batch, Log, Opened};
-use forebay::meter::{CostQuery, Meter};
+use forebay::meter::{CostQuery, Meter, PriceBook, Sale};
 use forebay::wire::submit::{Door, from_json};
 
 fn config(text: &str) -> Config {
@@ -24,13 +24,18 @@ fn job(team: &str) -> Job {
     from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap()
 }
 
+fn cost(book: &PriceBook, job: &Job, target: &Target, usage: &Usage) -> Cost {
+    let bill = Bill::default();
+    book.cost(&Sale { job, target, kind: "none", region: None, usage, bill: &bill, at: Timestamp(0) })
+}
+
 /// Runs a job of one attempt to its end and returns its charge.
 async fn run(log: &Arc<MemoryLog>, meter: &Meter, team: &str) -> Charge {
     let job = job(team);
     let target = Target { provider: "openai".into(), model: "gpt".into() };
     let usage =
         Usage { input_tokens: Some(1000), output_tokens: Some(100), source: UsageSource::Provider, ..Usage::default() };
-    let cost = meter.book().cost(&job, &target, &usage, &Bill::default());
+    let cost = cost(&meter.book(), &job, &target, &usage);
     let charge = Charge {
         job: job.id.clone(),
         attempt: 1,
@@ -93,10 +98,7 @@ async fn a_reload_changes_prices_and_labels_from_then_on() {
     let charge = run(&log, &meter, "reloaded").await;
     assert_eq!(charge.cost, Cost { usd: "1".parse().unwrap(), priced: true });
     let target = Target { provider: "openai".into(), model: "gpt".into() };
-    assert!(
-        !before.cost(&job("AI"), &target, &charge.usage, &Bill::default()).priced,
-        "who holds the old book keeps it"
-    );
+    assert!(!cost(&before, &job("AI"), &target, &charge.usage).priced, "who holds the old book keeps it");
     let total = meter.query(CostQuery::default()).await.unwrap().total;
     assert_eq!((total.jobs, total.unpriced_jobs, total.usd.to_string()), (2, 1, "1".to_owned()));
 }

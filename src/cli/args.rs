@@ -28,6 +28,7 @@ Examples:
   forebay run local/smollm2 'Say hello' --tag teamId=AI
   forebay follow ID                                  read a job's stream again, from its start
   forebay costs --by teamId --by model --bucket day
+  forebay models sonnet --task chat
   forebay check                                      is forebay.toml right?
 
 Exit codes: 0 done, 1 the job failed, 2 usage, 3 cannot connect.
@@ -107,14 +108,8 @@ pub(super) enum Command {
     Jobs(JobsArguments),
     /// What was spent, by tags, model, provider or gateway.
     Costs(CostsArguments),
-    /// The models that can be asked for.
-    Models {
-        /// Only those whose name contains this.
-        filter: Option<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// The models that can be asked for, and what they cost.
+    Models(ModelsArguments),
     /// Check the configuration, its overrides and its secrets.
     Check,
     /// Print a JSON Schema, or the names of all.
@@ -160,6 +155,24 @@ pub(super) struct RunArguments {
     /// The job's options as JSON: `{"retry": {"max_attempts": 1}}`.
     #[arg(long, value_name = "JSON", value_parser = json_object)]
     pub(super) options: Option<serde_json::Value>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ModelsArguments {
+    /// Only those whose name contains this, with dots or dashes.
+    pub(super) filter: Option<String>,
+    /// Only those of this provider.
+    #[arg(long, value_name = "NAME")]
+    pub(super) provider: Option<String>,
+    /// Only those for this task.
+    #[arg(long, value_parser = named::<Task>)]
+    pub(super) task: Option<Task>,
+    /// The whole catalog, also of providers that are off.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Print the broker's JSON.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]

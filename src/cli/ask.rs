@@ -69,19 +69,3 @@ fn job_cells(job: &Value) -> Vec<String> {
         text(job.pointer("/cost/usd")),
     ]
 }
-
-/// `forebay models [FILTER]`.
-pub(super) async fn models(reach: &Reach, filter: Option<&str>, json: bool) -> Result<(), Trouble> {
-    let listed = ask(reach, "models", &json!({})).await?;
-    if json {
-        return Ok(show::line(&listed.to_string())?);
-    }
-    let all = |name: &str| listed.get(name).and_then(Value::as_array).into_iter().flatten();
-    let named = all("models").filter_map(|model| Some(model.get("id")?.as_str()?.to_owned()));
-    // What a provider serves is its own affair: any model's name may follow.
-    let of_providers = all("providers").filter_map(|name| Some(format!("{}/*", name.as_str()?)));
-    for id in named.chain(of_providers).filter(|id| filter.is_none_or(|part| id.contains(part))) {
-        show::line(&id)?;
-    }
-    Ok(())
-}

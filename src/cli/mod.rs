@@ -12,6 +12,8 @@ mod check;
 
 mod costs;
 
+mod models;
+
 pub mod nats;
 
 mod run;
@@ -126,7 +128,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Trouble> {
         Command::Cancel { id } => block_on(ask::cancel(&arguments.reach, &id)),
         Command::Jobs(filter) => block_on(ask::jobs(&arguments.reach, filter)),
         Command::Costs(query) => block_on(costs::run(&arguments.reach, query)),
-        Command::Models { filter, json } => block_on(ask::models(&arguments.reach, filter.as_deref(), json)),
+        Command::Models(filter) => block_on(models::run(&arguments.reach, filter)),
     }
 }
 

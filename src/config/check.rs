@@ -181,17 +181,23 @@ fn is_target(text: &str) -> bool {
 
 fn check_price(name: &str, price: &PriceConfig, found: &mut Findings) {
     found.unless(is_target(name), &["prices", name], || "the name must be `provider/model`".into());
-    let all = [
-        ("input_per_mtok_usd", price.input_per_mtok_usd),
-        ("output_per_mtok_usd", price.output_per_mtok_usd),
-        ("cached_input_per_mtok_usd", price.cached_input_per_mtok_usd),
-        ("cache_write_per_mtok_usd", price.cache_write_per_mtok_usd),
-        ("request_usd", price.request_usd),
-    ];
-    found.unless(all.iter().any(|(_, price)| price.is_some()), &["prices", name], || "names no price".into());
+    let all = || price.of_tokens().into_iter().chain(price.of_others());
+    let is_any = all().any(|(_, price)| price.is_some());
+    found.unless(is_any, &["prices", name], || "names no price".into());
+    check_amounts(all(), &["prices", name], found);
+    for (index, tier) in price.tiers.iter().enumerate() {
+        let path = ["prices", name, "tiers", &index.to_string()];
+        let is_any = tier.of_tokens().iter().any(|(_, price)| price.is_some());
+        found.unless(is_any, &path, || "names no price".into());
+        found.unless(tier.above_input_tokens > 0, &path, || "above_input_tokens must be more than 0".into());
+        check_amounts(tier.of_tokens().into_iter(), &path, found);
+    }
+}
+
+fn check_amounts(all: impl Iterator<Item = (&'static str, Option<Usd>)>, at: &[&str], found: &mut Findings) {
     for (key, price) in all {
         let is_sane = price.is_none_or(|price| price <= PRICE_MAX);
-        found.unless(is_sane, &["prices", name, key], || format!("must be at most {PRICE_MAX} dollars"));
+        found.unless(is_sane, &[at, &[key]].concat(), || format!("must be at most {PRICE_MAX} dollars"));
     }
 }
 

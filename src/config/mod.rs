@@ -10,6 +10,8 @@ mod problem;
 
 mod check;
 
+mod price;
+
 mod secret;
 
 mod watch;
@@ -20,12 +22,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use load::{Loaded, environment, load};
+pub use price::{PriceConfig, TierConfig};
 pub use problem::Problem;
 pub use secret::Secret;
 pub use watch::{Reloaded, Watcher};
 
 use crate::job::caps;
-use crate::job::{Gateway, Retry, Task, Timeouts, Usd};
+use crate::job::{Gateway, Retry, Task, Timeouts};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -241,37 +244,21 @@ pub struct ModelConfig {
     /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
-    /// What the model does.
+    /// What the model does [default: what its first target does, as far as the catalog knows].
     #[serde(default)]
-    pub task: Task,
+    pub task: Option<Task>,
     /// Time-outs of jobs with this model.
     #[serde(default)]
     pub timeouts: Timeouts,
-}
-
-/// `[prices."provider/model"]`, US dollars.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PriceConfig {
-    /// Per million input tokens.
-    #[serde(deserialize_with = "some_usd")]
-    pub input_per_mtok_usd: Option<Usd>,
-    /// Per million output tokens.
-    #[serde(deserialize_with = "some_usd")]
-    pub output_per_mtok_usd: Option<Usd>,
-    /// Per million input tokens read from the provider's cache. Absent = as input.
-    #[serde(deserialize_with = "some_usd")]
-    pub cached_input_per_mtok_usd: Option<Usd>,
-    /// Per million input tokens written to the provider's cache. Absent = as input.
-    #[serde(deserialize_with = "some_usd")]
-    pub cache_write_per_mtok_usd: Option<Usd>,
-    /// Per request.
-    #[serde(deserialize_with = "some_usd")]
-    pub request_usd: Option<Usd>,
-}
-
-fn some_usd<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Usd>, D::Error> {
-    crate::job::usd_of_number(deserializer).map(Some)
+    /// For listings: the most tokens that go in, where the catalog does not know the model.
+    #[serde(default)]
+    pub input_tokens_max: Option<u64>,
+    /// For listings: the most tokens that come out.
+    #[serde(default)]
+    pub output_tokens_max: Option<u64>,
+    /// For listings: what it can do, by the catalog's names.
+    #[serde(default)]
+    pub abilities: Vec<Box<str>>,
 }
 
 /// `[gateways.NAME]`

@@ -25,6 +25,8 @@ pub(super) enum Route<'a> {
     RebuildCosts,
     /// What can be asked.
     Models,
+    /// One of them.
+    Model(&'a str),
     /// Prometheus.
     Metrics,
     /// Whether we live.
@@ -86,6 +88,9 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
     if let Some(model) = rest.strip_prefix("run/") {
         return (!model.is_empty()).then_some(Route::Run(Some(model)));
     }
+    if let Some(model) = rest.strip_prefix("models/") {
+        return (!model.is_empty()).then_some(Route::Model(model));
+    }
     let mut parts = rest.split('/');
     let first = parts.next()?;
     let (id, what, index, more) = (parts.next(), parts.next(), parts.next(), parts.next());
@@ -117,6 +122,9 @@ mod tests {
             ("/v1/run", None, Some(Route::Run(None))),
             ("/v1/run/openai/gpt-5", None, Some(Route::Run(Some("openai/gpt-5")))),
             ("/v1/run/@cf/meta/llama", None, Some(Route::Run(Some("@cf/meta/llama")))),
+            ("/v1/models", None, Some(Route::Models)),
+            ("/v1/models/openai/gpt-5", None, Some(Route::Model("openai/gpt-5"))),
+            ("/v1/models/", None, None),
             ("/g/team/v1/run", Some("team"), Some(Route::Run(None))),
             ("/g/team/v1/jobs/a/events", Some("team"), Some(Route::Events("a"))),
             ("/v1/jobs", None, Some(Route::Jobs)),

@@ -2,17 +2,17 @@
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::answer::Visit;
 use super::jobs;
-use super::query::Query;
+use super::query::{Query, decode};
 use super::reply::{self, Reply};
 use super::route::Route;
 use crate::config::Scope;
 use crate::job::Failure;
 use crate::meter::CostQuery;
-use crate::request::Services;
+use crate::request::{ModelsQuery, Services};
 use crate::telemetry;
 
 const LANDING: &str = "\
@@ -28,7 +28,7 @@ GET    /v1/jobs/{id}/outputs/{index}
 GET    /v1/jobs/{id}/ws, /v1/ws      WebSocket
 GET    /v1/costs                     what was spent (by, since, until, bucket, tag.KEY)
 POST   /v1/costs/rebuild             adds the sums up again from the ledger
-GET    /v1/models
+GET    /v1/models, /v1/models/{id}   what can be asked (q, provider, task, all)
 GET    /metrics, /healthz, /readyz
 
 /g/{gateway}/v1/… is the same in another gateway.
@@ -53,22 +53,20 @@ pub(super) fn metrics(visit: &Visit<'_>) -> Result<Reply, Failure> {
     Ok(reply::whole(StatusCode::OK, kind, telemetry::render()))
 }
 
-/// `GET /v1/models`: what the configuration names, in the shape that OpenAI's clients read.
+/// `GET /v1/models?q=&provider=&task=&all=`: in the shape that OpenAI's clients read, and more.
 pub(super) fn models(visit: &Visit<'_>) -> Result<Reply, Failure> {
     visit.asked.access.require(Scope::Read)?;
+    let query = Query::parse(visit.parts.uri.query());
+    let query = ModelsQuery::parse(query.pairs())?;
+    Ok(reply::json(StatusCode::OK, &visit.connection.front.svc.live.load().models(&query, None)))
+}
+
+/// `GET /v1/models/{id…}`.
+pub(super) fn model(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Read)?;
     jobs::no_parameters(visit)?;
-    let live = visit.connection.front.svc.live.load();
-    let models: Vec<Value> = live
-        .config
-        .models
-        .iter()
-        .map(|(id, model)| {
-            let owner = model.targets.first().and_then(|target| target.split_once('/')).map(|(provider, _)| provider);
-            json!({"id": id, "object": "model", "created": 0, "owned_by": owner.unwrap_or("forebay"),
-                "task": model.task, "targets": model.targets})
-        })
-        .collect();
-    Ok(reply::json(StatusCode::OK, &json!({ "object": "list", "data": models })))
+    let name = decode(id, false).parse()?;
+    Ok(reply::json(StatusCode::OK, &visit.connection.front.svc.live.load().model(&name)?))
 }
 
 /// `POST /v1/costs/rebuild`: the sums anew from the ledger, for whoever doubts them.

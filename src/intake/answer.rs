@@ -1,11 +1,11 @@
 //! The answers that are one message: the costs, the catalog.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::asked;
 use crate::job::Failure;
 use crate::meter::{CostAnswer, CostQuery};
-use crate::request::{Live, Services};
+use crate::request::{Live, ModelsQuery, Services};
 
 /// The rows that a cost query asks for; an empty body asks for the total.
 ///
@@ -15,10 +15,12 @@ pub(super) async fn costs(svc: &Services, query: &[u8]) -> Result<CostAnswer, Fa
     svc.meter.query(CostQuery::from_json(&asked::read(query)?)?).await
 }
 
-/// The models that the configuration names, and the providers that are on.
-pub(super) fn models(live: &Live) -> Value {
-    let named = live.config.models.iter();
-    let models: Vec<Value> =
-        named.map(|(id, model)| json!({"id": id, "task": model.task, "targets": model.targets})).collect();
-    json!({ "models": models, "providers": live.registry.names().collect::<Vec<_>>() })
+/// The models that are asked for, as many as fit into `bytes_max`; an empty body asks for all that
+/// can be asked now.
+///
+/// # Errors
+/// `invalid`, naming the field.
+pub(super) fn models(live: &Live, query: &[u8], bytes_max: usize) -> Result<Value, Failure> {
+    let query: ModelsQuery = asked::read(query)?;
+    Ok(live.models(&query, Some(bytes_max)))
 }

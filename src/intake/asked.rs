@@ -35,11 +35,6 @@ pub(super) struct One {
     pub(super) id: JobId,
 }
 
-/// The body of `forebay.models`: nothing, or `{}`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
-
 /// Reads a JSON object. An empty body is an empty object.
 ///
 /// # Errors

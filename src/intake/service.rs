@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::asked::{self, Events, Nothing, One};
+use super::asked::{self, Events, One};
 use super::deliver::confirm;
 use super::link::backoff;
 use super::reply::{Counted, Outlet};
@@ -220,8 +220,9 @@ async fn costs(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
 }
 
 async fn models(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
-    let Nothing {} = asked::read(request.body())?;
-    request.answer(&answer::models(&door.svc.live.load())).await
+    // Some room for headers, and for text that msgpack does not shorten.
+    let bytes_max = request.client.max_payload() / 8 * 7;
+    request.answer(&answer::models(&door.svc.live.load(), request.body(), bytes_max)?).await
 }
 
 /// One request and the ways to answer it.

@@ -74,6 +74,8 @@ pub const COST_QUERIES_MAX: usize = 4;
 pub const METER_MAILBOX: usize = 256;
 /// Values of one allow-listed tag that get a time series; all later ones share `other`.
 pub const TAG_LABEL_VALUES_MAX: usize = 200;
+/// Models of the catalog that get time series as they are asked for; all later ones share `other`.
+pub const MODEL_LABELS_MAX: usize = 200;
 /// Metadata keys that may be labels of metrics: time series are their values multiplied.
 pub const TAG_LABELS_MAX: usize = 4;
 /// Targets of one model.

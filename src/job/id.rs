@@ -102,10 +102,11 @@ impl ModelName {
         &self.0
     }
 
-    /// `("openai", "gpt-5")` of `openai/gpt-5`; `None` for a bare alias.
+    /// `("openai", "gpt-5")` of `openai/gpt-5`; `None` for a bare alias. Workers AI's names stand for
+    /// themselves.
     #[must_use]
     pub fn split(&self) -> Option<(&str, &str)> {
-        if self.0.starts_with("@cf/") {
+        if self.0.starts_with("@cf/") || self.0.starts_with("@hf/") {
             return Some(("workers-ai", &self.0));
         }
         self.0.split_once('/')

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::catalog;
 use crate::config::Config;
 use crate::job::caps::TAG_LABEL_VALUES_MAX;
 use crate::job::{Charge, Task};
-use crate::telemetry::Labels;
+use crate::telemetry::{self, Labels};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,7 +36,12 @@ impl Labelling {
     /// The labels of `charge`.
     pub(super) fn labels(&self, charge: &Charge) -> Labels {
         let model = format!("{}/{}", charge.provider, charge.provider_model);
-        let is_known = self.models.contains(model.as_str()) || self.models.contains(&charge.provider_model);
+        let is_said = self.models.contains(model.as_str()) || self.models.contains(&charge.provider_model);
+        let is_of_catalog = || {
+            let entry = catalog::find(&charge.provider, &charge.provider_model);
+            entry.is_some_and(|entry| *entry.id == *charge.provider_model)
+        };
+        let is_known = is_said || is_of_catalog() && telemetry::is_series(&model);
         let gateway = charge.gateway.as_str();
         Labels {
             gateway: if self.gateways.contains(gateway) { gateway.into() } else { "other".into() },

@@ -6,6 +6,10 @@
 
 pub mod price;
 
+mod tariff;
+
+pub mod tokens;
+
 pub mod ledger;
 
 mod labels;
@@ -14,4 +18,4 @@ mod actor;
 
 pub use actor::Meter;
 pub use ledger::{CostAnswer, CostQuery};
-pub use price::PriceBook;
+pub use price::{PriceBook, Sale};

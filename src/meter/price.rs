@@ -1,22 +1,44 @@
-//! What an attempt costs.
+//! What an attempt costs: whose prices hold.
 //!
-//! Owns the arithmetic: prices are pico-dollars per million tokens, products are added up exactly
-//! and the sum is rounded half up, once, to whole pico-dollars. Promises `priced: false` whenever a
-//! price or a count that matters is not known; `usd` is then the part that is known.
+//! The job's own (`options.cost`), else the configuration's, else what the provider itself said it
+//! cost, else the catalog's. Owns that order and the configured prices; how prices, counts and
+//! services become money is `tariff.rs`. Promises `priced: false` whenever a price or a count that
+//! matters is not known; `usd` is then the part that is known.
 
 use std::collections::HashMap;
 
+use super::tariff::{Gaps, Tariff};
+use crate::catalog::{self, Price, Service, Unit};
 use crate::config::{Config, PriceConfig};
-use crate::job::{Bill, Cost, CostOverride, Job, ModelName, Target, Task, Usage, Usd};
+use crate::job::{Bill, Cost, CostOverride, Job, ModelName, Target, Timestamp, Usage, Usd};
 
-/// Prices are per so many tokens.
-const MTOK: i128 = 1_000_000;
+/// Prices are per so many units.
+const MILLION: i128 = 1_000_000;
+
+/// An attempt that is to be priced.
+#[derive(Clone, Copy, Debug)]
+pub struct Sale<'a> {
+    /// What was asked.
+    pub job: &'a Job,
+    /// Who was asked.
+    pub target: &'a Target,
+    /// The kind of that provider, by which the catalog knows it.
+    pub kind: &'a str,
+    /// Where it serves, if that is known.
+    pub region: Option<&'a str>,
+    /// What was consumed.
+    pub usage: &'a Usage,
+    /// What else the price depends on.
+    pub bill: &'a Bill,
+    /// When the answer ended: some prices depend on the hour.
+    pub at: Timestamp,
+}
 
 /// All prices of one generation of configuration.
 #[derive(Clone, Debug, Default)]
 pub struct PriceBook {
     /// By provider, then by the provider's model id: looked up per attempt without allocation.
-    prices: HashMap<Box<str>, HashMap<Box<str>, Rates>>,
+    prices: HashMap<Box<str>, HashMap<Box<str>, Vec<Price>>>,
 }
 
 impl PriceBook {
@@ -27,127 +49,94 @@ impl PriceBook {
         for (name, price) in &config.prices {
             let Ok(name) = name.parse::<ModelName>() else { continue };
             if let Some((provider, model)) = name.split() {
-                book.prices.entry(provider.into()).or_default().insert(model.into(), Rates::from(*price));
+                book.prices.entry(provider.into()).or_default().insert(model.into(), configured(price));
             }
         }
         book
     }
 
-    /// What an attempt of `job` at `target` costs that consumed `usage`. The job's own prices
-    /// (`options.cost`) win. An attempt whose `usage.requests` is 0 was never taken on by the
-    /// provider: it is free, and that is known.
+    /// What an attempt costs. One whose `usage.requests` is 0 was never taken on by the provider: it
+    /// is free, and that is known.
     #[must_use]
-    pub fn cost(&self, job: &Job, target: &Target, usage: &Usage, _bill: &Bill) -> Cost {
-        if usage.requests == Some(0) {
+    pub fn cost(&self, sale: &Sale<'_>) -> Cost {
+        if sale.usage.requests == Some(0) {
             return Cost::FREE;
         }
-        let configured = || self.prices.get(&target.provider)?.get(&target.model).copied();
-        match job.options.cost.map(Rates::from).or_else(configured) {
-            Some(rates) => rates.cost(usage, job.task),
-            None => Cost { usd: Usd::ZERO, priced: false },
+        let charged = sale.bill.charged(sale.usage);
+        let sale = &Sale { usage: &charged, ..*sale };
+        if let Some(own) = &sale.job.options.cost {
+            return Tariff::new(&overriding(own), Gaps::AsTheNext, sale).cost();
         }
-    }
-}
-
-/// Pico-dollars per million tokens, and per request.
-#[derive(Clone, Copy, Debug)]
-struct Rates {
-    input: Option<i128>,
-    output: Option<i128>,
-    cached_input: Option<i128>,
-    cache_write: Option<i128>,
-    request: Option<i128>,
-}
-
-impl From<PriceConfig> for Rates {
-    fn from(price: PriceConfig) -> Rates {
-        let pico = |usd: Option<Usd>| usd.map(Usd::pico);
-        Rates {
-            input: pico(price.input_per_mtok_usd),
-            output: pico(price.output_per_mtok_usd),
-            cached_input: pico(price.cached_input_per_mtok_usd),
-            cache_write: pico(price.cache_write_per_mtok_usd),
-            request: pico(price.request_usd),
+        if let Some(prices) = self.prices.get(&sale.target.provider).and_then(|models| models.get(&sale.target.model)) {
+            return Tariff::new(prices, Gaps::AsTheNext, sale).cost();
         }
-    }
-}
-
-impl From<CostOverride> for Rates {
-    fn from(price: CostOverride) -> Rates {
-        let per_mtok = |usd: Usd| Some(usd.pico().saturating_mul(MTOK));
-        Rates {
-            input: per_mtok(price.per_token_in),
-            output: per_mtok(price.per_token_out),
-            cached_input: None,
-            cache_write: None,
-            request: None,
+        if let Some(usd) = sale.bill.provider_usd {
+            return Cost { usd, priced: true };
         }
-    }
-}
-
-impl Rates {
-    fn cost(self, usage: &Usage, task: Task) -> Cost {
-        // Who names a price per request and none per token means that tokens are included.
-        let tokens_are_included = self.request.is_some() && self.input.is_none() && self.output.is_none();
-        let mut sum = Tally::default();
-        sum.add(self.request.map(|price| price.saturating_mul(MTOK)).or(Some(0)), usage.requests.or(Some(1)));
-        if !tokens_are_included {
-            self.add_input(usage, &mut sum);
-            let nothing_to_price = usage.output_tokens.is_none() && !makes_tokens(task);
-            if !nothing_to_price {
-                sum.add(self.output, usage.output_tokens);
-            }
-        }
-        Cost { usd: Usd::from_pico(sum.total.saturating_add(MTOK / 2) / MTOK), priced: !sum.incomplete }
-    }
-
-    /// Cached and written tokens are parts of the input count. A provider that does not report them
-    /// is billed at the input price.
-    fn add_input(self, usage: &Usage, sum: &mut Tally) {
-        let Some(all) = usage.input_tokens else {
-            sum.add(self.input, None);
-            return;
+        let Some(entry) = catalog::find_in(sale.kind, &sale.target.model, sale.region) else {
+            return Cost { usd: Usd::ZERO, priced: false };
         };
-        let cached = usage.cached_input_tokens.unwrap_or(0).min(all);
-        let written = usage.cache_write_tokens.unwrap_or(0).min(all - cached);
-        sum.add(self.input, Some(all - cached - written));
-        sum.add(self.cached_input.or(self.input), Some(cached));
-        sum.add(self.cache_write.or(self.input), Some(written));
+        let prices: Vec<Price> = entry.prices.iter().collect();
+        let mut tariff = Tariff::new(&prices, Gaps::Unknown, sale);
+        tariff.off_peak = is_off_peak(entry.prices, sale.at);
+        let cost = tariff.cost();
+        // The prices of another region are a guess.
+        let is_of_place = entry.region.is_none() || entry.region == sale.region;
+        Cost { usd: cost.usd, priced: cost.priced && is_of_place }
     }
 }
 
-/// Whether an answer to this task consists of output tokens, so that their absence is a gap.
-fn makes_tokens(task: Task) -> bool {
-    match task {
-        Task::Chat | Task::Prediction => true,
-        Task::Embedding
-        | Task::Image
-        | Task::Speech
-        | Task::Transcription
-        | Task::Video
-        | Task::Music
-        | Task::Rerank
-        | Task::Moderation => false,
-    }
+fn is_off_peak(prices: catalog::Prices, at: Timestamp) -> bool {
+    const HOUR_MS: u64 = 3_600_000;
+    let hours = at.0 / HOUR_MS;
+    // The first of January 1970 was a Thursday.
+    let day = usize::try_from((hours / 24 + 3) % 7).expect("below seven");
+    prices.off_peak(day, u32::try_from(hours % 24).expect("below 24"))
 }
 
-/// A sum of products in pico-dollars per million, and whether a factor was missing.
-#[derive(Default)]
-struct Tally {
-    total: i128,
-    incomplete: bool,
+fn price(unit: Unit, above: u64, pico: i128) -> Price {
+    Price { unit, variant: "".into(), service: Service::Standard, above, pico }
 }
 
-impl Tally {
-    fn add(&mut self, price: Option<i128>, count: Option<u64>) {
-        match (price, count) {
-            (Some(0), _) | (_, Some(0)) => {}
-            (Some(price), Some(count)) => {
-                self.total = self.total.saturating_add(price.saturating_mul(i128::from(count)));
-            }
-            _ => self.incomplete = true,
-        }
+fn configured(said: &PriceConfig) -> Vec<Price> {
+    let tiers = said.tiers.iter().map(|tier| (tier.above_input_tokens, tier.of_tokens()));
+    let mut prices = Vec::new();
+    for (above, of_tokens) in std::iter::once((0, said.of_tokens())).chain(tiers) {
+        let named = of_tokens.into_iter().filter_map(|(key, usd)| Some((unit_of(key)?, usd?)));
+        prices.extend(named.map(|(unit, usd)| price(unit, above, usd.pico())));
     }
+    for (unit, usd) in [
+        (Unit::Request, said.request_usd),
+        (Unit::Search, said.search_usd),
+        (Unit::Image, said.image_usd),
+        (Unit::Second, said.second_usd),
+        (Unit::Character, said.character_usd),
+    ] {
+        prices.extend(usd.map(|usd| price(unit, 0, usd.pico().saturating_mul(MILLION))));
+    }
+    prices
+}
+
+/// The unit of a key of tokens.
+fn unit_of(key: &str) -> Option<Unit> {
+    Some(match key.strip_suffix("_per_mtok_usd")? {
+        "input" => Unit::Input,
+        "output" => Unit::Output,
+        "cached_input" => Unit::Cached,
+        "cache_write" => Unit::Write,
+        "cache_write_1h" => Unit::Write1h,
+        "reasoning" => Unit::Reasoning,
+        "audio_input" => Unit::AudioIn,
+        "audio_output" => Unit::AudioOut,
+        "image_input" => Unit::ImageTokenIn,
+        "image_output" => Unit::ImageTokenOut,
+        _ => return None,
+    })
+}
+
+fn overriding(own: &CostOverride) -> [Price; 2] {
+    let per_million = |usd: Usd| usd.pico().saturating_mul(MILLION);
+    [price(Unit::Input, 0, per_million(own.per_token_in)), price(Unit::Output, 0, per_million(own.per_token_out))]
 }
 
 #[cfg(test)]

@@ -37,7 +37,16 @@ fn cost(options: &str, target: &str, usage: Usage) -> (String, bool) {
     let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
     let (provider, model) = target.split_once('/').unwrap();
     let target = Target { provider: provider.into(), model: model.into() };
-    let cost = PriceBook::from_config(&toml::from_str(CONFIG).unwrap()).cost(&job, &target, &usage, &Bill::default());
+    let sale = Sale {
+        job: &job,
+        target: &target,
+        kind: provider,
+        region: None,
+        usage: &usage,
+        bill: &Bill::default(),
+        at: Timestamp(0),
+    };
+    let cost = PriceBook::from_config(&toml::from_str(CONFIG).unwrap()).cost(&sale);
     (cost.usd.to_string(), cost.priced)
 }
 

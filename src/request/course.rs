@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use super::{Live, Services};
+use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{
-    AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Target, Timestamp, Timing, Usage, UsageSource,
+    AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Target, Timestamp, Timing, Usage,
 };
-use crate::log::{Batch, StreamWriter};
-use crate::provider;
+use crate::log::{Batch, Log, Stream, StreamWriter};
+use crate::meter::Sale;
 use crate::telemetry::Labels;
+use crate::wire::record::{self, BodyRef};
 
 /// One attempt, as the ledger will have it.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Spent {
     pub(super) usage: Option<Usage>,
     /// What else its price depends on.
     pub(super) bill: Bill,
+    /// When its answer ended.
+    pub(super) ended_at: Option<Timestamp>,
     /// Bytes of answer that were emitted: what an estimate is made of.
     pub(super) emitted_bytes: u64,
 }
@@ -29,7 +33,7 @@ pub(super) struct Spent {
 impl Spent {
     /// An attempt that begins.
     pub(super) fn new(target: Target) -> Spent {
-        Spent { target, outcome: None, usage: None, bill: Bill::default(), emitted_bytes: 0 }
+        Spent { target, outcome: None, usage: None, bill: Bill::default(), ended_at: None, emitted_bytes: 0 }
     }
 }
 
@@ -105,7 +109,7 @@ impl Course {
         let mut charges: Vec<Charge> = Vec::with_capacity(self.attempts.len());
         let mut totals = Totals { usage: Usage::default(), cost: Cost::FREE, attempts: 0, timing: self.timing(now) };
         for (spent, attempt) in self.attempts.iter().zip(1..) {
-            let (usage, cost) = self.bill(spent);
+            let (usage, cost) = self.bill(spent, now);
             totals.usage.add(&usage);
             totals.cost = totals.cost.plus(cost);
             totals.attempts = attempt;
@@ -129,21 +133,25 @@ impl Course {
         }
     }
 
-    /// What an attempt used and cost: the provider's word, else an estimate from what was sent and
-    /// emitted. An attempt that gave nothing and said nothing is not billed by any provider we know.
-    fn bill(&self, spent: &Spent) -> (Usage, Cost) {
+    /// What an attempt used and cost. One that gave nothing and said nothing is not billed by any
+    /// provider we know; what others did not tell was estimated before (`estimate.rs`).
+    fn bill(&self, spent: &Spent, now: Timestamp) -> (Usage, Cost) {
         let completed = spent.outcome == Some(AttemptOutcome::Completed);
         let usage = match &spent.usage {
             Some(usage) => usage.clone(),
-            None if completed || spent.emitted_bytes > 0 => Usage {
-                input_tokens: Some(provider::estimate_tokens(self.job.input.get().len() as u64)),
-                output_tokens: Some(provider::estimate_tokens(spent.emitted_bytes)),
-                source: UsageSource::Estimate,
-                ..Usage::default()
-            },
+            None if completed || spent.emitted_bytes > 0 => Usage::default(),
             None => return (Usage::default(), Cost::FREE),
         };
-        let cost = self.svc.meter.book().cost(&self.job, &spent.target, &usage, &spent.bill);
+        let entry = self.live.registry.get(&spent.target.provider);
+        let cost = self.svc.meter.book().cost(&Sale {
+            job: &self.job,
+            target: &spent.target,
+            kind: entry.map_or("", |entry| entry.provider.card().id),
+            region: entry.and_then(|entry| entry.endpoint.setting("region")),
+            usage: &usage,
+            bill: &spent.bill,
+            at: spent.ended_at.unwrap_or(now),
+        });
         (usage, cost)
     }
 
@@ -164,6 +172,26 @@ impl Course {
             unpriced_job: false,
         }
     }
+}
+
+/// Reads a job's own stream from its start: every durable record.
+pub(super) async fn each_record(
+    stream: &Arc<Stream>,
+    log: &Arc<dyn Log>,
+    mut visit: impl FnMut(BodyRef<'_>),
+) -> Result<(), Failure> {
+    let mut next = 0;
+    while next < stream.tail().durable {
+        let chunk = match stream.read_ring(next, FRAME_BYTES_MAX) {
+            Some(chunk) => chunk,
+            None => log.read_cold(stream, next, FRAME_BYTES_MAX).await?,
+        };
+        for (seq, bytes) in chunk.iter() {
+            visit(record::decode(seq, bytes)?.body);
+        }
+        next = chunk.next_seq();
+    }
+    Ok(())
 }
 
 /// Sums over a job's attempts, for its terminal.

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::course::{Course, Totals};
+use super::estimate;
 use super::relay::relay;
 use crate::job::{
     AttemptMode, AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, Lost, OnCrash,
@@ -70,8 +71,7 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
 }
 
 async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    let registry = &course.live.registry;
-    let targets = route::targets(&course.job, &course.live.config, &|name| registry.get(name).is_some())?;
+    let targets = route::targets(&course.job, &course.live.config, &course.live.on)?;
     attempt_targets(course, &targets, terms).await
 }
 
@@ -136,6 +136,7 @@ async fn seal(mut course: Course, ending: Ending) {
         telemetry::error(failure);
         tracing::info!(job = %course.job.id, %failure, "job failed");
     }
+    estimate::fill(&mut course).await;
     let batch = last_batch(&mut course, ending);
     let state = batch.events.last().and_then(Event::terminal);
     for _ in 0..SEAL_TRIES_MAX {

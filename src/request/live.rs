@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use crate::catalog::{self, Entry};
 use crate::config::Config;
 use crate::job::{Job, ModelName, Target, Task};
+use crate::policy::route::{self, On};
 use crate::provider::registry::Registry;
 use crate::provider::remote::Remote;
-use crate::telemetry::Labels;
+use crate::telemetry::{self, Labels};
 
 /// One generation of configuration. Swapped as a whole.
 pub struct Live {
@@ -14,8 +16,11 @@ pub struct Live {
     pub config: Config,
     /// The providers that are on.
     pub registry: Registry,
-    /// `provider/model` that may be a metric label: what the configuration names, so that users'
-    /// model names cannot make the number of time series grow.
+    /// Their names, sorted, and the kind of each.
+    pub on: Box<On>,
+    /// `provider/model` that is a metric label in any case: what the configuration names. Models of
+    /// the catalog are as well as they come, up to a number, so that users' model names cannot make
+    /// the time series grow without end.
     labelled: HashSet<Box<str>>,
     /// Fetches the files that jobs name by their addresses.
     pub remote: Remote,
@@ -34,13 +39,28 @@ impl Live {
         let targets = config.models.values().flat_map(|model| model.targets.iter());
         let labelled = targets.chain(config.prices.keys()).cloned().collect();
         let remote = Remote::new(config.egress.allow_hosts.iter().cloned());
-        Ok(Live { config, registry, labelled, remote })
+        // Read now rather than on the first job's way.
+        tracing::debug!(date = catalog::date(), "the catalog of models and prices");
+        let kind = |name: &str| registry.get(name).map(|entry| (name.into(), entry.provider.card().id));
+        let on = registry.names().filter_map(kind).collect();
+        Ok(Live { config, registry, on, labelled, remote })
     }
 
-    /// The task of a model that the configuration knows.
+    /// The task of a model that the configuration or the catalog knows.
     #[must_use]
     pub fn task_of(&self, model: &ModelName) -> Option<Task> {
-        self.config.models.get(model.as_str()).map(|model| model.task)
+        let alias = self.config.models.get(model.as_str());
+        if let Some(task) = alias.and_then(|alias| alias.task) {
+            return Some(task);
+        }
+        let targets = route::of_model(model, &self.config, &self.on).ok()?;
+        self.entry_of(targets.first()?).map(|entry| entry.task)
+    }
+
+    /// What the catalog knows of a target.
+    #[must_use]
+    pub fn entry_of(&self, target: &Target) -> Option<&'static Entry> {
+        catalog::find(route::kind_of(&target.provider, &self.on)?, &target.model)
     }
 
     /// The metric labels of a job, at a target if there is one.
@@ -48,8 +68,12 @@ impl Live {
     pub fn labels(&self, job: &Job, target: Option<&Target>) -> Labels {
         let gateway = job.gateway.as_str();
         let known_gateway = gateway == "default" || self.config.gateways.contains_key(gateway);
-        let model =
-            target.filter(|target| self.labelled.contains(format!("{}/{}", target.provider, target.model).as_str()));
+        let model = target.filter(|target| {
+            let name = format!("{}/{}", target.provider, target.model);
+            let is_said = self.labelled.contains(name.as_str());
+            is_said
+                || self.entry_of(target).is_some_and(|entry| *entry.id == *target.model && telemetry::is_series(&name))
+        });
         Labels {
             gateway: if known_gateway { gateway.into() } else { "other".into() },
             task: job.task,

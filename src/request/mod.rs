@@ -7,7 +7,9 @@ mod actor;
 mod ahead;
 mod course;
 mod drive;
+mod estimate;
 mod inline;
+mod listing;
 mod live;
 mod relay;
 mod roster;
@@ -22,6 +24,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 pub use actor::Arbiters;
+pub use listing::ModelsQuery;
 pub use live::Live;
 pub use status::Status;
 
@@ -159,7 +162,7 @@ impl Services {
     async fn take_in(self: &Arc<Self>, job: Arc<Job>) -> Result<Submitted, Failure> {
         {
             let live = self.live.load();
-            route::targets(&job, &live.config, &|name| live.registry.get(name).is_some())?;
+            route::targets(&job, &live.config, &live.on)?;
             if self.roster.len() >= live.config.server.jobs_max {
                 let full = Failure::new(Code::Overloaded, "too many jobs are under way");
                 return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));

@@ -63,7 +63,9 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
         listen(course, &mut reply, framer, &mut *decoder, (terms, first_by, &labels)).await
     }
     .await;
+    let now = course.svc.clock.now();
     let spent = course.current();
+    spent.ended_at = Some(now);
     spent.bill = decoder.bill();
     let outcome = match result {
         Ok(finish) => {

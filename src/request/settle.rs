@@ -12,12 +12,11 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::Services;
-use super::course::{Course, Spent};
-use super::drive;
-use crate::job::caps::FRAME_BYTES_MAX;
+use super::course::{Course, Spent, each_record};
+use super::{drive, estimate};
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, Lost, OnCrash, Restarted, Target};
 use crate::log::Unfinished;
-use crate::wire::record::{self, BodyRef};
+use crate::wire::record::BodyRef;
 
 /// Jobs settled at once, so that they share commits of the log.
 const AT_ONCE: usize = 256;
@@ -48,6 +47,7 @@ async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
             svc.begin(course);
         }
         _ => {
+            estimate::fill(&mut course).await;
             let batch = drive::interrupted(&mut course);
             course.writer.append(batch).await?;
         }
@@ -73,18 +73,8 @@ fn begin_anew(course: &mut Course, in_flight: bool, emitted: bool) {
 async fn recall(course: &mut Course) -> Result<bool, Failure> {
     let stream = Arc::clone(course.writer.stream());
     let log = Arc::clone(course.writer.log());
-    let (mut next, mut in_flight) = (0, false);
-    while next < stream.tail().durable {
-        let chunk = match stream.read_ring(next, FRAME_BYTES_MAX) {
-            Some(chunk) => chunk,
-            None => log.read_cold(&stream, next, FRAME_BYTES_MAX).await?,
-        };
-        for (seq, bytes) in chunk.iter() {
-            let record = record::decode(seq, bytes)?;
-            in_flight = replay(course, record.body, in_flight);
-        }
-        next = chunk.next_seq();
-    }
+    let mut in_flight = false;
+    each_record(&stream, &log, |body| in_flight = replay(course, body, in_flight)).await?;
     Ok(in_flight)
 }
 

@@ -279,7 +279,8 @@ impl Decoder for EmbeddingsDecoder {
         if vectors.is_empty() {
             return Err(error::in_reply(body));
         }
-        self.usage = answer.usage.and_then(openai_chat::usage_of).or(answer.prompt_eval_count.map(|count| Usage {
+        let count = answer.prompt_eval_count.or_else(|| answer.usage.and_then(total));
+        self.usage = answer.usage.and_then(openai_chat::usage_of).or(count.map(|count| Usage {
             input_tokens: Some(count),
             source: UsageSource::Provider,
             ..Usage::default()
@@ -299,6 +300,15 @@ impl Decoder for EmbeddingsDecoder {
     fn usage_so_far(&self) -> Option<Usage> {
         self.usage.clone()
     }
+}
+
+/// Voyage's only count; there is no output, so it is the input's.
+fn total(usage: &RawValue) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Said {
+        total_tokens: Option<u64>,
+    }
+    serde_json::from_str::<Said>(usage.get()).ok()?.total_tokens
 }
 
 fn no_vector() -> Failure {

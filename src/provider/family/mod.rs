@@ -2,9 +2,15 @@
 
 pub mod anthropic;
 pub mod converse;
+pub mod cohere;
 pub mod embeddings;
+mod emit;
 pub mod error;
 pub mod gemini;
+pub mod ollama;
 pub mod openai;
 pub mod openai_chat;
+pub mod rerank;
 pub mod responses;
+pub(in crate::provider) mod send;
+pub mod workers_ai;

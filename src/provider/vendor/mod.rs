@@ -16,6 +16,7 @@ mod aws_bedrock;
 mod azure_openai;
 mod bytedance;
 mod cerebras;
+mod cohere;
 mod deepinfra;
 mod deepseek;
 mod fireworks;
@@ -24,6 +25,7 @@ mod google_ai_studio;
 mod google_vertex_ai;
 mod groq;
 mod huggingface;
+mod jina;
 mod llamacpp;
 mod local;
 mod minimax;
@@ -32,6 +34,7 @@ mod moonshot;
 mod nebius;
 mod novita;
 mod nvidia;
+mod ollama;
 mod openai;
 mod openai_compatible;
 mod openrouter;
@@ -40,6 +43,8 @@ mod sambanova;
 mod scripted;
 mod together;
 mod vllm;
+mod voyage;
+mod workers_ai;
 mod xai;
 mod zai;
 
@@ -58,6 +63,7 @@ pub const ALL: &[&dyn Provider] = &[
     &google_vertex_ai::GoogleVertexAi,
     &azure_openai::AzureOpenAi,
     &aws_bedrock::AwsBedrock,
+    &workers_ai::WorkersAi,
     &alibaba::ALIBABA,
     &bytedance::BYTEDANCE,
     &minimax::MiniMax,
@@ -65,6 +71,7 @@ pub const ALL: &[&dyn Provider] = &[
     &groq::GROQ,
     &deepseek::DEEPSEEK,
     &xai::XAI,
+    &cohere::Cohere,
     &openrouter::OPENROUTER,
     &perplexity::PERPLEXITY,
     &together::TOGETHER,
@@ -78,8 +85,11 @@ pub const ALL: &[&dyn Provider] = &[
     &novita::NOVITA,
     &nvidia::NVIDIA,
     &huggingface::HUGGINGFACE,
+    &ollama::Ollama,
     &vllm::VLLM,
     &llamacpp::LLAMACPP,
+    &voyage::Voyage,
+    &jina::Jina,
     &local::LOCAL,
     &openai_compatible::OPENAI_COMPATIBLE,
     &anthropic_compatible::AnthropicCompatible,

@@ -4,11 +4,13 @@
 //! no line with the decoder makes of it, and the job that its request must be rebuilt from.
 
 pub(crate) mod chat;
+pub(crate) mod cohere;
 pub(crate) mod completions;
 pub(crate) mod converse;
 pub(crate) mod embeddings;
 pub(crate) mod generate;
 pub(crate) mod messages;
+pub(crate) mod ollama;
 pub(crate) mod responses;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
@@ -61,6 +63,9 @@ pub(crate) const ALL: &[&Dialect] = &[
     &converse::STREAMED,
     &converse::WHOLE,
     &converse::EMBEDDINGS,
+    &cohere::DIALECT,
+    &cohere::EMBED,
+    &ollama::DIALECT,
 ];
 
 /// The dialect of a recording: a vendor's of its own, if there is one.

@@ -6,7 +6,7 @@ use super::{ChatDecoder, Rules, encode_by};
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
 use crate::provider::family::responses::{self, ResponsesDecoder};
-use crate::provider::family::{embeddings, error};
+use crate::provider::family::{embeddings, error, rerank};
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
 /// A vendor of the dialect.
@@ -39,6 +39,7 @@ impl Provider for Vendor {
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
         match self.embeds(ask) {
             Some(rules) => by_rules(rules, ask, embeddings::encode(ask)?),
+            None if rerank::is_wanted(ask, self.card.id) => rerank::encode_common(ask),
             None if self.responds(ask) => {
                 let url = format!("{}/responses", ask.endpoint.base_url).into();
                 responses::encode(ask, url, &responses::Rules::of(self.card.id))
@@ -54,6 +55,7 @@ impl Provider for Vendor {
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match self.embeds(ask) {
             Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask)),
+            None if rerank::is_wanted(ask, self.card.id) => Box::<rerank::RerankDecoder>::default(),
             None if self.responds(ask) => {
                 Box::new(ResponsesDecoder::new(&responses::Rules::of(self.card.id), &self.chat.reply))
             }

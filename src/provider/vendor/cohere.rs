@@ -1,0 +1,33 @@
+//! Cohere, in its own format.
+
+use crate::job::Failure;
+use crate::provider::family::cohere;
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
+
+pub(super) struct Cohere;
+
+static CARD: Card = Card {
+    id: "cohere",
+    base_url: "https://api.cohere.com",
+    key_variables: &["COHERE_API_KEY", "CO_API_KEY"],
+    docs: "https://docs.cohere.com/reference/chat",
+    ..Card::PLAIN
+};
+
+impl Provider for Cohere {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        cohere::encode(ask)
+    }
+
+    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+        cohere::decoder(ask)
+    }
+
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        cohere::classify(status, headers, body)
+    }
+}

@@ -1,0 +1,39 @@
+//! Ollama on this machine, in its own format.
+//!
+//! One elsewhere is `[providers.ollama] base_url = "http://host:11434"`; Ollama's cloud is
+//! `base_url = "https://ollama.com"` with `api_key = "env:OLLAMA_API_KEY"`. `OLLAMA_HOST` is not
+//! read: it is where a server shall listen (`0.0.0.0`, `:11434`), rarely where a client finds one.
+//! The server cuts prompts over its context (4096 tokens by default) without a word: raise it there,
+//! or with `options.num_ctx`.
+
+use crate::job::Failure;
+use crate::provider::family::ollama;
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
+
+pub(super) struct Ollama;
+
+static CARD: Card =
+    Card { id: "ollama", base_url: "http://127.0.0.1:11434", docs: "https://docs.ollama.com/api/chat", ..Card::PLAIN };
+
+impl Provider for Ollama {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        ollama::encode(ask)
+    }
+
+    /// It takes images in base64 and nothing else.
+    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+        true
+    }
+
+    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+        ollama::decoder(ask)
+    }
+
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        ollama::classify(status, headers, body)
+    }
+}
