@@ -1,3 +1,5 @@
+//! The embedded file as it stands: names, places, prices.
+
 use super::*;
 
 #[test]

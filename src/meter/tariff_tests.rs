@@ -1,3 +1,5 @@
+//! Worked examples: each sum was made by hand from the prices in the source of the catalog.
+
 use crate::job::{Bill, Target, Task, Timestamp, Usage, Usd};
 use crate::meter::{PriceBook, Sale};
 use crate::wire::submit::{Door, from_json};

@@ -14,14 +14,14 @@ use super::replay::{Adapter, Gist, Outcome, Reply, failure_json, job, replay, ta
 /// always cut at every byte.
 const CUTS: usize = 150;
 
-fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let said = std::env::var_os("FOREBAY_FIXTURES").map(PathBuf::from);
     let folder = said.unwrap_or_else(|| root.join("../shared/fixtures")).join("text");
     folder.join("index.json").is_file().then_some(folder)
 }
 
-fn load(path: &Path) -> Value {
+pub(crate) fn load(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("the file is there")).expect("it is JSON")
 }
 
