@@ -137,7 +137,7 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
             "3 prices.\"a/b\".tiers.0: missing field",
         ),
         ("[prices.\"a/b\"]\nreasoning_per_mtok_usd = 1e9", "2 prices.\"a/b\".reasoning_per_mtok_usd: must be at most"),
-        ("[prices.\"a/b\"]\ninput_usd = 1", "2 prices.\"a/b\".input_usd: unknown field"),
+        ("[prices.\"a/b\"]\ninput_usd = 1", "2 prices.\"a/b\".input_usd: unknown key"),
         ("[models.x]\ntargets = [\"gpt\"]", "2 models.x.targets.0: `gpt` is not"),
         ("[models.x]\ntargets = []", "2 models.x.targets: must be 1 to"),
         ("[models.x]\n", "1 models.x: missing field `targets`"),
