@@ -14,6 +14,7 @@ use super::replay::{Adapter, Gist, Outcome, Reply, failure_json, job, replay, ta
 /// always cut at every byte.
 const CUTS: usize = 150;
 
+/// Where the recordings are, if they are here.
 pub(crate) fn folder() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let said = std::env::var_os("FOREBAY_FIXTURES").map(PathBuf::from);
