@@ -47,6 +47,9 @@ pub const BATCH_EVENTS_MAX: usize = 512;
 /// Bytes of one provider packet (an SSE event, a JSON line). A provider that sends a 10 MB delta
 /// still fits; an endless line does not.
 pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a provider's whole answer that is no stream: the vectors of two thousand texts, which is
+/// what may be asked at once.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes kept of a provider's error body.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a message in an error that goes to a client.

@@ -2,7 +2,7 @@
 //!
 //! Owns the parser of server-sent events (LF, CRLF and CR; byte order mark; comments; several `data`
 //! lines) and of JSON lines. Promises the same packets however the bytes were cut on the way, work linear in them, at
-//! most 16 MiB held, and no copy of an event that lies in one piece. Does not read what it cuts.
+//! most 16 MiB held (64 of a whole body), and no copy of an event that lies in one piece. Does not read what it cuts.
 //!
 //! A body is server-sent events if its content type says so or there is none, and its first visible
 //! byte is not `{`: some servers put a plain JSON answer under the wrong name.
@@ -12,7 +12,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{Framing, Headers, Packet};
-use crate::job::caps::PACKET_BYTES_MAX;
+use crate::job::caps::{ANSWER_BYTES_MAX, PACKET_BYTES_MAX};
 use crate::job::{Code, Failure};
 
 /// Cuts one reply. Feed it a piece, then take packets until there is none.
@@ -92,7 +92,7 @@ impl Framer {
     /// The next packet, or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// `provider_truncated` when a packet is over 16 MiB.
+    /// `provider_truncated` when a packet is over 16 MiB, or a whole body over 64.
     #[expect(clippy::should_implement_trait, reason = "a packet borrows from the framer, which no iterator can say")]
     pub fn next(&mut self) -> Result<Option<Packet<'_>>, Failure> {
         self.release();
@@ -260,10 +260,14 @@ impl Framer {
     }
 
     fn check_size(&self, bytes: usize) -> Result<(), Failure> {
-        if bytes <= PACKET_BYTES_MAX {
+        let (what, most) = match self.mode {
+            Mode::Whole => ("an answer", ANSWER_BYTES_MAX),
+            _ => ("a packet", PACKET_BYTES_MAX),
+        };
+        if bytes <= most {
             return Ok(());
         }
-        let message = format!("a packet of the provider is over {PACKET_BYTES_MAX} bytes");
+        let message = format!("{what} of the provider is over {most} bytes");
         Err(Failure::new(Code::ProviderTruncated, message).of_the_target())
     }
 

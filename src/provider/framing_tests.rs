@@ -105,9 +105,14 @@ fn a_body_that_is_no_event_stream_is_one_packet() {
 fn an_endless_packet_is_refused_in_bounded_memory() {
     let piece = vec![b'x'; 1 << 20];
     let too_much = PACKET_BYTES_MAX / piece.len() + 2;
-    for (kind, start) in [("text/event-stream", "data: "), ("text/event-stream", ": "), ("application/json", "{")] {
-        let pieces = std::iter::once(start.as_bytes()).chain(std::iter::repeat_n(&piece[..], too_much));
-        assert_eq!(cut(Some(kind), pieces), [Seen::Failed(Code::ProviderTruncated)], "{kind} {start}");
+    for (kind, start, most) in [
+        ("text/event-stream", "data: ", PACKET_BYTES_MAX),
+        ("text/event-stream", ": ", PACKET_BYTES_MAX),
+        ("application/json", "{", ANSWER_BYTES_MAX),
+    ] {
+        let pieces = std::iter::repeat_n(&piece[..], most / piece.len() + 2);
+        let seen = cut(Some(kind), std::iter::once(start.as_bytes()).chain(pieces));
+        assert!(matches!(seen[..], [Seen::Failed(Code::ProviderTruncated)]), "{kind} {start}");
     }
     let line = [b"data: ", &piece[..], b"\n"].concat();
     let lines = std::iter::repeat_n(&line[..], too_much);

@@ -38,6 +38,8 @@ pub struct Card {
     /// Where it is, unless the configuration says otherwise; `{name}` stands for a setting. Empty =
     /// the configuration must say.
     pub base_url: &'static str,
+    /// The well-known variables of the whole address, the first that is set wins.
+    pub base_url_variables: &'static [&'static str],
     /// The well-known variables of its key, the first that is set wins. Empty = needs none.
     pub key_variables: &'static [&'static str],
     /// How the key travels.
@@ -50,8 +52,15 @@ pub struct Card {
 
 impl Card {
     /// What most cards leave as it is: for `..Card::PLAIN`.
-    pub const PLAIN: Card =
-        Card { id: "", base_url: "", key_variables: &[], auth: Auth::Bearer, settings: &[], docs: "" };
+    pub const PLAIN: Card = Card {
+        id: "",
+        base_url: "",
+        base_url_variables: &[],
+        key_variables: &[],
+        auth: Auth::Bearer,
+        settings: &[],
+        docs: "",
+    };
 }
 
 /// Something about an account that is no secret: a region, an account's number.

@@ -42,7 +42,8 @@ impl Registry {
             let card = provider.card();
             let is_known = card.key_variables.is_empty() || first_set(card.key_variables, env).is_some();
             let needs = placeholders(card.base_url);
-            let is_placed = needs.into_iter().all(|name| setting(card, &unset, name, env).is_some());
+            let is_placed = first_set(card.base_url_variables, env).is_some()
+                || needs.into_iter().all(|name| setting(card, &unset, name, env).is_some());
             let is_on = !card.base_url.is_empty() && is_known && is_placed;
             if is_on && !config.providers.contains_key(card.id) {
                 let endpoint = endpoint(card.id, card, &unset, env, &mut problems);
@@ -88,7 +89,7 @@ fn endpoint(
 ) -> Option<Arc<Endpoint>> {
     let mut wrong = Vec::new();
     let settings = settings(card, said, env);
-    let base_url = base_url(card, said, &settings).unwrap_or_else(|problem| {
+    let base_url = base_url(card, said, &settings, env).unwrap_or_else(|problem| {
         wrong.push(problem);
         "".into()
     });
@@ -129,8 +130,14 @@ fn settings(card: &Card, said: &ProviderConfig, env: Env<'_>) -> BTreeMap<Box<st
     names.filter_map(|name| Some((name.into(), setting(card, said, name, env)?))).collect()
 }
 
-fn base_url(card: &Card, said: &ProviderConfig, settings: &BTreeMap<Box<str>, Box<str>>) -> Result<Box<str>, String> {
-    let Some(text) = said.base_url.as_deref() else {
+fn base_url(
+    card: &Card,
+    said: &ProviderConfig,
+    settings: &BTreeMap<Box<str>, Box<str>>,
+    env: Env<'_>,
+) -> Result<Box<str>, String> {
+    let of_variable = first_set(card.base_url_variables, env);
+    let Some(text) = said.base_url.as_deref().or(of_variable.as_deref()) else {
         if card.base_url.is_empty() {
             return Err(format!("base_url: must be given for kind `{}`", card.id));
         }

@@ -14,9 +14,16 @@ fn a_vendor_is_on_when_its_key_is_set() {
         assert!(problems.is_empty(), "{problems:?}");
         registry.names().map(str::to_owned).collect()
     };
-    assert_eq!(names(&[]), ["local", "scripted"]);
-    assert_eq!(names(&[("OPENAI_API_KEY", "")]), ["local", "scripted"]);
-    assert_eq!(names(&[("OPENAI_API_KEY", "k")]), ["local", "openai", "scripted"]);
+    let always = names(&[]);
+    assert!(always.contains(&"local".to_owned()) && always.contains(&"scripted".to_owned()), "{always:?}");
+    for (variable, name) in [("OPENAI_API_KEY", "openai"), ("PPLX_API_KEY", "perplexity"), ("HF_TOKEN", "huggingface")]
+    {
+        assert_eq!(names(&[(variable, "")]), always);
+        let mut with_it = always.clone();
+        with_it.push(name.to_owned());
+        with_it.sort();
+        assert_eq!(names(&[(variable, "k")]), with_it);
+    }
 }
 
 #[test]
@@ -98,5 +105,23 @@ fn a_script_may_come_from_a_file() {
             "{problems:?}"
         );
         assert_eq!(registry.get("slow").is_some(), problem.is_none());
+    }
+}
+
+#[test]
+fn an_address_may_come_from_its_own_variable() {
+    for (variables, expected) in [
+        (&[("AZURE_OPENAI_API_KEY", "k")][..], None),
+        (&[("AZURE_OPENAI_API_KEY", "k"), ("AZURE_RESOURCE_NAME", "mine")], Some("https://mine.openai.azure.com")),
+        (
+            &[("AZURE_OPENAI_API_KEY", "k"), ("AZURE_OPENAI_ENDPOINT", "https://a.services.ai.azure.com/")],
+            Some("https://a.services.ai.azure.com"),
+        ),
+    ] {
+        let (registry, problems) = build("", variables);
+        assert!(problems.is_empty(), "{problems:?}");
+        let endpoint = registry.get("azure-openai").map(|entry| &entry.endpoint);
+        assert_eq!(endpoint.map(|endpoint| &*endpoint.base_url), expected);
+        assert!(endpoint.is_none_or(|endpoint| endpoint.headers["api-key"] == "k"));
     }
 }

@@ -54,6 +54,17 @@ enum Encoded {
 }
 
 fn encode(provider: &dyn Provider, model: &str, input: &Value, drop_unsupported: bool) -> Encoded {
+    encode_with(provider, model, input, drop_unsupported, None)
+}
+
+/// `api` is the setting of that name.
+fn encode_with(
+    provider: &dyn Provider,
+    model: &str,
+    input: &Value,
+    drop_unsupported: bool,
+    api: Option<&str>,
+) -> Encoded {
     let mut job = job(&input.to_string());
     job.task = Task::Chat;
     job.options.drop_unsupported = drop_unsupported;
@@ -64,6 +75,7 @@ fn encode(provider: &dyn Provider, model: &str, input: &Value, drop_unsupported:
             .settings
             .insert(setting.name.into(), if setting.default.is_empty() { "here" } else { setting.default }.into());
     }
+    endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
     match provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint }) {
         Ok(outbound) => {
             let Route::Http { url, .. } = outbound.route else { panic!("goes over HTTP") };
@@ -228,6 +240,32 @@ proptest! {
                 Encoded::Refused(code, param) => {
                     prop_assert!(matches!(code, Code::Unsupported | Code::Invalid), "{vendor}: {code:?}");
                     prop_assert!(param.starts_with("input."), "{vendor} refuses `{param}`\nof {input}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_job_becomes_what_responses_take(
+        messages in messages(),
+        parameters in parameters(),
+        drop_unsupported in any::<bool>(),
+        model in proptest::sample::select(vec!["gpt-4.1", "gpt-5-mini", "o4-mini", "some-model"]),
+    ) {
+        let mut input = json!({"messages": messages});
+        for (name, value) in parameters {
+            input[name] = value;
+        }
+        let others = ["openai", "openai-compatible", "xai"].map(super::dialect::vendor_of);
+        for provider in others {
+            let vendor = provider.card().id;
+            match encode_with(provider, model, &input, drop_unsupported, Some("responses")) {
+                Encoded::Sent(path, body) => {
+                    prop_assert!(path.ends_with("/responses"));
+                    prop_assert_eq!(check(vendor, &path, &body), Ok(()), "from {}", input);
+                }
+                Encoded::Refused(code, param) => {
+                    prop_assert!(code == Code::Unsupported && !drop_unsupported, "{vendor} refuses {param} of {input}");
                 }
             }
         }

@@ -39,8 +39,9 @@ fn recorded_traffic_is_understood() {
     for entry in index.as_array().expect("a list") {
         let text = |field: &str| entry[field].as_str().expect("a text");
         let (provider, file) = (text("provider"), text("file"));
-        let dialect = dialect::ALL.iter().find(|dialect| (dialect.speaks)(provider, text("api")));
-        let reason = dialect::NO_JOB.iter().find(|(api, _)| *api == text("api")).map(|(_, reason)| *reason);
+        let reason = dialect::NO_JOB.iter().find(|(what, _)| *what == text("api") || *what == file);
+        let reason = reason.map(|(_, reason)| *reason);
+        let dialect = dialect::of(provider, text("api")).filter(|_| reason.is_none());
         let result = match dialect {
             None => {
                 let reason = reason.unwrap_or_else(|| {
@@ -172,9 +173,7 @@ fn a_recorded_request_is_what_its_job_becomes() {
     let mut wrong = Vec::new();
     for entry in load(&folder.join("index.json")).as_array().expect("a list") {
         let text = |field: &str| entry[field].as_str().expect("a text");
-        let Some(dialect) = dialect::ALL.iter().find(|dialect| (dialect.speaks)(text("provider"), text("api"))) else {
-            continue;
-        };
+        let Some(dialect) = dialect::of(text("provider"), text("api")) else { continue };
         let Some(rebuild) = (dialect.rebuild)(&load(&folder.join(text("file")))) else { continue };
         let mut job = job(&rebuild.input.to_string());
         job.task = rebuild.task;

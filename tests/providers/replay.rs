@@ -181,6 +181,10 @@ impl Gist {
                 }
                 Event::Output(output) => match &output.body {
                     OutputBody::Value(value) => gist.outputs.push(value.clone()),
+                    OutputBody::Data(blob) if &*output.mime == "application/json" => {
+                        gist.outputs.push(serde_json::from_slice(&blob.0).expect("JSON"));
+                    }
+                    OutputBody::Data(blob) => gist.outputs.push(serde_json::to_value(blob).expect("JSON")),
                     other => panic!("{other:?} is no output of text"),
                 },
                 other => panic!("{} is no part of a chat", other.kind()),

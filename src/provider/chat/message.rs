@@ -175,6 +175,31 @@ pub struct Thought<'a> {
     /// The provider's id of it.
     #[serde(borrow, default)]
     pub id: Option<Cow<'a, str>>,
+    /// Which of several: pieces of one have the same.
+    #[serde(default)]
+    pub index: Option<u64>,
+}
+
+impl<'a> Thought<'a> {
+    /// Adds `later`, if it is but a further piece of this: of the same index, and nobody's by itself.
+    /// A seal that is too long for one event comes in pieces.
+    fn join(&mut self, later: Thought<'a>) -> Option<Thought<'a>> {
+        let is_piece = later.format.is_none() && later.index.is_some() && later.index == self.index;
+        if !(is_piece && later.kind == self.kind) {
+            return Some(later);
+        }
+        for (so_far, more) in [
+            (&mut self.text, later.text),
+            (&mut self.summary, later.summary),
+            (&mut self.signature, later.signature),
+            (&mut self.data, later.data),
+        ] {
+            if let Some(more) = more {
+                so_far.get_or_insert_default().to_mut().push_str(&more);
+            }
+        }
+        None
+    }
 }
 
 #[derive(Deserialize)]
@@ -250,7 +275,14 @@ fn read_one(raw: &RawValue, param: String) -> Result<Message<'_>, Failure> {
     };
     let mut parts = said.content.map(|content| parts(content, &param)).transpose()?.unwrap_or_default();
     parts.extend(said.refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
-    let mut thoughts = said.reasoning_details.unwrap_or_default();
+    let mut thoughts: Vec<Thought<'_>> = Vec::new();
+    for thought in said.reasoning_details.unwrap_or_default() {
+        let whole = match thoughts.last_mut() {
+            Some(last) => last.join(thought),
+            None => Some(thought),
+        };
+        thoughts.extend(whole);
+    }
     let plain = said.reasoning_content.or(said.reasoning).filter(|text| !text.is_empty());
     match (&mut thoughts[..], plain) {
         ([], Some(text)) => {

@@ -12,7 +12,7 @@ mod tools;
 
 pub use body::{Body, quoted};
 pub use message::{Call, Message, Part, Role, Source, Thought};
-pub use params::{Params, unsupported};
+pub use params::{Params, asks, unsupported};
 pub use tools::{Choice, ResponseFormat, Tool};
 
 use serde_json::value::RawValue;

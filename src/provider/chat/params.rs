@@ -137,9 +137,7 @@ impl<'a> Params<'a> {
     /// # Errors
     /// `unsupported`, naming the first field; another target may take it.
     pub fn finish(self, provider: &str, drop_unsupported: bool) -> Result<Vec<Box<str>>, Failure> {
-        let asks =
-            |(name, value): &(Cow<'_, str>, &RawValue)| !HARMLESS.contains(&&**name) && asks_for_something(name, value);
-        let mut left = self.0.into_iter().filter(asks).map(|(name, _)| name);
+        let mut left = self.0.into_iter().filter(|(name, value)| asks(name, value.get())).map(|(name, _)| name);
         if drop_unsupported {
             return Ok(left.map(|name| format!("input.{name}").into()).collect());
         }
@@ -158,9 +156,11 @@ pub fn unsupported(param: &str, provider: &str) -> Failure {
 }
 
 /// Whether leaving the field out would change the answer: `n: 1`, `logprobs: false` and the like ask
-/// for what everybody does anyway.
-fn asks_for_something(name: &str, value: &RawValue) -> bool {
-    match (name, value.get()) {
+/// for what everybody does anyway, and some are only for the caller's own notes.
+#[must_use]
+pub fn asks(name: &str, value: &str) -> bool {
+    match (name, value) {
+        (name, _) if HARMLESS.contains(&name) => false,
         (_, "false" | "[]" | "{}" | "\"\"") => false,
         ("n", "1") | ("parallel_tool_calls", "true") | ("service_tier", "\"auto\"" | "\"default\"") => false,
         ("frequency_penalty" | "presence_penalty" | "top_logprobs", zero) => {

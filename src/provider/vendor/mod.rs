@@ -8,31 +8,72 @@
 //! always on; one without a base URL is a `kind` for `[providers.NAME]`. Somebody who speaks the
 //! OpenAI dialect without oddities needs no file at all: `kind = "openai-compatible"`.
 
+mod alibaba;
+mod anthropic;
+mod anthropic_compatible;
+mod azure_openai;
+mod bytedance;
+mod cerebras;
+mod deepinfra;
+mod deepseek;
+mod fireworks;
+mod groq;
+mod huggingface;
+mod llamacpp;
 mod local;
+mod minimax;
+mod mistral;
+mod moonshot;
+mod nebius;
+mod novita;
+mod nvidia;
 mod openai;
 mod openai_compatible;
+mod openrouter;
+mod perplexity;
+mod sambanova;
 mod scripted;
+mod together;
+mod vllm;
+mod xai;
+mod zai;
 
 use super::Provider;
+use super::family::openai_chat::{ReplyRules, Rules};
+
+/// Open models behind somebody's vLLM or the like: what a server does not take out of the text
+/// comes as `<think>` in it.
+const THINKING_ALOUD: Rules = Rules { reply: ReplyRules { has_think_tags: true, ..ReplyRules::PLAIN }, ..Rules::USUAL };
 
 /// Every vendor, in the order of the documentation.
-pub const ALL: &[&dyn Provider] =
-    &[&openai::OpenAi, &local::Local, &openai_compatible::OpenAiCompatible, &scripted::Scripted];
-
-/// The provider of the OpenAI dialect in its plain form.
-macro_rules! openai_chat {
-    () => {
-        fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-            openai_chat::encode(ask)
-        }
-
-        fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {
-            Box::<openai_chat::ChatDecoder>::default()
-        }
-
-        fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
-            error::classify(status, headers, body)
-        }
-    };
-}
-use openai_chat;
+pub const ALL: &[&dyn Provider] = &[
+    &openai::OPENAI,
+    &anthropic::Anthropic,
+    &azure_openai::AzureOpenAi,
+    &alibaba::ALIBABA,
+    &bytedance::BYTEDANCE,
+    &minimax::MiniMax,
+    &mistral::MISTRAL,
+    &groq::GROQ,
+    &deepseek::DEEPSEEK,
+    &xai::XAI,
+    &openrouter::OPENROUTER,
+    &perplexity::PERPLEXITY,
+    &together::TOGETHER,
+    &fireworks::FIREWORKS,
+    &cerebras::CEREBRAS,
+    &moonshot::MOONSHOT,
+    &zai::ZAI,
+    &deepinfra::DEEPINFRA,
+    &sambanova::SAMBANOVA,
+    &nebius::NEBIUS,
+    &novita::NOVITA,
+    &nvidia::NVIDIA,
+    &huggingface::HUGGINGFACE,
+    &vllm::VLLM,
+    &llamacpp::LLAMACPP,
+    &local::LOCAL,
+    &openai_compatible::OPENAI_COMPATIBLE,
+    &anthropic_compatible::AnthropicCompatible,
+    &scripted::Scripted,
+];

@@ -1,23 +1,17 @@
-//! OpenAI itself: the home of the chat family, with nothing to translate.
+//! OpenAI itself: chat completions with next to nothing to translate, Responses where they are asked
+//! for or needed, and embeddings.
 
-use crate::job::Failure;
-use crate::provider::family::{error, openai_chat};
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
-
-pub(super) struct OpenAi;
+use crate::provider::Card;
+use crate::provider::family::openai;
+use crate::provider::family::openai_chat::{Rules, Vendor};
 
 static CARD: Card = Card {
     id: "openai",
     base_url: "https://api.openai.com/v1",
+    base_url_variables: &["OPENAI_BASE_URL"],
     key_variables: &["OPENAI_API_KEY"],
-    docs: "https://platform.openai.com/docs/api-reference/chat",
+    docs: "https://platform.openai.com/docs/api-reference",
     ..Card::PLAIN
 };
 
-impl Provider for OpenAi {
-    fn card(&self) -> &'static Card {
-        &CARD
-    }
-
-    super::openai_chat!();
-}
+pub(super) static OPENAI: Vendor = Vendor { card: &CARD, chat: &openai::CHAT, embeddings: Some(&Rules::PLAIN) };

@@ -1,18 +1,11 @@
-//! Anybody who speaks the OpenAI dialect: a kind for the configuration.
+//! Anybody who speaks the OpenAI dialect: a kind for the configuration, with `api = "responses"` for
+//! those who have Responses.
 
-use crate::job::Failure;
-use crate::provider::family::{error, openai_chat};
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
-
-pub(super) struct OpenAiCompatible;
+use crate::provider::Card;
+use crate::provider::family::openai_chat::{Rules, Vendor};
 
 static CARD: Card =
-    Card { id: "openai-compatible", docs: "https://platform.openai.com/docs/api-reference/chat", ..Card::PLAIN };
+    Card { id: "openai-compatible", docs: "https://platform.openai.com/docs/api-reference", ..Card::PLAIN };
 
-impl Provider for OpenAiCompatible {
-    fn card(&self) -> &'static Card {
-        &CARD
-    }
-
-    super::openai_chat!();
-}
+pub(super) static OPENAI_COMPATIBLE: Vendor =
+    Vendor { card: &CARD, chat: &Rules::PLAIN, embeddings: Some(&Rules::PLAIN) };

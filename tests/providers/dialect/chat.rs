@@ -1,37 +1,88 @@
 //! OpenAI chat completions, and everybody who speaks that dialect.
 
 use forebay::job::Task;
-use forebay::provider::Framing;
 use forebay::provider::family::{error, openai_chat};
+use forebay::provider::{Ask, Decoder, Endpoint, Framing};
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, Rebuild, sse_data, vendor_of};
-use crate::replay::{Gist, Reply};
+use crate::replay::{Gist, Reply, job, target};
 
+/// Providers that have no vendor of their own here, or another's: the dialect in its plain form.
 pub(crate) const DIALECT: Dialect = Dialect {
     name: "chat",
-    speaks: |provider, api| matches!(api, "chat" | "compat-chat") && provider != "cohere",
+    speaks: |provider, api| is_chat(provider, api) && !VENDORS.iter().any(|vendor| (vendor.speaks)(provider, api)),
     framing: Framing::Sse,
     decoder: |_| Box::<openai_chat::ChatDecoder>::default(),
     classify: error::classify,
     oracle: read,
-    rebuild,
+    rebuild: |exchange| rebuild("openai-compatible", exchange),
 };
 
-fn rebuild(exchange: &Value) -> Option<Rebuild> {
+/// Recordings of these are read, judged and rebuilt by their vendor's adapter.
+macro_rules! vendors {
+    ($($id:literal,)*) => {
+        pub(crate) const VENDORS: &[&Dialect] = &[$(&Dialect {
+            name: "chat",
+            speaks: |provider, api| provider == $id && is_chat(provider, api),
+            framing: Framing::Sse,
+            decoder: |exchange| decoder($id, exchange),
+            classify: |status, headers, body| vendor_of($id).classify(status, headers, body),
+            oracle: read,
+            rebuild: |exchange| rebuild($id, exchange),
+        },)*];
+    };
+}
+
+vendors![
+    "alibaba",
+    "cerebras",
+    "deepseek",
+    "fireworks",
+    "groq",
+    "huggingface",
+    "llamacpp",
+    "mistral",
+    "openrouter",
+    "perplexity",
+    "together",
+    "vllm",
+    "xai",
+    "zai",
+];
+
+fn is_chat(provider: &str, api: &str) -> bool {
+    matches!(api, "chat" | "compat-chat") && provider != "cohere"
+}
+
+fn decoder(vendor: &str, exchange: &Value) -> Box<dyn Decoder> {
+    let input = rebuild(vendor, exchange).map_or(json!({"messages": []}), |rebuild| rebuild.input);
+    let (job, target, endpoint) = (job(&input.to_string()), target("m"), Endpoint::plain("p", "http://h/v1"));
+    vendor_of(vendor).decoder(Ask { job: &job, target: &target, endpoint: &endpoint })
+}
+
+/// The recorded body is what its job must become, up to what is asked of the stream and to what the
+/// vendor is documented not to take.
+fn rebuild(vendor: &str, exchange: &Value) -> Option<Rebuild> {
     let said = exchange["request"]["body"].as_object().filter(|body| body.contains_key("messages"))?;
     let mut input = said.clone();
     let model = input.remove("model").and_then(|model| model.as_str().map(str::to_owned)).unwrap_or("m".into());
     input.remove("stream");
-    let mut becomes = Value::Object(said.clone());
-    becomes["model"] = json!(model);
-    becomes["stream"] = json!(true);
-    if becomes["stream_options"].is_null() {
-        becomes["stream_options"] = json!({});
+    let mut becomes = said.clone();
+    becomes.insert("model".into(), json!(model));
+    becomes.insert("stream".into(), json!(true));
+    match vendor {
+        "mistral" | "perplexity" => drop(becomes.remove("stream_options")),
+        _ => {
+            let options = becomes.entry("stream_options").or_insert(Value::Null);
+            options["include_usage"] = json!(true);
+        }
     }
-    becomes["stream_options"]["include_usage"] = json!(true);
-    let provider = vendor_of("openai-compatible");
-    Some(Rebuild { provider, model, task: Task::Chat, input: Value::Object(input), becomes })
+    if vendor == "groq" && becomes.get("n") == Some(&json!(1)) {
+        becomes.remove("n");
+    }
+    let becomes = Value::Object(becomes);
+    Some(Rebuild { provider: vendor_of(vendor), model, task: Task::Chat, input: Value::Object(input), becomes })
 }
 
 /// What a good answer says, or `None` where there is an error in it or no end.
@@ -128,6 +179,10 @@ fn usage_of(said: &Value) -> Value {
     let input = said["prompt_tokens"].as_u64().unwrap_or(0);
     let output = said["completion_tokens"].as_u64();
     let total = said["total_tokens"].as_u64().unwrap_or(0);
+    let sound = said["prompt_tokens_details"]["audio_tokens"].as_u64().unwrap_or(0);
+    // Mistral counts sound in its total only.
+    let is_sound_beside = sound > 0 && input + output.unwrap_or(0) + sound == total;
+    let input = if is_sound_beside { input + sound } else { input };
     let more = total.saturating_sub(input + output.unwrap_or(0));
     let mut usage = json!({"input_tokens": input});
     if output.is_some() || more > 0 {
@@ -148,6 +203,9 @@ fn usage_of(said: &Value) -> Value {
         if let Some(count) = places.iter().find_map(|place| place.as_u64()) {
             usage[name] = json!(count);
         }
+    }
+    if let Some(seconds) = said["prompt_audio_seconds"].as_f64() {
+        usage["audio_seconds"] = json!(seconds);
     }
     if more > 0 && usage["reasoning_tokens"].as_u64().unwrap_or(0) == 0 {
         usage["reasoning_tokens"] = json!(more);

@@ -4,6 +4,10 @@
 //! no line with the decoder makes of it, and the job that its request must be rebuilt from.
 
 pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod embeddings;
+pub(crate) mod messages;
+pub(crate) mod responses;
 
 use forebay::provider::{Decoder, Framing, Headers, Provider, vendor};
 use serde_json::Value;
@@ -44,11 +48,20 @@ pub(crate) struct Rebuild {
 }
 
 /// Every dialect.
-pub(crate) const ALL: &[&Dialect] = &[&chat::DIALECT];
+pub(crate) const ALL: &[&Dialect] =
+    &[&chat::DIALECT, &embeddings::DIALECT, &messages::DIALECT, &responses::DIALECT, &completions::DIALECT];
 
-/// Recordings that no job gives.
-pub(crate) const NO_JOB: &[(&str, &str)] =
-    &[("models", "lists models; no job asks for that"), ("count-tokens", "counts tokens; no job asks for that")];
+/// The dialect of a recording: a vendor's of its own, if there is one.
+pub(crate) fn of(provider: &str, api: &str) -> Option<&'static Dialect> {
+    chat::VENDORS.iter().chain(ALL).find(|dialect| (dialect.speaks)(provider, api)).copied()
+}
+
+/// Recordings that no job gives: all of an API, or one file.
+pub(crate) const NO_JOB: &[(&str, &str)] = &[
+    ("models", "lists models; no job asks for that"),
+    ("count-tokens", "counts tokens; no job asks for that"),
+    ("bedrock/invoke.max_tokens.be321c.json", "is Llama's own body; jobs for it go through Converse"),
+];
 
 /// The vendor of that id.
 pub(crate) fn vendor_of(id: &str) -> &'static dyn Provider {

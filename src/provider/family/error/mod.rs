@@ -21,13 +21,43 @@ struct Said {
     param: Option<String>,
     /// A status inside the body.
     status: Option<u16>,
+    /// Seconds until a model is loaded.
+    estimated_time: Option<f64>,
+}
+
+/// A vendor's own meaning of a code or type that means something else elsewhere, or nothing.
+pub type Quirk = (&'static str, Meaning);
+
+/// What an error means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meaning {
+    /// It passes: ask again after a wait.
+    Wait,
+    /// The account must pay, or be allowed more: asking again does not help.
+    Spent,
+    /// The key is wrong.
+    BadKey,
+    /// The model is not there.
+    NoModel,
+    /// The provider's safety filter stopped it.
+    Filtered,
+    /// The prompt is too long for the model.
+    Overflow,
+    /// The provider, or what its model made, is broken: another try may be better.
+    Broken,
 }
 
 /// An answer with an error status.
 #[must_use]
 pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
+    classify_by(&[], status, headers, body)
+}
+
+/// An answer with an error status, from a vendor with these meanings of its own.
+#[must_use]
+pub fn classify_by(quirks: &[Quirk], status: u16, headers: &Headers, body: &[u8]) -> Failure {
     let said = read(body);
-    let mut failure = judge(status, &said).with_status(status);
+    let mut failure = judge(quirks, status, &said).with_status(status);
     if let Some(should) = headers.get("x-should-retry").and_then(|value| value.to_str().ok()) {
         failure.retryable = match should {
             "true" => true,
@@ -35,7 +65,7 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
             _ => failure.retryable,
         };
     }
-    failure.retry_after_ms = wait::from_headers(headers).or_else(|| said.message.as_deref().and_then(wait::from_words));
+    failure.retry_after_ms = wait::from_headers(headers).or_else(|| said.wait_ms());
     if let Some(id) = request_id(headers) {
         failure.message = format!("{} (request {id})", failure.message).into();
     }
@@ -45,14 +75,49 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
 /// An error inside a reply whose status was fine.
 #[must_use]
 pub fn in_reply(body: &[u8]) -> Failure {
+    in_reply_by(&[], body)
+}
+
+/// An error inside a reply, from a vendor with these meanings of its own.
+#[must_use]
+pub fn in_reply_by(quirks: &[Quirk], body: &[u8]) -> Failure {
     let said = read(body);
     let status = said.status.filter(|status| (400..600).contains(status)).unwrap_or_else(|| said.guess_status());
-    let mut failure = judge(status, &said);
-    failure.retry_after_ms = said.message.as_deref().and_then(wait::from_words);
+    let mut failure = judge(quirks, status, &said);
+    failure.retry_after_ms = said.wait_ms();
     failure
 }
 
+/// Codes of requests that are wrong, in replies that come without a status.
+const BAD_REQUEST: &[&str] = &[
+    "invalid_request",
+    "invalid_prompt",
+    "invalid_image",
+    "image_",
+    "tool_use_failed",
+    "context_length",
+    "badrequest",
+    "validation",
+];
+
 impl Said {
+    fn wait_ms(&self) -> Option<u64> {
+        let by_words = self.message.as_deref().and_then(wait::from_words);
+        by_words.or_else(|| self.estimated_time.and_then(|seconds| wait::capped(seconds * 1000.0)))
+    }
+
+    /// What the error means, if a code or a type of it says so.
+    fn meaning(&self, quirks: &[Quirk]) -> Option<Meaning> {
+        let named = |name: &str| {
+            let names = [&self.code, &self.kind];
+            names.into_iter().flatten().any(|said| said.eq_ignore_ascii_case(name))
+        };
+        if let Some((_, meaning)) = quirks.iter().find(|(name, _)| named(name)) {
+            return Some(*meaning);
+        }
+        words::MEANINGS.iter().find(|(words, _)| self.has(words)).map(|(_, meaning)| *meaning)
+    }
+
     fn has(&self, words: &[&str]) -> bool {
         let fields = [&self.code, &self.kind, &self.message];
         fields.into_iter().flatten().any(|text| {
@@ -61,14 +126,16 @@ impl Said {
         })
     }
 
+    fn is_named(&self, words: &[&str]) -> bool {
+        [&self.code, &self.kind].into_iter().flatten().any(|name| {
+            let name = name.to_ascii_lowercase();
+            words.iter().any(|word| name.contains(word))
+        })
+    }
+
     /// The status that this error would have had. A server's trouble unless it says otherwise.
     fn guess_status(&self) -> u16 {
-        let named = |words: &[&str]| {
-            [&self.code, &self.kind].into_iter().flatten().any(|name| {
-                let name = name.to_ascii_lowercase();
-                words.iter().any(|word| name.contains(word))
-            })
-        };
+        let named = |words: &[&str]| self.is_named(words);
         if named(&["rate_limit", "too_many_requests", "quota"]) {
             429
         } else if named(&["authentication", "invalid_api_key", "unauthorized"]) {
@@ -77,7 +144,7 @@ impl Said {
             403
         } else if named(&["not_found"]) {
             404
-        } else if named(&["invalid_request", "tool_use_failed", "context_length", "badrequest", "validation"]) {
+        } else if named(BAD_REQUEST) {
             400
         } else {
             503
@@ -85,27 +152,29 @@ impl Said {
     }
 }
 
-fn judge(status: u16, said: &Said) -> Failure {
-    let quota = said.has(&["insufficient_quota", "billing", "exceeded your current quota", "insufficient balance"]);
-    let no_model = said.has(&["model_not_found", "invalid_model", "model not found", "model_not_available"])
+fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
+    let meaning = said.meaning(quirks);
+    let no_model = meaning == Some(Meaning::NoModel)
         || (said.has(&["model"]) && said.has(&["does not exist", "not exist", "unknown model", "not a valid model"]));
-    let bad_key = said.has(&["invalid_api_key", "wrong_api_key", "incorrect api key", "api key not valid"]);
-    let filtered = said.has(&["content_filter", "content_policy", "moderation", "content policy", "flagged"]);
-    let overflow = said.has(words::OVERFLOW);
-    let (code, retryable, of_the_target) = match status {
-        401 | 402 | 407 | 412 => (Code::ProviderAuth, false, true),
-        400 | 403 | 422 if filtered => (Code::ContentFiltered, false, false),
-        403 => (Code::ProviderAuth, false, true),
-        400 if bad_key => (Code::ProviderAuth, false, true),
-        408 => (Code::ProviderTimeout, true, true),
-        409 | 425 | 498 => (Code::ProviderUnavailable, true, true),
-        429 => (Code::ProviderRateLimited, !quota, true),
-        404 => (Code::ProviderRejected, false, true),
+    let (code, retryable, of_the_target) = match (status, meaning) {
+        (400 | 403 | 422, Some(Meaning::Filtered)) => (Code::ContentFiltered, false, false),
+        (400..=499, Some(Meaning::BadKey)) => (Code::ProviderAuth, false, true),
+        (400..=499, Some(Meaning::Broken)) => (Code::ProviderUnavailable, true, true),
+        // Only a name counts: a message may quote what was asked.
+        (400, Some(Meaning::Spent)) if said.is_named(words::SPENT) => (Code::ProviderAuth, false, true),
+        (403 | 413, Some(Meaning::Overflow)) => (Code::ProviderRejected, false, false),
+        (400..=499, Some(Meaning::Wait)) => (Code::ProviderRateLimited, true, true),
+        (401..=403 | 407 | 412, _) => (Code::ProviderAuth, false, true),
+        (408, _) => (Code::ProviderTimeout, true, true),
+        // 424: an upstream of theirs failed; 498: no capacity at this tier; 499: it gave up on us.
+        (409 | 424 | 425 | 498 | 499, _) => (Code::ProviderUnavailable, true, true),
+        (429, meaning) => (Code::ProviderRateLimited, meaning != Some(Meaning::Spent), true),
+        (404, _) => (Code::ProviderRejected, false, true),
         // Groq's and Azure's word for a request that is larger than a minute's tokens of this tier.
-        413 => (Code::ProviderRejected, false, said.has(&["rate_limit", "tokens per minute"])),
-        400..=499 => (Code::ProviderRejected, false, no_model),
-        501 => (Code::ProviderRejected, false, true),
-        500.. => (Code::ProviderUnavailable, true, true),
+        (413, _) => (Code::ProviderRejected, false, said.has(&["rate_limit", "tokens per minute"])),
+        (400..=499, _) => (Code::ProviderRejected, false, no_model),
+        (501, _) => (Code::ProviderRejected, false, true),
+        (500.., _) => (Code::ProviderUnavailable, true, true),
         // A redirect would carry the key elsewhere; anything else is not this protocol.
         _ => (Code::ProviderUnavailable, false, true),
     };
@@ -120,7 +189,8 @@ fn judge(status: u16, said: &Said) -> Failure {
     failure.provider_code = short(said.code.as_deref().filter(|code| *code != status.to_string()));
     failure.kind = short(said.kind.as_deref());
     failure.param = short(said.param.as_deref());
-    if overflow && (400..=422).contains(&status) && failure.provider_code.is_none() {
+    let says_nothing = failure.provider_code.as_deref().is_none_or(|code| words::GENERAL.contains(&code));
+    if meaning == Some(Meaning::Overflow) && (400..=422).contains(&status) && says_nothing {
         failure.provider_code = Some("context_length_exceeded".into());
     }
     failure
@@ -152,7 +222,9 @@ fn read(body: &[u8]) -> Said {
         Value::Array(_) => Some(inner.to_string()),
         _ => text_of(&inner["message"])
             .or_else(|| text_of(&inner["faultstring"]))
-            .or_else(|| (!inner["message"].is_null()).then(|| inner["message"].to_string())),
+            .or_else(|| (!inner["message"].is_null()).then(|| inner["message"].to_string()))
+            .or_else(|| text_of(&inner["error"]))
+            .or_else(|| text_of(&inner["title"])),
     };
     let status = [&inner["status_code"], &inner["code"], &value["status_code"], &value["code"]]
         .into_iter()
@@ -169,13 +241,21 @@ fn read(body: &[u8]) -> Said {
         code: of("code"),
         param: of("param"),
         status,
+        estimated_time: value["estimated_time"].as_f64(),
     }
 }
 
 /// The provider's own id of the request, where it is short enough to be worth a person's reading.
 fn request_id(headers: &Headers) -> Option<&str> {
-    const NAMES: [&str; 6] =
-        ["x-request-id", "request-id", "mistral-correlation-id", "x-ds-trace-id", "x-generation-id", "x-log-id"];
+    const NAMES: [&str; 7] = [
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "mistral-correlation-id",
+        "x-ds-trace-id",
+        "x-generation-id",
+        "x-log-id",
+    ];
     NAMES
         .iter()
         .find_map(|name| headers.get(*name)?.to_str().ok())

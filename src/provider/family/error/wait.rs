@@ -53,7 +53,7 @@ pub(super) fn from_words(message: &str) -> Option<u64> {
     if any { capped(total) } else { None }
 }
 
-fn capped(ms: f64) -> Option<u64> {
+pub(super) fn capped(ms: f64) -> Option<u64> {
     (ms.is_finite() && ms >= 0.0).then(|| (ms.ceil() as u64).min(WAIT_MS_MAX))
 }
 

@@ -1,14 +1,80 @@
 //! The words of errors: what they mean, and what must not be passed on.
 
+use super::Meaning;
+
+/// What codes, types and messages mean wherever they come from; the first that fits counts.
+pub(super) const MEANINGS: &[(&[&str], Meaning)] = &[
+    (OVERFLOW, Meaning::Overflow),
+    (&["invalid_api_key", "wrong_api_key", "incorrect api key", "api key not valid"], Meaning::BadKey),
+    (FILTERED, Meaning::Filtered),
+    (SPENT, Meaning::Spent),
+    // What the model made was not what it was held to; the next try is another throw.
+    (&["tool_use_failed", "json_validate_failed", "output_parse_failed"], Meaning::Broken),
+    (NO_MODEL, Meaning::NoModel),
+];
+
+/// Codes that only say that the request is wrong.
+pub(super) const GENERAL: &[&str] = &[
+    "invalid_request_error",
+    "invalid_parameter_error",
+    "invalid-argument",
+    "Client specified an invalid argument",
+    "InvalidParameter",
+];
+
 /// How providers say that a prompt is too long for the model.
-pub(super) const OVERFLOW: &[&str] = &[
+const OVERFLOW: &[&str] = &[
     "context_length_exceeded",
     "maximum context length",
+    "maximum prompt length",
     "exceed_context_size",
+    "exceeded model token limit",
+    "exceed max message tokens",
+    "range of input length",
+    "prompt exceeds max length",
     "too_many_tokens",
     "too_many_prompt_tokens",
     "prompt is too long",
     "prompt too long",
+    "`inputs` tokens + `max_new_tokens`",
+];
+
+/// How they say that their safety filter stopped it.
+const FILTERED: &[&str] = &[
+    "content_filter",
+    "content_policy",
+    "content policy",
+    "moderation",
+    "flagged",
+    "usage guidelines",
+    "data_inspection_failed",
+    "datainspectionfailed",
+    "sensitivecontentdetected",
+];
+
+/// How they say that the account must pay, or is allowed no more.
+pub(super) const SPENT: &[&str] = &[
+    "insufficient_quota",
+    "billing",
+    "exceeded your current quota",
+    "exceeded_current_quota",
+    "insufficient balance",
+    "arrearage",
+    "billoverdue",
+    "accountoverdue",
+    "quotaexceeded",
+    "setlimitexceeded",
+];
+
+/// How they say that they have no such model.
+const NO_MODEL: &[&str] = &[
+    "model_not_found",
+    "modelnotfound",
+    "model_not_supported",
+    "invalid_model",
+    "model not found",
+    "model_not_available",
+    "not supported by any provider",
 ];
 
 /// Beginnings of keys. A provider that quotes our key back must not make us print it.

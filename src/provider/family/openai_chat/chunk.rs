@@ -135,9 +135,13 @@ pub(super) struct Choice<'a> {
     pub(super) index: Option<u32>,
     /// `delta` of a chunk, `message` of a whole answer.
     pub(super) delta: Option<Delta<'a>>,
+    /// Whether it was `message`: all of the answer so far.
+    pub(super) is_message: bool,
     /// Old completions; Together sends it beside the delta.
     pub(super) text: Option<&'a RawValue>,
     pub(super) finish_reason: Option<&'a RawValue>,
+    /// Moonshot's place for it.
+    pub(super) usage: Option<&'a RawValue>,
     pub(super) error: Option<&'a RawValue>,
     pub(super) rest: Rest<'a>,
 }
@@ -148,12 +152,13 @@ impl<'a> Choice<'a> {
     fn take<'de: 'a, A: MapAccess<'de>>(&mut self, name: Cow<'a, str>, map: &mut A) -> Result<(), A::Error> {
         match &*name {
             "index" => self.index = number(raw(map)?),
-            "delta" => self.delta = map.next_value()?,
+            "delta" => (self.delta, self.is_message) = (map.next_value()?, false),
             // Perplexity repeats everything so far as `message` beside each delta.
-            "message" if self.delta.is_none() => self.delta = map.next_value()?,
+            "message" if self.delta.is_none() => (self.delta, self.is_message) = (map.next_value()?, true),
             "message" | "seed" => skip(map)?,
             "text" => self.text = raw(map)?,
             "finish_reason" => self.finish_reason = raw(map)?,
+            "usage" => self.usage = raw(map)?,
             "error" => self.error = raw(map)?,
             _ => keep(&mut self.rest, name, map)?,
         }
@@ -168,6 +173,7 @@ pub(super) struct Delta<'a> {
     pub(super) refusal: Option<&'a RawValue>,
     pub(super) reasoning_content: Option<&'a RawValue>,
     pub(super) reasoning: Option<&'a RawValue>,
+    pub(super) reasoning_details: Option<&'a RawValue>,
     pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
     pub(super) function_call: Option<Function<'a>>,
     pub(super) rest: Rest<'a>,
@@ -182,9 +188,11 @@ impl<'a> Delta<'a> {
             "refusal" => self.refusal = raw(map)?,
             "reasoning_content" => self.reasoning_content = raw(map)?,
             "reasoning" => self.reasoning = raw(map)?,
+            "reasoning_details" => self.reasoning_details = raw(map)?,
             "tool_calls" => self.tool_calls = map.next_value()?,
             "function_call" => self.function_call = map.next_value()?,
-            "role" => skip(map)?,
+            // Groq's channel says again that it is reasoning; Together numbers its tokens.
+            "role" | "channel" | "token_id" => skip(map)?,
             _ => keep(&mut self.rest, name, map)?,
         }
         Ok(())
@@ -239,7 +247,8 @@ impl<'a> Function<'a> {
 }
 
 /// The text of a JSON string; `None` for anything else, and for a string that is broken.
-pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+#[must_use]
+pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Some(Cow::Borrowed(inner));

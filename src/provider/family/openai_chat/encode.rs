@@ -3,16 +3,20 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::draft::Draft;
+use super::messages;
+use super::rules::Rules;
 use crate::job::{Failure, Task};
+use crate::provider::chat::quoted;
 use crate::provider::{Ask, Framing, Outbound, Route};
 
 /// The top-level fields of a JSON object, in order, their values untouched.
+#[derive(Default)]
 pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// The fields of a job's input. Values are skipped over, never parsed.
@@ -23,75 +27,81 @@ pub fn fields(input: &RawValue) -> Result<Fields<'_>, Failure> {
     serde_json::from_str(input.get()).map_err(|error| Failure::invalid("input", error))
 }
 
-/// The request for a job: its input as it came, with `model`, `stream` and the wish for usage.
+/// The request for a job in the plain dialect: its input as it came, with `model`, `stream` and the
+/// wish for usage.
 ///
 /// # Errors
 /// `unsupported` for another task than chat, `invalid` for an input without messages.
 pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    encode_by(&Rules::PLAIN, ask)
+}
+
+/// The request for a job as a vendor with these rules takes it.
+///
+/// # Errors
+/// `unsupported` for another task than chat and for what the vendor does not take, `invalid` for an
+/// input without messages.
+pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
     let Ask { job, target, endpoint } = ask;
     if job.task != Task::Chat {
         let message = format!("{} serves chat, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message));
     }
-    let fields = fields(&job.input)?;
-    if !fields.0.iter().any(|(name, _)| name == "messages") {
+    let mut input = fields(&job.input)?.0;
+    let Some((_, messages)) = input.iter().rev().find(|(name, _)| name == "messages") else {
         return Err(Failure::invalid("input.messages", "a chat needs messages"));
+    };
+    let messages = messages.get();
+    let stream_options = input.iter().rev().find(|(name, value)| name == "stream_options" && value.get() != "null");
+    let stream_options = stream_options.map(|(_, value)| *value);
+    input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options"));
+    let mut draft = Draft::new(&target.model, &endpoint.name, rules.path, job.options.drop_unsupported);
+    draft.fill(rules, input.into_iter().map(|(name, value)| (name, value.get())).collect())?;
+    if let Some(messages) = messages::rewrite(&rules.messages, &mut draft, messages)? {
+        draft.put("messages", messages);
     }
+    if let Some(translate) = rules.translate {
+        translate(&mut draft)?;
+    }
+    let mut out = String::with_capacity(job.input.get().len() + target.model.len() + 96);
+    out.push_str("{\"model\":");
+    out.push_str(&quoted(&target.model));
+    out.push_str(",\"stream\":true");
+    if rules.takes_stream_options {
+        wish_for_usage(stream_options, &mut out)?;
+    }
+    let url = format!("{}{}", endpoint.base_url, draft.path).into();
+    let (fields, dropped) = draft.into_parts();
+    for (name, value) in &fields {
+        push_field(&mut out, name, value);
+    }
+    out.push('}');
     let mut headers = endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    Ok(Outbound {
-        route: Route::Http {
-            url: format!("{}/chat/completions", endpoint.base_url).into(),
-            headers,
-            credential: endpoint.credential.clone(),
-        },
-        body: body(&fields, &target.model, job.input.get().len())?,
-        framing: Framing::Sse,
-        dropped: Vec::new(),
-    })
-}
-
-fn body(fields: &Fields<'_>, model: &str, input_bytes: usize) -> Result<Bytes, Failure> {
-    let mut out = String::with_capacity(input_bytes + model.len() + 96);
-    out.push_str("{\"model\":");
-    out.push_str(&json_string(model));
-    out.push_str(",\"stream\":true,\"stream_options\":");
-    let options = fields.0.iter().rev().find(|(name, value)| name == "stream_options" && value.get() != "null");
-    match options {
-        Some((_, options)) => stream_options(options, &mut out)?,
-        None => out.push_str("{\"include_usage\":true}"),
-    }
-    for (name, value) in &fields.0 {
-        if !matches!(&**name, "model" | "stream" | "stream_options") {
-            push_field(&mut out, name, value);
-        }
-    }
-    out.push('}');
-    Ok(out.into())
+    let route = Route::Http { url, headers, credential: endpoint.credential.clone() };
+    Ok(Outbound { route, body: out.into(), framing: Framing::Sse, dropped })
 }
 
 /// What the caller asked of the stream, and usage whatever the caller asked: without it no cost.
-fn stream_options(said: &RawValue, out: &mut String) -> Result<(), Failure> {
-    let said: Fields<'_> =
-        serde_json::from_str(said.get()).map_err(|_| Failure::invalid("input.stream_options", "must be an object"))?;
-    out.push_str("{\"include_usage\":true");
-    for (name, value) in said.0.iter().filter(|(name, _)| name != "include_usage") {
-        push_field(out, name, value);
+fn wish_for_usage(said: Option<&RawValue>, out: &mut String) -> Result<(), Failure> {
+    out.push_str(",\"stream_options\":{\"include_usage\":true");
+    if let Some(said) = said {
+        let said: Fields<'_> = serde_json::from_str(said.get())
+            .map_err(|_| Failure::invalid("input.stream_options", "must be an object"))?;
+        for (name, value) in said.0.iter().filter(|(name, _)| name != "include_usage") {
+            push_field(out, name, value.get());
+        }
     }
     out.push('}');
     Ok(())
 }
 
-fn push_field(out: &mut String, name: &str, value: &RawValue) {
+fn push_field(out: &mut String, name: &str, value: &str) {
     out.push(',');
-    out.push_str(&json_string(name));
+    out.push_str(&quoted(name));
     out.push(':');
-    out.push_str(value.get());
-}
-
-fn json_string(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is JSON")
+    out.push_str(value);
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {

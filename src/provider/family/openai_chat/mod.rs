@@ -7,11 +7,26 @@
 //! after a finish reason, is the end. A finish reason that came with `[DONE]` but was never said is
 //! `unknown`. Does not read clocks or sockets.
 
+mod answer;
 mod chunk;
 mod decode;
+mod details;
+mod draft;
 mod encode;
+mod extra;
+mod finish;
+mod messages;
+mod money;
+mod rules;
+mod think;
 mod tools;
 mod usage;
+mod vendor;
 
+pub use chunk::text;
 pub use decode::ChatDecoder;
-pub use encode::{encode, fields};
+pub use draft::Draft;
+pub use encode::{Fields, encode, encode_by, fields};
+pub use rules::{MessageRules, Money, Reasoning, ReplyRules, RewritePart, Rules, Translate, no_effort_is_no_thinking};
+pub use usage::{of as usage_of, read as read_usage};
+pub use vendor::Vendor;

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::job::{Usage, UsageSource};
+use super::money;
+use super::rules::ReplyRules;
+use crate::job::{Bill, Usage, UsageSource};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -23,9 +25,16 @@ struct Said {
     /// Mistral's.
     #[serde(deserialize_with = "count")]
     num_cached_tokens: Option<u64>,
-    /// Perplexity's.
+    /// Perplexity's, and the two below.
     #[serde(deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    citation_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    num_search_queries: Option<u64>,
+    /// Mistral's.
+    #[serde(deserialize_with = "count")]
+    prompt_audio_seconds: Option<u64>,
     #[serde(alias = "input_tokens_details")]
     prompt_tokens_details: Option<InputDetails>,
     #[serde(alias = "output_tokens_details")]
@@ -44,6 +53,8 @@ struct InputDetails {
     cache_creation_input_tokens: Option<u64>,
     #[serde(deserialize_with = "count")]
     audio_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    image_tokens: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -51,6 +62,8 @@ struct InputDetails {
 struct OutputDetails {
     #[serde(deserialize_with = "count")]
     reasoning_tokens: Option<u64>,
+    #[serde(deserialize_with = "count")]
+    image_tokens: Option<u64>,
     #[serde(deserialize_with = "count")]
     audio_tokens: Option<u64>,
 }
@@ -72,21 +85,32 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 }
 
 /// The usage in our terms: cached inside the input, reasoning inside the output. Where the total is
-/// more than its parts the rest is reasoning that the output does not count (xAI). `None` when it
-/// says no count.
-pub(super) fn read(value: &RawValue) -> Option<Usage> {
+/// more than its parts the rest is reasoning that the output does not count (xAI), or sound that the
+/// input does not (Mistral); where the vendor counts reasoning and citations beside its totals they
+/// are added. `None` when it says no count.
+/// What else the price depends on goes to `bill`.
+#[must_use]
+pub fn read(value: &RawValue, rules: &ReplyRules, bill: &mut Bill) -> Option<Usage> {
     let said: Said = serde_json::from_str(value.get()).ok()?;
     said.prompt_tokens.or(said.completion_tokens)?;
     let input = said.prompt_tokens_details.unwrap_or_default();
     let output = said.completion_tokens_details.unwrap_or_default();
+    bill.searches = said.num_search_queries.or(bill.searches);
+    bill.image_input_tokens = input.image_tokens.or(bill.image_input_tokens);
+    bill.image_output_tokens = output.image_tokens.or(bill.image_output_tokens);
+    bill.provider_usd = money::read(rules.money, value).or(bill.provider_usd);
+    let beside = |count: Option<u64>| count.filter(|_| rules.counts_beside).unwrap_or(0);
     let parts = said.prompt_tokens.unwrap_or(0).saturating_add(said.completion_tokens.unwrap_or(0));
-    let uncounted = match (said.prompt_tokens, said.total_tokens) {
+    let more = match (said.prompt_tokens, said.total_tokens) {
         (Some(_), Some(total)) => total.saturating_sub(parts),
         _ => 0,
     };
     let reasoning = output.reasoning_tokens.or(said.reasoning_tokens);
+    // Mistral leaves sound out of the prompt's tokens.
+    let sound = input.audio_tokens.filter(|sound| *sound == more && reasoning.unwrap_or(0) == 0).unwrap_or(0);
+    let uncounted = (more - sound).saturating_add(beside(said.reasoning_tokens));
     Some(Usage {
-        input_tokens: said.prompt_tokens,
+        input_tokens: said.prompt_tokens.map(|count| count.saturating_add(beside(said.citation_tokens) + sound)),
         output_tokens: match (said.completion_tokens, uncounted) {
             (None, 0) => None,
             (count, uncounted) => Some(count.unwrap_or(0).saturating_add(uncounted)),
@@ -100,7 +124,50 @@ pub(super) fn read(value: &RawValue) -> Option<Usage> {
         reasoning_tokens: reasoning.filter(|count| *count > 0).or((uncounted > 0).then_some(uncounted)).or(reasoning),
         audio_input_tokens: input.audio_tokens,
         audio_output_tokens: output.audio_tokens,
+        audio_seconds: said.prompt_audio_seconds.filter(|seconds| *seconds > 0).map(|seconds| seconds as f64),
         source: UsageSource::Provider,
         ..Usage::default()
     })
+}
+
+/// The usage of another answer of this dialect, in our terms.
+#[must_use]
+pub fn of(value: &RawValue) -> Option<Usage> {
+    read(value, &ReplyRules::PLAIN, &mut Bill::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::family::openai_chat::Money;
+
+    /// Input, output, reasoning; and the bill as it prints.
+    fn check(rules: &ReplyRules, usage: &str, counts: [u64; 3], bill: &Bill) {
+        let raw = RawValue::from_string(usage.to_owned()).unwrap();
+        let mut got = Bill::default();
+        let usage = read(&raw, rules, &mut got).unwrap();
+        let read = [usage.input_tokens, usage.output_tokens, usage.reasoning_tokens].map(Option::unwrap_or_default);
+        assert_eq!((read, &got), (counts, bill), "{raw}");
+    }
+
+    #[test]
+    fn what_stands_beside_the_totals_is_added_once() {
+        let perplexity = ReplyRules { money: Money::Dollars("cost"), counts_beside: true, ..ReplyRules::PLAIN };
+        let xai = ReplyRules { money: Money::Ticks, ..ReplyRules::PLAIN };
+        let research = r#"{"prompt_tokens":33,"completion_tokens":71,"total_tokens":104,"citation_tokens":200,
+            "num_search_queries":18,"reasoning_tokens":700,"cost":{"total_cost":0.0551}}"#;
+        let dollars = |text: &str| Some(text.parse().unwrap());
+        let bill = Bill { searches: Some(18), provider_usd: dollars("0.0551"), ..Bill::default() };
+        check(&perplexity, research, [233, 771, 700], &bill);
+        check(&ReplyRules::PLAIN, research, [33, 71, 700], &Bill { provider_usd: None, ..bill });
+        let spoken = r#"{"prompt_tokens":9,"completion_tokens":20,"total_tokens":59,"prompt_audio_seconds":4,
+            "prompt_tokens_details":{"audio_tokens":30}}"#;
+        check(&ReplyRules::PLAIN, spoken, [39, 20, 0], &Bill::default());
+        let outside = r#"{"prompt_tokens":10,"completion_tokens":6,"total_tokens":20,"cost_in_usd_ticks":0,
+            "prompt_tokens_details":{"image_tokens":3},"completion_tokens_details":{"reasoning_tokens":4}}"#;
+        let bill = Bill { image_input_tokens: Some(3), provider_usd: dollars("0"), ..Bill::default() };
+        check(&xai, outside, [10, 10, 4], &bill);
+        // The same model behind somebody else's door says that it costs nothing: that is not to be believed.
+        check(&ReplyRules::PLAIN, outside, [10, 10, 4], &Bill { provider_usd: None, ..bill });
+    }
 }

@@ -1,0 +1,52 @@
+//! Anthropic's Messages, and everybody who speaks that dialect.
+//!
+//! Owns the request (translated from OpenAI's chat, or taken as it is when it is in this dialect
+//! already), the decoder of streamed and whole answers, and what errors mean. `json_object` has no
+//! equal here: it is refused, or, with `drop_unsupported`, a wish in the rules. A speaker's `name`
+//! and an image's `detail` have none either and are not sent.
+//!
+//! Usage: `input_tokens` here is the sum of what Anthropic counts apart (new, read from the cache,
+//! written to it); output includes thinking. In a stream the last word counts, not the sum.
+//!
+//! Claude elsewhere (Vertex AI, Bedrock, Azure): [`request`] makes the body for a [`Site`],
+//! [`headers`] and [`url`] the rest, [`encode_at`] all of it; the decoder is the same.
+
+mod blocks;
+mod decode;
+mod encode;
+mod extra;
+mod failure;
+mod finish;
+mod model;
+mod native;
+mod open;
+mod thinking;
+mod tools;
+mod turns;
+mod usage;
+mod wire;
+
+pub use decode::MessagesDecoder;
+pub use encode::{Request, encode, encode_at, headers, request, url};
+pub use failure::classify;
+use model::Model;
+
+/// Where a model of this dialect is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Site {
+    /// The provider's kind, as in its card: where the catalog is asked.
+    pub kind: &'static str,
+    /// What the body holds beside the chat.
+    pub form: Form,
+}
+
+/// What the body holds beside the chat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// `model` and `stream`: the API itself, Azure, compatible servers.
+    Api,
+    /// `stream` and Vertex AI's `anthropic_version`; the model is in the address.
+    Vertex,
+    /// Bedrock's `anthropic_version`, and betas; model and streaming are in the address.
+    Bedrock,
+}

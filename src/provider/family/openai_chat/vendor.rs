@@ -1,0 +1,82 @@
+//! A vendor of the dialect: its card and its rules, and nothing else.
+
+use super::draft::Draft;
+use super::encode::Fields;
+use super::{ChatDecoder, Rules, encode_by};
+use crate::job::{Failure, Task};
+use crate::provider::chat::Body;
+use crate::provider::family::responses::{self, ResponsesDecoder};
+use crate::provider::family::{embeddings, error};
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
+
+/// A vendor of the dialect.
+pub struct Vendor {
+    /// What the outside needs to know.
+    pub card: &'static Card,
+    /// What it does otherwise in a chat.
+    pub chat: &'static Rules,
+    /// What it does otherwise with embeddings, if it makes any.
+    pub embeddings: Option<&'static Rules>,
+}
+
+impl Vendor {
+    /// The embeddings' rules, if that is what is asked for.
+    fn embeds(&self, ask: Ask<'_>) -> Option<&'static Rules> {
+        self.embeddings.filter(|_| ask.job.task == Task::Embedding)
+    }
+}
+
+impl Provider for Vendor {
+    fn card(&self) -> &'static Card {
+        self.card
+    }
+
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        match self.embeds(ask) {
+            Some(rules) => by_rules(rules, ask, embeddings::encode(ask)?),
+            None if responses::is_wanted(ask, self.card.id) => {
+                let url = format!("{}/responses", ask.endpoint.base_url).into();
+                responses::encode(ask, url, &responses::Rules::of(self.card.id))
+            }
+            None => encode_by(self.chat, ask),
+        }
+    }
+
+    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+        self.chat.wants_files_inside
+    }
+
+    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+        match self.embeds(ask) {
+            Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask)),
+            None if responses::is_wanted(ask, self.card.id) => {
+                Box::new(ResponsesDecoder::new(&responses::Rules::of(self.card.id), &self.chat.reply))
+            }
+            None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),
+        }
+    }
+
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        error::classify_by(self.chat.errors, status, headers, body)
+    }
+}
+
+/// A request for embeddings whose fields follow the rules.
+fn by_rules(rules: &Rules, ask: Ask<'_>, mut outbound: Outbound) -> Result<Outbound, Failure> {
+    let fields: Fields<'_> =
+        serde_json::from_slice(&outbound.body).map_err(|error| Failure::invalid("input", error))?;
+    let mut draft = Draft::new(&ask.target.model, &ask.endpoint.name, rules.path, ask.job.options.drop_unsupported);
+    draft.fill(rules, fields.0.into_iter().map(|(name, value)| (name, value.get())).collect())?;
+    if let Some(translate) = rules.translate {
+        translate(&mut draft)?;
+    }
+    let (fields, dropped) = draft.into_parts();
+    let mut body = Body::default();
+    for (name, value) in &fields {
+        body.put_json(name, value);
+    }
+    let body = body.into_bytes();
+    outbound.body = body;
+    outbound.dropped = dropped;
+    Ok(outbound)
+}

@@ -1,0 +1,60 @@
+//! Who is asked in this dialect, and which models reason.
+
+use super::*;
+use crate::job::{Gateway, Job, Options, Tags, Target, Timestamp};
+use crate::provider::Endpoint;
+
+fn job(input: &str) -> Job {
+    Job {
+        id: "j".parse().expect("an id"),
+        gateway: Gateway::default(),
+        model: "p/m".parse().expect("a model"),
+        task: Task::Chat,
+        input: RawValue::from_string(input.to_owned()).expect("JSON"),
+        metadata: Tags::default(),
+        idempotency_key: None,
+        options: Options::default(),
+        submitted_at: Timestamp(0),
+        body_sha256: None,
+    }
+}
+
+#[test]
+fn models_that_reason_are_known_by_their_names() {
+    for (model, expected) in [
+        ("o1", true),
+        ("o3-mini-2025-01-31", true),
+        ("gpt-5", true),
+        ("openai/gpt-5.1-codex", true),
+        ("openai.gpt-5.6-luna", true),
+        ("gpt-oss-20b", true),
+        ("codex-mini-latest", true),
+        ("gpt-5-chat-latest", false),
+        ("gpt-4o", false),
+        ("gpt-4.1-nano", false),
+        ("omni-moderation", false),
+        ("llama-3", false),
+    ] {
+        assert_eq!(thinks("nobody", model), expected, "{model}");
+    }
+}
+
+#[test]
+fn who_speaks_in_items_gets_responses() {
+    for (input, api, expected) in [
+        (r#"{"input":[{"role":"user","content":"x"}]}"#, None, true),
+        (r#"{"messages":[],"instructions":"be brief"}"#, None, true),
+        (r#"{"messages":[]}"#, Some("responses"), true),
+        (r#"{"messages":[]}"#, Some("chat"), false),
+        (r#"{"messages":[],"input":[]}"#, None, false),
+        (r#"{"messages":[],"max_tokens":3}"#, None, false),
+    ] {
+        let mut job = job(input);
+        let target = Target { provider: "p".into(), model: "gpt-4o".into() };
+        let mut endpoint = Endpoint::plain("p", "http://h");
+        endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
+        assert_eq!(is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint }, "nobody"), expected, "{input}");
+        job.task = Task::Embedding;
+        assert!(!is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint }, "nobody"));
+    }
+}

@@ -1,0 +1,36 @@
+//! Anthropic itself: the home of the Messages family.
+
+use crate::job::Failure;
+use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
+use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
+
+pub(super) struct Anthropic;
+
+static CARD: Card = Card {
+    id: "anthropic",
+    base_url: "https://api.anthropic.com/v1",
+    key_variables: &["ANTHROPIC_API_KEY"],
+    auth: Auth::Header("x-api-key"),
+    docs: "https://docs.claude.com/en/api/messages",
+    ..Card::PLAIN
+};
+
+const SITE: Site = Site { kind: "anthropic", form: Form::Api };
+
+impl Provider for Anthropic {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
+        anthropic::encode(ask, SITE)
+    }
+
+    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+        Box::new(MessagesDecoder::new(ask, SITE))
+    }
+
+    fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
+        anthropic::classify(status, headers, body)
+    }
+}

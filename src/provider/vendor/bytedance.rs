@@ -1,0 +1,36 @@
+//! ByteDance Volcengine Ark (Doubao), Beijing: for ModelArk abroad `base_url` names its region.
+
+use crate::job::Failure;
+use crate::provider::Card;
+use crate::provider::family::openai_chat::{Draft, MessageRules, Reasoning, Rules, Vendor};
+
+/// `max_tokens` limits the answer alone, `max_completion_tokens` the answer with its reasoning, and
+/// both together are refused: what OpenAI means is the second.
+fn one_limit(draft: &mut Draft<'_>) -> Result<(), Failure> {
+    if draft.has("max_completion_tokens") {
+        draft.take("max_tokens");
+    }
+    Ok(())
+}
+
+pub(super) static BYTEDANCE: Vendor = Vendor {
+    card: &Card {
+        id: "bytedance",
+        base_url: "https://ark.cn-beijing.volces.com/api/v3",
+        key_variables: &["ARK_API_KEY"],
+        docs: "https://www.volcengine.com/docs/82379/1494384",
+        ..Card::PLAIN
+    },
+    chat: &Rules {
+        refuses: &[Rules::OPENAI_ONLY, &["n", "prediction", "seed", "web_search_options"]],
+        words: &[
+            Rules::ANY_IS_REQUIRED,
+            ("reasoning_effort", "\"none\"", "\"minimal\""),
+            ("reasoning_effort", "\"xhigh\"", "\"high\""),
+        ],
+        translate: Some(one_limit),
+        messages: MessageRules { reasoning: Reasoning::In("reasoning_content"), ..MessageRules::USUAL },
+        ..Rules::USUAL
+    },
+    embeddings: Some(&Rules::EMBEDDINGS),
+};

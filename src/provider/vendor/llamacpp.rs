@@ -1,0 +1,15 @@
+//! A llama.cpp server on this machine.
+
+use crate::provider::Card;
+use crate::provider::family::openai_chat::{Rules, Vendor};
+
+pub(super) static LLAMACPP: Vendor = Vendor {
+    card: &Card {
+        id: "llamacpp",
+        base_url: "http://127.0.0.1:8080/v1",
+        docs: "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
+        ..Card::PLAIN
+    },
+    chat: &Rules::PLAIN,
+    embeddings: Some(&Rules::EMBEDDINGS),
+};
