@@ -173,7 +173,7 @@ fn every_recorded_exchange_costs_what_the_source_says() {
     let mut count = |what| *counts.entry(what).or_default() += 1;
     for entry in load(&folder.join("index.json")).as_array().expect("a list") {
         let text = |field: &str| entry[field].as_str().expect("a text");
-        let spoken = dialect::ALL.iter().find(|dialect| (dialect.speaks)(text("provider"), text("api")));
+        let spoken = dialect::of(text("provider"), text("api"));
         let Some(dialect) = spoken else { continue };
         let Some(sold) = Sold::of(entry, &load(&folder.join(text("file"))), dialect) else { continue };
         count("with usage");
