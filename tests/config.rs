@@ -131,6 +131,13 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
         ("[providers.x]\napi_key = \"file:/nope\"", "2 providers.x.api_key: /nope:"),
         ("[providers.x]\nbase_url = \"127.0.0.1\"", "2 providers.x.base_url: must be an address"),
         ("[providers.\"a/b\"]\n", "1 providers.\"a/b\": the name must be"),
+        ("[prices.\"a/b\"]\ntiers = [{ above_input_tokens = 1000 }]", "2 prices.\"a/b\".tiers.0: names no price"),
+        (
+            "[prices.\"a/b\"]\nimage_usd = 1\ntiers = [{ input_per_mtok_usd = 1 }]",
+            "3 prices.\"a/b\".tiers.0: missing field",
+        ),
+        ("[prices.\"a/b\"]\nreasoning_per_mtok_usd = 1e9", "2 prices.\"a/b\".reasoning_per_mtok_usd: must be at most"),
+        ("[prices.\"a/b\"]\ninput_usd = 1", "2 prices.\"a/b\".input_usd: unknown key"),
         ("[models.x]\ntargets = [\"gpt\"]", "2 models.x.targets.0: `gpt` is not"),
         ("[models.x]\ntargets = []", "2 models.x.targets: must be 1 to"),
         ("[models.x]\n", "1 models.x: missing field `targets`"),

@@ -7,6 +7,8 @@
 mod bad;
 #[path = "http/broker.rs"]
 mod broker;
+#[path = "http/catalog.rs"]
+mod catalog;
 #[path = "http/client.rs"]
 mod client;
 #[path = "http/limits.rs"]

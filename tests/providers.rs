@@ -7,6 +7,8 @@
 //! `../shared/fixtures`; what they must be understood as is in `tests/recorded/`. `UPDATE=1` rewrites
 //! what is expected, never an exchange.
 
+#[path = "providers/cost.rs"]
+mod cost;
 #[path = "providers/dialect/mod.rs"]
 mod dialect;
 #[path = "providers/hostile.rs"]

@@ -1,3 +1,5 @@
+//! The embedded file as it stands: names, places, prices.
+
 use super::*;
 
 #[test]
@@ -158,9 +160,14 @@ fn prices_are_exact() {
 #[test]
 #[ignore = "prints figures of this machine: cargo test --lib catalog::tests::what_it_takes -- --ignored --nocapture"]
 fn what_it_takes() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or("no figure").to_owned()
+    };
+    println!("before: {}", resident());
     let before = std::time::Instant::now();
     let count = all().len();
-    println!("{count} models read in {:?}", before.elapsed());
+    println!("{count} models read in {:?}: {}", before.elapsed(), resident());
     let before = std::time::Instant::now();
     for _ in 0..1000 {
         std::hint::black_box(find("anthropic", std::hint::black_box("claude-sonnet-4-5")));

@@ -182,7 +182,7 @@ fn is_target(text: &str) -> bool {
 fn check_price(name: &str, price: &PriceConfig, found: &mut Findings) {
     found.unless(is_target(name), &["prices", name], || "the name must be `provider/model`".into());
     let all = || price.of_tokens().into_iter().chain(price.of_others());
-    let is_any = all().any(|(_, price)| price.is_some());
+    let is_any = all().any(|(_, price)| price.is_some()) || !price.tiers.is_empty();
     found.unless(is_any, &["prices", name], || "names no price".into());
     check_amounts(all(), &["prices", name], found);
     for (index, tier) in price.tiers.iter().enumerate() {

@@ -26,6 +26,16 @@ const CONFIG: &str = r#"
     request_usd = 0.005
     [prices."image/flat"]
     request_usd = 0.04
+    [prices."all/kinds"]
+    input_per_mtok_usd = 1.0
+    output_per_mtok_usd = 10.0
+    cached_input_per_mtok_usd = 0.1
+    cache_write_per_mtok_usd = 1.25
+    reasoning_per_mtok_usd = 20.0
+    audio_input_per_mtok_usd = 5.0
+    audio_output_per_mtok_usd = 50.0
+    search_usd = 0.01
+    tiers = [{ above_input_tokens = 1000, input_per_mtok_usd = 2, output_per_mtok_usd = 20 }]
     [prices."@cf/meta/llama"]
     input_per_mtok_usd = 1.0
     output_per_mtok_usd = 1.0
@@ -75,6 +85,31 @@ fn worked_examples_come_out_to_the_last_digit() {
         ("search/deep", tokens(10, 10), ("0.00502", true), "one request unless told"),
         ("search/deep", requests(3), ("0.01502", true), "three requests"),
         ("image/flat", tokens(10, 10), ("0.04", true), "a price per request includes the tokens"),
+        (
+            "all/kinds",
+            Usage { reasoning_tokens: Some(60), ..tokens(1000, 100) },
+            ("0.0026", true),
+            "1000 + 40 × 10 + 60 × 20",
+        ),
+        (
+            "all/kinds",
+            Usage { audio_input_tokens: Some(500), ..tokens(1000, 100) },
+            ("0.004", true),
+            "500 + 500 × 5 + 1000",
+        ),
+        (
+            "all/kinds",
+            Usage { audio_output_tokens: Some(50), ..tokens(1000, 100) },
+            ("0.004", true),
+            "1000 + 500 + 50 × 50",
+        ),
+        ("all/kinds", tokens(1001, 100), ("0.004002", true), "above 1000: 1001 × 2 + 100 × 20"),
+        (
+            "all/kinds",
+            Usage { cached_input_tokens: Some(1), ..tokens(1002, 0) },
+            ("0.0020021", true),
+            "cached is the same above",
+        ),
         ("workers-ai/@cf/meta/llama", tokens(1, 1), ("0.000002", true), "a @cf name is workers-ai's"),
         ("openai/gpt", requests(0), ("0", true), "never taken on by the provider"),
         ("nobody/x", requests(0), ("0", true), "never taken on by the provider"),

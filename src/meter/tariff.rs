@@ -18,6 +18,10 @@ use crate::job::{Cost, Task, Usage, Usd};
 
 const MILLION: i128 = 1_000_000;
 
+/// Whose every answer has a fee for its search, which the catalog's source does not have. They say
+/// themselves what an answer cost; where that is missing, the fee is unknown.
+const SEARCHES_ALWAYS: &[&str] = &["perplexity"];
+
 /// What a price is that nobody named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Gaps {
@@ -113,7 +117,8 @@ impl<'a> Tariff<'a> {
             Basis::Counted(rate, count) => others.add(rate, count),
         }
         // Sources that an answer cites are tokens that nobody counts for us.
-        let uncounted = self.has(Unit::Citation);
+        let has_fee = self.gaps == Gaps::Unknown && SEARCHES_ALWAYS.contains(&self.sale.kind);
+        let uncounted = has_fee || self.has(Unit::Citation);
         let total = self.multiply(tokens.total, &mut tokens.incomplete).saturating_add(others.total);
         let priced = !tokens.incomplete && !others.incomplete && !uncounted;
         Cost { usd: Usd::from_pico(total.saturating_add(MILLION / 2) / MILLION), priced }

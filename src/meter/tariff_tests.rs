@@ -1,3 +1,5 @@
+//! Worked examples: each sum was made by hand from the prices in the source of the catalog.
+
 use crate::job::{Bill, Target, Task, Timestamp, Usage, Usd};
 use crate::meter::{PriceBook, Sale};
 use crate::wire::submit::{Door, from_json};
@@ -64,6 +66,7 @@ fn tokens_cost_what_the_catalog_says() {
         ("deepseek/deepseek-chat", cached_flash(), ("0.0002212", true), "600 × 0.28 + 400 × 0.028 + 100 × 0.42 µ$"),
         ("together/deepseek-ai/DeepSeek-V3", cached_flash(), ("0.000875", false), "cached tokens without a price"),
         ("perplexity/sonar-deep-research", tokens(10, 10), ("0.0001", false), "nobody counts what is cited"),
+        ("perplexity/sonar", tokens(10, 10), ("0.00002", false), "each answer has a fee for its search"),
         ("bytedance/doubao-embedding-large", tokens(10, 10), ("0", false), "an unknown price is not 0"),
     ] {
         check(target, chat(usage), expected, why);

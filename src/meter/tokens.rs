@@ -66,7 +66,8 @@ fn add_text(value: &Value, text: &mut String) {
             let is_read = |key: &str| {
                 !matches!(
                     key,
-                    "image_url"
+                    "role"
+                        | "image_url"
                         | "image"
                         | "input_audio"
                         | "audio"

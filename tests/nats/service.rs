@@ -282,3 +282,21 @@ async fn a_user_and_password_in_the_address_open_the_door() {
     crate::broker::answering(&client).await;
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_catalog_comes_in_one_message_and_says_what_did_not_fit() {
+    let server = NatsServer::start(false);
+    let (broker, client) = Broker::start(&server).await;
+    let mut listed = Vec::new();
+    for query in [r#"{"q":"claude-sonnet-4.5","all":true}"#, r#"{"all":true}"#, ""] {
+        let answer = client.request("forebay.models", query.into()).await.unwrap();
+        listed.push(serde_json::from_slice::<Value>(&answer.payload).unwrap());
+    }
+    let count = |at: usize| listed[at]["data"].as_array().unwrap().len();
+    assert!((3..100).contains(&count(0)) && listed[0]["cut"].is_null(), "{}", listed[0]);
+    assert_eq!(listed[0]["data"][0]["id"], "anthropic/claude-sonnet-4-5");
+    let left_out = listed[1]["cut"]["left_out"].as_u64().expect("the whole catalog is larger than a message");
+    assert!(count(1) > 500 && left_out > 100, "{} listed, {left_out} not", count(1));
+    assert!(listed[2]["providers"].as_array().unwrap().contains(&"scripted".into()));
+    broker.stop().await;
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use forebay::job::{Event, Failure, Gateway, Job, Options, OutputBody, Part, Tags, Task, Timestamp, Usage};
+use forebay::job::{Bill, Event, Failure, Gateway, Job, Options, OutputBody, Part, Tags, Task, Timestamp, Usage};
 use forebay::provider::framing::Framer;
 use forebay::provider::{Decoder, Finish, Framing, Headers, Step, Target};
 use serde_json::{Value, json};
@@ -88,6 +88,15 @@ pub(crate) fn replay<'a>(adapter: &Adapter<'_>, reply: &Reply, pieces: impl Into
     let mut events = Vec::new();
     let end = decode(&mut *decoder, &mut framer, pieces, &mut events);
     Outcome { events, end, usage_so_far: decoder.usage_so_far() }
+}
+
+/// What else a price depends on, after the whole reply.
+pub(crate) fn bill_of(adapter: &Adapter<'_>, reply: &Reply) -> Bill {
+    let mut decoder = (adapter.decoder)();
+    let mut framer = Framer::new(adapter.framing, &reply.headers);
+    // How it ended was asked before.
+    drop(decode(&mut *decoder, &mut framer, [&reply.body[..]], &mut Vec::new()));
+    decoder.bill()
 }
 
 /// What the driver does, without its policies.
