@@ -16,9 +16,10 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{error, openai_chat};
+use super::error;
+use super::openai_chat::{ReplyRules, read_usage};
 use crate::job::caps::OUTPUT_INLINE_BYTES_MAX;
-use crate::job::{Blob, Code, Event, Failure, Output, OutputBody, Usage, UsageSource};
+use crate::job::{Bill, Blob, Code, Event, Failure, Output, OutputBody, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Route, Step};
 
@@ -236,7 +237,9 @@ struct Datum<'a> {
 /// Decodes one answer.
 pub struct EmbeddingsDecoder {
     form: Form,
+    told_by: &'static ReplyRules,
     usage: Option<Usage>,
+    bill: Bill,
     done: bool,
 }
 
@@ -244,7 +247,15 @@ impl EmbeddingsDecoder {
     /// For an answer to this job.
     #[must_use]
     pub fn new(ask: Ask<'_>) -> EmbeddingsDecoder {
-        EmbeddingsDecoder { form: Form::of(&ask.job.input), usage: None, done: false }
+        let (form, told_by) = (Form::of(&ask.job.input), &ReplyRules::PLAIN);
+        EmbeddingsDecoder { form, told_by, usage: None, bill: Bill::default(), done: false }
+    }
+
+    /// For a provider that says what an answer cost, where these rules tell.
+    #[must_use]
+    pub fn told_by(mut self, rules: &'static ReplyRules) -> EmbeddingsDecoder {
+        self.told_by = rules;
+        self
     }
 }
 
@@ -279,8 +290,9 @@ impl Decoder for EmbeddingsDecoder {
         if vectors.is_empty() {
             return Err(error::in_reply(body));
         }
+        let told = answer.usage.and_then(|usage| read_usage(usage, self.told_by, &mut self.bill));
         let count = answer.prompt_eval_count.or_else(|| answer.usage.and_then(total));
-        self.usage = answer.usage.and_then(openai_chat::usage_of).or(count.map(|count| Usage {
+        self.usage = told.or(count.map(|count| Usage {
             input_tokens: Some(count),
             source: UsageSource::Provider,
             ..Usage::default()
@@ -299,6 +311,10 @@ impl Decoder for EmbeddingsDecoder {
 
     fn usage_so_far(&self) -> Option<Usage> {
         self.usage.clone()
+    }
+
+    fn bill(&self) -> Bill {
+        self.bill.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::openai_chat;
 use super::*;
 
 fn raw(json: &str) -> Box<RawValue> {
@@ -69,4 +70,14 @@ fn a_large_answer_is_never_a_tree() {
         panic!("its bytes");
     };
     assert_eq!((&*mime, blob.0.len() > OUTPUT_INLINE_BYTES_MAX), ("application/json", true));
+}
+
+#[test]
+fn what_an_answer_cost_is_read_where_it_is_told() {
+    static DOLLARS: ReplyRules = ReplyRules { money: openai_chat::Money::Dollars("cost"), ..ReplyRules::PLAIN };
+    let body = br#"{"data":[{"embedding":[1]}],"usage":{"prompt_tokens":3,"cost":{"total_cost":0.000000012}}}"#;
+    let mut decoder =
+        EmbeddingsDecoder { form: Form::Numbers, told_by: &DOLLARS, usage: None, bill: Bill::default(), done: false };
+    decoder.on_packet(Packet::Whole(body), &mut Vec::new()).expect("an answer");
+    assert_eq!(decoder.bill().provider_usd.map(|usd| usd.to_string()).as_deref(), Some("0.000000012"));
 }

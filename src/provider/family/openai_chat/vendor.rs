@@ -54,7 +54,7 @@ impl Provider for Vendor {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match self.embeds(ask) {
-            Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask)),
+            Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask).told_by(&self.chat.reply)),
             None if rerank::is_wanted(ask, self.card.id) => Box::<rerank::RerankDecoder>::default(),
             None if self.responds(ask) => {
                 Box::new(ResponsesDecoder::new(&responses::Rules::of(self.card.id), &self.chat.reply))
