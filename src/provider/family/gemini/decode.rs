@@ -29,8 +29,9 @@ pub struct GeminiDecoder {
     calls: u32,
     partial: Option<Partial>,
     outputs: u32,
-    usage: Option<Usage>,
-    bill: Bill,
+    /// What was said last; it comes with every packet and is read when somebody asks.
+    usage: String,
+    searches: Option<u64>,
     extras: Extras,
     done: bool,
 }
@@ -91,15 +92,16 @@ impl Decoder for GeminiDecoder {
         }
         self.extras.flush(out);
         let (reason, native) = answer.ok_or_else(|| truncated("the provider's answer ended before its end"))?;
-        Ok(Finish { reason: reason.into(), native, usage: self.usage.clone() })
+        Ok(Finish { reason: reason.into(), native, usage: self.usage_so_far() })
     }
 
     fn usage_so_far(&self) -> Option<Usage> {
-        self.usage.clone()
+        usage::read(&self.usage).map(|(usage, _)| usage)
     }
 
     fn bill(&self) -> Bill {
-        self.bill.clone()
+        let bill = usage::read(&self.usage).map(|(_, bill)| bill).unwrap_or_default();
+        Bill { searches: self.searches, ..bill }
     }
 }
 
@@ -139,9 +141,9 @@ impl GeminiDecoder {
 
     fn on_response(&mut self, data: &[u8], out: &mut Vec<Event>) -> Result<(), Failure> {
         let response: Response<'_> = serde_json::from_slice(data).map_err(|_| malformed())?;
-        if let Some((usage, bill)) = response.usage.and_then(usage::read) {
-            self.usage = Some(usage);
-            self.bill = Bill { searches: self.bill.searches, ..bill };
+        if let Some(usage) = response.usage.filter(|usage| usage.get().contains("TokenCount\"")) {
+            self.usage.clear();
+            self.usage.push_str(usage.get());
         }
         if response.error.is_some() {
             return Err(error::in_reply(data));
@@ -163,7 +165,10 @@ impl GeminiDecoder {
             let index = candidate.index.unwrap_or(u32::try_from(position).unwrap_or(u32::MAX));
             self.on_candidate(index, candidate, response.id, out)?;
         }
-        let news = values(&self.extras.news(&response.rest));
+        let known = [("responseId", response.id), ("modelVersion", response.version)];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let rest = response.rest.iter().map(|(name, value)| (&**name, *value));
+        let news = values(&self.extras.news(known.chain(rest)));
         self.extras.attach(0, "chunk", news, &mut out[before..]);
         Ok(())
     }
@@ -340,7 +345,7 @@ impl GeminiDecoder {
         let queries = said["webSearchQueries"].as_array().map_or(0, Vec::len) as u64;
         if queries > 0 {
             let billed = if self.bills_each_search { queries } else { 1 };
-            self.bill.searches = self.bill.searches.max(Some(billed));
+            self.searches = self.searches.max(Some(billed));
         }
     }
 }

@@ -146,7 +146,7 @@ impl Decoder for EmbedDecoder {
             return Err(error::in_reply(body));
         }
         let counted = Usage { input_tokens: tokens, source: UsageSource::Provider, ..Usage::default() };
-        let said = answer.usage_metadata.and_then(usage::read).map(|(usage, _)| usage);
+        let said = answer.usage_metadata.and_then(|said| usage::read(said.get())).map(|(usage, _)| usage);
         self.usage = said.or(tokens.map(|_| counted));
         out.push(vectors.into_event());
         self.done = true;

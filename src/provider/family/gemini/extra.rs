@@ -66,18 +66,18 @@ impl Extras {
     }
 
     /// Those fields that are new or other than before.
-    pub(super) fn news<'a>(&mut self, rest: &'a Rest<'_>) -> Rest<'a> {
+    pub(super) fn news<'a>(&mut self, fields: impl Iterator<Item = (&'a str, &'a RawValue)>) -> Rest<'a> {
         let mut news = Vec::new();
-        for (name, value) in rest {
-            match self.remembered.iter().position(|(known, _)| **known == **name) {
+        for (name, value) in fields {
+            match self.remembered.iter().position(|(known, _)| **known == *name) {
                 Some(at) if *self.remembered[at].1 == *value.get() => continue,
                 Some(at) => self.remembered[at].1 = value.get().into(),
                 None if self.remembered.len() < REMEMBERED_MAX && value.get().len() <= FIELD_BYTES_MAX => {
-                    self.remembered.push(((&**name).into(), value.get().into()));
+                    self.remembered.push((name.into(), value.get().into()));
                 }
                 None => {}
             }
-            news.push((Cow::Borrowed(&**name), *value));
+            news.push((Cow::Borrowed(name), value));
         }
         news
     }

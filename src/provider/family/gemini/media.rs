@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::job::Failure;
 use crate::provider::Ask;
@@ -139,10 +140,14 @@ fn by_address(address: &str, param: &str) -> Result<String, Failure> {
 /// Whether somebody must fetch files for Google before the job is encoded: at least one that Google
 /// cannot read by itself, and none that only Google can.
 pub fn wants_files_inside(ask: Ask<'_>) -> bool {
-    if !ask.job.input.get().contains("http") {
+    names_unreadable(&ask.job.input)
+}
+
+fn names_unreadable(input: &RawValue) -> bool {
+    if !input.get().contains("http") {
         return false;
     }
-    let Ok(chat) = Chat::read(&ask.job.input) else { return false };
+    let Ok(chat) = Chat::read(input) else { return false };
     let parts = chat.messages.iter().flat_map(|message| &message.parts);
     let addresses: Vec<&str> = parts
         .filter_map(|part| match part {
@@ -174,4 +179,28 @@ fn kind(address: &str) -> Option<&'static str> {
 
 pub(super) fn refused(param: &str, why: &str) -> Failure {
     Failure::unsupported(param, why).of_the_target()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_google_cannot_read_is_fetched_for_it() {
+        for (addresses, expected) in [
+            (&[][..], false),
+            (&["https://x.example/a.png"], false),
+            (&["https://x.example/a"], true),
+            (&["http://x.example/a.png"], true),
+            (&["https://x.example/a", "https://x.example/a.png"], true),
+            (&["https://x.example/a", "https://youtu.be/x"], false),
+            (&["gs://bucket/a"], false),
+        ] {
+            let parts: Vec<_> =
+                addresses.iter().map(|url| json!({"type": "image_url", "image_url": {"url": url}})).collect();
+            let input = json!({"messages": [{"role": "user", "content": parts}]}).to_string();
+            let input = RawValue::from_string(input).unwrap();
+            assert_eq!(names_unreadable(&input), expected, "{addresses:?}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub(super) struct Response<'a> {
     pub(super) usage: Option<&'a RawValue>,
     pub(super) error: Option<&'a RawValue>,
     pub(super) id: Option<&'a RawValue>,
+    pub(super) version: Option<&'a RawValue>,
     pub(super) rest: Rest<'a>,
 }
 
@@ -30,10 +31,8 @@ impl<'a> Response<'a> {
             "usageMetadata" => self.usage = raw(map)?,
             "error" => self.error = raw(map)?,
             // The only name that Google gives a request.
-            "responseId" => {
-                self.id = raw(map)?;
-                self.rest.extend(self.id.map(|id| (name, id)));
-            }
+            "responseId" => self.id = raw(map)?,
+            "modelVersion" => self.version = raw(map)?,
             "createTime" => skip(map)?,
             _ => keep(&mut self.rest, name, map)?,
         }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::job::{Bill, Usage, UsageSource};
 
@@ -38,8 +37,8 @@ struct Modality {
 /// The usage, and what its price depends on. Cached tokens are inside the prompt; thoughts and what
 /// tools read are beside it and added. Where the total is more than its parts, thoughts were not told
 /// yet. `None` when it says no count.
-pub(super) fn read(value: &RawValue) -> Option<(Usage, Bill)> {
-    let said: Said<'_> = serde_json::from_str(value.get()).ok()?;
+pub(super) fn read(json: &str) -> Option<(Usage, Bill)> {
+    let said: Said<'_> = serde_json::from_str(json).ok()?;
     let answer = said.candidates_token_count.or(said.response_token_count);
     said.prompt_token_count.or(answer).or(said.thoughts_token_count)?;
     let add = |count: Option<u64>, more: Option<u64>| match (count, more) {
@@ -126,8 +125,7 @@ mod tests {
             ),
         ];
         for (said, expected) in cases {
-            let raw = RawValue::from_string((*said).to_owned()).unwrap();
-            let (usage, _) = read(&raw).expect("it says counts");
+            let (usage, _) = read(said).expect("it says counts");
             let got = (
                 usage.input_tokens,
                 usage.output_tokens,
@@ -138,8 +136,7 @@ mod tests {
             assert_eq!(got, *expected, "{said}");
         }
         for nothing in ["{}", "[]", r#"{"trafficType":"ON_DEMAND"}"#] {
-            let raw = RawValue::from_string(nothing.to_owned()).unwrap();
-            assert!(read(&raw).is_none(), "{nothing}");
+            assert!(read(nothing).is_none(), "{nothing}");
         }
     }
 
@@ -155,8 +152,7 @@ mod tests {
                 Some(1290),
             ),
         ] {
-            let raw = RawValue::from_string(said.to_owned()).unwrap();
-            let (_, bill) = read(&raw).unwrap();
+            let (_, bill) = read(said).unwrap();
             assert_eq!((bill.service_tier.as_deref(), bill.image_output_tokens), (tier, images), "{said}");
         }
     }
