@@ -1,8 +1,8 @@
 //! Wire formats that many vendors share.
 
 pub mod anthropic;
-pub mod converse;
 pub mod cohere;
+pub mod converse;
 pub mod embeddings;
 mod emit;
 pub mod error;
