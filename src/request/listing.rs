@@ -12,6 +12,7 @@ use crate::catalog::{self, Entry, Price};
 use crate::config::ModelConfig;
 use crate::job::{Code, Failure, ModelName, Target, Task, Usd};
 use crate::policy::route;
+use crate::provider::registry;
 
 /// Which models.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -129,7 +130,13 @@ impl Live {
 
     /// The catalog's models at each provider that is on.
     fn served(&self, query: &ModelsQuery) -> impl Iterator<Item = Value> {
-        self.on.iter().flat_map(move |(name, kind)| {
+        // A server on this machine knows by itself which models it has.
+        let is_said = |name: &str| {
+            let needs_key = |entry: &registry::Entry| !entry.provider.card().key_variables.is_empty();
+            self.config.providers.contains_key(name) || self.registry.get(name).is_some_and(needs_key)
+        };
+        let said = self.on.iter().filter(move |(name, _)| is_said(name));
+        said.flat_map(move |(name, kind)| {
             let of_kind = listed(kind).filter(|entry| query.takes(entry.id, &entry.name.base, name, Some(entry.task)));
             of_kind.map(|entry| self.row(entry, name))
         })

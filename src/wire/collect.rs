@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
+use super::extra::Extras;
 use super::record::{BodyRef, RecordRef};
 use crate::job::{Code, Cost, Event, Failure, JobId, Output, Part, State, ToolCall, Usage};
 
@@ -52,6 +54,10 @@ pub struct AnswerBody {
     /// What the audio says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_transcript: Option<String>,
+    /// What the assistant message of a next turn must carry so that the model can go on from its
+    /// reasoning: to be sent back as it is, under this name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasoning_details: Vec<Value>,
     /// Calls, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<WholeCall>,
@@ -61,6 +67,12 @@ pub struct AnswerBody {
     /// `stop`, `length`, `tool_calls`, `content_filter`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<Box<str>>,
+    /// The provider's own word for it, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native_finish_reason: Option<Box<str>>,
+    /// What the provider said beside the answer: citations, log probabilities and the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Value>,
 }
 
 /// A tool call put together.
@@ -74,6 +86,9 @@ pub struct WholeCall {
     pub name: Option<Box<str>>,
     /// The JSON text.
     pub arguments: String,
+    /// What must be sent back with the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra_content: Option<Value>,
 }
 
 /// Puts an answer together, record by record.
@@ -85,6 +100,7 @@ pub struct Collector {
     outputs: BTreeMap<u32, Output>,
     attempts: u32,
     target: Option<(Box<str>, Box<str>)>,
+    extras: Extras,
     end: Option<Event>,
 }
 
@@ -98,6 +114,9 @@ impl Collector {
     }
 
     fn text(&mut self, part: Part, index: u32, piece: &str) {
+        if piece.is_empty() {
+            return;
+        }
         let text = match part {
             Part::Text => self.texts.entry(index).or_default(),
             Part::Reasoning => &mut self.others[0],
@@ -109,7 +128,12 @@ impl Collector {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Delta(delta) => self.text(delta.part, delta.index, &delta.text),
+            Event::Delta(delta) => {
+                self.text(delta.part, delta.index, &delta.text);
+                if let Some(extra) = delta.extra {
+                    self.extras.push(delta.index, *extra);
+                }
+            }
             Event::ToolCall(piece) => self.tool_call(piece),
             Event::Output(output) => {
                 self.outputs.insert(output.index, output);
@@ -139,8 +163,12 @@ impl Collector {
     pub fn finish(mut self, id: JobId) -> Option<Answer> {
         let end = self.end.take()?;
         let state = end.terminal()?;
+        let mut native = None;
         let (usage, cost, error, finish_reason) = match end {
-            Event::Completed(end) => (end.usage, end.cost, None, Some(end.finish_reason)),
+            Event::Completed(end) => {
+                native = end.native_finish_reason;
+                (end.usage, end.cost, None, Some(end.finish_reason))
+            }
             Event::Failed(end) => (end.usage, end.cost, Some(end.error), None),
             Event::Cancelled(end) => {
                 let error = Failure::new(Code::Cancelled, format!("the job was cancelled by {}", end.by));
@@ -153,12 +181,12 @@ impl Collector {
             _ => return None,
         };
         let (attempts, target) = (self.attempts, self.target.take());
-        let body = self.body(finish_reason);
+        let body = AnswerBody { native_finish_reason: native, ..self.body(finish_reason) };
         let result = (error.is_none() || body != AnswerBody::default()).then_some(body);
         Some(Answer { id, state, result, error, usage, cost, attempts, target })
     }
 
-    fn body(self, finish_reason: Option<Box<str>>) -> AnswerBody {
+    fn body(mut self, finish_reason: Option<Box<str>>) -> AnswerBody {
         let said = |text: String| (!text.is_empty()).then_some(text);
         let [reasoning, refusal, audio_transcript] = self.others.map(said);
         let mut texts: Vec<String> = self.texts.into_values().collect();
@@ -167,15 +195,23 @@ impl Collector {
             1 => texts.pop(),
             _ => Some(texts.concat()),
         };
+        for (index, content) in std::mem::take(&mut self.extras.of_calls) {
+            if let Some(call) = self.tool_calls.get_mut(&index) {
+                call.extra_content = Some(content);
+            }
+        }
         AnswerBody {
             text,
             texts,
+            reasoning_details: std::mem::take(&mut self.extras.reasoning_details),
             reasoning,
             refusal,
             audio_transcript,
             tool_calls: self.tool_calls.into_values().collect(),
             outputs: self.outputs.into_values().collect(),
             finish_reason,
+            native_finish_reason: None,
+            extra: self.extras.rest(),
         }
     }
 }
@@ -185,7 +221,7 @@ mod tests {
     use super::*;
     use crate::job::{AttemptMode, AttemptStarted, Cancelled, Completed, Delta, Record, Restarted, Timestamp};
 
-    fn collect(events: Vec<Event>) -> Option<serde_json::Value> {
+    fn collect(events: Vec<Event>) -> Option<Value> {
         let mut collector = Collector::default();
         for (seq, event) in (0..).zip(events) {
             collector.push(Record { seq, at: Timestamp(1), event }.into());

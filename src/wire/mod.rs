@@ -7,6 +7,7 @@
 pub mod beside;
 pub mod collect;
 pub mod cursor;
+mod extra;
 pub mod frame;
 pub mod record;
 pub mod row;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::job::{Failure, Task};
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder};
-use crate::provider::family::{error, gemini};
+use crate::provider::family::gemini;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Setting};
 
 pub(super) struct GoogleVertexAi;
@@ -121,7 +121,7 @@ impl Provider for GoogleVertexAi {
         // Who answers is told by the shape: Google's gate in front of Claude speaks as Google.
         let is_anthropics = serde_json::from_slice::<Typed>(body).is_ok_and(|body| body.kind == "error");
         if is_anthropics {
-            return error::classify(status, headers, body);
+            return anthropic::classify(status, headers, body);
         }
         gemini::classify(status, headers, body)
     }
