@@ -111,7 +111,7 @@ impl<'a> Items<'a> {
         let mut item = Body::default();
         match (&message.parts[..], parts.len()) {
             (_, 0) => {}
-            ([Part::Text { text, .. }], _) => {
+            ([Part::Text { text, .. }], _) if !self.rules.wants_parts => {
                 item.put("role", "assistant").put("content", text);
                 self.item(item);
             }

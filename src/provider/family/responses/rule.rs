@@ -7,12 +7,18 @@ use crate::catalog;
 use crate::job::Task;
 use crate::provider::Ask;
 
+/// Servers of one's own. llama.cpp's takes the assistant's earlier answers in the long form only
+/// (seen with the server that `scripts/model_server.py` runs).
+const LOCAL: &[&str] = &["llamacpp", "local", "openai-compatible", "vllm"];
+
 /// What differs between those who speak the dialect.
 pub struct Rules {
     /// The provider's kind, for the catalog.
     pub kind: &'static str,
     /// Whose reasoning its items are, as `format` of `reasoning_details`.
     pub thoughts: &'static str,
+    /// Whether an earlier answer stands as a list of parts even if it is one text.
+    pub(super) wants_parts: bool,
 }
 
 impl Rules {
@@ -20,7 +26,8 @@ impl Rules {
     #[must_use]
     pub fn of(kind: &'static str) -> Rules {
         let own = OWN_THOUGHTS.iter().find(|(name, _)| *name == kind);
-        Rules { kind, thoughts: own.map_or(OPENAI_THOUGHTS, |(_, thoughts)| thoughts) }
+        let wants_parts = LOCAL.contains(&kind);
+        Rules { kind, thoughts: own.map_or(OPENAI_THOUGHTS, |(_, thoughts)| thoughts), wants_parts }
     }
 }
 
