@@ -248,7 +248,7 @@ fn read(body: &[u8]) -> Said {
 
 /// The provider's own id of the request, where it is short enough to be worth a person's reading.
 fn request_id(headers: &Headers) -> Option<&str> {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 10] = [
         "x-request-id",
         "request-id",
         "apim-request-id",
@@ -257,6 +257,9 @@ fn request_id(headers: &Headers) -> Option<&str> {
         "x-ds-trace-id",
         "x-generation-id",
         "x-log-id",
+        "x-debug-trace-id",
+        // Whoever stands behind Cloudflare has it as well, so it is the last resort.
+        "cf-ray",
     ];
     NAMES
         .iter()

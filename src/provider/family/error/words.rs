@@ -109,7 +109,8 @@ fn is_key(word: &str, about_keys: bool) -> bool {
     });
     let masked = word.contains("**");
     let mixed = word.bytes().any(|byte| byte.is_ascii_digit()) && word.bytes().any(|byte| byte.is_ascii_alphabetic());
-    known || masked || (about_keys && mixed && word.len() >= 16 && !word.contains("://"))
+    let is_time = word.bytes().all(|byte| byte.is_ascii_digit() || b"TZ:-+.".contains(&byte));
+    known || masked || (about_keys && mixed && !is_time && word.len() >= 16 && !word.contains("://"))
 }
 
 /// What a body that is not JSON says: the title of a page, or the beginning of a text.
@@ -143,6 +144,7 @@ mod tests {
             ("bad key 'gsk_0123456789abc'", false, "bad key [key]"),
             ("Incorrect API key provided: ab****yz.", false, "Incorrect API key provided: [key]"),
             ("key 0123456789abcdef0123 unknown", true, "key [key] unknown"),
+            ("expired: 20261121T090000Z is now", true, "expired: 20261121T090000Z is now"),
             ("model claude-sonnet-4-5-20250929 not found", false, "model claude-sonnet-4-5-20250929 not found"),
             ("two\r\nlines\there", false, "two lines here"),
             ("ask-for-something-longer", false, "ask-for-something-longer"),
