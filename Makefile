@@ -28,14 +28,14 @@ test: need-python ## every test, on a real nats-server and a real sled; then the
 	$(PYTHON) scripts/demo.py && $(PYTHON) scripts/forms.py
 	@echo "make test: everything passed"
 
-soak: ## the long forms of the tests: 200 kills, tens of gigabytes; half an hour and 10 GB of disk
-	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats FOREBAY_SOAK=1 cargo test --release --no-fail-fast -- --include-ignored
+soak: ## the long forms of the tests: 200 kills, tens of gigabytes, every cut; half an hour and 10 GB of disk
+	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats FOREBAY_SOAK=1 FOREBAY_ALL_CUTS=1 cargo test --release --no-fail-fast -- --include-ignored
 	@echo "make soak: everything passed"
 
 sim: ## the simulation alone; SEED=N repeats one
 	SEED=$(SEED) cargo test --test sim -- --nocapture
 
-bench: ## measures the release build; one JSON and one table in bench-results/
+bench: ## measures the release build, one JSON and one table in bench-results/; then the decoders
 	cargo build --release
 	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats target/release/forebay bench
 	cargo test --release --quiet --test providers nanoseconds -- --ignored --nocapture

@@ -83,7 +83,7 @@ const FAMILIES: &[Family] = &[
             "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\" another\"}}}}\n\n",
             "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\",\"}}}}\n\n",
         ],
-        allocations_max: 2.0,
+        allocations_max: 1.0,
     },
     Family {
         vendor: "ollama",
@@ -95,7 +95,7 @@ const FAMILIES: &[Family] = &[
             "{\"model\":\"m\",\"created_at\":\"2026-11-21T09:00:00.223456Z\",\"message\":{\"role\":\"assistant\",\"content\":\" another\"},\"done\":false}\n",
             "{\"model\":\"m\",\"created_at\":\"2026-11-21T09:00:00.323456Z\",\"message\":{\"role\":\"assistant\",\"content\":\",\"},\"done\":false}\n",
         ],
-        allocations_max: 2.0,
+        allocations_max: 1.0,
     },
 ];
 
@@ -152,7 +152,7 @@ fn responses() -> Stream {
         headers: headers(SSE),
         bytes: pieces.iter().map(Bytes::len).sum(),
         pieces,
-        allocations_max: 2.0,
+        allocations_max: 1.0,
         decoder: Box::new(|| decoder("openai", r#"{"input":[{"role":"user","content":"Hi"}]}"#, "m")),
     }
 }
@@ -191,7 +191,7 @@ fn converse() -> Stream {
         headers: headers("application/vnd.amazon.eventstream"),
         bytes: pieces.iter().map(Bytes::len).sum(),
         pieces,
-        allocations_max: 6.0,
+        allocations_max: 1.0,
         decoder: Box::new(|| {
             decoder("aws-bedrock", r#"{"messages":[{"role":"user","content":"Hi"}]}"#, "amazon.nova-lite-v1:0")
         }),
