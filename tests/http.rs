@@ -11,6 +11,8 @@ mod broker;
 mod catalog;
 #[path = "http/client.rs"]
 mod client;
+#[path = "http/files.rs"]
+mod files;
 #[path = "http/limits.rs"]
 mod limits;
 

@@ -16,10 +16,10 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::error;
 use super::openai_chat::{ReplyRules, read_usage};
+use super::{emit, error, whole};
 use crate::job::caps::OUTPUT_INLINE_BYTES_MAX;
-use crate::job::{Bill, Blob, Code, Event, Failure, Output, OutputBody, Usage, UsageSource};
+use crate::job::{Bill, Blob, Event, Failure, Output, OutputBody, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Route, Step};
 
@@ -261,25 +261,8 @@ impl EmbeddingsDecoder {
 
 impl Decoder for EmbeddingsDecoder {
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let (Packet::Whole(body)
-        | Packet::Line(body)
-        | Packet::Sse { data: body, .. }
-        | Packet::Frame { data: body, .. }) = packet;
-        let body = body.trim_ascii();
-        if body.is_empty() {
-            return Err(truncated("the provider gave an empty answer"));
-        }
-        if body.starts_with(b"<") {
-            return Err(error::in_reply(body));
-        }
-        // A body that was cut is no answer; one that is JSON and no answer is an error.
-        let answer: Answer<'_> = match serde_json::from_slice(body) {
-            Ok(answer) => answer,
-            Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-                return Err(error::in_reply(body));
-            }
-            Err(_) => return Err(truncated("the provider's answer is not JSON")),
-        };
+        let body = whole::body(packet);
+        let answer: Answer<'_> = whole::read(body)?;
         let mut vectors = Vectors::new(self.form);
         for (at, datum) in answer.data.iter().flatten().enumerate() {
             vectors.push_at(datum.index.unwrap_or(at), datum.embedding)?;
@@ -303,10 +286,7 @@ impl Decoder for EmbeddingsDecoder {
     }
 
     fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        if !self.done {
-            return Err(truncated("the provider's answer ended before its end"));
-        }
-        Ok(Finish { reason: "stop".into(), native: None, usage: self.usage.clone() })
+        whole::finish(self.done, self.usage.as_ref())
     }
 
     fn usage_so_far(&self) -> Option<Usage> {
@@ -328,11 +308,7 @@ fn total(usage: &RawValue) -> Option<u64> {
 }
 
 fn no_vector() -> Failure {
-    truncated("the provider sent a vector that is none")
-}
-
-fn truncated(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTruncated, message).of_the_target()
+    emit::broken("the provider sent a vector that is none")
 }
 
 #[cfg(test)]

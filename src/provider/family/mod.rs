@@ -13,4 +13,5 @@ pub mod openai_chat;
 pub mod rerank;
 pub mod responses;
 pub(in crate::provider) mod send;
+mod whole;
 pub mod workers_ai;

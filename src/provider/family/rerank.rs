@@ -9,7 +9,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{embeddings, emit, error, send};
+use super::{embeddings, emit, error, send, whole};
 use crate::job::{Event, Failure, Task, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
@@ -165,21 +165,8 @@ pub struct RerankDecoder {
 
 impl Decoder for RerankDecoder {
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let (Packet::Whole(body)
-        | Packet::Line(body)
-        | Packet::Sse { data: body, .. }
-        | Packet::Frame { data: body, .. }) = packet;
-        let body = body.trim_ascii();
-        if body.is_empty() || body.starts_with(b"<") {
-            return Err(if body.is_empty() { emit::truncated() } else { error::in_reply(body) });
-        }
-        let answer: Answer<'_> = match serde_json::from_slice(body) {
-            Ok(answer) => answer,
-            Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-                return Err(error::in_reply(body));
-            }
-            Err(_) => return Err(emit::malformed()),
-        };
+        let body = whole::body(packet);
+        let answer: Answer<'_> = whole::read(body)?;
         let Some(results) = answer.results else { return Err(error::in_reply(body)) };
         let billed = answer.meta.and_then(|meta| meta.billed_units).unwrap_or_default();
         let counts = answer.usage.unwrap_or_default();
@@ -197,10 +184,7 @@ impl Decoder for RerankDecoder {
     }
 
     fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        if !self.done {
-            return Err(emit::truncated());
-        }
-        Ok(Finish { reason: "stop".into(), native: None, usage: self.usage.clone() })
+        whole::finish(self.done, self.usage.as_ref())
     }
 
     fn usage_so_far(&self) -> Option<Usage> {

@@ -10,7 +10,8 @@ use super::usage::Said;
 use super::wire::{self, Text};
 use super::{Site, failure, finish};
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
-use crate::job::{Bill, Code, Delta, Event, Failure, Part, ToolCall, Usage};
+use crate::job::{Bill, Delta, Event, Failure, Part, ToolCall, Usage};
+use crate::provider::family::emit;
 use crate::provider::{self, Ask, Decoder, Finish, Packet, Step};
 
 /// Blocks that are told at the same time; today's servers tell one after the other.
@@ -67,7 +68,7 @@ impl Decoder for MessagesDecoder {
         let native = match self.stop_reason.take() {
             Some(native) => native,
             None if self.done => "unknown".into(),
-            None => return Err(truncated("the provider's answer ended before its end")),
+            None => return Err(emit::truncated()),
         };
         self.extras.flush(out);
         let (reason, native) = finish::meaning(native, self.calls > 0);
@@ -96,12 +97,12 @@ impl MessagesDecoder {
         let event: wire::Event<'_> = match serde_json::from_slice(data) {
             Ok(event) => event,
             Err(_) if name == "error" && !data.starts_with(b"{") => return Err(failure::in_reply(data)),
-            Err(_) => return Err(malformed()),
+            Err(_) => return Err(emit::malformed()),
         };
         match (&*event.kind.0, event.delta, event.index.unwrap_or(0)) {
             ("content_block_delta", Some(delta), index) => self.on_delta(index, &delta, out)?,
             ("content_block_start", _, index) => {
-                let block = event.content_block.ok_or_else(malformed)?;
+                let block = event.content_block.ok_or_else(emit::malformed)?;
                 self.start(index, block, out)?;
             }
             ("content_block_stop", _, index) => self.stop(index, out),
@@ -131,12 +132,12 @@ impl MessagesDecoder {
 
     fn on_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<Step, Failure> {
         if body.is_empty() {
-            return Err(truncated("the provider gave an empty answer"));
+            return Err(emit::broken("the provider gave an empty answer"));
         }
         if body.starts_with(b"<") {
             return Err(failure::in_reply(body));
         }
-        let answer: wire::Answer<'_> = serde_json::from_slice(body).map_err(|_| malformed())?;
+        let answer: wire::Answer<'_> = serde_json::from_slice(body).map_err(|_| emit::malformed())?;
         let Some(content) = answer.content.filter(|_| &*answer.kind.0 != "error") else {
             return Err(failure::in_reply(body));
         };
@@ -188,9 +189,9 @@ impl MessagesDecoder {
     }
 
     fn start(&mut self, index: u32, raw: &RawValue, out: &mut Vec<Event>) -> Result<(), Failure> {
-        let block: wire::Block<'_> = serde_json::from_str(raw.get()).map_err(|_| malformed())?;
+        let block: wire::Block<'_> = serde_json::from_str(raw.get()).map_err(|_| emit::malformed())?;
         if self.open.len() == OPEN_MAX {
-            return Err(truncated("the provider begins more than it ends"));
+            return Err(emit::broken("the provider begins more than it ends"));
         }
         let open = match &*block.kind.0 {
             "text" => {
@@ -222,7 +223,7 @@ impl MessagesDecoder {
 
     fn start_call(&mut self, block: &wire::Block<'_>, out: &mut Vec<Event>) -> Result<Open, Failure> {
         if self.calls == CALLS_MAX {
-            return Err(truncated("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
         }
         let number = self.calls;
         self.calls += 1;
@@ -332,12 +333,4 @@ impl MessagesDecoder {
             arguments = rest;
         }
     }
-}
-
-fn truncated(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTruncated, message).of_the_target()
-}
-
-fn malformed() -> Failure {
-    truncated("the provider sent a packet that is not JSON of its own format")
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::job::{Bill, Event, Failure, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::family::embeddings::{Form, Vectors, Wanted};
-use crate::provider::family::{emit, error, send};
+use crate::provider::family::{emit, error, send, whole};
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
 
 /// What texts are for, where nobody says: they are stored to be found.
@@ -114,19 +114,8 @@ impl EmbedDecoder {
 
 impl Decoder for EmbedDecoder {
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let (Packet::Whole(body)
-        | Packet::Line(body)
-        | Packet::Sse { data: body, .. }
-        | Packet::Frame { data: body, .. }) = packet;
-        let body = body.trim_ascii();
-        let answer: Answer<'_> = match serde_json::from_slice(body) {
-            Ok(answer) => answer,
-            Err(_) if body.starts_with(b"<") => return Err(error::in_reply(body)),
-            Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-                return Err(error::in_reply(body));
-            }
-            Err(_) => return Err(emit::truncated()),
-        };
+        let body = whole::body(packet);
+        let answer: Answer<'_> = whole::read(body)?;
         let Kinds { float, base64, int8, uint8, binary, ubinary } = answer.embeddings;
         let kinds = [float, base64, int8, uint8, binary, ubinary];
         let mut vectors = Vectors::new(self.form);
@@ -150,10 +139,7 @@ impl Decoder for EmbedDecoder {
     }
 
     fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        if !self.done {
-            return Err(emit::truncated());
-        }
-        Ok(Finish { reason: "stop".into(), native: None, usage: self.usage.clone() })
+        whole::finish(self.done, self.usage.as_ref())
     }
 
     fn usage_so_far(&self) -> Option<Usage> {

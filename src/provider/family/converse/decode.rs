@@ -8,6 +8,7 @@ use super::error;
 use super::wire::{Block, BlockDelta, BlockStart, BlockStop, Call, Metadata, Reasoning, Stop, Whole};
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Code, Event, Failure, Part, ToolCall, Usage};
+use crate::provider::family::emit;
 use crate::provider::{Decoder, Finish, Packet, Step};
 
 /// Calls that one answer may make; more is nobody's tool loop.
@@ -54,7 +55,7 @@ impl Decoder for ConverseDecoder {
     }
 
     fn on_end(&mut self, out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        let native = self.stop.clone().ok_or_else(|| truncated("the provider's answer ended before its end"))?;
+        let native = self.stop.clone().ok_or_else(emit::truncated)?;
         self.complete(out);
         let reason = match meaning(&native)? {
             "stop" if !self.calls.is_empty() => "tool_calls",
@@ -142,7 +143,7 @@ impl ConverseDecoder {
 
     fn begin_call(&mut self, block: u32, call: Call<'_>, input: &str, out: &mut Vec<Event>) -> Result<(), Failure> {
         if self.calls.len() == CALLS_MAX {
-            return Err(truncated("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
         }
         let index = u32::try_from(self.calls.len()).expect("at most CALLS_MAX");
         self.calls.push(block);
@@ -160,7 +161,7 @@ impl ConverseDecoder {
             return append(input, fragment);
         }
         let at = self.calls.iter().rposition(|known| *known == block);
-        let at = at.ok_or_else(|| truncated("the provider sent a piece of a tool call that had not begun"))?;
+        let at = at.ok_or_else(|| emit::broken("the provider sent a piece of a tool call that had not begun"))?;
         push_arguments(u32::try_from(at).expect("at most CALLS_MAX"), fragment, out);
         Ok(())
     }
@@ -236,13 +237,13 @@ impl ConverseDecoder {
     fn on_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<Step, Failure> {
         let body = body.trim_ascii();
         if body.is_empty() {
-            return Err(truncated("the provider gave an empty answer"));
+            return Err(emit::broken("the provider gave an empty answer"));
         }
         let whole: Whole<'_> = read(body)?;
         let Some(output) = whole.output else { return Err(error::in_body(body)) };
         for (at, raw) in output.message.content.into_iter().enumerate() {
             let index = u32::try_from(at).unwrap_or(u32::MAX);
-            let block: Block<'_> = serde_json::from_str(raw.get()).map_err(|_| malformed())?;
+            let block: Block<'_> = serde_json::from_str(raw.get()).map_err(|_| emit::malformed())?;
             self.on_block(index, block, out)?;
         }
         self.stop = whole.stop.map(|reason| reason.0.into());
@@ -306,22 +307,14 @@ fn meaning(native: &str) -> Result<&str, Failure> {
 
 fn append(text: &mut String, piece: &str) -> Result<(), Failure> {
     if text.len() + piece.len() > GATHERED_BYTES_MAX {
-        return Err(truncated("the provider sent a signature or an input that is too long"));
+        return Err(emit::broken("the provider sent a signature or an input that is too long"));
     }
     text.push_str(piece);
     Ok(())
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(data: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(data).map_err(|_| malformed())
-}
-
-fn truncated(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTruncated, message).of_the_target()
-}
-
-fn malformed() -> Failure {
-    truncated("the provider sent a packet that is not JSON of its own format")
+    serde_json::from_slice(data).map_err(|_| emit::malformed())
 }
 
 #[cfg(test)]

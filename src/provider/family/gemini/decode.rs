@@ -11,7 +11,8 @@ use super::packet::{self, Response};
 use super::partial::{Partial, compact, push_arguments};
 use super::{error, finish, model, usage};
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
-use crate::job::{Bill, Blob, Code, Delta, Event, Failure, Output, OutputBody, Part, ToolCall, Usage};
+use crate::job::{Bill, Blob, Delta, Event, Failure, Output, OutputBody, Part, ToolCall, Usage};
+use crate::provider::family::emit;
 use crate::provider::{Ask, Decoder, Finish, Packet, Step};
 
 /// Answers that one reply may hold.
@@ -70,7 +71,7 @@ impl Decoder for GeminiDecoder {
     fn on_end(&mut self, out: &mut Vec<Event>) -> Result<Finish, Failure> {
         let all_finished = !self.candidates.is_empty() && self.candidates.iter().all(|one| one.finish.is_some());
         if !all_finished {
-            return Err(truncated("the provider's answer ended before its end"));
+            return Err(emit::truncated());
         }
         self.end_partial(out);
         let mut answer = None;
@@ -91,7 +92,7 @@ impl Decoder for GeminiDecoder {
             answer = Some((reason, (!native.eq_ignore_ascii_case(reason)).then_some(native)));
         }
         self.extras.flush(out);
-        let (reason, native) = answer.ok_or_else(|| truncated("the provider's answer ended before its end"))?;
+        let (reason, native) = answer.ok_or_else(emit::truncated)?;
         Ok(Finish { reason: reason.into(), native, usage: self.usage_so_far() })
     }
 
@@ -120,7 +121,7 @@ impl GeminiDecoder {
 
     fn on_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<Step, Failure> {
         if body.is_empty() {
-            return Err(truncated("the provider gave an empty answer"));
+            return Err(emit::broken("the provider gave an empty answer"));
         }
         if body.starts_with(b"<") {
             return Err(error::in_reply(body));
@@ -135,12 +136,12 @@ impl GeminiDecoder {
         if !body.starts_with(b"[") {
             return self.on_response(body, out);
         }
-        let responses: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| malformed())?;
+        let responses: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| emit::malformed())?;
         responses.into_iter().try_for_each(|response| self.on_response(response.get().as_bytes(), out))
     }
 
     fn on_response(&mut self, data: &[u8], out: &mut Vec<Event>) -> Result<(), Failure> {
-        let response: Response<'_> = serde_json::from_slice(data).map_err(|_| malformed())?;
+        let response: Response<'_> = serde_json::from_slice(data).map_err(|_| emit::malformed())?;
         if let Some(usage) = response.usage.filter(|usage| usage.get().contains("TokenCount\"")) {
             self.usage.clear();
             self.usage.push_str(usage.get());
@@ -263,7 +264,7 @@ impl GeminiDecoder {
             && let Some(partial) = &mut self.partial
         {
             let number = partial.number;
-            partial.take(call.pieces.map_or("[]", RawValue::get)).ok_or_else(malformed)?;
+            partial.take(call.pieces.map_or("[]", RawValue::get)).ok_or_else(emit::malformed)?;
             if !call.goes_on {
                 self.end_partial(out);
             }
@@ -273,7 +274,7 @@ impl GeminiDecoder {
         self.extras.flush(out);
         let number = self.calls;
         if number == CALLS_MAX {
-            return Err(truncated("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
         }
         self.calls += 1;
         self.candidates[place].makes_calls = true;
@@ -287,7 +288,7 @@ impl GeminiDecoder {
         out.push(Event::ToolCall(ToolCall { index: number, call_id: Some(id.into()), name, arguments: String::new() }));
         if call.goes_on || call.pieces.is_some() {
             let mut partial = Partial::new(number);
-            partial.take(call.pieces.map_or("[]", RawValue::get)).ok_or_else(malformed)?;
+            partial.take(call.pieces.map_or("[]", RawValue::get)).ok_or_else(emit::malformed)?;
             self.partial = Some(partial);
             if !call.goes_on {
                 self.end_partial(out);
@@ -306,7 +307,7 @@ impl GeminiDecoder {
 
     fn on_blob(&mut self, blob: &packet::Blob<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
         let data = blob.data.and_then(text).unwrap_or_default();
-        let bytes = STANDARD.decode(data.as_bytes()).map_err(|_| malformed())?;
+        let bytes = STANDARD.decode(data.as_bytes()).map_err(|_| emit::malformed())?;
         self.extras.flush(out);
         out.push(Event::Output(Output {
             index: self.outputs,
@@ -333,7 +334,7 @@ impl GeminiDecoder {
             return Ok(place);
         }
         if self.candidates.len() == CANDIDATES_MAX {
-            return Err(truncated("the provider gives more answers than anybody asks for"));
+            return Err(emit::broken("the provider gives more answers than anybody asks for"));
         }
         self.candidates.push(Candidate { index, ..Candidate::default() });
         Ok(self.candidates.len() - 1)
@@ -353,12 +354,4 @@ impl GeminiDecoder {
 fn push_extra(part: Part, index: u32, delta: Value, out: &mut Vec<Event>) {
     let extra = Some(Box::new(json!({ "delta": delta })));
     out.push(Event::Delta(Delta { part, index, text: String::new(), extra }));
-}
-
-fn truncated(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTruncated, message).of_the_target()
-}
-
-fn malformed() -> Failure {
-    truncated("the provider sent a packet that is not JSON of its own format")
 }

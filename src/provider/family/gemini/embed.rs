@@ -9,9 +9,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{error, model, usage};
-use crate::job::{Code, Event, Failure, Usage, UsageSource};
+use crate::job::{Event, Failure, Usage, UsageSource};
 use crate::provider::chat::Body;
 use crate::provider::family::embeddings::{Form, Vectors, Wanted};
+use crate::provider::family::whole;
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Route, Step};
 
 /// The request to the Developer API.
@@ -120,18 +121,8 @@ impl EmbedDecoder {
 
 impl Decoder for EmbedDecoder {
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let (Packet::Whole(body)
-        | Packet::Line(body)
-        | Packet::Sse { data: body, .. }
-        | Packet::Frame { data: body, .. }) = packet;
-        // A body that was cut is no answer; one that is JSON and no answer is an error.
-        let answer: Answer<'_> = match serde_json::from_slice(body) {
-            Ok(answer) => answer,
-            Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-                return Err(error::in_reply(body));
-            }
-            Err(_) => return Err(truncated("the provider's answer is not JSON")),
-        };
+        let body = whole::body(packet);
+        let answer: Answer<'_> = whole::read(body)?;
         let embeddings = answer.embeddings.into_iter().chain(answer.embedding);
         let embeddings = embeddings.chain(answer.predictions.into_iter().map(|prediction| prediction.embeddings));
         let mut vectors = Vectors::new(self.form);
@@ -154,17 +145,10 @@ impl Decoder for EmbedDecoder {
     }
 
     fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        if !self.done {
-            return Err(truncated("the provider's answer ended before its end"));
-        }
-        Ok(Finish { reason: "stop".into(), native: None, usage: self.usage.clone() })
+        whole::finish(self.done, self.usage.as_ref())
     }
 
     fn usage_so_far(&self) -> Option<Usage> {
         self.usage.clone()
     }
-}
-
-fn truncated(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTruncated, message).of_the_target()
 }

@@ -7,12 +7,13 @@ use super::answer::Answer;
 use super::chunk::{self, Choice, Chunk, Delta as ChunkDelta};
 use super::encode::fields;
 use super::extra::{Extras, insert_level, values};
-use super::finish::{malformed, meaning, truncated};
+use super::finish::meaning;
 use super::rules::Rules;
 use super::tools::Calls;
 use super::usage;
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Delta, Event, Failure, Job, Part, Usage};
+use crate::provider::family::emit;
 use crate::provider::family::error;
 use crate::provider::{Decoder, Finish, Packet, Step};
 
@@ -56,7 +57,7 @@ impl Decoder for ChatDecoder {
         }
         let all_finished = !self.answers.is_empty() && self.answers.iter().all(|answer| answer.finish.is_some());
         if !(all_finished || (self.done && !self.answers.is_empty())) {
-            return Err(truncated("the provider's answer ended before its end"));
+            return Err(emit::truncated());
         }
         for place in 0..self.answers.len() {
             self.on_finish(place, out);
@@ -111,7 +112,7 @@ impl ChatDecoder {
         if event == "error" {
             let is_broken = data.is_empty()
                 || (data.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_err());
-            return Err(if is_broken { malformed() } else { error::in_reply_by(self.rules.errors, data) });
+            return Err(if is_broken { emit::malformed() } else { error::in_reply_by(self.rules.errors, data) });
         }
         if data.is_empty() {
             return Ok(Step::More);
@@ -120,7 +121,7 @@ impl ChatDecoder {
         let chunk: Chunk<'_> = match serde_json::from_slice(data) {
             Ok(chunk) => chunk,
             Err(_) if is_named => Chunk::default(),
-            Err(_) => return Err(malformed()),
+            Err(_) => return Err(emit::malformed()),
         };
         if is_named && chunk.choices.is_none() && chunk.usage.is_none() && chunk.error.is_none() {
             crate::telemetry::skipped_packet();
@@ -133,12 +134,12 @@ impl ChatDecoder {
     fn on_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<Step, Failure> {
         let body = body.trim_ascii();
         if body.is_empty() {
-            return Err(truncated("the provider gave an empty answer"));
+            return Err(emit::broken("the provider gave an empty answer"));
         }
         if body.starts_with(b"<") {
             return Err(error::in_reply_by(self.rules.errors, body));
         }
-        let chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|_| malformed())?;
+        let chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|_| emit::malformed())?;
         if chunk.choices.is_none() {
             return Err(error::in_reply_by(self.rules.errors, body));
         }
@@ -227,7 +228,7 @@ impl ChatDecoder {
             return Ok(place);
         }
         if self.answers.len() == CHOICES_MAX {
-            return Err(truncated("the provider gives more answers than anybody asks for"));
+            return Err(emit::broken("the provider gives more answers than anybody asks for"));
         }
         self.answers.push(Answer::new(index, &self.rules.reply));
         Ok(self.answers.len() - 1)
@@ -338,7 +339,7 @@ impl ChatDecoder {
         out: &mut Vec<Event>,
     ) -> Result<(), Failure> {
         let Some((number, event)) = self.calls.take(self.answers[place].index, call) else {
-            return Err(truncated("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
         };
         if let Some(mut event) = event {
             self.end_tags(place, out);
@@ -383,7 +384,7 @@ impl ChatDecoder {
                 first = Some((Box::<str>::from(reason), other));
             }
         }
-        first.ok_or_else(|| truncated("the provider's answer ended before its end"))
+        first.ok_or_else(emit::truncated)
     }
 }
 

@@ -18,13 +18,3 @@ pub(super) fn meaning(native: &str) -> Result<&str, Failure> {
         other => other,
     })
 }
-
-/// An answer that makes no sense, or ends before its end.
-pub(super) fn truncated(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTruncated, message).of_the_target()
-}
-
-/// A packet that does.
-pub(super) fn malformed() -> Failure {
-    truncated("the provider sent a packet that is not JSON of its own format")
-}

@@ -1,39 +1,40 @@
 //! What providers of this dialect say about usage, in our terms.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::money;
 use super::rules::ReplyRules;
 use crate::job::{Bill, Usage, UsageSource};
+use crate::provider::family::emit;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Said {
-    #[serde(deserialize_with = "count", alias = "input_tokens")]
+    #[serde(deserialize_with = "emit::count", alias = "input_tokens")]
     prompt_tokens: Option<u64>,
-    #[serde(deserialize_with = "count", alias = "output_tokens")]
+    #[serde(deserialize_with = "emit::count", alias = "output_tokens")]
     completion_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     total_tokens: Option<u64>,
     /// DeepSeek's.
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     prompt_cache_hit_tokens: Option<u64>,
     /// Together's and Moonshot's.
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     cached_tokens: Option<u64>,
     /// Mistral's.
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     num_cached_tokens: Option<u64>,
     /// Perplexity's, and the two below.
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     reasoning_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     citation_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     num_search_queries: Option<u64>,
     /// Mistral's.
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     prompt_audio_seconds: Option<u64>,
     #[serde(alias = "input_tokens_details")]
     prompt_tokens_details: Option<InputDetails>,
@@ -44,44 +45,28 @@ struct Said {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct InputDetails {
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     cached_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     cache_write_tokens: Option<u64>,
     /// Alibaba's.
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     cache_creation_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     audio_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     image_tokens: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OutputDetails {
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     reasoning_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     image_tokens: Option<u64>,
-    #[serde(deserialize_with = "count")]
+    #[serde(deserialize_with = "emit::count")]
     audio_tokens: Option<u64>,
-}
-
-/// A count that may be missing, null, fractional or of another shape altogether.
-fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Shape {
-        Whole(u64),
-        Real(f64),
-        Other(serde::de::IgnoredAny),
-    }
-    Ok(match Shape::deserialize(deserializer)? {
-        Shape::Whole(count) => Some(count),
-        Shape::Real(count) if (0.0..9.0e15).contains(&count) => Some(count as u64),
-        Shape::Real(_) | Shape::Other(_) => None,
-    })
 }
 
 /// The usage in our terms: cached inside the input, reasoning inside the output. Where the total is

@@ -10,8 +10,8 @@ use super::packet::{Item, Response, Said, is_lifecycle};
 use super::rule::Rules;
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Code, Delta, Event, Failure, Part, ToolCall, Usage};
-use crate::provider::family::error;
 use crate::provider::family::openai_chat::{ReplyRules, read_usage, text};
+use crate::provider::family::{emit, error};
 use crate::provider::{Decoder, Finish, Packet, Step};
 
 /// Items that one answer may have; more is nobody's answer.
@@ -62,7 +62,7 @@ impl Decoder for ResponsesDecoder {
 
     fn on_end(&mut self, out: &mut Vec<Event>) -> Result<Finish, Failure> {
         let Some(end) = self.end.take() else {
-            return Err(truncated("the provider's answer ended before its end"));
+            return Err(emit::truncated());
         };
         let (reason, native): (Box<str>, _) = match (&*end.status, end.why) {
             ("incomplete", Some(why)) => match &*why {
@@ -117,7 +117,7 @@ impl ResponsesDecoder {
         if data.is_empty() || data == b"[DONE]" {
             return Ok(Step::More);
         }
-        let said: Said<'_> = serde_json::from_slice(data).map_err(|_| malformed())?;
+        let said: Said<'_> = serde_json::from_slice(data).map_err(|_| emit::malformed())?;
         let kind = if said.kind.is_empty() { event } else { &*said.kind };
         match kind {
             "response.output_text.delta" => {
@@ -152,12 +152,12 @@ impl ResponsesDecoder {
             }
             "response.output_item.done" => {
                 let at = self.seen_at(said.output_index)?;
-                self.item_done(at, said.item.ok_or_else(malformed)?, out)?;
+                self.item_done(at, said.item.ok_or_else(emit::malformed)?, out)?;
             }
             "response.created" | "response.in_progress" => self.begun(said.response),
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                let response = said.response.ok_or_else(malformed)?;
-                let response = serde_json::from_str(response.get()).map_err(|_| malformed())?;
+                let response = said.response.ok_or_else(emit::malformed)?;
+                let response = serde_json::from_str(response.get()).map_err(|_| emit::malformed())?;
                 return self.ended(&response, kind.trim_start_matches("response."), out);
             }
             _ if kind == "error" || said.error.is_some() => return Err(failure(data)),
@@ -169,7 +169,7 @@ impl ResponsesDecoder {
 
     fn on_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<Step, Failure> {
         if body.is_empty() {
-            return Err(truncated("the provider gave an empty answer"));
+            return Err(emit::broken("the provider gave an empty answer"));
         }
         if body.starts_with(b"<") {
             return Err(error::in_reply(body));
@@ -178,7 +178,7 @@ impl ResponsesDecoder {
             Ok(response) if response.status.is_some() && response.output.is_some() => self.ended(&response, "", out),
             Ok(_) => Err(failure(body)),
             Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => Err(failure(body)),
-            Err(_) => Err(malformed()),
+            Err(_) => Err(emit::malformed()),
         }
     }
 
@@ -242,7 +242,7 @@ impl ResponsesDecoder {
             return Ok(at);
         }
         if self.seen.len() == ITEMS_MAX {
-            return Err(truncated("the provider's answer has more items than anybody reads"));
+            return Err(emit::broken("the provider's answer has more items than anybody reads"));
         }
         self.seen.push(Seen::new(index));
         Ok(self.seen.len() - 1)
@@ -308,7 +308,7 @@ pub(super) fn merge(into: &mut Map<String, Value>, fields: Map<String, Value>) {
 }
 
 pub(super) fn item(item: Option<&RawValue>) -> Result<Item<'_>, Failure> {
-    serde_json::from_str(item.ok_or_else(malformed)?.get()).map_err(|_| malformed())
+    serde_json::from_str(item.ok_or_else(emit::malformed)?.get()).map_err(|_| emit::malformed())
 }
 
 /// Gives a text in pieces that fit an event.
@@ -346,14 +346,6 @@ fn failure(data: &[u8]) -> Failure {
     let mut failure = error::in_reply(data);
     failure.kind = failure.kind.take().filter(|kind| &**kind != "error");
     failure
-}
-
-fn truncated(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTruncated, message).of_the_target()
-}
-
-pub(super) fn malformed() -> Failure {
-    truncated("the provider sent a packet that is not JSON of its own format")
 }
 
 #[cfg(test)]

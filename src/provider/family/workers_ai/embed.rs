@@ -10,7 +10,7 @@ use super::{failure, wire};
 use crate::job::{Event, Failure, Task, Usage};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::family::embeddings::{self, Form, Vectors, Wanted};
-use crate::provider::family::{emit, error, openai_chat, send};
+use crate::provider::family::{emit, error, openai_chat, send, whole};
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
 
 pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
@@ -112,11 +112,7 @@ impl EmbedDecoder {
 
 impl Decoder for EmbedDecoder {
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let (Packet::Whole(body)
-        | Packet::Line(body)
-        | Packet::Sse { data: body, .. }
-        | Packet::Frame { data: body, .. }) = packet;
-        let body = body.trim_ascii();
+        let body = whole::body(packet);
         if body.starts_with(b"<") {
             return Err(error::in_reply(body));
         }
@@ -156,10 +152,7 @@ impl Decoder for EmbedDecoder {
     }
 
     fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        if !self.done {
-            return Err(emit::truncated());
-        }
-        Ok(Finish { reason: "stop".into(), native: None, usage: self.usage.clone() })
+        whole::finish(self.done, self.usage.as_ref())
     }
 
     fn usage_so_far(&self) -> Option<Usage> {
