@@ -90,6 +90,8 @@ mod tests {
         first_token: Duration::ZERO,
         idle: Duration::ZERO,
         total: Duration::ZERO,
+        queue: Duration::ZERO,
+        hedge: None,
         attempts_max: 3,
         backoff: Backoff::Exponential,
         delay_ms: 100,
