@@ -17,6 +17,7 @@ pub mod credential;
 pub mod family;
 pub mod fetch;
 pub mod framing;
+pub mod limits;
 pub mod registry;
 pub mod remote;
 pub mod script;
