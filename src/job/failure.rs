@@ -150,6 +150,11 @@ pub struct FailureBody {
     #[serde(skip)]
     #[schemars(skip)]
     pub belongs_to_target: bool,
+    /// Whether the prompt is too long for the model, so that only a larger one can do better,
+    /// whatever the provider calls it. Only routing reads it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub overflows: bool,
 }
 
 /// What went wrong, whose fault it is, and whether trying again makes sense. One pointer wide.
@@ -178,6 +183,7 @@ impl Failure {
             kind: None,
             param: None,
             belongs_to_target: false,
+            overflows: false,
         }))
     }
 
