@@ -233,6 +233,12 @@ pub enum Strategy {
     /// In the order given.
     #[default]
     Failover,
+    /// By chance, each as often as its weight says; so is who comes next when one fails.
+    Weighted,
+    /// The shortest time to first token first, as measured of late; who was not measured comes before.
+    Fastest,
+    /// The lowest price of such a job first; who has no known price comes last.
+    Cheapest,
 }
 
 /// `[models."NAME"]`
@@ -244,6 +250,14 @@ pub struct ModelConfig {
     /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
+    /// `weighted` only: how often each target is chosen, as against the others, for example `[3, 1]`.
+    /// Absent = all alike.
+    #[serde(default)]
+    pub weights: Vec<f64>,
+    /// The tag (`metadata.userId`) whose every value stays with one target while that serves, so that
+    /// the provider's prompt cache stays warm. A job without the tag goes by the strategy.
+    #[serde(default)]
+    pub sticky: Option<Box<str>>,
     /// What the model does [default: what its first target does, as far as the catalog knows].
     #[serde(default)]
     pub task: Option<Task>,

@@ -5,4 +5,5 @@
 pub mod access;
 pub mod retry;
 pub mod route;
+mod strategy;
 pub mod terms;

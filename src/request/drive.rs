@@ -11,15 +11,16 @@ use tokio::sync::watch;
 
 use super::course::{Course, Totals};
 use super::estimate;
+use super::plan;
 use super::relay::relay;
 use crate::job::{
     AttemptMode, AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, Lost, OnCrash,
     Restarted, Target,
 };
 use crate::log::Batch;
+use crate::policy::retry;
 use crate::policy::retry::{LostAttempt, Next};
 use crate::policy::terms::Terms;
-use crate::policy::{retry, route};
 use crate::provider::Finish;
 use crate::telemetry;
 
@@ -71,7 +72,7 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
 }
 
 async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    let targets = route::targets(&course.job, &course.live.config, &course.live.on)?;
+    let targets = plan::plan(course, &|_| None)?;
     attempt_targets(course, &targets, terms).await
 }
 

@@ -11,6 +11,7 @@ mod estimate;
 mod inline;
 mod listing;
 mod live;
+mod plan;
 mod relay;
 mod roster;
 mod settle;

@@ -191,6 +191,7 @@ fn base_resp(data: &[u8]) -> Option<Failure> {
     let mut failure = Failure::new(code, message);
     failure.retryable = retryable;
     failure.belongs_to_target = of_the_target;
+    failure.overflows = is_too_long;
     let number = status_code.to_string();
     failure.provider_code = Some(if is_too_long { "context_length_exceeded".into() } else { number.into() });
     Some(failure)
