@@ -35,7 +35,7 @@ pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -
             .of_the_target());
     };
     let job = Arc::clone(&course.job);
-    let ask = Ask { job: &job, target, endpoint: &entry.endpoint };
+    let ask = Ask { job: &job, target, endpoint: &entry.endpoint, prefilled: false };
     let mut encoded = match entry.provider.wants_files_inside(ask) {
         false => entry.provider.encode(ask),
         true => encode_with_files(course, &entry, target).await,
@@ -94,7 +94,7 @@ async fn encode_with_files(course: &mut Course, entry: &Entry, target: &Target) 
         course.with_files = Some(with_files.map_or_else(|| Arc::clone(&course.job), Arc::new));
     }
     let job = course.with_files.as_ref().unwrap_or(&course.job);
-    entry.provider.encode(Ask { job, target, endpoint: &entry.endpoint })
+    entry.provider.encode(Ask { job, target, endpoint: &entry.endpoint, prefilled: false })
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
