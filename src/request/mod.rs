@@ -11,6 +11,8 @@ mod estimate;
 mod inline;
 mod listing;
 mod live;
+#[cfg_attr(not(test), expect(dead_code, reason = "the driver that takes it up comes with the attempts"))]
+mod rejoin;
 mod relay;
 mod roster;
 mod settle;
