@@ -125,14 +125,19 @@ impl Case {
     pub(crate) async fn check_all(&self, world: &World, records: &[Record]) {
         self.check_end(records);
         self.check_events(records);
+        self.check_stored(world, records).await;
+        self.check_calls(world, 0, &story(records));
+        self.check_ledger(world, records).await;
+    }
+
+    /// Who reads it again later reads the same.
+    pub(crate) async fn check_stored(&self, world: &World, records: &[Record]) {
         let mut reading = world.way.read(Door::Socket, Ask::Resume { id: self.id.clone(), cursor: "-1".into() });
         let mut stored = Vec::new();
         while let Some(Ok(batch)) = reading.recv().await {
             stored.extend(batch.records);
         }
         assert_eq!(stored, records, "{}: as seen, so stored", self.id);
-        self.check_calls(world, 0, &story(records));
-        self.check_ledger(world, records).await;
     }
 
     fn check_events(&self, records: &[Record]) {

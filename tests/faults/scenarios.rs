@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use crate::books::balance;
 use crate::broker::PATIENCE;
 use crate::check::{Case, story};
-use crate::door::{DOORS, Door, Manners};
+use crate::door::{DOORS, Manners};
 use crate::table::{ROWS, Row, plan};
 use crate::world::World;
 
@@ -77,34 +77,43 @@ async fn a_client_that_leaves_at_any_point_and_comes_back_by_another_door_misses
     all(checks).await;
 }
 
-/// Times that the broker is killed under the table.
-const KILLS: usize = 6;
+/// Times that the whole table is asked for, and that the broker is killed under each.
+const ROUNDS: usize = 2;
+const SOAK_ROUNDS: usize = 20;
+const KILLS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_at_any_point_ends_every_job_once_and_by_its_rules() {
     let mut random = fastrand::Rng::with_seed(seed());
     let quiet = Duration::from_secs(2);
     let (world, mut broker) = World::start(Box::new(plan), Duration::from_millis(15), quiet, "").await;
-    let cases: Vec<Arc<Case>> = rows().map(|row| Arc::new(Case::new(&world, row, "killed"))).collect();
     let world = Arc::new(world);
-    let jobs = cases.iter().map(|case| {
-        let door: Door = DOORS[random.usize(..DOORS.len())];
-        let manners = Manners { door, leaves: Some(random.fork()), expects_loss: true };
-        let (world, case) = (Arc::clone(&world), Arc::clone(case));
-        let name = case.id.clone();
-        (name, async move { (Arc::clone(&case), case.run(&world, manners).await) })
-    });
-    let jobs = tokio::spawn(all(jobs.collect::<Vec<_>>()));
-    for _ in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(random.u64(50..900))).await;
-        broker.kill();
-        broker.up().await;
+    let mut streams = Vec::new();
+    let soak = std::env::var_os("FOREBAY_SOAK").is_some();
+    for round in 0..if soak { SOAK_ROUNDS } else { ROUNDS } {
+        let jobs = rows().map(|row| {
+            let case = Case::new(&world, row, &format!("killed-{round}"));
+            let door = DOORS[random.usize(..DOORS.len())];
+            let manners = Manners { door, leaves: Some(random.fork()), expects_loss: true };
+            let world = Arc::clone(&world);
+            (case.id.clone(), async move { (case.run(&world, manners).await, case) })
+        });
+        let jobs = tokio::spawn(all(jobs.collect::<Vec<_>>()));
+        for _ in 0..KILLS {
+            tokio::time::sleep(Duration::from_millis(random.u64(50..900))).await;
+            broker.kill();
+            broker.up().await;
+        }
+        let checks = jobs.await.unwrap().into_iter().map(|(records, case): (Vec<Record>, Case)| {
+            let world = Arc::clone(&world);
+            (case.id.clone(), async move {
+                case.check_end(&records);
+                case.check_stored(&world, &records).await;
+                case.check_calls(&world, KILLS, &story(&records));
+                records
+            })
+        });
+        streams.extend(all(checks.collect::<Vec<_>>()).await);
     }
-    let ended: Vec<(Arc<Case>, Vec<Record>)> = jobs.await.unwrap();
-    for (case, records) in &ended {
-        case.check_end(records);
-        case.check_calls(&world, KILLS, &story(records));
-    }
-    let all: Vec<&[Record]> = ended.iter().map(|(_, records)| &records[..]).collect();
-    balance(&broker, &all).await;
+    balance(&broker, &streams.iter().map(|records| &records[..]).collect::<Vec<_>>()).await;
 }
