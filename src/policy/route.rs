@@ -109,12 +109,13 @@ pub fn of_model(model: &ModelName, config: &Config, on: &On) -> Result<Vec<Targe
 fn candidates(model: &ModelName, elsewhere: bool, config: &Config, on: &On) -> Result<Vec<Candidate>, Failure> {
     if let Some(alias) = config.models.get(model.as_str()) {
         let weights = alias.weights.iter().copied().chain(std::iter::repeat(1.0));
-        let candidate = |(text, weight): (&Box<str>, f64)| {
+        let candidate = |(text, weight): (&str, f64)| {
             let name = text.parse::<ModelName>().ok()?;
             let (provider, id) = name.split()?;
             Some(Candidate { target: at(provider, id, on)?, weight })
         };
-        let candidates: Vec<Candidate> = alias.targets.iter().zip(weights).filter_map(candidate).collect();
+        let candidates: Vec<Candidate> =
+            alias.targets.iter().map(|text| &**text).zip(weights).filter_map(candidate).collect();
         if candidates.is_empty() {
             return Err(unknown(format!("none of the providers of `{model}` is configured")));
         }

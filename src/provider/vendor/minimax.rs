@@ -220,6 +220,8 @@ mod tests {
             let failure = base_resp(body.as_bytes());
             let got = failure.as_ref().map(|f| (f.code, f.retryable, f.provider_code.as_deref().unwrap_or("")));
             assert_eq!(got, expected, "{body}");
+            let overflows = expected.is_some_and(|(_, _, code)| code == "context_length_exceeded");
+            assert_eq!(failure.is_some_and(|failure| failure.overflows), overflows, "{body}");
         }
     }
 
