@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::attempt::{Attempt, Heard};
 use super::course::Course;
 use super::gate::{Pass, Shut, Turn, Waiting};
+use super::rejoin::{self, Held};
 use super::relay::{self, relay};
 use super::{plan, seam};
-use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, QueueReason, Target};
+use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
 use crate::policy::route;
 use crate::policy::terms::Terms;
@@ -49,7 +50,9 @@ pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish,
         if next == Next::GiveUp || walk.candidates().is_empty() {
             return Err(failure);
         }
-        bridge(course, &failure).await?;
+        if !takes_up(course, &mut walk, &failure) {
+            bridge(course, &failure).await?;
+        }
         last = Some(failure);
         if let Next::Again { after_ms } = next {
             // The seam is told before the wait, so that readers know why it is silent.
@@ -130,8 +133,29 @@ async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms
             relay::completed(course, &attempt, &finish);
             Ok(finish)
         }
-        Err(failure) => Err(book(course, &attempt, failure)),
+        Err(failure) => {
+            if attempt.is_taken() {
+                relay::taken_up(course, attempt.place);
+            }
+            let target = attempt.target().clone();
+            let left = attempt.leave();
+            course.held = left.map(|(upstream, decoder)| Held { target, upstream, decoder: Some(decoder) });
+            Err(book(course, &attempt, failure))
+        }
     }
+}
+
+/// Whether an answer that goes on at its provider is listened to again: that costs nothing, so it
+/// comes before anything else. One that is not is ended there.
+fn takes_up(course: &mut Course, walk: &mut Walk, failure: &Failure) -> bool {
+    let Some(held) = &course.held else { return false };
+    let fails = course.has_emitted && course.job.options.on_stream_failure == OnStreamFailure::Fail;
+    if failure.retryable && !fails && walk.prefer(&held.target) {
+        course.mode = if course.has_emitted { AttemptMode::Continue } else { AttemptMode::Start };
+        return true;
+    }
+    rejoin::let_go(course);
+    false
 }
 
 async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Attempt, Lost> {
@@ -228,7 +252,9 @@ async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &
 /// What follows a loss, noted in the walk.
 fn decide(course: &Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
     let spent = &course.attempts[place];
-    if spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure) {
+    let refused_prefill = spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure);
+    let refused_return = spent.takes_up && !failure.retryable;
+    if refused_prefill || refused_return {
         walk.not_counted(&spent.target);
         return Next::Again { after_ms: 0 };
     }

@@ -15,7 +15,6 @@ mod inline;
 mod listing;
 mod live;
 mod plan;
-#[cfg_attr(not(test), expect(dead_code, reason = "the driver that takes it up comes with the attempts"))]
 mod rejoin;
 mod relay;
 mod roster;

@@ -13,8 +13,12 @@ use super::attempt::{Asked, Attempt, Heard};
 use super::course::Course;
 use super::gate::Pass;
 use super::inline::inlined;
+use super::rejoin::{Held, Skip};
 use crate::job::caps::{BATCH_EVENTS_MAX, OUTPUT_INLINE_BYTES_MAX};
-use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Target};
+use crate::job::{
+    AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Progress, ProgressState, Target,
+    UpstreamId,
+};
 use crate::policy::terms::Terms;
 use crate::provider::registry::Entry;
 use crate::provider::{Ask, Finish, Outbound};
@@ -28,27 +32,32 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     let target = pass.target().clone();
     let labels = course.live.labels(&course.job, Some(&target));
     let Some(entry) = course.live.registry.get(&target.provider).cloned() else {
-        record(course, &target, Vec::new()).await?;
+        record(course, &target, Vec::new(), None).await?;
         return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
             .of_the_target());
     };
     let job = Arc::clone(&course.job);
+    let held = course.held.take_if(|held| held.target == target);
+    if held.is_none() {
+        course.skip = Skip::default();
+    }
     let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled: false };
-    let mut encoded = match entry.provider.wants_files_inside(ask) {
-        false => entry.provider.encode(ask),
-        true => encode_with_files(course, &entry, &target).await,
+    let mut encoded = match &held {
+        Some(held) => entry.provider.resume(ask, &held.upstream).ok_or_else(|| Failure::internal("no way back")),
+        None if entry.provider.wants_files_inside(ask) => encode_with_files(course, &entry, &target).await,
+        None => entry.provider.encode(ask),
     };
     let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
-    let place = record(course, &target, dropped).await?;
+    let place = record(course, &target, dropped, held.as_ref()).await?;
     if place == 0 {
         let since = course.svc.clock.now().ms_since(course.job.submitted_at);
         telemetry::overhead("dispatch", std::time::Duration::from_millis(since));
     }
     let outbound = encoded?.for_attempt(Course::number(place));
     let tell = Arc::clone(&course.attempts[place].tell);
-    let asked =
-        Asked { place, svc: &course.svc, provider: entry.provider, ask, outbound, terms: *terms, labels, tell };
-    Ok(Attempt::new(asked, pass))
+    let decoder = held.and_then(|held| held.decoder);
+    let (svc, provider, terms) = (&course.svc, entry.provider, *terms);
+    Ok(Attempt::new(Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell }, pass))
 }
 
 /// The request with the job's files inside it. They are fetched once for all attempts.
@@ -62,13 +71,25 @@ async fn encode_with_files(course: &mut Course, entry: &Entry, target: &Target) 
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
-async fn record(course: &mut Course, target: &Target, dropped: Vec<Box<str>>) -> Result<usize, Failure> {
+async fn record(
+    course: &mut Course,
+    target: &Target,
+    dropped: Vec<Box<str>>,
+    held: Option<&Held>,
+) -> Result<usize, Failure> {
     let place = course.push(target.clone());
     let mode = std::mem::replace(&mut course.mode, AttemptMode::Start);
     course.dispatched_at.get_or_insert(course.svc.clock.now());
     let (provider, model) = (target.provider.clone(), target.model.clone());
     let started = AttemptStarted { attempt: Course::number(place), provider, model, mode, dropped };
-    course.append(vec![Event::Attempt(started)]).await?;
+    let mut events = vec![Event::Attempt(started)];
+    if let Some(held) = held {
+        course.attempts[place].takes_up = true;
+        let upstream = Some(UpstreamId { id: held.upstream.id.clone() });
+        let state = ProgressState::Running;
+        events.push(Event::Progress(Progress { state, fraction: None, note: None, upstream }));
+    }
+    course.append(events).await?;
     Ok(place)
 }
 
@@ -90,6 +111,7 @@ pub(super) async fn relay(
         };
         let arrived = attempt.arrived;
         let mut events = std::mem::take(&mut attempt.events);
+        filter(course, &mut events)?;
         prepare(course, &mut events).await?;
         // What came before a failure was said, and readers get it.
         match step {
@@ -97,6 +119,10 @@ pub(super) async fn relay(
             Ok(Heard::All) => {
                 let finish = attempt.finish();
                 let mut last = std::mem::take(&mut attempt.events);
+                filter(course, &mut last)?;
+                if finish.is_ok() {
+                    course.skip.end()?;
+                }
                 prepare(course, &mut last).await?;
                 events.append(&mut last);
                 course.pending.append(&mut events);
@@ -122,6 +148,21 @@ pub(super) fn completed(course: &mut Course, attempt: &Attempt, finish: &Finish)
     let spent = &mut course.attempts[attempt.place];
     spent.usage.clone_from(&finish.usage);
     spent.outcome = Some(AttemptOutcome::Completed);
+    if spent.takes_up {
+        taken_up(course, attempt.place);
+    }
+}
+
+/// The usage of an answer is told by the attempt that heard it last: those before it have none.
+pub(super) fn taken_up(course: &mut Course, place: usize) {
+    for at in (1..=place).rev().take_while(|at| course.attempts[*at].takes_up).collect::<Vec<_>>() {
+        course.attempts[at - 1].is_taken_up = true;
+    }
+}
+
+/// Takes out what readers have already.
+fn filter(course: &mut Course, events: &mut Vec<Event>) -> Result<(), Failure> {
+    course.skip.apply(events)
 }
 
 /// Counts what was said and puts aside what is too large for a record.
