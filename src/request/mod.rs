@@ -8,6 +8,8 @@ mod ahead;
 mod course;
 mod drive;
 mod estimate;
+#[cfg_attr(not(test), expect(dead_code, reason = "the driver goes through the gates from the next step on"))]
+mod gate;
 mod inline;
 mod listing;
 mod live;
@@ -24,6 +26,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 pub use actor::Arbiters;
+pub use gate::Gate;
 pub use listing::ModelsQuery;
 pub use live::Live;
 pub use status::Status;
@@ -55,6 +58,8 @@ pub struct Parts {
     pub caller: Caller,
     /// Money.
     pub meter: Meter,
+    /// The way to the providers.
+    pub gate: Gate,
     /// Where actors live.
     pub arbiters: Arbiters,
     /// Where submissions are carried through, whoever waits for them.
@@ -73,6 +78,8 @@ pub struct Services {
     pub clock: Clock,
     /// Money.
     pub meter: Meter,
+    /// The way to the providers.
+    pub gate: Gate,
     caller: Caller,
     arbiters: Arbiters,
     runtime: tokio::runtime::Handle,
@@ -110,6 +117,7 @@ impl Services {
             live: ArcSwap::from_pointee(parts.live),
             clock: parts.clock,
             meter: parts.meter,
+            gate: parts.gate,
             caller: parts.caller,
             arbiters: parts.arbiters,
             runtime: parts.runtime,
