@@ -19,3 +19,11 @@ pub struct Limits {
     /// Of tokens.
     pub tokens: Option<Window>,
 }
+
+impl Limits {
+    /// Whether nothing was told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_none() && self.tokens.is_none()
+    }
+}

@@ -14,7 +14,8 @@ use super::course::Course;
 use super::gate::{Pass, Shut, Turn, Waiting};
 use super::rejoin::{self, Held};
 use super::relay::{self, relay};
-use super::{plan, seam};
+use super::plan::plan;
+use super::seam;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
 use crate::policy::route;
@@ -34,7 +35,7 @@ struct Lost {
 /// # Errors
 /// Why nobody answered.
 pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    let mut walk = Walk::new(plan::plan(course, &|_| None)?);
+    let mut walk = Walk::new(plan(course)?);
     remember(course, &mut walk, terms);
     let mut last = None;
     loop {
@@ -87,13 +88,11 @@ async fn admit(course: &mut Course, walk: &Walk, terms: &Terms) -> Result<Pass, 
     if Duration::from_millis(wait_ms) > left {
         return Err(nobody_free(&shut, wait_ms));
     }
-    let fair_by = None::<&str>;
-    let tag = fair_by.and_then(|path| course.job.metadata.get(path.strip_prefix("metadata.")?));
     let mut ticket = course.svc.gate.wait(Waiting {
         stream: course.writer.stream().head().stream,
         candidates,
         priority: course.job.options.priority,
-        share: tag.map(|value| value.to_string().into()),
+        share: course.svc.gate.share(&course.job),
         since: course.job.submitted_at,
     })?;
     let begun = Instant::now();
