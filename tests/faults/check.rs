@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use forebay::job::{Event, Failure, Record, State, Usage};
+use forebay::job::{Code, Event, Failure, Record, State, Usage};
 use forebay::meter::tokens;
 use serde_json::{Value, json};
 
@@ -213,12 +213,15 @@ impl Case {
 /// The least and the most that an attempt may be booked with: exactly what the provider told, else an
 /// estimate of what was sent and received.
 fn billed(attempt: &Attempt, call: &Call) -> ((u64, u64), (u64, u64)) {
+    // An estimate counts by another tokenizer than the fault server's, which counts words.
+    let input = 4 * call.words + 16;
     match call.usage {
         Some(told) => (told, told),
-        None if !attempt.has_output => ((0, 0), (0, 0)),
+        // Whoever lost a race had the request in hand when it was called off.
+        None if !attempt.has_output => ((0, 0), (if attempt.is_called_off { input } else { 0 }, 0)),
         None => {
             let count = |text: &str| tokens::count(&attempt.model, text);
-            ((1, count(&attempt.text)), (10_000, count(&attempt.text).max(count(&call.sent))))
+            ((1, count(&attempt.text)), (input, count(&attempt.text).max(count(&call.sent))))
         }
     }
 }
@@ -250,6 +253,7 @@ struct Attempt {
     has_output: bool,
     /// What its `lost` says, if there is one.
     lost_emitted: Option<bool>,
+    is_called_off: bool,
 }
 
 fn attempts(records: &[Record]) -> Vec<Attempt> {
@@ -263,6 +267,7 @@ fn attempts(records: &[Record]) -> Vec<Attempt> {
                 text: String::new(),
                 has_output: false,
                 lost_emitted: None,
+                is_called_off: false,
             }),
             Event::Delta(delta) => {
                 let attempt = attempts.last_mut().unwrap();
@@ -270,8 +275,9 @@ fn attempts(records: &[Record]) -> Vec<Attempt> {
                 attempt.has_output = true;
             }
             Event::Lost(lost) => {
-                let attempt = attempts.iter_mut().find(|attempt| attempt.number == lost.attempt);
-                attempt.unwrap().lost_emitted = Some(lost.emitted);
+                let attempt = attempts.iter_mut().find(|attempt| attempt.number == lost.attempt).unwrap();
+                attempt.lost_emitted = Some(lost.emitted);
+                attempt.is_called_off = lost.error.code == Code::Cancelled;
             }
             _ => {}
         }
