@@ -126,7 +126,7 @@ impl Case {
         self.check_end(records);
         self.check_events(records);
         self.check_stored(world, records).await;
-        self.check_calls(world, 0, &story(records));
+        self.check_calls(world, records);
         self.check_ledger(world, records).await;
     }
 
@@ -155,14 +155,20 @@ impl Case {
         }
     }
 
-    /// No provider was called more often than the rules allow, which is once more per crash.
-    pub(crate) fn check_calls(&self, world: &World, crashes: usize, said: &str) {
+    /// No provider was called more often than the rules allow, which is once more for each of its
+    /// attempts that died with the broker.
+    pub(crate) fn check_calls(&self, world: &World, records: &[Record]) {
+        let (said, attempts) = (story(records), attempts(records));
+        let any_died = attempts.iter().any(|attempt| attempt.lost_by == Some(Code::Internal));
         let mut known = Vec::new();
         for target in self.row.targets {
             let provider = self.provider(target.provider);
+            let is_dead =
+                |attempt: &&Attempt| *attempt.provider == *provider && attempt.lost_by == Some(Code::Internal);
+            let died = attempts.iter().filter(is_dead).count();
             let calls = world.server.calls(&provider, &self.name);
             let (min, max) = target.calls;
-            let within = if crashes == 0 { min..=max } else { 0..=max + crashes };
+            let within = if any_died { 0..=max + died } else { min..=max };
             assert!(within.contains(&calls.len()), "{}: {} calls of {provider}\n{said}", self.id, calls.len());
             for call in calls {
                 assert!(!call.body.to_string().contains(THOUGHT), "{}: {}", self.id, call.body);
@@ -220,7 +226,7 @@ fn billed(attempt: &Attempt, call: &Call) -> ((u64, u64), (u64, u64)) {
     match call.usage {
         Some(told) => (told, told),
         // Whoever lost a race had the request in hand when it was called off.
-        None if !attempt.has_output => ((0, 0), (if attempt.is_called_off { input } else { 0 }, 0)),
+        None if !attempt.has_output => ((0, 0), (if attempt.lost_by == Some(Code::Cancelled) { input } else { 0 }, 0)),
         None => {
             let count = |text: &str| tokens::count(&attempt.model, text);
             ((1, count(&attempt.text)), (input, count(&attempt.text).max(count(&call.sent))))
@@ -255,7 +261,7 @@ struct Attempt {
     has_output: bool,
     /// What its `lost` says, if there is one.
     lost_emitted: Option<bool>,
-    is_called_off: bool,
+    lost_by: Option<Code>,
 }
 
 fn attempts(records: &[Record]) -> Vec<Attempt> {
@@ -269,7 +275,7 @@ fn attempts(records: &[Record]) -> Vec<Attempt> {
                 text: String::new(),
                 has_output: false,
                 lost_emitted: None,
-                is_called_off: false,
+                lost_by: None,
             }),
             Event::Delta(delta) => {
                 let attempt = attempts.last_mut().unwrap();
@@ -279,7 +285,7 @@ fn attempts(records: &[Record]) -> Vec<Attempt> {
             Event::Lost(lost) => {
                 let attempt = attempts.iter_mut().find(|attempt| attempt.number == lost.attempt).unwrap();
                 attempt.lost_emitted = Some(lost.emitted);
-                attempt.is_called_off = lost.error.code == Code::Cancelled;
+                attempt.lost_by = Some(lost.error.code);
             }
             _ => {}
         }
