@@ -13,6 +13,8 @@ mod listing;
 mod live;
 mod relay;
 mod roster;
+#[expect(dead_code, unused_imports, reason = "the driver that goes on comes next")]
+mod seam;
 mod settle;
 mod status;
 
