@@ -9,6 +9,7 @@ mod charge;
 mod event;
 mod failure;
 mod id;
+mod limits;
 mod money;
 mod output;
 mod spec;
@@ -26,11 +27,12 @@ pub use event::{
 };
 pub use failure::{Code, Failure, FailureBody, Fault};
 pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
+pub use limits::{Limits, Window};
 pub use money::{Cost, Usd};
 pub use output::{Blob, Output, OutputBody};
 pub use spec::{
     Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
-    Retry, Timeouts, usd_of_number,
+    ProviderChoice, Retry, Timeouts, usd_of_number,
 };
 pub use tags::{TagValue, Tags};
 pub use target::Target;

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::caps::{ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, RETENTION_S_MAX};
+use super::caps::{
+    ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, PROVIDER_BYTES_MAX, PROVIDERS_NAMED_MAX, RETENTION_S_MAX,
+};
 use super::{Gateway, JobId, ModelName, Tags, Task, Timestamp, Usd};
 
 /// A valid job: what `wire/submit.rs` makes of what was said. Nobody validates it again.
@@ -194,6 +196,22 @@ pub struct Deliver {
     pub subject: Box<str>,
 }
 
+/// Which providers may serve a job, each by its name in the configuration or by its kind. Whoever
+/// asks for `provider/model` and says something here may be served by the others of that model too.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderChoice {
+    /// Nobody but these. Empty = anybody.
+    #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
+    pub only: Vec<Box<str>>,
+    /// None of these.
+    #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
+    pub ignore: Vec<Box<str>>,
+    /// These first, in this order; then the others as they would have been.
+    #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
+    pub order: Vec<Box<str>>,
+}
+
 /// The caller's own prices, in US dollars per token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -252,6 +270,9 @@ pub struct Options {
     /// Models to try after `model`, in order.
     #[schemars(length(max = FALLBACKS_MAX))]
     pub fallbacks: Vec<ModelName>,
+    /// Which providers may serve it, by its model and by its fallbacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderChoice>,
     /// Time-outs of this job.
     pub timeouts: Timeouts,
     /// Retries of this job.
@@ -290,6 +311,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             fallbacks: Vec::new(),
+            provider: None,
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             on_stream_failure: OnStreamFailure::default(),

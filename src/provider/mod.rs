@@ -17,6 +17,8 @@ pub mod credential;
 pub mod family;
 pub mod fetch;
 pub mod framing;
+pub mod limits;
+pub mod prefill;
 pub mod registry;
 pub mod remote;
 pub mod script;
@@ -29,6 +31,7 @@ use bytes::Bytes;
 pub use reqwest::Method;
 
 pub use self::credential::Credential;
+pub use self::prefill::Prefill;
 pub use crate::job::Target;
 use crate::job::{Bill, Event, Failure, Job, Usage};
 
@@ -225,6 +228,9 @@ pub struct Ask<'a> {
     pub target: &'a Target,
     /// Where the provider is.
     pub endpoint: &'a Endpoint,
+    /// Whether the last message of the job is the beginning of the answer, which the provider is to
+    /// continue ([`Provider::prefill`] says who does).
+    pub prefilled: bool,
 }
 
 /// A provider's kind: what is the same for every model it serves.
@@ -242,6 +248,18 @@ pub trait Provider: Send + Sync + 'static {
     /// because the provider fetches none.
     fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
         false
+    }
+
+    /// What becomes of a job whose last message is the beginning of the answer: what `prefill` in
+    /// the configuration says, else what is known.
+    fn prefill(&self, ask: Ask<'_>) -> Prefill {
+        let said = ask.endpoint.setting("prefill").and_then(Prefill::named);
+        said.unwrap_or_else(|| self.known_prefill(ask))
+    }
+
+    /// The same, where the configuration is silent.
+    fn known_prefill(&self, _ask: Ask<'_>) -> Prefill {
+        Prefill::No
     }
 
     /// A fresh decoder for one reply to that request.

@@ -117,7 +117,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_to(ask: Ask<'_>, url: Box<str>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     let mut params = Params::read(&job.input)?;
     let mut body = Body::with_capacity(job.input.get().len() + target.model.len() + 32);
     body.put("model", &*target.model).put_json("input", checked_input(&mut params)?.get());

@@ -92,7 +92,7 @@ pub fn headers(endpoint: &Endpoint, betas: &[String]) -> Result<Headers, Failure
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
 pub fn request(ask: Ask<'_>, site: Site) -> Result<Request, Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     if job.task != Task::Chat {
         let message = format!("{} serves chat, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message));

@@ -102,7 +102,7 @@ impl Refusals<'_> {
 }
 
 fn of_chat(ask: Ask<'_>) -> Result<(Bytes, Vec<Box<str>>), Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     let mut chat = Chat::read(&job.input)?;
     let maker = Maker::of(&target.model);
     let mut refusals = Refusals { provider: &endpoint.name, drop: job.options.drop_unsupported, dropped: Vec::new() };

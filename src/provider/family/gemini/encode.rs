@@ -23,7 +23,7 @@ pub struct Site<'a> {
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
 pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     if job.task != Task::Chat {
         let message = format!("{} serves chat and embeddings, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message).of_the_target());
@@ -48,7 +48,7 @@ pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
 }
 
 fn written(ask: Ask<'_>, site: &Site<'_>) -> Result<(Bytes, Vec<Box<str>>), Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     let mut chat = Chat::read(&job.input)?;
     chat.params.take("model");
     let written = contents::write(&chat.messages, ask)?;

@@ -7,7 +7,7 @@ use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
 use crate::provider::family::responses::{self, ResponsesDecoder};
 use crate::provider::family::{embeddings, error, rerank};
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider, Upstream};
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider, Upstream};
 
 /// A vendor of the dialect.
 pub struct Vendor {
@@ -54,6 +54,11 @@ impl Provider for Vendor {
 
     fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
         self.chat.wants_files_inside
+    }
+
+    /// Responses have no such thing, as far as is known.
+    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
+        if self.responds(ask) { Prefill::No } else { (self.chat.prefill.takes)(ask, self.card.id) }
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {

@@ -27,7 +27,7 @@ fn job(input: &str) -> Job {
 fn asked(kind: &str, endpoint: &Endpoint, input: &str) -> Vec<Option<String>> {
     let provider: &dyn Provider = *vendor::ALL.iter().find(|one| one.card().id == kind).expect("a vendor");
     let (job, target) = (job(input), Target { provider: "here".into(), model: "gpt-5".into() });
-    let ask = Ask { job: &job, target: &target, endpoint };
+    let ask = Ask { job: &job, target: &target, endpoint, prefilled: false };
     let upstream = Upstream { id: "resp_1".into(), sequence: Some(7) };
     let from_start = Upstream { sequence: None, ..upstream.clone() };
     let asked = [
