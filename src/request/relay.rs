@@ -53,6 +53,7 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
         Continued::Ask { job, prefilled } => (job, prefilled),
         Continued::NothingLeft => return Ok(Begun::Nothing(length())),
         Continued::Cannot => {
+            course.trim = None;
             course.restart();
             (Arc::clone(&course.job), false)
         }
