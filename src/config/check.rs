@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::problem::Path;
 use super::{
     Config, HealthConfig, KeyConfig, LogConfig, ModelConfig, Nats, PriceConfig, ProviderConfig, QueueConfig, Secret,
-    Server,
+    Server, Strategy,
 };
 use crate::job::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, RETENTION_S_MAX, TAG_KEY_BYTES_MAX, TAG_LABELS_MAX, TARGETS_MAX,
@@ -24,6 +24,9 @@ const OPEN_MS_MAX: u64 = 600_000;
 const WAITING_MAX: u64 = 1_000_000;
 /// A price above this is a slip of the decimal point: a million dollars.
 const PRICE_MAX: Usd = Usd::from_pico(1_000_000_000_000_000_000);
+
+/// A weight above this is a slip: targets differ by less.
+const WEIGHT_MAX: f64 = 1_000_000.0;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -164,6 +167,10 @@ fn check_provider(name: &str, provider: &ProviderConfig, env: Env<'_>, found: &m
         found.unless(is_token, &path, || "is not the name of a header".into());
         check_secret(value, env, &path, found);
     }
+    let is_known = |prefill: &&str| matches!(*prefill, "exact" | "repeats" | "none");
+    found.unless(provider.prefill.as_deref().as_ref().is_none_or(is_known), &at("prefill"), || {
+        "is none of exact, repeats, none".into()
+    });
     if let Some(script) = &provider.script {
         found.unless(script.is_file(), &at("script"), || format!("there is no file {}", script.display()));
     }
@@ -180,7 +187,34 @@ fn check_model(name: &str, model: &ModelConfig, found: &mut Findings) {
         let path = ["models", name, "targets", &index.to_string()];
         found.unless(is_target(target), &path, || format!("`{target}` is not `provider/model`"));
     }
+    check_strategy(name, model, found);
     check_timeouts(model.timeouts, &["models", name, "timeouts"], found);
+}
+
+fn check_strategy(name: &str, model: &ModelConfig, found: &mut Findings) {
+    let weights = ["models", name, "weights"];
+    if !model.weights.is_empty() {
+        let is_weighted = model.strategy == Strategy::Weighted;
+        found.unless(is_weighted, &weights, || "only with strategy = \"weighted\"".into());
+        let (count, wanted) = (model.weights.len(), model.targets.len());
+        found.unless(count == wanted, &weights, || format!("must be {wanted}, one for each target"));
+    }
+    for (index, weight) in model.weights.iter().enumerate() {
+        let path = ["models", name, "weights", &index.to_string()];
+        found.unless(*weight > 0.0 && *weight <= WEIGHT_MAX, &path, || {
+            format!("must be more than 0 and at most {WEIGHT_MAX}")
+        });
+    }
+    if let Some(sticky) = &model.sticky {
+        found.unless(tag_of(sticky).is_some(), &["models", name, "sticky"], || {
+            format!("must be `metadata.` and a key of 1 to {TAG_KEY_BYTES_MAX} bytes")
+        });
+    }
+}
+
+/// The key of `metadata.KEY`.
+fn tag_of(name: &str) -> Option<&str> {
+    name.strip_prefix("metadata.").filter(|key| !key.is_empty() && key.len() <= TAG_KEY_BYTES_MAX)
 }
 
 fn is_target(text: &str) -> bool {

@@ -192,6 +192,11 @@ pub struct ProviderConfig {
     /// Which of its formats to speak, where it has several: `chat`, `responses`, `messages`.
     #[serde(default)]
     pub api: Option<Box<str>>,
+    /// What its models make of the beginning of their own answer as the last message: `exact` (they
+    /// go on, and send only what is new), `repeats` (they go on, after sending it once more), `none`.
+    /// Absent = what is known of the vendor; of a server of one's own nothing is.
+    #[serde(default)]
+    pub prefill: Option<Box<str>>,
     /// The version of its format, where the address carries one (Azure OpenAI).
     #[serde(default)]
     pub api_version: Option<Box<str>>,
@@ -221,6 +226,7 @@ impl ProviderConfig {
         let file = self.credentials.as_deref().and_then(std::path::Path::to_str);
         let said = [
             ("api", self.api.as_deref()),
+            ("prefill", self.prefill.as_deref()),
             ("api_version", self.api_version.as_deref()),
             ("account_id", self.account_id.as_deref()),
             ("region", self.region.as_deref()),
@@ -240,6 +246,12 @@ pub enum Strategy {
     /// In the order given.
     #[default]
     Failover,
+    /// By chance, each as often as its weight says; so is who comes next when one fails.
+    Weighted,
+    /// The shortest time to first token first, as measured of late; who was not measured comes before.
+    Fastest,
+    /// The lowest price of such a job first; who has no known price comes last.
+    Cheapest,
 }
 
 /// `[models."NAME"]`
@@ -251,6 +263,14 @@ pub struct ModelConfig {
     /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
+    /// `weighted` only: how often each target is chosen, as against the others, for example `[3, 1]`.
+    /// Absent = all alike.
+    #[serde(default)]
+    pub weights: Vec<f64>,
+    /// The tag (`metadata.userId`) whose every value stays with one target while that serves, so that
+    /// the provider's prompt cache stays warm. A job without the tag goes by the strategy.
+    #[serde(default)]
+    pub sticky: Option<Box<str>>,
     /// What the model does [default: what its first target does, as far as the catalog knows].
     #[serde(default)]
     pub task: Option<Task>,

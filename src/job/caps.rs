@@ -17,6 +17,10 @@ pub const TAG_KEY_BYTES_MAX: usize = 64;
 pub const TAG_VALUE_BYTES_MAX: usize = 256;
 /// Fallback models of one job: each may cost an attempt.
 pub const FALLBACKS_MAX: usize = 8;
+/// Providers that a job may name in each of its constraints: as many as a model has targets.
+pub const PROVIDERS_NAMED_MAX: usize = 32;
+/// Bytes of a provider's name.
+pub const PROVIDER_BYTES_MAX: usize = 64;
 /// Attempts at one target that a job may ask for.
 pub const ATTEMPTS_MAX: u32 = 20;
 /// Attempts over all targets together, whatever the job asks for: the last word on loops.

@@ -155,6 +155,11 @@ pub struct FailureBody {
     #[serde(skip)]
     #[schemars(skip)]
     pub never_sent: bool,
+    /// Whether the prompt is too long for the model, so that only a larger one can do better,
+    /// whatever the provider calls it. Only routing reads it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub overflows: bool,
 }
 
 /// What went wrong, whose fault it is, and whether trying again makes sense. One pointer wide.
@@ -184,6 +189,7 @@ impl Failure {
             param: None,
             belongs_to_target: false,
             never_sent: false,
+            overflows: false,
         }))
     }
 

@@ -7,4 +7,6 @@ pub mod health;
 pub mod line;
 pub mod retry;
 pub mod route;
+mod strategy;
 pub mod terms;
+pub mod walk;

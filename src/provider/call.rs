@@ -81,12 +81,18 @@ impl Caller {
                 let head = player.head().await?;
                 Ok(Reply { status: head.status, headers: head.headers, body: Body::Script(player) })
             }
-            Route::Http { url, mut headers, credential } => {
+            Route::Http { method, url, mut headers, credential } => {
                 let url = reqwest::Url::parse(&url).map_err(|_| Failure::internal("the provider's URL is not one"))?;
                 let client = self.client(rung(connect), is_loopback(&url))?;
-                let request = credential::Request { url: &url, headers: &mut headers, body: &outbound.body, now };
+                let request = credential::Request {
+                    method: &method,
+                    url: &url,
+                    headers: &mut headers,
+                    body: &outbound.body,
+                    now,
+                };
                 credential.authorize(request).await?;
-                let sent = client.post(url).headers(headers).body(outbound.body).send().await;
+                let sent = client.request(method, url).headers(headers).body(outbound.body).send().await;
                 let mut response = sent.map_err(|error| unreachable_provider(error, connect))?;
                 let headers = std::mem::take(response.headers_mut());
                 Ok(Reply { status: response.status().as_u16(), headers, body: Body::Http(response) })

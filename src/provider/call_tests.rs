@@ -4,6 +4,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::provider::Credential;
 use crate::provider::Framing;
+use crate::provider::Method;
 
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -17,7 +18,7 @@ fn outbound(url: &str) -> Outbound {
     let mut headers = Headers::new();
     headers.insert("authorization", "Bearer secret".parse().unwrap());
     Outbound {
-        route: Route::Http { url: url.into(), headers, credential: Credential::default() },
+        route: Route::Http { method: Method::POST, url: url.into(), headers, credential: Credential::default() },
         body: Bytes::from_static(b"{}"),
         framing: Framing::Sse,
         dropped: Vec::new(),

@@ -53,8 +53,12 @@ impl Live {
         if let Some(task) = alias.and_then(|alias| alias.task) {
             return Some(task);
         }
-        let targets = route::of_model(model, &self.config, &self.on).ok()?;
-        self.entry_of(targets.first()?).map(|entry| entry.task)
+        let entry = match route::of_model(model, &self.config, &self.on) {
+            Ok(targets) => self.entry_of(targets.first()?),
+            // `options.provider` may ask for it elsewhere than at the provider that the name says.
+            Err(_) => model.split().and_then(|(kind, id)| catalog::find(kind, id)),
+        };
+        entry.map(|entry| entry.task)
     }
 
     /// What the catalog knows of a target.

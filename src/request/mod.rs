@@ -5,16 +5,20 @@
 
 mod actor;
 mod ahead;
+mod attempt;
 mod course;
 mod drive;
 mod estimate;
-#[cfg_attr(not(test), expect(dead_code, reason = "the driver goes through the gates from the next step on"))]
+mod fulfil;
 mod gate;
 mod inline;
 mod listing;
 mod live;
+mod plan;
+mod rejoin;
 mod relay;
 mod roster;
+mod seam;
 mod settle;
 mod status;
 

@@ -14,12 +14,13 @@ use tokio::time::Instant;
 
 use super::board::{Board, TargetGate};
 use super::pass::Pass;
-use super::{Candidate, Turn, Waiting};
+use super::{Turn, Waiting};
 use crate::clock::Clock;
 use crate::config::{Config, HealthConfig, QueueConfig};
 use crate::job::{Code, Failure, QueueReason, Queued, Timestamp};
 use crate::policy::health::Shut;
 use crate::policy::line::{Comer, Line, Place};
+use crate::policy::walk::Candidate;
 use crate::telemetry;
 
 /// How often a waiting job is told its position, if that changed: it becomes a durable event.

@@ -19,21 +19,13 @@ pub(super) use pass::Pass;
 use crate::config::Config;
 use crate::job::{Failure, Job, Queued, StreamId, Target, Timestamp};
 pub(super) use crate::policy::health::Shut;
+use crate::policy::walk::Candidate;
 use desk::{Desk, Rules};
 
 /// The gates of one broker. A clone is the same ones.
 #[derive(Clone)]
 pub struct Gate {
     desk: Arc<Desk>,
-}
-
-/// A target that an attempt may be made at.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Candidate {
-    /// Who would be asked.
-    pub(super) target: Target,
-    /// Whether the job has asked it before: retries have a budget.
-    pub(super) is_retry: bool,
 }
 
 /// A job that wants a place in line.
