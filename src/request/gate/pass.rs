@@ -30,7 +30,7 @@ impl Pass {
 
     /// Whether this call finds out if an open breaker can close.
     #[cfg(test)]
-    pub(in crate::request) fn is_probe(&self) -> bool {
+    pub(super) fn is_probe(&self) -> bool {
         self.is_probe
     }
 
