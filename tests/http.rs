@@ -13,6 +13,8 @@ mod catalog;
 mod client;
 #[path = "http/files.rs"]
 mod files;
+#[path = "http/health.rs"]
+mod health;
 #[path = "http/limits.rs"]
 mod limits;
 #[path = "http/silence.rs"]
