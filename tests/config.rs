@@ -119,6 +119,25 @@ fn a_variable_overrides_the_file_with_the_type_of_its_key() {
 }
 
 #[test]
+fn how_targets_are_chosen_must_make_sense() {
+    let model = "[models.m]\ntargets = [\"a/b\", \"a/c\"]\n";
+    for (rest, expected) in [
+        ("strategy = \"best\"", "3 models.m.strategy: unknown variant `best`"),
+        ("weights = [1, 2]", "3 models.m.weights: only with strategy = \"weighted\""),
+        ("strategy = \"weighted\"\nweights = [1]", "4 models.m.weights: must be 2, one for each target"),
+        ("strategy = \"weighted\"\nweights = [1, 0]", "4 models.m.weights.1: must be more than 0 and at most 1000000"),
+        ("strategy = \"weighted\"\nweights = [nan, 1]", "4 models.m.weights.0: must be more than 0"),
+        ("strategy = \"weighted\"\nweights = [1, 1e7]", "4 models.m.weights.1: must be more than 0"),
+        ("strategy = \"weighted\"\nweights = [1, \"2\"]", "4 models.m.weights.1: must be f64"),
+        ("sticky = \"userId\"", "3 models.m.sticky: must be `metadata.` and a key"),
+        ("sticky = \"metadata.\"", "3 models.m.sticky: must be `metadata.` and a key"),
+    ] {
+        let found = problems(&format!("{model}{rest}"), &[]);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{rest}: {found:?}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_line_or_variable() {
     let cases: &[(&str, &str)] = &[
         ("[server]\nlissen = \"x\"", "2 server.lissen: unknown key"),
@@ -143,26 +162,6 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
             "3 prices.\"a/b\".tiers.0: missing field",
         ),
         ("[prices.\"a/b\"]\nreasoning_per_mtok_usd = 1e9", "2 prices.\"a/b\".reasoning_per_mtok_usd: must be at most"),
-        ("[models.m]\ntargets = [\"a/b\"]\nstrategy = \"best\"", "3 models.m.strategy: unknown variant `best`"),
-        ("[models.m]\ntargets = [\"a/b\"]\nweights = [1]", "3 models.m.weights: only with strategy = \"weighted\""),
-        (
-            "[models.m]\ntargets = [\"a/b\", \"a/c\"]\nstrategy = \"weighted\"\nweights = [1]",
-            "4 models.m.weights: must be 2, one for each target",
-        ),
-        (
-            "[models.m]\ntargets = [\"a/b\", \"a/c\"]\nstrategy = \"weighted\"\nweights = [1, 0]",
-            "4 models.m.weights.1: must be more than 0 and at most 1000000",
-        ),
-        (
-            "[models.m]\ntargets = [\"a/b\"]\nstrategy = \"weighted\"\nweights = [nan]",
-            "4 models.m.weights.0: must be more than 0",
-        ),
-        (
-            "[models.m]\ntargets = [\"a/b\"]\nstrategy = \"weighted\"\nweights = [\"much\"]",
-            "4 models.m.weights.0: must be f64",
-        ),
-        ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"userId\"", "3 models.m.sticky: must be `metadata.` and a key"),
-        ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"metadata.\"", "3 models.m.sticky: must be `metadata.` and a key"),
         ("[prices.\"a/b\"]\ninput_usd = 1", "2 prices.\"a/b\".input_usd: unknown key"),
         ("[models.x]\ntargets = [\"gpt\"]", "2 models.x.targets.0: `gpt` is not"),
         ("[models.x]\ntargets = []", "2 models.x.targets: must be 1 to"),
