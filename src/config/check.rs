@@ -158,6 +158,10 @@ fn check_provider(name: &str, provider: &ProviderConfig, env: Env<'_>, found: &m
         found.unless(is_token, &path, || "is not the name of a header".into());
         check_secret(value, env, &path, found);
     }
+    let is_known = |prefill: &&str| matches!(*prefill, "exact" | "repeats" | "none");
+    found.unless(provider.prefill.as_deref().as_ref().is_none_or(is_known), &at("prefill"), || {
+        "is none of exact, repeats, none".into()
+    });
     if let Some(script) = &provider.script {
         found.unless(script.is_file(), &at("script"), || format!("there is no file {}", script.display()));
     }

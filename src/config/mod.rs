@@ -185,6 +185,11 @@ pub struct ProviderConfig {
     /// Which of its formats to speak, where it has several: `chat`, `responses`, `messages`.
     #[serde(default)]
     pub api: Option<Box<str>>,
+    /// What its models make of the beginning of their own answer as the last message: `exact` (they
+    /// go on, and send only what is new), `repeats` (they go on, after sending it once more), `none`.
+    /// Absent = what is known of the vendor; of a server of one's own nothing is.
+    #[serde(default)]
+    pub prefill: Option<Box<str>>,
     /// The version of its format, where the address carries one (Azure OpenAI).
     #[serde(default)]
     pub api_version: Option<Box<str>>,
@@ -214,6 +219,7 @@ impl ProviderConfig {
         let file = self.credentials.as_deref().and_then(std::path::Path::to_str);
         let said = [
             ("api", self.api.as_deref()),
+            ("prefill", self.prefill.as_deref()),
             ("api_version", self.api_version.as_deref()),
             ("account_id", self.account_id.as_deref()),
             ("region", self.region.as_deref()),

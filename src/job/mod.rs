@@ -23,7 +23,7 @@ pub use bill::Bill;
 pub use charge::{AttemptOutcome, Charge, RollupKey, Sums};
 pub use event::{
     Accepted, AttemptMode, AttemptStarted, Cancelled, Completed, Delta, Event, Failed, Interrupted, Lost, Part,
-    Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall,
+    Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall, UpstreamId,
 };
 pub use failure::{Code, Failure, FailureBody, Fault};
 pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};

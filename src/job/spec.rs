@@ -86,7 +86,8 @@ pub struct Timeouts {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub first_token_ms: Option<u64>,
-    /// Between two signs of life of the provider. Default 60 000.
+    /// Between two signs of life of the provider: whole packets or keep-alive comments, not bytes
+    /// of a packet that is not whole. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub idle_ms: Option<u64>,
@@ -94,7 +95,7 @@ pub struct Timeouts {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub total_ms: Option<u64>,
-    /// In the queue, before the first attempt. Default 60 000.
+    /// In the queue, while no target is free. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub queue_ms: Option<u64>,
@@ -284,7 +285,8 @@ pub struct Options {
     pub on_disconnect: OnDisconnect,
     /// The answer cache.
     pub cache: CacheOptions,
-    /// Start a second target if the first is silent this long. Not built yet: `unsupported`.
+    /// Start a second target if the first is silent this long.
+    #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub hedge_ms: Option<u64>,
     /// 0 (first) to 9 (last) in the queue.
     #[schemars(range(max = 9))]

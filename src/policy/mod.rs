@@ -7,3 +7,4 @@ pub mod retry;
 pub mod route;
 mod strategy;
 pub mod terms;
+pub mod walk;

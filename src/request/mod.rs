@@ -5,15 +5,21 @@
 
 mod actor;
 mod ahead;
+mod attempt;
 mod course;
 mod drive;
 mod estimate;
+mod fulfil;
+pub mod gate;
 mod inline;
 mod listing;
 mod live;
 mod plan;
+#[cfg_attr(not(test), expect(dead_code, reason = "the driver that takes it up comes with the attempts"))]
+mod rejoin;
 mod relay;
 mod roster;
+mod seam;
 mod settle;
 mod status;
 
@@ -74,6 +80,7 @@ pub struct Services {
     pub clock: Clock,
     /// Money.
     pub meter: Meter,
+    gate: gate::Gate,
     caller: Caller,
     arbiters: Arbiters,
     runtime: tokio::runtime::Handle,
@@ -111,6 +118,7 @@ impl Services {
             live: ArcSwap::from_pointee(parts.live),
             clock: parts.clock,
             meter: parts.meter,
+            gate: gate::Gate,
             caller: parts.caller,
             arbiters: parts.arbiters,
             runtime: parts.runtime,

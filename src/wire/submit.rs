@@ -181,6 +181,7 @@ fn check_options(options: &Options) -> Result<(), Failure> {
         ("options.timeouts.idle_ms", timeouts.idle_ms),
         ("options.timeouts.total_ms", timeouts.total_ms),
         ("options.timeouts.queue_ms", timeouts.queue_ms),
+        ("options.hedge_ms", options.hedge_ms),
     ];
     for (field, value) in durations {
         if value.is_some_and(|ms| ms == 0 || ms > DURATION_MS_MAX) {
@@ -211,9 +212,6 @@ fn check_options(options: &Options) -> Result<(), Failure> {
     }
     if options.deliver.as_ref().is_some_and(|deliver| !is_subject(&deliver.subject)) {
         return Err(Failure::invalid("options.deliver.subject", "must be a NATS subject without wildcards"));
-    }
-    if options.hedge_ms.is_some() {
-        return Err(Failure::unsupported("options.hedge_ms", "hedging is not built yet"));
     }
     if options.cache.mode != CacheMode::Off {
         return Err(Failure::unsupported("options.cache.mode", "the answer cache is not built yet"));

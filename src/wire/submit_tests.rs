@@ -39,7 +39,7 @@ fn a_wrong_field_is_named() {
         (r#"{"model":"m","input":"x","options":{"retry":{"max_attempts":"3"}}}"#, Some("options.retry.max_attempts")),
         (r#"{"model":"m","input":"x","options":{"retry":{"max_attempts":0}}}"#, Some("options.retry.max_attempts")),
         (r#"{"model":"m","input":"x","options":{"timeouts":{"idle_ms":0}}}"#, Some("options.timeouts.idle_ms")),
-        (r#"{"model":"m","input":"x","options":{"hedge_ms":5}}"#, Some("options.hedge_ms")),
+        (r#"{"model":"m","input":"x","options":{"hedge_ms":0}}"#, Some("options.hedge_ms")),
         (r#"{"model":"m","input":"x","options":{"cache":{"mode":"on"}}}"#, Some("options.cache.mode")),
         (r#"{"model":"m","input":"x","options":{"deliver":{"subject":"a.*"}}}"#, Some("options.deliver.subject")),
         (

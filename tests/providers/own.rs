@@ -127,11 +127,12 @@ fn a_job_becomes_the_request_it_must() {
 }
 
 /// What a case asks: `input`, and, where they matter, `task`, `model`, `settings`,
-/// `drop_unsupported`.
+/// `drop_unsupported`, `prefilled`.
 pub(crate) struct Asked {
     job: Job,
     target: Target,
     endpoint: Endpoint,
+    prefilled: bool,
 }
 
 impl Asked {
@@ -149,7 +150,12 @@ impl Asked {
             endpoint.settings.insert(name.as_str().into(), value.as_str().expect("a text").into());
         }
         let model = case["model"].as_str().unwrap_or("the-model");
-        Asked { job, target: Target { provider: "here".into(), model: model.into() }, endpoint }
+        Asked {
+            job,
+            target: Target { provider: "here".into(), model: model.into() },
+            endpoint,
+            prefilled: case["prefilled"] == true,
+        }
     }
 
     /// How the reply to what is asked is cut.
@@ -158,7 +164,7 @@ impl Asked {
     }
 
     pub(crate) fn ask(&self) -> Ask<'_> {
-        Ask { job: &self.job, target: &self.target, endpoint: &self.endpoint }
+        Ask { job: &self.job, target: &self.target, endpoint: &self.endpoint, prefilled: self.prefilled }
     }
 }
 
@@ -195,7 +201,10 @@ fn unknown_fields_are_handed_on_byte_for_byte() {
     let endpoint = Endpoint::plain("here", "http://h");
     let job = job(input);
     let target = Target { provider: "here".into(), model: "m\"".into() };
-    let sent = provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint }).expect("a chat").body;
+    let sent = provider
+        .encode(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
+        .expect("a chat")
+        .body;
     let expected = concat!(
         r#"{"model":"m\"","stream":true,"stream_options":{"include_usage":true,"x":1.0},"#,
         r#""messages":[{"role":"user","content":"\u00e4  "}],"odd":1.50e3,"deep":{"b":1,"a":[ ]}}"#

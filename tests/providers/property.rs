@@ -57,13 +57,13 @@ fn encode(provider: &dyn Provider, model: &str, input: &Value, drop_unsupported:
     encode_with(provider, model, input, drop_unsupported, None)
 }
 
-/// `api` is the setting of that name.
+/// `setting` is one of the endpoint's: `api`, `prefill`.
 fn encode_with(
     provider: &dyn Provider,
     model: &str,
     input: &Value,
     drop_unsupported: bool,
-    api: Option<&str>,
+    setting: Option<(&str, &str)>,
 ) -> Encoded {
     let mut job = job(&input.to_string());
     job.task = Task::Chat;
@@ -75,8 +75,9 @@ fn encode_with(
             .settings
             .insert(setting.name.into(), if setting.default.is_empty() { "here" } else { setting.default }.into());
     }
-    endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
-    match provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint }) {
+    endpoint.settings.extend(setting.map(|(name, value)| (name.into(), value.into())));
+    let prefilled = setting.is_some_and(|(name, _)| name == "prefill");
+    match provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled }) {
         Ok(outbound) => {
             let Route::Http { url, .. } = outbound.route else { panic!("goes over HTTP") };
             let path = url.split('?').next().unwrap_or_default().to_owned();
@@ -259,13 +260,33 @@ proptest! {
         let others = ["openai", "openai-compatible", "xai"].map(super::dialect::vendor_of);
         for provider in others {
             let vendor = provider.card().id;
-            match encode_with(provider, model, &input, drop_unsupported, Some("responses")) {
+            match encode_with(provider, model, &input, drop_unsupported, Some(("api", "responses"))) {
                 Encoded::Sent(path, body) => {
                     prop_assert!(path.ends_with("/responses"));
                     prop_assert_eq!(check(vendor, &path, &body), Ok(()), "from {}", input);
                 }
                 Encoded::Refused(code, param) => {
                     prop_assert!(code == Code::Unsupported && !drop_unsupported, "{vendor} refuses {param} of {input}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_begun_answer_is_taken_by_everybody_but_models_that_refuse_it(question in text(), begun in text()) {
+        let input = json!({"messages": [{"role": "user", "content": question},
+            {"role": "assistant", "content": begun.trim_end()}], "max_tokens": 64});
+        for provider in vendor::ALL {
+            let vendor = provider.card().id;
+            if WITHOUT_SCHEMA.iter().any(|(name, _)| *name == vendor) {
+                continue;
+            }
+            for model in models(vendor) {
+                match encode_with(*provider, model, &input, false, Some(("prefill", "exact"))) {
+                    Encoded::Sent(path, body) => prop_assert_eq!(check(vendor, &path, &body), Ok(())),
+                    Encoded::Refused(code, param) => {
+                        prop_assert_eq!((code, &*param, *model), (Code::Unsupported, "input.messages[1]", "claude-opus-4-7"))
+                    }
                 }
             }
         }

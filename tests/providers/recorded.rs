@@ -178,7 +178,7 @@ fn a_recorded_request_is_what_its_job_becomes() {
         let mut job = job(&rebuild.input.to_string());
         job.task = rebuild.task;
         let (target, endpoint) = (target(&rebuild.model), Endpoint::plain("p", "http://h/v1"));
-        match rebuild.provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint }) {
+        match rebuild.provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }) {
             Ok(outbound) => {
                 let sent: Value = serde_json::from_slice(&outbound.body).expect("JSON");
                 if sent != rebuild.becomes {

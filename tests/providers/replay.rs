@@ -188,6 +188,7 @@ impl Gist {
                     OutputBody::Data(blob) => gist.outputs.push(json!({"mime": output.mime, "bytes": blob.0.len()})),
                     OutputBody::Url(url) => panic!("{url} is no output of text"),
                 },
+                Event::Progress(_) => {}
                 other => panic!("{} is no part of a chat", other.kind()),
             }
         }

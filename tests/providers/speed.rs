@@ -133,7 +133,7 @@ fn stream(family: &'static Family) -> Stream {
 
 fn decoder(vendor: &str, input: &str, model: &str) -> Box<dyn Decoder> {
     let (job, target, endpoint) = (job(input), target(model), Endpoint::plain("p", "http://h"));
-    vendor_of(vendor).decoder(Ask { job: &job, target: &target, endpoint: &endpoint })
+    vendor_of(vendor).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// OpenAI's Responses, which a native input asks for.

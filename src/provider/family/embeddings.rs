@@ -21,7 +21,7 @@ use super::{emit, error, whole};
 use crate::job::caps::OUTPUT_INLINE_BYTES_MAX;
 use crate::job::{Bill, Blob, Event, Failure, Output, OutputBody, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Route, Step};
+use crate::provider::{Ask, Decoder, Finish, Framing, Method, Outbound, Packet, Route, Step};
 
 /// How the numbers of a vector are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -117,7 +117,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_to(ask: Ask<'_>, url: Box<str>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     let mut params = Params::read(&job.input)?;
     let mut body = Body::with_capacity(job.input.get().len() + target.model.len() + 32);
     body.put("model", &*target.model).put_json("input", checked_input(&mut params)?.get());
@@ -130,7 +130,7 @@ pub fn encode_to(ask: Ask<'_>, url: Box<str>) -> Result<Outbound, Failure> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     Ok(Outbound {
-        route: Route::Http { url, headers, credential: endpoint.credential.clone() },
+        route: Route::Http { method: Method::POST, url, headers, credential: endpoint.credential.clone() },
         body: body.into_bytes(),
         framing: Framing::Whole,
         dropped: Vec::new(),

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::job::Failure;
-use crate::provider::Card;
 use crate::provider::family::error::{self, Meaning};
-use crate::provider::family::openai_chat::{Draft, MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::family::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
+use crate::provider::prefill::Thoughts;
+use crate::provider::{Ask, Card, Prefill};
 
 /// The throttle of tokens a minute comes in OpenAI's words for an unpaid bill. Here it passes within
 /// the minute.
@@ -44,6 +45,12 @@ fn audio_is_an_address(kind: &str, part: &str) -> Option<String> {
     (!is_address).then(|| serde_json::json!({"type": "input_audio", "input_audio": audio}).to_string())
 }
 
+/// Its own models go on, unless they think.
+fn qwen_goes_on(ask: Ask<'_>, _kind: &str) -> Prefill {
+    let is_qwen = ask.target.model.contains("qwen") && !ask.target.model.contains("thinking");
+    Prefill::Exact.only_if(is_qwen && Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+}
+
 pub(super) static ALIBABA: Vendor = Vendor {
     card: &Card {
         id: "alibaba",
@@ -62,6 +69,7 @@ pub(super) static ALIBABA: Vendor = Vendor {
             rewrite_part: Some(audio_is_an_address),
             ..MessageRules::USUAL
         },
+        prefill: PrefillRules { takes: qwen_goes_on, message: Some("partial"), request: &[] },
         errors: THROTTLES,
         ..Rules::USUAL
     },

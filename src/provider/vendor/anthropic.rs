@@ -2,7 +2,7 @@
 
 use crate::job::Failure;
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
+use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider};
 
 pub(super) struct Anthropic;
 
@@ -24,6 +24,10 @@ impl Provider for Anthropic {
 
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
         anthropic::encode(ask, SITE)
+    }
+
+    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
+        anthropic::prefill(ask, SITE)
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {

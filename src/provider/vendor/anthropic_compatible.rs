@@ -4,7 +4,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use crate::job::Failure;
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route};
+use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Route};
 
 pub(super) struct AnthropicCompatible;
 
@@ -28,6 +28,10 @@ impl Provider for AnthropicCompatible {
             bear(headers);
         }
         Ok(outbound)
+    }
+
+    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
+        anthropic::prefill(ask, SITE)
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {

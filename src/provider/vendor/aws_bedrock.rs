@@ -5,7 +5,8 @@
 
 use crate::job::Failure;
 use crate::provider::family::converse;
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Setting};
+use crate::provider::prefill::{self, Thoughts};
+use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
 
 pub(super) struct AwsBedrock;
 
@@ -33,6 +34,11 @@ impl Provider for AwsBedrock {
 
     fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
         true
+    }
+
+    /// As the model behind.
+    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
+        prefill::by_catalog(CARD.id, ask).only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {

@@ -1,8 +1,9 @@
 //! ByteDance Volcengine Ark (Doubao), Beijing: for ModelArk abroad `base_url` names its region.
 
 use crate::job::Failure;
-use crate::provider::Card;
-use crate::provider::family::openai_chat::{Draft, MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::family::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
+use crate::provider::prefill::{Thoughts, by_catalog};
+use crate::provider::{Ask, Card, Prefill};
 
 /// `max_tokens` limits the answer alone, `max_completion_tokens` the answer with its reasoning, and
 /// both together are refused: what OpenAI means is the second.
@@ -11,6 +12,17 @@ fn one_limit(draft: &mut Draft<'_>) -> Result<(), Failure> {
         draft.take("max_tokens");
     }
     Ok(())
+}
+
+/// Doubao goes on while it does not think, which its newer models (`seed`) do unless they are told.
+fn doubao_goes_on(ask: Ask<'_>, kind: &str) -> Prefill {
+    let thoughts = Thoughts::of(&ask.job.input);
+    let may_think = ["seed", "thinking"].iter().any(|name| ask.target.model.contains(name));
+    match ask.target.model.contains("doubao") {
+        true if may_think => Prefill::Exact.only_if(thoughts == Thoughts::Unwanted),
+        true => Prefill::Exact.only_if(thoughts != Thoughts::Wanted),
+        false => by_catalog(kind, ask),
+    }
 }
 
 pub(super) static BYTEDANCE: Vendor = Vendor {
@@ -30,6 +42,7 @@ pub(super) static BYTEDANCE: Vendor = Vendor {
             ("reasoning_effort", "\"xhigh\"", "\"high\""),
         ],
         translate: Some(one_limit),
+        prefill: PrefillRules { takes: doubao_goes_on, ..PrefillRules::ALWAYS },
         messages: MessageRules { reasoning: Reasoning::In("reasoning_content"), ..MessageRules::USUAL },
         ..Rules::USUAL
     },

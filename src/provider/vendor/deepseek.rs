@@ -2,7 +2,9 @@
 
 use crate::job::Failure;
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Draft, MessageRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking};
+use crate::provider::family::openai_chat::{
+    Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking,
+};
 
 /// Where a last message of the assistant is continued, and tools are held to their schemas.
 const BETA: &str = "/beta/chat/completions";
@@ -40,6 +42,7 @@ pub(super) static DEEPSEEK: Vendor = Vendor {
             continues: Some("prefix"),
             ..MessageRules::USUAL
         },
+        prefill: PrefillRules::ALWAYS,
         ..Rules::USUAL
     },
     embeddings: None,

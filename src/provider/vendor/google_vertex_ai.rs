@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::job::{Failure, Task};
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder};
 use crate::provider::family::gemini;
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Setting};
+use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
 
 pub(super) struct GoogleVertexAi;
 
@@ -108,6 +108,10 @@ impl Provider for GoogleVertexAi {
     fn wants_files_inside(&self, ask: Ask<'_>) -> bool {
         // Claude fetches nothing there.
         is_claude(&ask.target.model) || gemini::wants_files_inside(ask)
+    }
+
+    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
+        if is_claude(&ask.target.model) { anthropic::prefill(ask, CLAUDE) } else { Prefill::No }
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {

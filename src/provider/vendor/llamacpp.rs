@@ -1,7 +1,7 @@
 //! A llama.cpp server on this machine.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Rules, Vendor};
+use crate::provider::family::openai_chat::{PrefillRules, Rules, Vendor};
 
 pub(super) static LLAMACPP: Vendor = Vendor {
     card: &Card {
@@ -10,6 +10,7 @@ pub(super) static LLAMACPP: Vendor = Vendor {
         docs: "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
         ..Card::PLAIN
     },
-    chat: &Rules::PLAIN,
+    // It goes on from a last message of the assistant by itself.
+    chat: &Rules { prefill: PrefillRules::UNLESS_THINKING, ..Rules::PLAIN },
     embeddings: Some(&Rules::EMBEDDINGS),
 };

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::family::openai_chat::{MessageRules, PrefillRules, Reasoning, Rules, Vendor};
+use crate::provider::{Card, Prefill};
 
 /// Any other field is an error (422 `extra_forbidden`).
 const KNOWN: &[&str] = &[
@@ -119,6 +119,7 @@ pub(super) static MISTRAL: Vendor = Vendor {
             continues: Some("prefix"),
             ..MessageRules::USUAL
         },
+        prefill: PrefillRules { takes: |_, _| Prefill::Repeats, ..PrefillRules::ALWAYS },
         ..Rules::PLAIN
     },
     embeddings: Some(&Rules {

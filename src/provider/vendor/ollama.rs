@@ -8,7 +8,8 @@
 
 use crate::job::Failure;
 use crate::provider::family::ollama;
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
+use crate::provider::prefill::Thoughts;
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider};
 
 pub(super) struct Ollama;
 
@@ -27,6 +28,11 @@ impl Provider for Ollama {
     /// It takes images in base64 and nothing else.
     fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
         true
+    }
+
+    /// Most templates leave a last message of the assistant open.
+    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
+        Prefill::Exact.only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {

@@ -1,5 +1,6 @@
 //! Anybody who speaks the OpenAI dialect: a kind for the configuration, with `api = "responses"` for
-//! those who have Responses.
+//! those who have Responses, and `prefill = "exact"` for those who go on from a last message of the
+//! assistant.
 
 use crate::provider::Card;
 use crate::provider::family::openai_chat::{Rules, Vendor};

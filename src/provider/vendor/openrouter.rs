@@ -1,7 +1,17 @@
 //! OpenRouter: takes the dialect as it is, sends `reasoning_details` and wants them back.
 
-use crate::provider::Card;
-use crate::provider::family::openai_chat::{Money, ReplyRules, Rules, Vendor};
+use crate::catalog;
+use crate::provider::family::openai_chat::{Money, PrefillRules, ReplyRules, Rules, Vendor};
+use crate::provider::prefill::{Thoughts, by_catalog};
+use crate::provider::{Ask, Card, Prefill};
+
+/// The last message is handed on; it is known of Claude that it goes on then, where it may.
+fn claude_goes_on(ask: Ask<'_>, kind: &str) -> Prefill {
+    let claude = ask.target.model.strip_prefix("anthropic/").and_then(|model| catalog::find("anthropic", model));
+    let takes = claude.is_some_and(|entry| entry.abilities.has("prefill"));
+    let known = if takes { Prefill::Exact } else { by_catalog(kind, ask) };
+    known.only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+}
 
 pub(super) static OPENROUTER: Vendor = Vendor {
     card: &Card {
@@ -13,6 +23,7 @@ pub(super) static OPENROUTER: Vendor = Vendor {
     },
     chat: &Rules {
         words: &[Rules::ANY_IS_REQUIRED],
+        prefill: PrefillRules { takes: claude_goes_on, ..PrefillRules::ALWAYS },
         reply: ReplyRules { money: Money::Dollars("cost"), ..ReplyRules::PLAIN },
         ..Rules::PLAIN
     },

@@ -10,7 +10,9 @@ use crate::job::{Event, Failure, Output, OutputBody, Task};
 use crate::provider::family::openai_chat::ChatDecoder;
 use crate::provider::family::{error, openai_chat};
 use crate::provider::script::Script;
-use crate::provider::{Ask, Auth, Card, Decoder, Finish, Framing, Headers, Outbound, Packet, Provider, Route, Step};
+use crate::provider::{
+    Ask, Auth, Card, Decoder, Finish, Framing, Headers, Outbound, Packet, Prefill, Provider, Route, Step,
+};
 
 pub(super) struct Scripted;
 
@@ -40,6 +42,11 @@ impl Provider for Scripted {
             framing: Framing::Sse,
             dropped: Vec::new(),
         })
+    }
+
+    /// The timeline of the next attempt is what comes next.
+    fn known_prefill(&self, _ask: Ask<'_>) -> Prefill {
+        Prefill::Exact
     }
 
     fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {

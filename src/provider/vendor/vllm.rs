@@ -1,7 +1,10 @@
 //! A vLLM server on this machine.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Rules, Vendor};
+use crate::provider::family::openai_chat::{PrefillRules, Rules, Vendor};
+
+/// Its template closes every message and opens a new answer, unless it is told.
+const GOES_ON: &[(&str, &str)] = &[("continue_final_message", "true"), ("add_generation_prompt", "false")];
 
 pub(super) static VLLM: Vendor = Vendor {
     card: &Card {
@@ -10,6 +13,6 @@ pub(super) static VLLM: Vendor = Vendor {
         docs: "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
         ..Card::PLAIN
     },
-    chat: &Rules::PLAIN,
+    chat: &Rules { prefill: PrefillRules { request: GOES_ON, ..PrefillRules::UNLESS_THINKING }, ..Rules::PLAIN },
     embeddings: Some(&Rules::EMBEDDINGS),
 };

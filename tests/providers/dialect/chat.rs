@@ -58,7 +58,7 @@ fn is_chat(provider: &str, api: &str) -> bool {
 fn decoder(vendor: &str, exchange: &Value) -> Box<dyn Decoder> {
     let input = rebuild(vendor, exchange).map_or(json!({"messages": []}), |rebuild| rebuild.input);
     let (job, target, endpoint) = (job(&input.to_string()), target("m"), Endpoint::plain("p", "http://h/v1"));
-    vendor_of(vendor).decoder(Ask { job: &job, target: &target, endpoint: &endpoint })
+    vendor_of(vendor).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// The recorded body is what its job must become, up to what is asked of the stream and to what the

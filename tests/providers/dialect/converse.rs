@@ -41,7 +41,7 @@ fn decoder(exchange: &Value, task: Task) -> Box<dyn forebay::provider::Decoder> 
     let mut job = job(&exchange["request"]["body"].to_string());
     job.task = task;
     let (target, endpoint) = (target("m"), Endpoint::plain("p", "http://h"));
-    vendor_of(VENDOR).decoder(Ask { job: &job, target: &target, endpoint: &endpoint })
+    vendor_of(VENDOR).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// The frames by hand: lengths, headers of type 7, payload.

@@ -20,7 +20,7 @@ pub(crate) const DIALECT: Dialect = Dialect {
         let mut job = job(&exchange["request"]["body"].to_string());
         job.task = Task::Embedding;
         let (target, endpoint) = (target("m"), Endpoint::plain("p", "http://h"));
-        Box::new(EmbeddingsDecoder::new(Ask { job: &job, target: &target, endpoint: &endpoint }))
+        Box::new(EmbeddingsDecoder::new(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }))
     },
     classify: error::classify,
     oracle: read,

@@ -52,7 +52,7 @@ fn decoder(exchange: &Value, task: Task) -> Box<dyn Decoder> {
     let mut job = job("{}");
     job.task = task;
     let (target, endpoint) = (target(&model(exchange)), Endpoint::plain("p", "http://h"));
-    vendor(exchange).decoder(Ask { job: &job, target: &target, endpoint: &endpoint })
+    vendor(exchange).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// What a good answer says, or `None` where there is an error in it or no end.

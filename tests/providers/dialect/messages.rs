@@ -33,7 +33,7 @@ fn model(exchange: &Value) -> String {
 
 fn decoder(exchange: &Value) -> Box<dyn Decoder> {
     let (job, target, endpoint) = (job("{}"), target(&model(exchange)), Endpoint::plain("p", "http://h"));
-    vendor(exchange).decoder(Ask { job: &job, target: &target, endpoint: &endpoint })
+    vendor(exchange).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// What a good answer says, or `None` where there is an error in it or no end.
@@ -276,7 +276,7 @@ fn a_request_in_its_own_shape_is_taken_as_it_is() {
         }
         let (job, target) = (job(&input.to_string()), target(&model(&exchange)));
         let endpoint = Endpoint::plain("p", "http://h");
-        let ask = Ask { job: &job, target: &target, endpoint: &endpoint };
+        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
         let sent = vendor_of("anthropic").encode(ask).unwrap_or_else(|failure| panic!("{}: {failure}", text("file")));
         let sent: Value = serde_json::from_slice(&sent.body).expect("JSON");
         assert_eq!(normal(&sent, &target.model), normal(said, &target.model), "{}", text("file"));

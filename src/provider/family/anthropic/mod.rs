@@ -31,6 +31,9 @@ pub use encode::{Request, encode, encode_at, headers, request, url};
 pub use failure::classify;
 use model::Model;
 
+use crate::provider::prefill::Thoughts;
+use crate::provider::{Ask, Prefill};
+
 /// Where a model of this dialect is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Site {
@@ -38,6 +41,13 @@ pub struct Site {
     pub kind: &'static str,
     /// What the body holds beside the chat.
     pub form: Form,
+}
+
+/// What a model makes of the beginning of its own answer. While it thinks it takes none.
+#[must_use]
+pub fn prefill(ask: Ask<'_>, site: Site) -> Prefill {
+    let takes = Model::of(site.kind, &ask.target.model).goes_on();
+    Prefill::Exact.only_if(takes && Thoughts::of(&ask.job.input) != Thoughts::Wanted)
 }
 
 /// What the body holds beside the chat.

@@ -119,6 +119,11 @@ impl<'a> Model<'a> {
         !self.is_from(4, 6)
     }
 
+    /// Whether it is known to go on, and not only not known to refuse.
+    pub(super) fn goes_on(self) -> bool {
+        self.takes_prefill() && self.can("prefill")
+    }
+
     /// Whether its answer can be bound to a schema.
     pub(super) fn takes_schema(self) -> bool {
         match self.line {

@@ -28,7 +28,8 @@ fn sent(input: &Value, model: &str, form: Form) -> (Value, Vec<String>) {
     let (job, endpoint) = (job(input), Endpoint::plain("p", "http://h"));
     let target = Target { provider: "p".into(), model: model.into() };
     let site = Site { kind: "anthropic", form };
-    let asked = request(Ask { job: &job, target: &target, endpoint: &endpoint }, site).expect("a request");
+    let asked =
+        request(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, site).expect("a request");
     (serde_json::from_slice(&asked.body).expect("JSON"), asked.betas)
 }
 
@@ -195,7 +196,7 @@ proptest! {
     ) {
         let (job, endpoint) = (job(&json!("Hi")), Endpoint::plain("p", "http://h"));
         let target = Target { provider: "p".into(), model: "claude".into() };
-        let ask = Ask { job: &job, target: &target, endpoint: &endpoint };
+        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
         let mut decoder = MessagesDecoder::new(ask, Site { kind: "anthropic", form: Form::Api });
         let mut out = Vec::new();
         for (is_whole, kind, mut value) in packets {

@@ -42,7 +42,7 @@ impl Form {
 }
 
 pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     let mut params = Params::read(&job.input)?;
     let (body, dropped) = if !params.has("input") && OWN.iter().any(|name| params.has(name)) {
         (Bytes::copy_from_slice(job.input.get().as_bytes()), Vec::new())

@@ -7,7 +7,7 @@ use super::config::{self, Refusals};
 use super::{contents, model, tools};
 use crate::job::{Failure, Task};
 use crate::provider::chat::{Body, Chat, Params};
-use crate::provider::{Ask, Framing, Outbound, Route};
+use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// What Google's two doors do not share.
 pub struct Site<'a> {
@@ -23,7 +23,7 @@ pub struct Site<'a> {
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
 pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     if job.task != Task::Chat {
         let message = format!("{} serves chat and embeddings, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message).of_the_target());
@@ -43,12 +43,12 @@ pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let url = format!("{}/{}:streamGenerateContent?alt=sse", site.root, model::path(&target.model)?);
-    let route = Route::Http { url: url.into(), headers, credential: endpoint.credential.clone() };
+    let route = Route::Http { method: Method::POST, url: url.into(), headers, credential: endpoint.credential.clone() };
     Ok(Outbound { route, body, framing: Framing::Sse, dropped })
 }
 
 fn written(ask: Ask<'_>, site: &Site<'_>) -> Result<(Bytes, Vec<Box<str>>), Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, .. } = ask;
     let mut chat = Chat::read(&job.input)?;
     chat.params.take("model");
     let written = contents::write(&chat.messages, ask)?;

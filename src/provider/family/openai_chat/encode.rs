@@ -13,7 +13,7 @@ use super::messages;
 use super::rules::Rules;
 use crate::job::{Failure, Task};
 use crate::provider::chat::quoted;
-use crate::provider::{Ask, Framing, Outbound, Route};
+use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// The top-level fields of a JSON object, in order, their values untouched.
 #[derive(Default)]
@@ -42,7 +42,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 /// `unsupported` for another task than chat and for what the vendor does not take, `invalid` for an
 /// input without messages.
 pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint } = ask;
+    let Ask { job, target, endpoint, prefilled } = ask;
     if job.task != Task::Chat {
         let message = format!("{} serves chat, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message));
@@ -57,11 +57,16 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
     input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options"));
     let mut draft = Draft::new(&target.model, &endpoint.name, rules.path, job.options.drop_unsupported);
     draft.fill(rules, input.into_iter().map(|(name, value)| (name, value.get())).collect())?;
-    if let Some(messages) = messages::rewrite(&rules.messages, &mut draft, messages)? {
+    let asked = rules.prefill.message.filter(|_| prefilled);
+    let continues = asked.or(rules.messages.continues);
+    if let Some(messages) = messages::rewrite(&rules.messages, continues, &mut draft, messages)? {
         draft.put("messages", messages);
     }
     if let Some(translate) = rules.translate {
         translate(&mut draft)?;
+    }
+    for (name, value) in rules.prefill.request.iter().filter(|_| prefilled) {
+        draft.put(name, *value);
     }
     let mut out = String::with_capacity(job.input.get().len() + target.model.len() + 96);
     out.push_str("{\"model\":");
@@ -79,7 +84,7 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
     let mut headers = endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let route = Route::Http { url, headers, credential: endpoint.credential.clone() };
+    let route = Route::Http { method: Method::POST, url, headers, credential: endpoint.credential.clone() };
     Ok(Outbound { route, body: out.into(), framing: Framing::Sse, dropped })
 }
 

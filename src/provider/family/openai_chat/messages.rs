@@ -15,12 +15,18 @@ use crate::provider::chat::{self, Body, quoted};
 /// Fields in which OpenAI's own answers say that there is nothing.
 const OFTEN_EMPTY: &[&str] = &["refusal", "annotations", "audio", "function_call"];
 
-/// The messages by the rules, or nothing where the rules change nothing.
+/// The messages by the rules, or nothing where the rules change nothing. `continues` is the field that
+/// a last message of the assistant must have set.
 ///
 /// # Errors
 /// `invalid` for what is no list of messages, `unsupported` naming the part or the field.
-pub(super) fn rewrite(rules: &MessageRules, draft: &mut Draft<'_>, json: &str) -> Result<Option<String>, Failure> {
-    if !concerns(rules, json) {
+pub(super) fn rewrite(
+    rules: &MessageRules,
+    continues: Option<&'static str>,
+    draft: &mut Draft<'_>,
+    json: &str,
+) -> Result<Option<String>, Failure> {
+    if !concerns(rules, json) && continues.is_none_or(|_| !has(json, "\"assistant\"")) {
         return Ok(None);
     }
     let said: Vec<&RawValue> =
@@ -31,7 +37,8 @@ pub(super) fn rewrite(rules: &MessageRules, draft: &mut Draft<'_>, json: &str) -
         let fields: Fields<'_> =
             serde_json::from_str(raw.get()).map_err(|_| Failure::invalid(&param, "must be an object"))?;
         let role = fields.0.iter().find(|(name, _)| name == "role").map_or("", |(_, role)| role.get());
-        let message = Message { rules, param, role, is_last: at + 1 == said.len() };
+        let continues = continues.filter(|_| at + 1 == said.len() && role == "\"assistant\"");
+        let message = Message { rules, param, role, continues };
         out.push(message.write(&fields, draft)?);
     }
     Ok(Some(format!("[{}]", out.join(","))))
@@ -40,7 +47,7 @@ pub(super) fn rewrite(rules: &MessageRules, draft: &mut Draft<'_>, json: &str) -
 /// Whether any rule may find something: most conversations hold nothing of the kind, and then they
 /// are not taken apart.
 fn concerns(rules: &MessageRules, json: &str) -> bool {
-    let has = |words: &str| memmem::find(json.as_bytes(), words.as_bytes()).is_some();
+    let has = |words: &str| has(json, words);
     (rules.only_system && has("\"developer\""))
         || (rules.without_foreign && (has("_details\"") || has("\"extra_content\"")))
         || (rules.without_foreign && OFTEN_EMPTY.iter().any(|name| has(name)))
@@ -48,7 +55,10 @@ fn concerns(rules: &MessageRules, json: &str) -> bool {
         || (rules.without_names && has("\"name\""))
         || ((rules.parts.is_some() || rules.rewrite_part.is_some()) && has("\"type\""))
         || (rules.call_id.is_some() && has("\"tool_call"))
-        || (rules.continues.is_some() && has("\"assistant\""))
+}
+
+fn has(json: &str, words: &str) -> bool {
+    memmem::find(json.as_bytes(), words.as_bytes()).is_some()
 }
 
 struct Message<'r> {
@@ -56,7 +66,7 @@ struct Message<'r> {
     param: String,
     /// JSON text.
     role: &'r str,
-    is_last: bool,
+    continues: Option<&'static str>,
 }
 
 impl Message<'_> {
@@ -91,7 +101,7 @@ impl Message<'_> {
                 _ => body.put_json(name, value),
             };
         }
-        if let Some(field) = rules.continues.filter(|_| self.is_last && self.role == "\"assistant\"")
+        if let Some(field) = self.continues
             && !fields.0.iter().any(|(name, _)| name == field)
         {
             body.put_json(field, "true");

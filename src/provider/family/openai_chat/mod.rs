@@ -27,6 +27,8 @@ pub use chunk::text;
 pub use decode::ChatDecoder;
 pub use draft::Draft;
 pub use encode::{Fields, encode, encode_by, fields};
-pub use rules::{MessageRules, Money, Reasoning, ReplyRules, RewritePart, Rules, Translate, no_effort_is_no_thinking};
+pub use rules::{
+    MessageRules, Money, PrefillRules, Reasoning, ReplyRules, RewritePart, Rules, Translate, no_effort_is_no_thinking,
+};
 pub use usage::{of as usage_of, read as read_usage};
 pub use vendor::Vendor;

@@ -9,7 +9,9 @@ use std::borrow::Cow;
 
 use super::draft::Draft;
 use crate::job::Failure;
+use crate::provider::Ask;
 use crate::provider::family::error::Quirk;
+use crate::provider::prefill::{self, Prefill, Thoughts};
 
 /// What a vendor does otherwise.
 pub struct Rules {
@@ -40,6 +42,8 @@ pub struct Rules {
     pub translate: Option<Translate>,
     /// What a message may hold.
     pub messages: MessageRules,
+    /// How it goes on from the beginning of an answer.
+    pub prefill: PrefillRules,
     /// What stands in the reply.
     pub reply: ReplyRules,
     /// Errors that mean something else there than elsewhere.
@@ -65,6 +69,7 @@ impl Rules {
         translate: None,
         wants_files_inside: false,
         messages: MessageRules::PLAIN,
+        prefill: PrefillRules::BY_CATALOG,
         reply: ReplyRules::PLAIN,
         errors: &[],
     };
@@ -147,6 +152,33 @@ impl MessageRules {
 
     /// What holds for most vendors that are not OpenAI.
     pub const USUAL: MessageRules = MessageRules { only_system: true, without_foreign: true, ..MessageRules::PLAIN };
+}
+
+/// How a vendor goes on from the beginning of an answer. `MessageRules::continues` marks such a
+/// message whoever wrote it; what is here is said only where we go on from what an answer lost.
+pub struct PrefillRules {
+    /// Whether it does, under which kind of provider its models are in the catalog.
+    pub takes: fn(Ask<'_>, &str) -> Prefill,
+    /// The field of the last message that must be set.
+    pub message: Option<&'static str>,
+    /// The fields of the request that must say so: name, JSON text.
+    pub request: &'static [(&'static str, &'static str)],
+}
+
+impl PrefillRules {
+    /// With those models of which the catalog says so, without a word.
+    pub const BY_CATALOG: PrefillRules =
+        PrefillRules { takes: |ask, kind| prefill::by_catalog(kind, ask), message: None, request: &[] };
+
+    /// Whatever its model, without a word; the answer holds only what is new.
+    pub const ALWAYS: PrefillRules = PrefillRules { takes: |_, _| Prefill::Exact, ..PrefillRules::BY_CATALOG };
+
+    /// As [`PrefillRules::ALWAYS`], unless the model is to think before it answers.
+    pub const UNLESS_THINKING: PrefillRules = PrefillRules { takes: unless_thinking, ..PrefillRules::BY_CATALOG };
+}
+
+fn unless_thinking(ask: Ask<'_>, _kind: &str) -> Prefill {
+    Prefill::Exact.only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
 }
 
 /// How the reasoning of earlier turns goes back.

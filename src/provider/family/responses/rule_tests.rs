@@ -44,6 +44,7 @@ fn who_speaks_in_items_gets_responses() {
     for (input, api, expected) in [
         (r#"{"input":[{"role":"user","content":"x"}]}"#, None, true),
         (r#"{"messages":[],"instructions":"be brief"}"#, None, true),
+        (r#"{"messages":[],"background":true}"#, None, true),
         (r#"{"messages":[]}"#, Some("responses"), true),
         (r#"{"messages":[]}"#, Some("chat"), false),
         (r#"{"messages":[],"input":[]}"#, None, false),
@@ -53,8 +54,12 @@ fn who_speaks_in_items_gets_responses() {
         let target = Target { provider: "p".into(), model: "gpt-4o".into() };
         let mut endpoint = Endpoint::plain("p", "http://h");
         endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
-        assert_eq!(is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint }, "nobody"), expected, "{input}");
+        assert_eq!(
+            is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, "nobody"),
+            expected,
+            "{input}"
+        );
         job.task = Task::Embedding;
-        assert!(!is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint }, "nobody"));
+        assert!(!is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, "nobody"));
     }
 }
