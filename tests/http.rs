@@ -15,6 +15,8 @@ mod client;
 mod files;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/route.rs"]
+mod route;
 
 use std::time::Duration;
 

@@ -252,12 +252,7 @@ fn decode(
 }
 
 /// Sends the request; an answer with an error status is read to its meaning.
-async fn send(
-    svc: Arc<Services>,
-    provider: &'static dyn Provider,
-    outbound: Outbound,
-    connect: Duration,
-) -> Answer {
+async fn send(svc: Arc<Services>, provider: &'static dyn Provider, outbound: Outbound, connect: Duration) -> Answer {
     let mut reply = match svc.caller.send(outbound, connect, svc.clock.now()).await {
         Ok(reply) => reply,
         Err(failure) => return Answer { reply: Err(failure), limits: None },

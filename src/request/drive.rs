@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::course::{Course, Totals};
 use super::estimate;
 use super::fulfil::fulfil;
-use crate::job::{AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, OnCrash, Target};
 use crate::job::caps::MESSAGE_BYTES_MAX;
+use crate::job::{AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, OnCrash, Target};
 use crate::log::Batch;
 use crate::policy::terms::Terms;
 use crate::provider::Finish;
@@ -136,12 +136,10 @@ fn last_batch(course: &mut Course, ending: Ending) -> Batch {
                 Event::Completed(Completed { finish_reason, native_finish_reason, usage, cost, timing, attempts })
             })
         }
-        Ending::Failed(error) => course.last_batch(|Totals { usage, cost, attempts, .. }| {
-            Event::Failed(Failed { error, usage, cost, attempts })
-        }),
-        Ending::Stopped(Stop::Cancel(by)) => course.last_batch(|totals| {
-            Event::Cancelled(Cancelled { by: by.into(), usage: totals.usage, cost: totals.cost })
-        }),
+        Ending::Failed(error) => course
+            .last_batch(|Totals { usage, cost, attempts, .. }| Event::Failed(Failed { error, usage, cost, attempts })),
+        Ending::Stopped(Stop::Cancel(by)) => course
+            .last_batch(|totals| Event::Cancelled(Cancelled { by: by.into(), usage: totals.usage, cost: totals.cost })),
         Ending::Stopped(Stop::Shutdown) => interrupted(course),
     }
 }

@@ -39,7 +39,12 @@ fn decoder() -> Box<dyn Decoder> {
         body_sha256: None,
     };
     let target = Target { provider: "openai".into(), model: "gpt-9".into() };
-    provider.decoder(Ask { job: &job, target: &target, endpoint: &Endpoint::plain("openai", "http://h/v1"), prefilled: false })
+    provider.decoder(Ask {
+        job: &job,
+        target: &target,
+        endpoint: &Endpoint::plain("openai", "http://h/v1"),
+        prefilled: false,
+    })
 }
 
 fn hear(decoder: &mut dyn Decoder, packets: &[String], events: &mut Vec<Event>) {

@@ -46,8 +46,7 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     }
     let outbound = encoded?.for_attempt(Course::number(place));
     let tell = Arc::clone(&course.attempts[place].tell);
-    let asked =
-        Asked { place, svc: &course.svc, provider: entry.provider, ask, outbound, terms: *terms, labels, tell };
+    let asked = Asked { place, svc: &course.svc, provider: entry.provider, ask, outbound, terms: *terms, labels, tell };
     Ok(Attempt::new(asked, pass))
 }
 
