@@ -155,6 +155,7 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
         ("[nats]\ncredentials = \"env:NOPE\"", "2 nats.credentials: the environment variable NOPE is not set"),
         ("[providers.x]\napi_key = \"file:/nope\"", "2 providers.x.api_key: /nope:"),
         ("[providers.x]\nbase_url = \"127.0.0.1\"", "2 providers.x.base_url: must be an address"),
+        ("[providers.x]\nprefill = \"yes\"", "2 providers.x.prefill: is none of exact, repeats, none"),
         ("[providers.\"a/b\"]\n", "1 providers.\"a/b\": the name must be"),
         ("[prices.\"a/b\"]\ntiers = [{ above_input_tokens = 1000 }]", "2 prices.\"a/b\".tiers.0: names no price"),
         (

@@ -17,6 +17,8 @@ mod files;
 mod limits;
 #[path = "http/route.rs"]
 mod route;
+#[path = "http/silence.rs"]
+mod silence;
 
 use std::time::Duration;
 

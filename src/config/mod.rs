@@ -10,6 +10,8 @@ mod problem;
 
 mod check;
 
+mod gate;
+
 mod price;
 
 mod secret;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use gate::{HealthConfig, QueueConfig};
 pub use load::{Loaded, environment, load};
 pub use price::{PriceConfig, TierConfig};
 pub use problem::Problem;
@@ -48,6 +51,10 @@ pub struct Config {
     pub prices: BTreeMap<Box<str>, PriceConfig>,
     /// Policy by gateway.
     pub gateways: BTreeMap<Box<str>, GatewayConfig>,
+    /// When a target is left alone.
+    pub health: HealthConfig,
+    /// Jobs that wait.
+    pub queue: QueueConfig,
     /// Who may come in.
     pub keys: Vec<KeyConfig>,
     /// What Prometheus gets.

@@ -84,6 +84,8 @@ pub const MODEL_LABELS_MAX: usize = 200;
 pub const TAG_LABELS_MAX: usize = 4;
 /// Targets of one model.
 pub const TARGETS_MAX: usize = 32;
+/// Targets whose health is known at once: jobs may name any model of a provider.
+pub const GATES_MAX: usize = 4096;
 /// Bytes of records that a session puts into one frame: half of [`FRAME_BYTES_MAX`], so that a
 /// stalled reader, who holds one frame, stays below 64 KiB with everything else it costs.
 pub const SESSION_FRAME_BYTES: usize = 32 * 1024;

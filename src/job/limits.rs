@@ -1,23 +1,23 @@
-//! What a provider says in its headers about its own rate limits.
+//! What a provider says is left of its limits, with an answer.
 
-/// The limits that came with one answer; what a provider does not tell is `None`.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+/// One limit of a provider, until it is full again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Window {
+    /// The most that it lets through, if that is told.
+    pub limit: Option<u64>,
+    /// What is left of it.
+    pub remaining: u64,
+    /// Milliseconds from now until it is full again; 0 where that is not told.
+    pub reset_ms: u64,
+}
+
+/// What is left, of requests and of tokens; of several limits of a kind, the one with the least left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Limits {
     /// Of requests.
     pub requests: Option<Window>,
     /// Of tokens.
     pub tokens: Option<Window>,
-}
-
-/// One limit, as it stood when the answer began.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Window {
-    /// How many there are in all.
-    pub limit: Option<u64>,
-    /// How many are left.
-    pub remaining: u64,
-    /// Milliseconds from now until it is full again.
-    pub reset_ms: u64,
 }
 
 impl Limits {

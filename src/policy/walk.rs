@@ -77,6 +77,14 @@ impl Walk {
         }
     }
 
+    /// Asks `target` before all others, if it may be asked. Whether it may.
+    #[must_use]
+    pub fn prefer(&mut self, target: &Target) -> bool {
+        let place = self.place(target).filter(|at| self.places[*at].standing == Standing::Open);
+        self.preferred = place.or(self.preferred);
+        place.is_some()
+    }
+
     /// The attempt that began last at `target` did not count: it showed only how to ask.
     pub fn not_counted(&mut self, target: &Target) {
         self.preferred = self.place(target);
@@ -85,8 +93,7 @@ impl Walk {
         }
     }
 
-    /// An attempt at `target` was lost, and `next` was decided. `wants_retries` is false for a job
-    /// that allows one try only; `larger` tells which targets take longer prompts.
+    /// An attempt at `target` was lost.
     pub fn lost(&mut self, target: &Target, lost: &Loss<'_>) {
         self.preferred = None;
         let Some(at) = self.place(target) else { return };

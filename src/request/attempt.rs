@@ -19,7 +19,7 @@ use crate::job::{Bill, Code, Event, Failure, Limits, Target, Timestamp, Usage};
 use crate::policy::terms::Terms;
 use crate::provider::call::Reply;
 use crate::provider::framing::Framer;
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Provider, Step, limits};
+use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Provider, Step, Upstream, limits};
 use crate::telemetry::{self, Labels};
 
 /// What a provider told about the work it did, as far as it came to that.
@@ -33,6 +33,8 @@ pub(super) struct Told {
     pub(super) at: Timestamp,
     /// Whether the provider had taken the request on.
     pub(super) is_taken: bool,
+    /// What goes on at the provider without us.
+    pub(super) upstream: Option<Upstream>,
 }
 
 /// Where an attempt leaves what it was told, for whoever keeps the books.
@@ -89,6 +91,8 @@ pub(super) struct Asked<'a> {
     pub(super) provider: &'static dyn Provider,
     pub(super) ask: Ask<'a>,
     pub(super) outbound: Outbound,
+    /// The decoder that was cut off and goes on; a fresh one otherwise.
+    pub(super) decoder: Option<Box<dyn Decoder>>,
     pub(super) terms: Terms,
     pub(super) labels: Labels,
     pub(super) tell: TellTale,
@@ -97,7 +101,7 @@ pub(super) struct Asked<'a> {
 impl Attempt {
     /// An attempt whose request goes out when it is first listened to.
     pub(super) fn new(asked: Asked<'_>, pass: Pass) -> Attempt {
-        let Asked { place, svc, provider, ask, outbound, terms, labels, tell } = asked;
+        let Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell } = asked;
         let framing = outbound.framing;
         let sending = Box::pin(send(Arc::clone(svc), provider, outbound, terms.connect));
         let now = Instant::now();
@@ -109,7 +113,7 @@ impl Attempt {
             svc: Arc::clone(svc),
             target: ask.target.clone(),
             pass: Some(pass),
-            decoder: provider.decoder(ask),
+            decoder: decoder.unwrap_or_else(|| provider.decoder(ask)),
             state: State::Asking { sending, framing },
             terms,
             started: now,
@@ -200,6 +204,18 @@ impl Attempt {
         finish
     }
 
+    /// What goes on at the provider although this attempt is lost, with the decoder that can go on
+    /// hearing it. The attempt is over with that, and was told nothing.
+    pub(super) fn leave(&mut self) -> Option<(Upstream, Box<dyn Decoder>)> {
+        let upstream = self.decoder.upstream()?;
+        Some((upstream, std::mem::replace(&mut self.decoder, Box::new(Deaf))))
+    }
+
+    /// Whether the provider took the request on.
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
     /// Who is asked.
     pub(super) fn target(&self) -> &Target {
         &self.target
@@ -218,9 +234,27 @@ impl Drop for Attempt {
             bill: self.decoder.bill(),
             at: self.svc.clock.now(),
             is_taken: self.is_taken,
+            upstream: self.decoder.upstream(),
         };
         // Told once: nobody else has this place.
         let _ = self.tell.set(told);
+    }
+}
+
+/// In the place of a decoder that was taken away.
+struct Deaf;
+
+impl Decoder for Deaf {
+    fn on_packet(&mut self, _: Packet<'_>, _: &mut Vec<Event>) -> Result<Step, Failure> {
+        Err(Failure::internal("an attempt that was left is listened to"))
+    }
+
+    fn on_end(&mut self, _: &mut Vec<Event>) -> Result<Finish, Failure> {
+        Err(Failure::internal("an attempt that was left is listened to"))
+    }
+
+    fn usage_so_far(&self) -> Option<Usage> {
+        None
     }
 }
 

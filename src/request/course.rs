@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::TellTale;
+use super::rejoin::{Held, Skip};
 use super::seam::{SoFar, Trim};
 use super::{Live, Services};
 use crate::job::caps::FRAME_BYTES_MAX;
@@ -14,6 +15,7 @@ use crate::job::{
 };
 use crate::log::{Batch, Log, Stream, StreamWriter};
 use crate::meter::Sale;
+use crate::provider::Upstream;
 use crate::telemetry::Labels;
 use crate::wire::record::{self, BodyRef};
 
@@ -36,8 +38,16 @@ pub(super) struct Spent {
     pub(super) emitted_bytes: u64,
     /// Whether it was given the beginning of the answer to continue.
     pub(super) is_prefilled: bool,
+    /// Whether it was refused for that.
+    pub(super) is_prefill_refused: bool,
     /// Whether the provider had taken the request on.
     pub(super) is_taken: bool,
+    /// Whether it listens to the answer that the attempt before it was given.
+    pub(super) takes_up: bool,
+    /// Whether its answer was taken up by a later attempt, which has its usage.
+    pub(super) is_taken_up: bool,
+    /// What went on at the provider without us when it ended.
+    pub(super) upstream: Option<Upstream>,
     /// Where the attempt itself says what it was told.
     pub(super) tell: TellTale,
 }
@@ -54,7 +64,11 @@ impl Spent {
             ended_at: None,
             emitted_bytes: 0,
             is_prefilled: false,
+            is_prefill_refused: false,
             is_taken: false,
+            takes_up: false,
+            is_taken_up: false,
+            upstream: None,
             tell: TellTale::default(),
         }
     }
@@ -62,6 +76,9 @@ impl Spent {
     /// Whether the provider did work that somebody may have to pay for. An answer that was given up
     /// although it had begun counts; one that never came is billed by no provider we know.
     pub(super) fn gave(&self) -> bool {
+        if self.is_taken_up {
+            return false;
+        }
         let given_up = self.is_taken && self.outcome == Some(AttemptOutcome::Cancelled);
         self.outcome == Some(AttemptOutcome::Completed) || self.emitted_bytes > 0 || given_up
     }
@@ -85,6 +102,10 @@ pub(super) struct Course {
     pub(super) mode: AttemptMode,
     /// What the next attempts go on from.
     pub(super) so_far: Option<SoFar>,
+    /// An answer that goes on at a provider, to be taken up by the next attempt.
+    pub(super) held: Option<Held>,
+    /// What is said again of an answer that was taken up is taken out by this.
+    pub(super) skip: Skip,
     /// What is said again at the seam is taken out by this.
     pub(super) trim: Option<Trim>,
     /// Events that go into the next append, before anything else: a seam must be told first.
@@ -109,6 +130,8 @@ impl Course {
             queued: Duration::ZERO,
             mode: AttemptMode::Start,
             so_far: None,
+            held: None,
+            skip: Skip::default(),
             trim: None,
             pending: Vec::new(),
             with_files: None,
@@ -201,6 +224,7 @@ impl Course {
                 spent.bill = told.bill;
                 spent.ended_at = Some(told.at);
                 spent.is_taken = told.is_taken;
+                spent.upstream = told.upstream;
             }
         }
     }

@@ -10,8 +10,8 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::course::{Course, Totals};
-use super::estimate;
 use super::fulfil::fulfil;
+use super::{estimate, rejoin};
 use crate::job::caps::MESSAGE_BYTES_MAX;
 use crate::job::{AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, OnCrash, Target};
 use crate::log::Batch;
@@ -83,6 +83,7 @@ async fn seal(mut course: Course, ending: Ending) {
         Ending::Stopped(Stop::Shutdown) => (ending, AttemptOutcome::Interrupted),
     };
     course.close(outcome);
+    rejoin::let_go(&mut course);
     estimate::fill(&mut course).await;
     let batch = last_batch(&mut course, ending);
     let state = batch.events.last().and_then(Event::terminal);

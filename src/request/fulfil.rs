@@ -12,9 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::attempt::{Attempt, Heard};
 use super::course::Course;
 use super::gate::{Pass, Shut, Turn, Waiting};
-use super::relay::{self, relay};
-use super::{plan, seam};
-use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, QueueReason, Target};
+use super::rejoin::{self, Held};
+use super::relay::{self, Begun, relay};
+use super::plan::plan;
+use super::seam;
+use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
 use crate::policy::route;
 use crate::policy::terms::Terms;
@@ -33,7 +35,7 @@ struct Lost {
 /// # Errors
 /// Why nobody answered.
 pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    let mut walk = Walk::new(plan::plan(course, &|_| None)?);
+    let mut walk = Walk::new(plan(course)?);
     remember(course, &mut walk, terms);
     let mut last = None;
     loop {
@@ -49,7 +51,9 @@ pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish,
         if next == Next::GiveUp || walk.candidates().is_empty() {
             return Err(failure);
         }
-        bridge(course, &failure).await?;
+        if !takes_up(course, &mut walk, &failure) {
+            bridge(course, &failure).await?;
+        }
         last = Some(failure);
         if let Next::Again { after_ms } = next {
             // The seam is told before the wait, so that readers know why it is silent.
@@ -84,13 +88,11 @@ async fn admit(course: &mut Course, walk: &Walk, terms: &Terms) -> Result<Pass, 
     if Duration::from_millis(wait_ms) > left {
         return Err(nobody_free(&shut, wait_ms));
     }
-    let fair_by = None::<&str>;
-    let tag = fair_by.and_then(|path| course.job.metadata.get(path.strip_prefix("metadata.")?));
     let mut ticket = course.svc.gate.wait(Waiting {
         stream: course.writer.stream().head().stream,
         candidates,
         priority: course.job.options.priority,
-        share: tag.map(|value| value.to_string().into()),
+        share: course.svc.gate.share(&course.job),
         since: course.job.submitted_at,
     })?;
     let begun = Instant::now();
@@ -118,7 +120,10 @@ fn nobody_free(shut: &Shut, wait_ms: u64) -> Failure {
 /// One attempt, or a race of two where the job hedges.
 async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms) -> Result<Finish, Lost> {
     walk.asked(pass.target());
-    let mut attempt = begin(course, pass, terms).await?;
+    let mut attempt = match begin(course, pass, terms).await? {
+        Begun::Attempt(attempt) => *attempt,
+        Begun::Nothing(finish) => return Ok(finish),
+    };
     let mut heard = None;
     // What readers have seen is not to be gone on with twice.
     if let Some(after) = terms.hedge.filter(|_| !course.has_emitted) {
@@ -130,11 +135,32 @@ async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms
             relay::completed(course, &attempt, &finish);
             Ok(finish)
         }
-        Err(failure) => Err(book(course, &attempt, failure)),
+        Err(failure) => {
+            if attempt.is_taken() {
+                relay::taken_up(course, attempt.place);
+            }
+            let target = attempt.target().clone();
+            let left = attempt.leave();
+            course.held = left.map(|(upstream, decoder)| Held { target, upstream, decoder: Some(decoder) });
+            Err(book(course, &attempt, failure))
+        }
     }
 }
 
-async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Attempt, Lost> {
+/// Whether an answer that goes on at its provider is listened to again: that costs nothing, so it
+/// comes before anything else. One that is not is ended there.
+fn takes_up(course: &mut Course, walk: &mut Walk, failure: &Failure) -> bool {
+    let Some(held) = &course.held else { return false };
+    let fails = course.has_emitted && course.job.options.on_stream_failure == OnStreamFailure::Fail;
+    if failure.retryable && !fails && walk.prefer(&held.target) {
+        course.mode = if course.has_emitted { AttemptMode::Continue } else { AttemptMode::Start };
+        return true;
+    }
+    rejoin::let_go(course);
+    false
+}
+
+async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Begun, Lost> {
     let target = pass.target().clone();
     relay::begin(course, pass, terms).await.map_err(|failure| {
         let labels = course.live.labels(&course.job, Some(&target));
@@ -217,7 +243,8 @@ async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &
     let pass = course.svc.gate.enter(&others).ok()?;
     walk.asked(pass.target());
     match begin(course, pass, terms).await {
-        Ok(attempt) => Some(attempt),
+        Ok(Begun::Attempt(attempt)) => Some(*attempt),
+        Ok(Begun::Nothing(_)) => None,
         Err(lost) => {
             decide(course, walk, lost.place, &lost.failure, terms);
             None
@@ -226,16 +253,20 @@ async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &
 }
 
 /// What follows a loss, noted in the walk.
-fn decide(course: &Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
-    let spent = &course.attempts[place];
-    if spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure) {
+fn decide(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
+    let spent = &mut course.attempts[place];
+    let refused_prefill = spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure);
+    let refused_return = spent.takes_up && !failure.retryable;
+    spent.is_prefill_refused = refused_prefill;
+    if refused_prefill || refused_return {
         walk.not_counted(&spent.target);
         return Next::Again { after_ms: 0 };
     }
+    let target = spent.target.clone();
     let in_all = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
-    let lost = LostAttempt { failure, at_target: walk.tries(&spent.target), in_all };
+    let lost = LostAttempt { failure, at_target: walk.tries(&target), in_all };
     let next = retry::next(&lost, terms, course.svc.jitter());
-    lose(course, walk, &spent.target, (failure, next), terms);
+    lose(course, walk, &target, (failure, next), terms);
     next
 }
 

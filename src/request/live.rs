@@ -72,17 +72,20 @@ impl Live {
     pub fn labels(&self, job: &Job, target: Option<&Target>) -> Labels {
         let gateway = job.gateway.as_str();
         let known_gateway = gateway == "default" || self.config.gateways.contains_key(gateway);
-        let model = target.filter(|target| {
-            let name = format!("{}/{}", target.provider, target.model);
-            let is_said = self.labelled.contains(name.as_str());
-            is_said
-                || self.entry_of(target).is_some_and(|entry| *entry.id == *target.model && telemetry::is_series(&name))
-        });
+        let model = target.filter(|target| self.has_series(target));
         Labels {
             gateway: if known_gateway { gateway.into() } else { "other".into() },
             task: job.task,
             provider: target.map_or("none".into(), |target| target.provider.clone()),
             model: model.map_or("other".into(), |target| target.model.clone()),
         }
+    }
+
+    /// Whether a target's model is a metric label.
+    #[must_use]
+    pub fn has_series(&self, target: &Target) -> bool {
+        let name = format!("{}/{}", target.provider, target.model);
+        let is_said = self.labelled.contains(name.as_str());
+        is_said || self.entry_of(target).is_some_and(|entry| *entry.id == *target.model && telemetry::is_series(&name))
     }
 }

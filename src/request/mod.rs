@@ -10,12 +10,11 @@ mod course;
 mod drive;
 mod estimate;
 mod fulfil;
-pub mod gate;
+mod gate;
 mod inline;
 mod listing;
 mod live;
 mod plan;
-#[cfg_attr(not(test), expect(dead_code, reason = "the driver that takes it up comes with the attempts"))]
 mod rejoin;
 mod relay;
 mod roster;
@@ -31,6 +30,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 pub use actor::Arbiters;
+pub use gate::Gate;
 pub use listing::ModelsQuery;
 pub use live::Live;
 pub use status::Status;
@@ -62,6 +62,8 @@ pub struct Parts {
     pub caller: Caller,
     /// Money.
     pub meter: Meter,
+    /// The way to the providers.
+    pub gate: Gate,
     /// Where actors live.
     pub arbiters: Arbiters,
     /// Where submissions are carried through, whoever waits for them.
@@ -80,7 +82,8 @@ pub struct Services {
     pub clock: Clock,
     /// Money.
     pub meter: Meter,
-    gate: gate::Gate,
+    /// The way to the providers.
+    pub gate: Gate,
     caller: Caller,
     arbiters: Arbiters,
     runtime: tokio::runtime::Handle,
@@ -118,7 +121,7 @@ impl Services {
             live: ArcSwap::from_pointee(parts.live),
             clock: parts.clock,
             meter: parts.meter,
-            gate: gate::Gate,
+            gate: parts.gate,
             caller: parts.caller,
             arbiters: parts.arbiters,
             runtime: parts.runtime,

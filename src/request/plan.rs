@@ -4,7 +4,6 @@
 //! of its list, measures nothing.
 
 use std::cell::OnceCell;
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -18,11 +17,11 @@ use crate::provider;
 /// Tokens of an answer, for comparing prices, of a job that does not limit them.
 const OUTPUT_TOKENS_TYPICAL: u64 = 500;
 
-/// The targets of a job, in order; `first_token` is the time to first token of late.
+/// The targets of a job, in order.
 ///
 /// # Errors
 /// `unknown_model`.
-pub(super) fn plan(course: &Course, first_token: &dyn Fn(&Target) -> Option<Duration>) -> Result<Vec<Target>, Failure> {
+pub(super) fn plan(course: &Course) -> Result<Vec<Target>, Failure> {
     let Course { job, live, svc, .. } = course;
     // Only `cheapest` asks for a price.
     let likely = OnceCell::new();
@@ -31,7 +30,8 @@ pub(super) fn plan(course: &Course, first_token: &dyn Fn(&Target) -> Option<Dura
             likely.get_or_init(|| (Likely { job, live, usage: typical(job), now: svc.clock.now() }, svc.meter.book()));
         price(likely, book, target)
     };
-    let mut measures = Measures { random: &mut || svc.jitter(), first_token, price: &price };
+    let first_token = |target: &Target| svc.gate.first_token(target);
+    let mut measures = Measures { random: &mut || svc.jitter(), first_token: &first_token, price: &price };
     route::plan(job, &live.config, &live.on, &mut measures)
 }
 

@@ -1,7 +1,7 @@
 //! Taking up an answer that goes on at the provider: after a cut, and after our own death.
 //!
-//! Owns what the log tells about it, and dropping what readers have from an answer that is heard
-//! again. Pure: the driver asks and listens. In the process that was cut off, the cut decoder goes
+//! Owns what the log tells about it, dropping what readers have from an answer that is heard again,
+//! and ending one that nobody wants any more. The driver asks and listens. In the process that was cut off, the cut decoder goes
 //! on with the packets after the last it heard, and nothing here is needed. After a crash a fresh
 //! decoder hears everything from the start (or the whole answer in one piece), and [`Skip`] lets
 //! through what is new. Promises that the joined text is the provider's own, or an error: each
@@ -9,14 +9,52 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::job::{Code, Delta, Event, Failure, Part, ToolCall};
-use crate::provider::Upstream;
+use super::course::Course;
+use crate::job::{Code, Delta, Event, Failure, Part, Target, ToolCall};
+use crate::provider::{Ask, Decoder, Upstream};
 use crate::wire::record::BodyRef;
 
 /// Texts, tool calls and fields of the provider's own that are told apart in one answer. A decoder
 /// makes at most 4096 items of one; an answer with more than this is not taken up.
 const PASSAGES_MAX: usize = 16_384;
+/// How long a provider gets to end an answer that nobody wants any more.
+const LET_GO_WAIT: Duration = Duration::from_secs(10);
+
+/// An answer that goes on at a provider although nobody listens.
+pub(super) struct Held {
+    /// Who gives it.
+    pub(super) target: Target,
+    /// What it is called there, and how much of it was heard.
+    pub(super) upstream: Upstream,
+    /// The decoder that was cut off, if it was in this life of the broker; a fresh one hears it from
+    /// the start.
+    pub(super) decoder: Option<Box<dyn Decoder>>,
+}
+
+/// Ends what goes on at a provider for a job that is over: otherwise it is paid for to its end.
+/// Nobody waits for this; what fails is said.
+pub(super) fn let_go(course: &mut Course) {
+    let held = course.held.take().map(|held| (held.target, held.upstream));
+    let left = course.attempts.iter_mut().filter(|spent| !spent.is_taken_up);
+    let left = left.filter_map(|spent| Some((spent.target.clone(), spent.upstream.take()?)));
+    let all: Vec<(Target, Upstream)> = held.into_iter().chain(left).collect();
+    for (target, upstream) in all {
+        let Some(entry) = course.live.registry.get(&target.provider) else { continue };
+        let ask = Ask { job: &course.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
+        let Some(outbound) = entry.provider.cancel(ask, &upstream) else { continue };
+        let (svc, job) = (Arc::clone(&course.svc), course.job.id.clone());
+        course.svc.runtime.spawn(async move {
+            let sent = svc.caller.send(outbound, LET_GO_WAIT, svc.clock.now());
+            let said = tokio::time::timeout(LET_GO_WAIT, sent).await;
+            if !said.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
+                tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that nobody wants any more may go on there");
+            }
+        });
+    }
+}
 
 /// What a job's log says of the answer that its last attempt was listening to.
 #[derive(Default)]
@@ -88,10 +126,8 @@ impl Skip {
     /// An event of the answer that readers have.
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Delta(Delta { text, extra: Some(extra), .. }) if text.is_empty() => {
-                if self.has_room() {
-                    *self.extras.entry(digest(extra)).or_default() += 1;
-                }
+            Event::Delta(Delta { text, extra: Some(extra), .. }) if text.is_empty() && self.has_room() => {
+                *self.extras.entry(digest(extra)).or_default() += 1;
             }
             Event::Delta(Delta { part, index, text, .. }) => self.said(Passage::Text(*part, *index), text),
             Event::ToolCall(call) => self.said(Passage::Arguments(call.index), &call.arguments),

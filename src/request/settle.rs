@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | was never sent to a provider, or waited in line | it is dispatched |
 //! | was between two attempts, nothing of the answer out | it is dispatched |
+//! | heard an answer that goes on at its provider | it goes on hearing it |
 //! | `on_crash: continue` | it goes on from what readers have, where that can be gone on with |
 //! | `on_crash: restart` | readers are told to discard, and it begins anew |
 //! | anything else | `interrupted`, with the usage so far |
@@ -15,7 +16,8 @@ use futures_util::StreamExt;
 
 use super::Services;
 use super::course::{Course, each_record};
-use super::{drive, estimate, seam};
+use super::rejoin::{Held, Rejoin};
+use super::{drive, estimate, rejoin, seam};
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnCrash, Target, Timestamp};
 use crate::log::Unfinished;
 use crate::wire::record::BodyRef;
@@ -45,8 +47,9 @@ async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
         svc.begin(course);
         return Ok(());
     }
+    let is_held = course.held.is_some();
     let so_far = match course.job.options.on_crash {
-        OnCrash::Continue if course.has_emitted => Some(seam::so_far(&course).await?),
+        OnCrash::Continue if course.has_emitted && !is_held => Some(seam::so_far(&course).await?),
         _ => None,
     };
     let goes_on = match (course.job.options.on_crash, &so_far) {
@@ -56,6 +59,7 @@ async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
     };
     if !goes_on {
         course.close(AttemptOutcome::Interrupted);
+        rejoin::let_go(&mut course);
         estimate::fill(&mut course).await;
         let batch = drive::interrupted(&mut course);
         return course.writer.append(batch).await;
@@ -67,6 +71,7 @@ async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
         }
     }
     match so_far {
+        _ if is_held && course.has_emitted => course.mode = AttemptMode::Continue,
         Some(so_far) => {
             course.mode = AttemptMode::Continue;
             course.so_far = Some(so_far);
@@ -84,7 +89,18 @@ async fn recall(course: &mut Course) -> Result<bool, Failure> {
     let stream = Arc::clone(course.writer.stream());
     let log = Arc::clone(course.writer.log());
     let mut queued_since = None;
-    each_record(&stream, &log, |at, body| replay(course, at, body, &mut queued_since)).await?;
+    let mut rejoin = Rejoin::default();
+    let visit = |at, body: BodyRef<'_>| {
+        rejoin.note(&body);
+        replay(course, at, body, &mut queued_since);
+    };
+    each_record(&stream, &log, visit).await?;
+    let is_open = course.attempts.get(course.speaking).is_some_and(|spent| spent.outcome.is_none());
+    if let Some((upstream, skip)) = rejoin.found().filter(|_| is_open) {
+        let target = course.current().target.clone();
+        course.held = Some(Held { target, upstream, decoder: None });
+        course.skip = skip;
+    }
     Ok(course.attempts.iter().any(|spent| spent.outcome.is_none()))
 }
 

@@ -69,7 +69,7 @@ pub(super) static ALIBABA: Vendor = Vendor {
             rewrite_part: Some(audio_is_an_address),
             ..MessageRules::USUAL
         },
-        prefill: PrefillRules { takes: qwen_goes_on, message: Some("partial"), request: &[] },
+        prefill: PrefillRules { takes: qwen_goes_on, message: Some("partial"), ..PrefillRules::ALWAYS },
         errors: THROTTLES,
         ..Rules::USUAL
     },

@@ -10,7 +10,7 @@ pub(super) static LLAMACPP: Vendor = Vendor {
         docs: "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
         ..Card::PLAIN
     },
-    // It goes on from a last message of the assistant by itself.
-    chat: &Rules { prefill: PrefillRules::UNLESS_THINKING, ..Rules::PLAIN },
+    // It goes on from a last message of the assistant by itself, in every format that it speaks.
+    chat: &Rules { prefill: PrefillRules { in_responses: true, ..PrefillRules::UNLESS_THINKING }, ..Rules::PLAIN },
     embeddings: Some(&Rules::EMBEDDINGS),
 };

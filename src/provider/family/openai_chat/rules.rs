@@ -159,6 +159,8 @@ impl MessageRules {
 pub struct PrefillRules {
     /// Whether it does, under which kind of provider its models are in the catalog.
     pub takes: fn(Ask<'_>, &str) -> Prefill,
+    /// Whether it does so in Responses as well, where a last message is history elsewhere.
+    pub in_responses: bool,
     /// The field of the last message that must be set.
     pub message: Option<&'static str>,
     /// The fields of the request that must say so: name, JSON text.
@@ -167,8 +169,12 @@ pub struct PrefillRules {
 
 impl PrefillRules {
     /// With those models of which the catalog says so, without a word.
-    pub const BY_CATALOG: PrefillRules =
-        PrefillRules { takes: |ask, kind| prefill::by_catalog(kind, ask), message: None, request: &[] };
+    pub const BY_CATALOG: PrefillRules = PrefillRules {
+        takes: |ask, kind| prefill::by_catalog(kind, ask),
+        in_responses: false,
+        message: None,
+        request: &[],
+    };
 
     /// Whatever its model, without a word; the answer holds only what is new.
     pub const ALWAYS: PrefillRules = PrefillRules { takes: |_, _| Prefill::Exact, ..PrefillRules::BY_CATALOG };

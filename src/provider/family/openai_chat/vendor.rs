@@ -56,9 +56,9 @@ impl Provider for Vendor {
         self.chat.wants_files_inside
     }
 
-    /// Responses have no such thing, as far as is known.
     fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
-        if self.responds(ask) { Prefill::No } else { (self.chat.prefill.takes)(ask, self.card.id) }
+        let rules = &self.chat.prefill;
+        (rules.takes)(ask, self.card.id).only_if(rules.in_responses || !self.responds(ask))
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
