@@ -23,7 +23,7 @@ use crate::log::sled_log::SledLog;
 use crate::meter::Meter;
 use crate::policy::access;
 use crate::provider::call::Caller;
-use crate::request::{Arbiters, Live, Parts, Services};
+use crate::request::{Arbiters, Gate, Live, Parts, Services};
 use crate::telemetry;
 
 /// How often histograms are folded, so that they do not grow between scrapes.
@@ -88,12 +88,14 @@ async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Ser
     let live = build(loaded.config.clone(), loaded)?;
     tracing::info!(providers = %live.registry.names().collect::<Vec<_>>().join(", "), "providers that are on");
     let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &live.config);
+    let gate = Gate::start(arbiters.pick(), Clock::System, &live.config);
     Ok(Services::new(Parts {
         log,
         live,
         clock: Clock::System,
         caller: Caller::new().map_err(|failure| anyhow!("{}", failure.message))?,
         meter,
+        gate,
         arbiters,
         runtime: tokio::runtime::Handle::current(),
         seed: fastrand::u64(..),
@@ -138,6 +140,7 @@ async fn reload(svc: &Arc<Services>, config: Config, loaded: &Loaded) {
     match build(config, loaded) {
         Ok(live) => {
             svc.meter.reload(Arc::new(live.config.clone())).await;
+            svc.gate.reload(&live.config);
             svc.live.store(Arc::new(live));
             tracing::info!("the configuration was reloaded");
         }

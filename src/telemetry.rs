@@ -117,6 +117,17 @@ pub fn jobs_in_flight(count: usize) {
     gauge!("forebay_jobs_in_flight").set(count as f64);
 }
 
+/// Jobs in line, now.
+pub fn queue_depth(jobs: usize) {
+    gauge!("forebay_queue_depth").set(jobs as f64);
+}
+
+/// A target's breaker: 0 closed, 1 half-open, 2 open. Only of targets whose models are labels.
+pub fn provider_state(provider: &str, model: &str, state: u8) {
+    gauge!("forebay_provider_state", "provider" => provider.to_owned(), "model" => model.to_owned())
+        .set(f64::from(state));
+}
+
 /// An attempt ended.
 pub fn attempt_ended(labels: &Labels, outcome: AttemptOutcome, took: Duration) {
     counter!("forebay_attempts_total", "provider" => labels.provider.to_string(), "model" => labels.model.to_string(),

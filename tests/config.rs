@@ -46,6 +46,11 @@ const EVERYTHING: &str = r#"
     [models."smart"]
     targets = ["anthropic/claude-sonnet-4.5", "openai/gpt-5"]
     strategy = "failover"
+    [models."spread"]
+    targets = ["anthropic/claude-sonnet-4.5", "openai/gpt-5"]
+    strategy = "weighted"
+    weights = [3, 0.5]
+    sticky = "metadata.userId"
     [prices."local/smollm2"]
     input_per_mtok_usd = 0.0
     output_per_mtok_usd = "0.1"
@@ -76,6 +81,7 @@ fn the_documented_file_is_read() {
     assert_eq!(config.log.durability, Durability::Process);
     assert_eq!(config.gateways["default"].retry.max_attempts, Some(3));
     assert_eq!(config.models["smart"].targets.len(), 2);
+    assert_eq!(config.models["spread"].weights, [3.0, 0.5]);
     assert_eq!(config.keys[0].name.as_ref(), "agents");
 }
 
@@ -138,6 +144,26 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
             "3 prices.\"a/b\".tiers.0: missing field",
         ),
         ("[prices.\"a/b\"]\nreasoning_per_mtok_usd = 1e9", "2 prices.\"a/b\".reasoning_per_mtok_usd: must be at most"),
+        ("[models.m]\ntargets = [\"a/b\"]\nstrategy = \"best\"", "3 models.m.strategy: unknown variant `best`"),
+        ("[models.m]\ntargets = [\"a/b\"]\nweights = [1]", "3 models.m.weights: only with strategy = \"weighted\""),
+        (
+            "[models.m]\ntargets = [\"a/b\", \"a/c\"]\nstrategy = \"weighted\"\nweights = [1]",
+            "4 models.m.weights: must be 2, one for each target",
+        ),
+        (
+            "[models.m]\ntargets = [\"a/b\", \"a/c\"]\nstrategy = \"weighted\"\nweights = [1, 0]",
+            "4 models.m.weights.1: must be more than 0 and at most 1000000",
+        ),
+        (
+            "[models.m]\ntargets = [\"a/b\"]\nstrategy = \"weighted\"\nweights = [nan]",
+            "4 models.m.weights.0: must be more than 0",
+        ),
+        (
+            "[models.m]\ntargets = [\"a/b\"]\nstrategy = \"weighted\"\nweights = [\"much\"]",
+            "4 models.m.weights.0: must be f64",
+        ),
+        ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"userId\"", "3 models.m.sticky: must be `metadata.` and a key"),
+        ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"metadata.\"", "3 models.m.sticky: must be `metadata.` and a key"),
         ("[prices.\"a/b\"]\ninput_usd = 1", "2 prices.\"a/b\".input_usd: unknown key"),
         ("[models.x]\ntargets = [\"gpt\"]", "2 models.x.targets.0: `gpt` is not"),
         ("[models.x]\ntargets = []", "2 models.x.targets: must be 1 to"),

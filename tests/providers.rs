@@ -13,6 +13,8 @@ mod cost;
 mod dialect;
 #[path = "providers/hostile.rs"]
 mod hostile;
+#[path = "providers/limits.rs"]
+mod limits;
 #[path = "providers/own.rs"]
 mod own;
 #[path = "providers/property.rs"]

@@ -88,40 +88,47 @@ fn before_content() -> Vec<Case> {
 
 fn after_content() -> Vec<Case> {
     let restart = json!({"on_stream_failure": "restart"});
+    let fail = || json!({"on_stream_failure": "fail", "timeouts": {"idle_ms": 3000}});
+    let goes_on = |first: Value| json!({"attempts": [first, [{"text": ["lo"]}]]});
+    let malformed = || json!([{"text": "Hel"}, {"raw": "data: {\"choices\": [\n\n"}]);
+    let error = || json!([{"text": "Hel"}, {"error": {"message": "boom"}}]);
+    let stall = || json!([{"text": "Hel"}, "stall"]);
     vec![
-        case(
-            "a cut after content, rule fail",
-            then_good(json!([{"text": "Hel"}, "cut"])),
-            json!({"on_stream_failure": "fail"}),
-        )
-        .fails(Code::ProviderTruncated, "Hel", 1),
-        case("a cut after content, rule restart", then_good(json!([{"text": "Hel"}, "cut"])), restart).says("Hello", 2),
-        case("a stall after content", json!([{"text": "Hel"}, "stall"]), short()).fails(
-            Code::ProviderTimeout,
+        case("a cut, rule fail", then_good(json!([{"text": "Hel"}, "cut"])), fail()).fails(
+            Code::ProviderTruncated,
             "Hel",
             1,
         ),
+        case("a cut, rule restart", then_good(json!([{"text": "Hel"}, "cut"])), restart.clone()).says("Hello", 2),
+        case("a cut, rule continue", goes_on(json!([{"text": "Hel"}, "cut"])), json!({})).says("Hello", 2),
+        case("a stall, rule fail", stall(), fail()).fails(Code::ProviderTimeout, "Hel", 1),
+        case("a stall, rule restart", then_good(stall()), json!({"on_stream_failure": "restart"})).says("Hello", 2),
+        case("a stall, rule continue", goes_on(stall()), json!({"timeouts": {"idle_ms": 3000}})).says("Hello", 2),
+        case("an error, rule fail", error(), fail()).fails(Code::ProviderUnavailable, "Hel", 1),
+        case("an error, rule continue", goes_on(error()), json!({})).says("Hello", 2),
+        case("an end without a terminal, rule fail", json!([{"text": "Hel"}, "end"]), fail()).fails(
+            Code::ProviderTruncated,
+            "Hel",
+            1,
+        ),
+        case("an end without a terminal, rule continue", goes_on(json!([{"text": "Hel"}, "end"])), json!({}))
+            .says("Hello", 2),
+        case("a malformed packet, rule fail", malformed(), fail()).fails(Code::ProviderTruncated, "Hel", 1),
+        case("a malformed packet, rule continue", goes_on(malformed()), json!({})).says("Hello", 2),
         case(
-            "a stall after content, rule restart",
-            then_good(json!([{"text": "Hel"}, "stall"])),
-            json!({"on_stream_failure": "restart", "timeouts": {"idle_ms": 3000}}),
+            "a cut that comes again and again",
+            json!([{"text": "Hel"}, "cut"]),
+            json!({"on_stream_failure": "continue"}),
+        )
+        .fails(Code::ProviderTruncated, "Hel", 3),
+        case(
+            "half a tool call is begun anew",
+            json!({"attempts": [
+                [{"text": "I call."}, {"tool_call": {"id": "c", "name": "f", "arguments": "{\"a\""}}, "cut"], good(),
+            ]}),
+            json!({}),
         )
         .says("Hello", 2),
-        case("an error after content", json!([{"text": "Hel"}, {"error": {"message": "boom"}}]), json!({})).fails(
-            Code::ProviderUnavailable,
-            "Hel",
-            1,
-        ),
-        case("an end without a terminal", json!([{"text": "Hel"}, "end"]), json!({})).fails(
-            Code::ProviderTruncated,
-            "Hel",
-            1,
-        ),
-        case("a malformed packet", json!([{"text": "Hel"}, {"raw": "data: {\"choices\": [\n\n"}]), json!({})).fails(
-            Code::ProviderTruncated,
-            "Hel",
-            1,
-        ),
         case(
             "a terminal said twice",
             json!([{"text": "Hello"}, {"finish": "stop"}, "done", {"text": "more"}, "done"]),
@@ -142,9 +149,10 @@ fn after_content() -> Vec<Case> {
 async fn every_fault_ends_as_its_rule_says() {
     paused();
     let broker = Broker::start(1);
-    for case in before_content().into_iter().chain(after_content()) {
+    for (number, case) in before_content().into_iter().chain(after_content()).enumerate() {
+        // A model each, so that one's failures do not shut the target for the next.
         let job = json!({
-            "model": "scripted/m", "options": case.options,
+            "model": format!("scripted/m{number}"), "options": case.options,
             "input": {"messages": [{"role": "user", "content": "x"}], "script": case.script},
         });
         let ended = broker.run(&job).await;
@@ -171,6 +179,59 @@ async fn a_seam_is_told_before_anything_else() {
     let job = json!({"model": "scripted/m", "input": {"messages": [], "script": script}, "options": {"on_stream_failure": "restart"}});
     let kinds: Vec<&str> = broker.run(&job).await.events().iter().map(Event::kind).collect();
     assert_eq!(kinds, ["accepted", "attempt", "delta", "lost", "restarted", "attempt", "delta", "completed"]);
+}
+
+#[actix::test]
+async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_speaks_wins() {
+    paused();
+    let broker = Broker::start(8);
+    let late = |ms: u64, text: &str| json!([{"delay_ms": ms}, {"text": text}]);
+    for (name, first, second, text, outcomes) in [
+        ("the first in time", late(900, "a"), late(0, "b"), "a", vec![AttemptOutcome::Completed]),
+        (
+            "the first is silent",
+            late(9000, "a"),
+            late(500, "b"),
+            "b",
+            vec![AttemptOutcome::Cancelled, AttemptOutcome::Completed],
+        ),
+        (
+            "the first speaks after all",
+            late(1500, "a"),
+            late(5000, "b"),
+            "a",
+            vec![AttemptOutcome::Completed, AttemptOutcome::Cancelled],
+        ),
+        (
+            "the second fails",
+            late(3000, "a"),
+            json!([{"status": {"status": 401}}]),
+            "a",
+            vec![AttemptOutcome::Completed, AttemptOutcome::Lost],
+        ),
+        (
+            "the first fails while the second is asked",
+            json!([{"delay_ms": 1200}, {"status": {"status": 500}}]),
+            late(1000, "b"),
+            "b",
+            vec![AttemptOutcome::Lost, AttemptOutcome::Completed],
+        ),
+    ] {
+        let before = broker.charges().await.len();
+        let ended = broker
+            .run(&json!({
+                "model": format!("scripted/{name}"),
+                "input": {"messages": [], "script": {"attempts": [first, second]}},
+                "options": {"hedge_ms": 1000, "fallbacks": [format!("scripted/{name} 2")]},
+            }))
+            .await;
+        assert_eq!((ended.state(), ended.text().as_str()), (State::Completed, text), "{name}: {:#?}", ended.events());
+        let charges = broker.charges().await;
+        let found: Vec<_> = charges[before..].iter().map(|charge| charge.outcome).collect();
+        assert_eq!(found, outcomes, "{name}");
+        ended.check(name);
+    }
+    broker.check_books().await;
 }
 
 #[actix::test]
@@ -216,11 +277,12 @@ async fn the_submitters_leaving_counts_as_the_job_says() {
 async fn a_drain_waits_and_then_interrupts_and_takes_nothing_new() {
     paused();
     let broker = Broker::start(5);
-    let job = |count: u64| {
+    let job = |count: u64, on_crash: &str| {
         let script = json!([{"repeat": {"text": "a", "count": count, "interval_ms": 1000}}]);
-        json!({"model": "scripted/m", "input": {"messages": [], "script": script}})
+        json!({"model": "scripted/m", "input": {"messages": [], "script": script}, "options": {"on_crash": on_crash}})
     };
-    let (short, long) = (broker.submit(&job(3)).await, broker.submit(&job(100)).await);
+    let (short, long) = (broker.submit(&job(3, "interrupt")).await, broker.submit(&job(100, "interrupt")).await);
+    let goes_on = broker.submit(&job(100, "continue")).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     broker.svc.drain(std::time::Duration::from_secs(10)).await;
     assert_eq!(Ended::read(&broker, &short).await.state(), State::Completed);
@@ -228,9 +290,9 @@ async fn a_drain_waits_and_then_interrupts_and_takes_nothing_new() {
     assert_eq!(long.state(), State::Interrupted);
     assert!(!long.text().is_empty());
     long.check("drain");
-    let refused = broker.try_submit(&job(1)).await.map_err(|failure| failure.code);
+    assert_eq!(goes_on.tail().state, State::Streaming, "what goes on after a restart keeps its place");
+    let refused = broker.try_submit(&job(1, "restart")).await.map_err(|failure| failure.code);
     assert_eq!(refused.err(), Some(Code::Overloaded));
-    broker.check_books().await;
 }
 
 #[actix::test]

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::problem::Path;
-use super::{Config, KeyConfig, LogConfig, ModelConfig, Nats, PriceConfig, ProviderConfig, Secret, Server};
+use super::{
+    Config, HealthConfig, KeyConfig, LogConfig, ModelConfig, Nats, PriceConfig, ProviderConfig, QueueConfig, Secret,
+    Server, Strategy,
+};
 use crate::job::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, RETENTION_S_MAX, TAG_KEY_BYTES_MAX, TAG_LABELS_MAX, TARGETS_MAX,
 };
@@ -15,8 +18,15 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 /// The longest that a shutdown may wait for jobs: an hour.
 const DRAIN_S_MAX: u64 = 3_600;
+/// The longest that a breaker may stay open: ten minutes. Nobody is locked out for good.
+const OPEN_MS_MAX: u64 = 600_000;
+/// The most jobs that may wait: each holds an actor, some kilobytes.
+const WAITING_MAX: u64 = 1_000_000;
 /// A price above this is a slip of the decimal point: a million dollars.
 const PRICE_MAX: Usd = Usd::from_pico(1_000_000_000_000_000_000);
+
+/// A weight above this is a slip: targets differ by less.
+const WEIGHT_MAX: f64 = 1_000_000.0;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -42,6 +52,8 @@ pub(super) fn check(config: &Config, env: Env<'_>) -> Vec<(Path, String)> {
         check_retry(gateway.retry, &[at, &["retry"]].concat(), &mut found);
         check_timeouts(gateway.timeouts, &[at, &["timeouts"]].concat(), &mut found);
     }
+    check_health(&config.health, &mut found);
+    check_queue(&config.queue, &mut found);
     check_keys(&config.keys, &mut found);
     check_tag_labels(&config.metrics.tag_labels, &mut found);
     for (at, host) in config.egress.allow_hosts.iter().enumerate() {
@@ -175,7 +187,34 @@ fn check_model(name: &str, model: &ModelConfig, found: &mut Findings) {
         let path = ["models", name, "targets", &index.to_string()];
         found.unless(is_target(target), &path, || format!("`{target}` is not `provider/model`"));
     }
+    check_strategy(name, model, found);
     check_timeouts(model.timeouts, &["models", name, "timeouts"], found);
+}
+
+fn check_strategy(name: &str, model: &ModelConfig, found: &mut Findings) {
+    let weights = ["models", name, "weights"];
+    if !model.weights.is_empty() {
+        let is_weighted = model.strategy == Strategy::Weighted;
+        found.unless(is_weighted, &weights, || "only with strategy = \"weighted\"".into());
+        let (count, wanted) = (model.weights.len(), model.targets.len());
+        found.unless(count == wanted, &weights, || format!("must be {wanted}, one for each target"));
+    }
+    for (index, weight) in model.weights.iter().enumerate() {
+        let path = ["models", name, "weights", &index.to_string()];
+        found.unless(*weight > 0.0 && *weight <= WEIGHT_MAX, &path, || {
+            format!("must be more than 0 and at most {WEIGHT_MAX}")
+        });
+    }
+    if let Some(sticky) = &model.sticky {
+        found.unless(tag_of(sticky).is_some(), &["models", name, "sticky"], || {
+            format!("must be `metadata.` and a key of 1 to {TAG_KEY_BYTES_MAX} bytes")
+        });
+    }
+}
+
+/// The key of `metadata.KEY`.
+fn tag_of(name: &str) -> Option<&str> {
+    name.strip_prefix("metadata.").filter(|key| !key.is_empty() && key.len() <= TAG_KEY_BYTES_MAX)
 }
 
 fn is_target(text: &str) -> bool {
@@ -225,6 +264,33 @@ fn check_timeouts(timeouts: Timeouts, at: &[&str], found: &mut Findings) {
     ] {
         found.range(value.unwrap_or(1), (1, DURATION_MS_MAX), &[at, &[key]].concat());
     }
+}
+
+fn check_health(health: &HealthConfig, found: &mut Findings) {
+    for (key, value, range) in [
+        ("failures_in_a_row", u64::from(health.failures_in_a_row), (1, 1_000)),
+        ("calls_min", u64::from(health.calls_min), (1, 1_000_000)),
+        ("window_s", health.window_s, (1, 3_600)),
+        ("open_ms", health.open_ms, (1, OPEN_MS_MAX)),
+        ("open_ms_max", health.open_ms_max, (health.open_ms, OPEN_MS_MAX)),
+    ] {
+        found.range(value, range, &["health", key]);
+    }
+    // Without any retry in time the next one could not be foretold, so `retries_per_s` is not 0.
+    for (key, value, (min, max)) in [
+        ("error_rate", health.error_rate, (0.01, 1.0)),
+        ("retry_share", health.retry_share, (0.0, 10.0)),
+        ("retries_per_s", health.retries_per_s, (0.01, 1_000.0)),
+    ] {
+        found.unless((min..=max).contains(&value), &["health", key], || format!("must be {min} to {max}"));
+    }
+}
+
+fn check_queue(queue: &QueueConfig, found: &mut Findings) {
+    found.range(queue.waiting_max as u64, (0, WAITING_MAX), &["queue", "waiting_max"]);
+    let is_key = |key: &str| !key.is_empty() && key.len() <= TAG_KEY_BYTES_MAX;
+    let is_tag = queue.fair_by.is_none() || queue.fair_key().is_some_and(is_key);
+    found.unless(is_tag, &["queue", "fair_by"], || "must be `metadata.` and a key, for example metadata.teamId".into());
 }
 
 fn check_keys(keys: &[KeyConfig], found: &mut Findings) {

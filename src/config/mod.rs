@@ -10,6 +10,8 @@ mod problem;
 
 mod check;
 
+mod gate;
+
 mod price;
 
 mod secret;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use gate::{HealthConfig, QueueConfig};
 pub use load::{Loaded, environment, load};
 pub use price::{PriceConfig, TierConfig};
 pub use problem::Problem;
@@ -48,6 +51,10 @@ pub struct Config {
     pub prices: BTreeMap<Box<str>, PriceConfig>,
     /// Policy by gateway.
     pub gateways: BTreeMap<Box<str>, GatewayConfig>,
+    /// When a target is left alone.
+    pub health: HealthConfig,
+    /// Jobs that wait.
+    pub queue: QueueConfig,
     /// Who may come in.
     pub keys: Vec<KeyConfig>,
     /// What Prometheus gets.
@@ -239,6 +246,12 @@ pub enum Strategy {
     /// In the order given.
     #[default]
     Failover,
+    /// By chance, each as often as its weight says; so is who comes next when one fails.
+    Weighted,
+    /// The shortest time to first token first, as measured of late; who was not measured comes before.
+    Fastest,
+    /// The lowest price of such a job first; who has no known price comes last.
+    Cheapest,
 }
 
 /// `[models."NAME"]`
@@ -250,6 +263,14 @@ pub struct ModelConfig {
     /// How they are chosen.
     #[serde(default)]
     pub strategy: Strategy,
+    /// `weighted` only: how often each target is chosen, as against the others, for example `[3, 1]`.
+    /// Absent = all alike.
+    #[serde(default)]
+    pub weights: Vec<f64>,
+    /// The tag (`metadata.userId`) whose every value stays with one target while that serves, so that
+    /// the provider's prompt cache stays warm. A job without the tag goes by the strategy.
+    #[serde(default)]
+    pub sticky: Option<Box<str>>,
     /// What the model does [default: what its first target does, as far as the catalog knows].
     #[serde(default)]
     pub task: Option<Task>,

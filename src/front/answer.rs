@@ -102,6 +102,7 @@ async fn place(
         Route::RebuildCosts => scrape::rebuild_costs(&visit).await,
         Route::Models => scrape::models(&visit),
         Route::Model(id) => scrape::model(&visit, id),
+        Route::Providers => scrape::providers(&visit),
         Route::Metrics => scrape::metrics(&visit),
         Route::Root | Route::Healthz | Route::Readyz | Route::Socket | Route::JobSocket(_) => {
             Err(Failure::internal("this route was served above"))

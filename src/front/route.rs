@@ -27,6 +27,8 @@ pub(super) enum Route<'a> {
     Models,
     /// One of them.
     Model(&'a str),
+    /// Who can be asked, and how they are.
+    Providers,
     /// Prometheus.
     Metrics,
     /// Whether we live.
@@ -100,6 +102,7 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
         ("costs", None, ..) => Route::Costs,
         ("costs", Some("rebuild"), None, _) => Route::RebuildCosts,
         ("models", None, ..) => Route::Models,
+        ("providers", None, ..) => Route::Providers,
         ("jobs", None, ..) => Route::Jobs,
         ("jobs", Some(id), None, _) if !id.is_empty() => Route::Job(id),
         ("jobs", Some(id), Some("cancel"), None) => Route::Cancel(id),
@@ -125,6 +128,8 @@ mod tests {
             ("/v1/models", None, Some(Route::Models)),
             ("/v1/models/openai/gpt-5", None, Some(Route::Model("openai/gpt-5"))),
             ("/v1/models/", None, None),
+            ("/v1/providers", None, Some(Route::Providers)),
+            ("/v1/providers/openai", None, None),
             ("/g/team/v1/run", Some("team"), Some(Route::Run(None))),
             ("/g/team/v1/jobs/a/events", Some("team"), Some(Route::Events("a"))),
             ("/v1/jobs", None, Some(Route::Jobs)),

@@ -29,6 +29,7 @@ GET    /v1/jobs/{id}/ws, /v1/ws      WebSocket
 GET    /v1/costs                     what was spent (by, since, until, bucket, tag.KEY)
 POST   /v1/costs/rebuild             adds the sums up again from the ledger
 GET    /v1/models, /v1/models/{id}   what can be asked (q, provider, task, all)
+GET    /v1/providers                 who can be asked, and how they are
 GET    /metrics, /healthz, /readyz
 
 /g/{gateway}/v1/… is the same in another gateway.
@@ -49,6 +50,8 @@ pub(super) fn open(route: Route<'_>, svc: &Services) -> Reply {
 /// `GET /metrics`.
 pub(super) fn metrics(visit: &Visit<'_>) -> Result<Reply, Failure> {
     visit.asked.access.require(Scope::Read)?;
+    let svc = &visit.connection.front.svc;
+    svc.gate.measure(&svc.live.load());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(reply::whole(StatusCode::OK, kind, telemetry::render()))
 }
@@ -67,6 +70,14 @@ pub(super) fn model(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
     jobs::no_parameters(visit)?;
     let name = decode(id, false).parse()?;
     Ok(reply::json(StatusCode::OK, &visit.connection.front.svc.live.load().model(&name)?))
+}
+
+/// `GET /v1/providers`: who is on, and how the targets are that have been asked.
+pub(super) fn providers(visit: &Visit<'_>) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Read)?;
+    jobs::no_parameters(visit)?;
+    let svc = &visit.connection.front.svc;
+    Ok(reply::json(StatusCode::OK, &svc.gate.listing(&svc.live.load())))
 }
 
 /// `POST /v1/costs/rebuild`: the sums anew from the ledger, for whoever doubts them.

@@ -17,6 +17,10 @@ pub const TAG_KEY_BYTES_MAX: usize = 64;
 pub const TAG_VALUE_BYTES_MAX: usize = 256;
 /// Fallback models of one job: each may cost an attempt.
 pub const FALLBACKS_MAX: usize = 8;
+/// Providers that a job may name in each of its constraints: as many as a model has targets.
+pub const PROVIDERS_NAMED_MAX: usize = 32;
+/// Bytes of a provider's name.
+pub const PROVIDER_BYTES_MAX: usize = 64;
 /// Attempts at one target that a job may ask for.
 pub const ATTEMPTS_MAX: u32 = 20;
 /// Attempts over all targets together, whatever the job asks for: the last word on loops.
@@ -80,6 +84,8 @@ pub const MODEL_LABELS_MAX: usize = 200;
 pub const TAG_LABELS_MAX: usize = 4;
 /// Targets of one model.
 pub const TARGETS_MAX: usize = 32;
+/// Targets whose health is known at once: jobs may name any model of a provider.
+pub const GATES_MAX: usize = 4096;
 /// Bytes of records that a session puts into one frame: half of [`FRAME_BYTES_MAX`], so that a
 /// stalled reader, who holds one frame, stays below 64 KiB with everything else it costs.
 pub const SESSION_FRAME_BYTES: usize = 32 * 1024;

@@ -275,6 +275,16 @@ pub struct Progress {
     /// For a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Box<str>>,
+    /// The work goes on at the provider even if nobody listens, and can be taken up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamId>,
+}
+
+/// Work at the provider that outlives the connection to it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UpstreamId {
+    /// The provider's own id of it.
+    pub id: Box<str>,
 }
 
 /// What the `lost` event says.

@@ -150,6 +150,16 @@ pub struct FailureBody {
     #[serde(skip)]
     #[schemars(skip)]
     pub belongs_to_target: bool,
+    /// Whether the request never reached the provider: asking again costs nothing. Only routing and
+    /// health read it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub never_sent: bool,
+    /// Whether the prompt is too long for the model, so that only a larger one can do better,
+    /// whatever the provider calls it. Only routing reads it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub overflows: bool,
 }
 
 /// What went wrong, whose fault it is, and whether trying again makes sense. One pointer wide.
@@ -178,6 +188,8 @@ impl Failure {
             kind: None,
             param: None,
             belongs_to_target: false,
+            never_sent: false,
+            overflows: false,
         }))
     }
 
@@ -231,6 +243,13 @@ impl Failure {
     #[must_use]
     pub fn of_the_target(mut self) -> Failure {
         self.belongs_to_target = true;
+        self
+    }
+
+    /// Marks it as one of a request that never reached the provider.
+    #[must_use]
+    pub fn unsent(mut self) -> Failure {
+        self.never_sent = true;
         self
     }
 

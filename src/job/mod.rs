@@ -9,6 +9,7 @@ mod charge;
 mod event;
 mod failure;
 mod id;
+mod limits;
 mod money;
 mod output;
 mod spec;
@@ -22,15 +23,16 @@ pub use bill::Bill;
 pub use charge::{AttemptOutcome, Charge, RollupKey, Sums};
 pub use event::{
     Accepted, AttemptMode, AttemptStarted, Cancelled, Completed, Delta, Event, Failed, Interrupted, Lost, Part,
-    Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall,
+    Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall, UpstreamId,
 };
 pub use failure::{Code, Failure, FailureBody, Fault};
 pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
+pub use limits::{Limits, Window};
 pub use money::{Cost, Usd};
 pub use output::{Blob, Output, OutputBody};
 pub use spec::{
     Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
-    Retry, Timeouts, usd_of_number,
+    ProviderChoice, Retry, Timeouts, usd_of_number,
 };
 pub use tags::{TagValue, Tags};
 pub use target::Target;

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::caps::{ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, RETENTION_S_MAX};
+use super::caps::{
+    ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, PROVIDER_BYTES_MAX, PROVIDERS_NAMED_MAX, RETENTION_S_MAX,
+};
 use super::{Gateway, JobId, ModelName, Tags, Task, Timestamp, Usd};
 
 /// A valid job: what `wire/submit.rs` makes of what was said. Nobody validates it again.
@@ -84,7 +86,8 @@ pub struct Timeouts {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub first_token_ms: Option<u64>,
-    /// Between two signs of life of the provider. Default 60 000.
+    /// Between two signs of life of the provider: whole packets or keep-alive comments, not bytes
+    /// of a packet that is not whole. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub idle_ms: Option<u64>,
@@ -92,7 +95,7 @@ pub struct Timeouts {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub total_ms: Option<u64>,
-    /// In the queue, before the first attempt. Default 60 000.
+    /// In the queue, while no target is free. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub queue_ms: Option<u64>,
@@ -193,6 +196,22 @@ pub struct Deliver {
     pub subject: Box<str>,
 }
 
+/// Which providers may serve a job, each by its name in the configuration or by its kind. Whoever
+/// asks for `provider/model` and says something here may be served by the others of that model too.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderChoice {
+    /// Nobody but these. Empty = anybody.
+    #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
+    pub only: Vec<Box<str>>,
+    /// None of these.
+    #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
+    pub ignore: Vec<Box<str>>,
+    /// These first, in this order; then the others as they would have been.
+    #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
+    pub order: Vec<Box<str>>,
+}
+
 /// The caller's own prices, in US dollars per token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -251,6 +270,9 @@ pub struct Options {
     /// Models to try after `model`, in order.
     #[schemars(length(max = FALLBACKS_MAX))]
     pub fallbacks: Vec<ModelName>,
+    /// Which providers may serve it, by its model and by its fallbacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderChoice>,
     /// Time-outs of this job.
     pub timeouts: Timeouts,
     /// Retries of this job.
@@ -263,7 +285,8 @@ pub struct Options {
     pub on_disconnect: OnDisconnect,
     /// The answer cache.
     pub cache: CacheOptions,
-    /// Start a second target if the first is silent this long. Not built yet: `unsupported`.
+    /// Start a second target if the first is silent this long.
+    #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub hedge_ms: Option<u64>,
     /// 0 (first) to 9 (last) in the queue.
     #[schemars(range(max = 9))]
@@ -288,6 +311,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             fallbacks: Vec::new(),
+            provider: None,
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             on_stream_failure: OnStreamFailure::default(),

@@ -3,6 +3,10 @@
 //! The rules of a job's path meet only in `request/drive.rs`; `access` is asked at the doors.
 
 pub mod access;
+pub mod health;
+pub mod line;
 pub mod retry;
 pub mod route;
+mod strategy;
 pub mod terms;
+pub mod walk;

@@ -1,27 +1,29 @@
 //! What to do after a lost attempt. Owns the decision; promises a bounded number of tries; does not
 //! sleep, and does not know which provider it was.
 //!
-//! | the failure | nothing was emitted | something was |
-//! | --- | --- | --- |
-//! | may heal | same target while tries last, then the next | the job's `on_stream_failure` |
-//! | belongs to the target | the next target | the job's `on_stream_failure` |
-//! | belongs to the request | give up | give up |
+//! | the failure | what comes next |
+//! | --- | --- |
+//! | may heal | the same target while its tries last, then the next |
+//! | may heal after a long wait, as the provider says | the next target; this one when it is free again |
+//! | belongs to the target | the next target; this one never again |
+//! | a prompt too long for the model | a target that takes longer ones |
+//! | belongs to the request, or to us | nothing |
+//!
+//! What readers have seen stands or falls by the job's `on_stream_failure`: see [`seam`].
 
 use super::terms::Terms;
 use crate::job::caps::ATTEMPTS_TOTAL_MAX;
-use crate::job::{Backoff, Failure, Fault, OnStreamFailure};
+use crate::job::{Backoff, Code, Failure, Fault, OnStreamFailure};
 
-/// A provider's advice to wait longer than this is not waited for; official client libraries
-/// ignore such hints too.
-const RETRY_AFTER_MS_MAX: u64 = 60_000;
+/// A wait that a provider advises and that is waited for although another target may be free:
+/// staying with the model that was asked for is worth so much, and no more.
+const PATIENCE_MS: u64 = 1000;
 
 /// An attempt that ended without the provider's own end.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LostAttempt<'a> {
     /// Why.
     pub failure: &'a Failure,
-    /// Whether readers saw part of the answer.
-    pub emitted: bool,
     /// Attempts at this target so far, this one included.
     pub at_target: u32,
     /// Attempts of the job so far.
@@ -36,34 +38,59 @@ pub enum Next {
         /// Milliseconds to wait first.
         after_ms: u64,
     },
-    /// The next target, at once.
+    /// Whichever target is free first, this one included: it cools down.
+    WhenFree,
+    /// The next target; this one has had its tries.
     NextTarget,
+    /// The next target, and never this one again.
+    Elsewhere,
+    /// A target that takes a longer prompt.
+    LargerWindow,
     /// Nothing helps.
     GiveUp,
 }
 
 /// What comes after `lost`. `jitter` is uniform in 0..1.
 #[must_use]
-pub fn next(lost: &LostAttempt<'_>, terms: &Terms, rule: OnStreamFailure, jitter: f64) -> Next {
+pub fn next(lost: &LostAttempt<'_>, terms: &Terms, jitter: f64) -> Next {
     let failure = lost.failure;
     // Our own trouble (no disk, a bug) is not a provider's: asking again would only cost more.
-    if lost.in_all >= ATTEMPTS_TOTAL_MAX || failure.fault == Fault::Forebay {
+    if lost.in_all >= ATTEMPTS_TOTAL_MAX || failure.fault == Fault::Forebay || failure.code == Code::ContentFiltered {
         return Next::GiveUp;
     }
-    // Going on from the text so far is not built yet, so `continue` falls back to `fail`.
-    if lost.emitted && rule != OnStreamFailure::Restart {
-        return Next::GiveUp;
+    if failure.overflows {
+        return Next::LargerWindow;
     }
     match (failure.retryable, failure.belongs_to_target) {
-        (true, _) => {
-            let advised = failure.retry_after_ms.unwrap_or(0);
-            if lost.at_target >= terms.attempts_max || advised > RETRY_AFTER_MS_MAX {
-                return Next::NextTarget;
-            }
-            Next::Again { after_ms: backoff_ms(terms, lost.at_target, jitter).max(advised) }
-        }
-        (false, true) => Next::NextTarget,
+        (true, _) if lost.at_target >= terms.attempts_max => Next::NextTarget,
+        (true, _) => match failure.retry_after_ms.unwrap_or(0) {
+            advised if advised > PATIENCE_MS => Next::WhenFree,
+            advised => Next::Again { after_ms: backoff_ms(terms, lost.at_target, jitter).max(advised) },
+        },
+        (false, true) => Next::Elsewhere,
         (false, false) => Next::GiveUp,
+    }
+}
+
+/// What becomes of the output that readers have seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seam {
+    /// It stands, and the next attempt goes on from it.
+    Continue,
+    /// It is discarded, and the next attempt begins anew.
+    Restart,
+    /// It is all there will be.
+    Fail,
+}
+
+/// What becomes of emitted output by the job's rule. What cannot be gone on with (half a tool call,
+/// half a JSON document) is begun anew instead.
+#[must_use]
+pub fn seam(rule: OnStreamFailure, can_continue: bool) -> Seam {
+    match rule {
+        OnStreamFailure::Fail => Seam::Fail,
+        OnStreamFailure::Continue if can_continue => Seam::Continue,
+        OnStreamFailure::Continue | OnStreamFailure::Restart => Seam::Restart,
     }
 }
 
@@ -73,7 +100,7 @@ fn backoff_ms(terms: &Terms, tries: u32, jitter: f64) -> u64 {
     let grown = match terms.backoff {
         Backoff::Constant => terms.delay_ms,
         Backoff::Linear => terms.delay_ms.saturating_mul(u64::from(tries)),
-        Backoff::Exponential => terms.delay_ms.saturating_mul(1 << (tries - 1).min(32)),
+        Backoff::Exponential => terms.delay_ms.saturating_mul(1 << (tries.max(1) - 1).min(32)),
     };
     (grown.min(terms.delay_ms_max) as f64 * jitter) as u64
 }
@@ -83,58 +110,67 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::job::Code;
 
     const TERMS: Terms = Terms {
         connect: Duration::ZERO,
         first_token: Duration::ZERO,
         idle: Duration::ZERO,
         total: Duration::ZERO,
+        queue: Duration::ZERO,
+        hedge: None,
         attempts_max: 3,
         backoff: Backoff::Exponential,
         delay_ms: 100,
         delay_ms_max: 1000,
     };
 
-    fn check(failure: &Failure, emitted: bool, at_target: u32, rule: OnStreamFailure, expected: Next) {
-        let lost = LostAttempt { failure, emitted, at_target, in_all: at_target };
-        assert_eq!(next(&lost, &TERMS, rule, 0.5), expected, "{lost:?} {rule:?}");
+    fn check(failure: &Failure, at_target: u32, expected: Next) {
+        let lost = LostAttempt { failure, at_target, in_all: at_target };
+        assert_eq!(next(&lost, &TERMS, 0.5), expected, "{lost:?}");
     }
 
     #[test]
     fn what_may_heal_is_tried_again_and_then_elsewhere() {
         let down = Failure::new(Code::ProviderUnavailable, "down");
-        check(&down, false, 1, OnStreamFailure::Continue, Next::Again { after_ms: 50 });
-        check(&down, false, 2, OnStreamFailure::Continue, Next::Again { after_ms: 100 });
-        check(&down, false, 3, OnStreamFailure::Continue, Next::NextTarget);
-        let busy = Failure::new(Code::ProviderRateLimited, "busy");
-        check(&busy.clone().with_retry_after_ms(5000), false, 1, OnStreamFailure::Fail, Next::Again { after_ms: 5000 });
-        check(&busy.with_retry_after_ms(600_000), false, 1, OnStreamFailure::Fail, Next::NextTarget);
+        check(&down, 1, Next::Again { after_ms: 50 });
+        check(&down, 2, Next::Again { after_ms: 100 });
+        check(&down, 3, Next::NextTarget);
+        let busy = |ms| Failure::new(Code::ProviderRateLimited, "busy").with_retry_after_ms(ms);
+        check(&busy(900), 1, Next::Again { after_ms: 900 });
+        check(&busy(1001), 1, Next::WhenFree);
+        check(&busy(600_000), 2, Next::WhenFree);
+        check(&busy(900), 3, Next::NextTarget);
     }
 
     #[test]
     fn what_cannot_heal_is_not_tried_again() {
-        let wrong = Failure::new(Code::ProviderRejected, "wrong");
-        check(&wrong, false, 1, OnStreamFailure::Restart, Next::GiveUp);
-        let key = Failure::new(Code::ProviderAuth, "key").of_the_target();
-        check(&key, false, 1, OnStreamFailure::Restart, Next::NextTarget);
-        check(&Failure::new(Code::Overloaded, "disk full"), false, 1, OnStreamFailure::Restart, Next::GiveUp);
+        check(&Failure::new(Code::ProviderRejected, "wrong"), 1, Next::GiveUp);
+        check(&Failure::new(Code::ProviderAuth, "key").of_the_target(), 1, Next::Elsewhere);
+        check(&Failure::new(Code::ContentFiltered, "no").of_the_target(), 1, Next::GiveUp);
+        check(&Failure::new(Code::Overloaded, "disk full"), 1, Next::GiveUp);
+        let mut long = Failure::new(Code::ProviderRejected, "too long");
+        long.overflows = true;
+        check(&long, 1, Next::LargerWindow);
     }
 
     #[test]
     fn what_a_reader_may_have_seen_is_never_silently_replaced() {
-        let cut = Failure::new(Code::ProviderTruncated, "cut");
-        check(&cut, true, 1, OnStreamFailure::Fail, Next::GiveUp);
-        check(&cut, true, 1, OnStreamFailure::Continue, Next::GiveUp);
-        check(&cut, true, 1, OnStreamFailure::Restart, Next::Again { after_ms: 50 });
+        for (rule, can_continue, expected) in [
+            (OnStreamFailure::Fail, true, Seam::Fail),
+            (OnStreamFailure::Continue, true, Seam::Continue),
+            (OnStreamFailure::Continue, false, Seam::Restart),
+            (OnStreamFailure::Restart, true, Seam::Restart),
+        ] {
+            assert_eq!(seam(rule, can_continue), expected, "{rule:?} {can_continue}");
+        }
     }
 
     #[test]
     fn the_number_of_tries_is_bounded_whatever_the_job_asks() {
         let down = Failure::new(Code::ProviderUnavailable, "down");
         let terms = Terms { attempts_max: u32::MAX, backoff: Backoff::Linear, delay_ms: u64::MAX, ..TERMS };
-        let lost = |in_all| LostAttempt { failure: &down, emitted: false, at_target: in_all, in_all };
-        assert_eq!(next(&lost(63), &terms, OnStreamFailure::Fail, 1.0), Next::Again { after_ms: 1000 });
-        assert_eq!(next(&lost(64), &terms, OnStreamFailure::Fail, 1.0), Next::GiveUp);
+        let lost = |in_all| LostAttempt { failure: &down, at_target: in_all, in_all };
+        assert_eq!(next(&lost(63), &terms, 1.0), Next::Again { after_ms: 1000 });
+        assert_eq!(next(&lost(64), &terms, 1.0), Next::GiveUp);
     }
 }

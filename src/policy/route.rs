@@ -2,14 +2,22 @@
 //!
 //! | the model's name | its targets |
 //! | --- | --- |
-//! | an alias of the configuration | those that it lists, whose providers are on |
+//! | an alias of the configuration | those that it lists, whose providers are on, by its strategy |
 //! | `provider/model` | that; a spelling that the catalog knows becomes the provider's own id |
+//! | the same, and the job has `options.provider` | that, then the same model wherever it is served |
 //! | a name that only the catalog knows | that model at every provider that is on, its maker first |
+//!
+//! Then those of the job's fallbacks. `options.provider` filters all of them, and orders those of
+//! each model.
 
-use crate::catalog;
-use crate::config::Config;
+use crate::catalog::{self, Entry};
+use crate::config::{Config, ModelConfig};
 use crate::job::caps::TARGETS_MAX;
-use crate::job::{Code, Failure, Job, ModelName, Target};
+use crate::job::{Code, Failure, Job, ModelName, ProviderChoice, Target};
+
+use super::strategy::{self, Candidate};
+
+pub use super::strategy::Measures;
 
 /// Names that are told to whoever asks for a model that nobody knows.
 const NEAR_MAX: usize = 5;
@@ -17,48 +25,116 @@ const NEAR_MAX: usize = 5;
 /// The providers that are on: their names, sorted, and the kind of each.
 pub type On = [(Box<str>, &'static str)];
 
-/// The targets of `job`: those of its model, then those of its fallbacks, each once.
+/// The targets of `job` in the order in which they are to be tried: those of its model, then those of
+/// its fallbacks, each once.
 ///
 /// # Errors
-/// `unknown_model`, naming `model` or `options.fallbacks`.
+/// `unknown_model`, naming `model`, `options.fallbacks` or `options.provider`.
+pub fn plan(job: &Job, config: &Config, on: &On, measures: &mut Measures<'_>) -> Result<Vec<Target>, Failure> {
+    gather(job, config, on, |candidates, model| strategy::order(candidates, model, job, measures))
+}
+
+/// The targets of `job` before any strategy orders them: for who asks only whether anybody serves it.
+///
+/// # Errors
+/// As [`plan`].
 pub fn targets(job: &Job, config: &Config, on: &On) -> Result<Vec<Target>, Failure> {
+    gather(job, config, on, |_, _| {})
+}
+
+fn gather(
+    job: &Job,
+    config: &Config,
+    on: &On,
+    mut order: impl FnMut(&mut [Candidate], &ModelConfig),
+) -> Result<Vec<Target>, Failure> {
+    let choice = job.options.provider.as_ref();
     let mut targets = Vec::new();
+    let mut refused = Vec::new();
     let models =
         std::iter::once(("model", &job.model)).chain(job.options.fallbacks.iter().map(|m| ("options.fallbacks", m)));
     for (param, model) in models {
-        for target in of_model(model, config, on).map_err(|failure| failure.with_param(param))? {
+        let found = candidates(model, choice.is_some(), config, on);
+        let mut candidates = found.map_err(|failure| failure.with_param(param))?;
+        if let Some(choice) = choice {
+            candidates.retain(|Candidate { target, .. }| {
+                let allowed = allows(choice, target, on);
+                if !allowed && !refused.contains(&target.provider) {
+                    refused.push(target.provider.clone());
+                }
+                allowed
+            });
+        }
+        if let Some(model) = config.models.get(model.as_str()) {
+            order(&mut candidates, model);
+        }
+        if let Some(choice) = choice {
+            let place = |target: &Target| choice.order.iter().position(|name| is_called(name, target, on));
+            candidates.sort_by_key(|candidate| place(&candidate.target).unwrap_or(usize::MAX));
+        }
+        for Candidate { target, .. } in candidates {
             if !targets.contains(&target) {
                 targets.push(target);
             }
         }
     }
+    targets.truncate(TARGETS_MAX);
+    if targets.is_empty() {
+        let message = format!("options.provider leaves nobody; the model is served by `{}`", refused.join("`, `"));
+        return Err(unknown(message).with_param("options.provider"));
+    }
     Ok(targets)
 }
 
-/// The targets of one model.
+fn allows(choice: &ProviderChoice, target: &Target, on: &On) -> bool {
+    let named = |names: &[Box<str>]| names.iter().any(|name| is_called(name, target, on));
+    (choice.only.is_empty() || named(&choice.only)) && !named(&choice.ignore)
+}
+
+/// Whether the provider of `target` has that name, or is of that kind.
+fn is_called(name: &str, target: &Target, on: &On) -> bool {
+    *name == *target.provider || kind_of(&target.provider, on) == Some(name)
+}
+
+/// The targets of one model, as they are listed.
 ///
 /// # Errors
 /// `unknown_model`.
 pub fn of_model(model: &ModelName, config: &Config, on: &On) -> Result<Vec<Target>, Failure> {
+    let candidates = candidates(model, false, config, on)?;
+    Ok(candidates.into_iter().map(|candidate| candidate.target).take(TARGETS_MAX).collect())
+}
+
+/// Who may serve one model: at least one.
+fn candidates(model: &ModelName, elsewhere: bool, config: &Config, on: &On) -> Result<Vec<Candidate>, Failure> {
     if let Some(alias) = config.models.get(model.as_str()) {
-        let targets: Vec<Target> = alias
-            .targets
-            .iter()
-            .filter_map(|text| text.parse::<ModelName>().ok())
-            .filter_map(|name| name.split().and_then(|(provider, id)| at(provider, id, on)))
-            .collect();
-        if targets.is_empty() {
+        let weights = alias.weights.iter().copied().chain(std::iter::repeat(1.0));
+        let candidate = |(text, weight): (&str, f64)| {
+            let name = text.parse::<ModelName>().ok()?;
+            let (provider, id) = name.split()?;
+            Some(Candidate { target: at(provider, id, on)?, weight })
+        };
+        let candidates: Vec<Candidate> =
+            alias.targets.iter().map(|text| &**text).zip(weights).filter_map(candidate).collect();
+        if candidates.is_empty() {
             return Err(unknown(format!("none of the providers of `{model}` is configured")));
         }
-        return Ok(targets);
+        return Ok(candidates);
     }
-    match model.split() {
-        Some((provider, id)) => match at(provider, id, on) {
-            Some(target) => Ok(vec![target]),
-            None => Err(unknown(format!("no provider `{provider}` is configured"))),
-        },
-        None => everywhere(model, on),
-    }
+    let targets = match model.split() {
+        Some((provider, id)) => {
+            let mut targets: Vec<Target> = at(provider, id, on).into_iter().collect();
+            if elsewhere {
+                add_same(&mut targets, provider, id, on);
+            }
+            if targets.is_empty() {
+                return Err(unknown(format!("no provider `{provider}` is configured")));
+            }
+            targets
+        }
+        None => everywhere(model, on)?,
+    };
+    Ok(targets.into_iter().map(|target| Candidate { target, weight: 1.0 }).collect())
 }
 
 /// `id` at `provider`, if that is on: the provider's real id, if the catalog knows which one is meant.
@@ -74,18 +150,33 @@ pub fn kind_of(provider: &str, on: &On) -> Option<&'static str> {
     on.binary_search_by(|(name, _)| (**name).cmp(provider)).ok().map(|at| on[at].1)
 }
 
+/// Adds everybody else who serves the model that `provider` calls `id`. A provider that is off still
+/// says by its kind which model is meant.
+fn add_same(targets: &mut Vec<Target>, provider: &str, id: &str, on: &On) {
+    let kind = kind_of(provider, on).unwrap_or(provider);
+    let Some(entry) = catalog::find(kind, id) else { return };
+    for other in catalog::targets_of(entry) {
+        for target in serving(other, on) {
+            if targets.iter().all(|known| known.provider != target.provider) {
+                targets.push(target);
+            }
+        }
+    }
+}
+
+/// A model of one kind of provider, at every provider of that kind that is on.
+fn serving(entry: &Entry, on: &On) -> impl Iterator<Item = Target> {
+    let mut names: Vec<&str> = on.iter().filter(|(_, kind)| *kind == entry.provider).map(|(name, _)| &**name).collect();
+    // The one that is simply called by its kind is what most people mean.
+    names.sort_by_key(|name| *name != entry.provider);
+    let id = entry.id;
+    names.into_iter().map(move |name| Target { provider: name.into(), model: id.into() })
+}
+
 /// A model by its name alone, at every provider that is on.
 fn everywhere(model: &ModelName, on: &On) -> Result<Vec<Target>, Failure> {
     let known = catalog::resolve(model.as_str());
-    let mut targets = Vec::new();
-    for entry in &known {
-        let mut serving: Vec<&str> =
-            on.iter().filter(|(_, kind)| *kind == entry.provider).map(|(name, _)| &**name).collect();
-        // The one that is simply called by its kind is what most people mean.
-        serving.sort_by_key(|name| *name != entry.provider);
-        targets.extend(serving.into_iter().map(|name| Target { provider: name.into(), model: entry.id.into() }));
-    }
-    targets.truncate(TARGETS_MAX);
+    let targets: Vec<Target> = known.iter().flat_map(|entry| serving(entry, on)).collect();
     if !targets.is_empty() {
         return Ok(targets);
     }
@@ -98,97 +189,26 @@ fn everywhere(model: &ModelName, on: &On) -> Result<Vec<Target>, Failure> {
     Err(unknown(format!("`{model}` is neither an alias nor `provider/model` nor in the catalog{hint}")))
 }
 
+/// Whether `of` may take a longer prompt than `than`, for which one was too long: by the catalog, where
+/// it knows both; where it does not, another model may.
+#[must_use]
+pub fn larger_window(than: &Target, of: &Target, on: &On) -> bool {
+    let entry = |target: &Target| catalog::find(kind_of(&target.provider, on)?, &target.model);
+    let (theirs, ours) = (entry(than), entry(of));
+    let window = |entry: Option<&Entry>| entry.and_then(|entry| entry.input_tokens_max);
+    match (window(theirs), window(ours)) {
+        (Some(theirs), Some(ours)) => ours > theirs,
+        _ => {
+            let is_same = theirs.zip(ours).is_some_and(|(theirs, ours)| theirs.name.base == ours.name.base);
+            than.model != of.model && !is_same
+        }
+    }
+}
+
 fn unknown(message: String) -> Failure {
     Failure::new(Code::UnknownModel, message)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job::Timestamp;
-    use crate::wire::submit::{Door, from_json};
-
-    /// Checks with `local` and these providers on.
-    fn check_on(on: &[(&str, &'static str)], model: &str, fallbacks: &str, expected: Result<&[&str], &str>) {
-        let config: Config = toml::from_str(
-            r#"
-            [models.smart]
-            targets = ["gone/x", "local/a", "openai/b/c"]
-            [models.spelled]
-            targets = ["anthropic/claude-sonnet-4.5"]
-            [models.orphan]
-            targets = ["gone/x"]
-            "#,
-        )
-        .unwrap();
-        let json = format!(r#"{{"model":"{model}","input":"x","options":{{"fallbacks":{fallbacks}}}}}"#);
-        let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
-        let mut all: Vec<(Box<str>, &'static str)> = on.iter().map(|(name, kind)| ((*name).into(), *kind)).collect();
-        all.push(("local".into(), "openai-compatible"));
-        all.sort();
-        let found = targets(&job, &config, &all);
-        let names = found.map(|all| all.iter().map(|t| format!("{}/{}", t.provider, t.model)).collect::<Vec<_>>());
-        let expected = expected.map(|names| names.iter().map(ToString::to_string).collect());
-        assert_eq!(
-            names.map_err(|f| f.param.clone().unwrap_or_default().into_string()),
-            expected.map_err(String::from)
-        );
-    }
-
-    fn check(model: &str, fallbacks: &str, expected: Result<&[&str], &str>) {
-        check_on(&[("openai", "openai")], model, fallbacks, expected);
-    }
-
-    #[test]
-    fn a_route_is_the_models_targets_and_then_its_fallbacks() {
-        check("local/x/y", "[]", Ok(&["local/x/y"]));
-        check("smart", r#"["openai/z","local/a"]"#, Ok(&["local/a", "openai/b/c", "openai/z"]));
-        check("nobody/x", "[]", Err("model"));
-        check("alias", "[]", Err("model"));
-        check("local/", "[]", Err("model"));
-        check("orphan", "[]", Err("model"));
-        check("local/x", r#"["nobody/x"]"#, Err("options.fallbacks"));
-    }
-
-    #[test]
-    fn a_spelling_becomes_the_providers_own_id() {
-        let on = &[("anthropic", "anthropic"), ("aws", "aws-bedrock"), ("work", "anthropic")];
-        for (model, expected) in [
-            ("anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4-5"),
-            ("anthropic/claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4-5-20250929"),
-            ("anthropic/claude-of-tomorrow-1.0", "anthropic/claude-of-tomorrow-1.0"),
-            ("work/Claude-Sonnet-4.5", "work/claude-sonnet-4-5"),
-            ("aws/claude-sonnet-4.5", "aws/global.anthropic.claude-sonnet-4-5-20250929-v1:0"),
-            ("aws/us.anthropic.claude-sonnet-4-5", "aws/us.anthropic.claude-sonnet-4-5"),
-            ("local/claude-sonnet-4.5", "local/claude-sonnet-4.5"),
-            ("spelled", "anthropic/claude-sonnet-4-5"),
-        ] {
-            check_on(on, model, "[]", Ok(&[expected]));
-        }
-    }
-
-    #[test]
-    fn a_bare_name_is_a_model_wherever_it_is_served() {
-        let on = &[("anthropic", "anthropic"), ("aws", "aws-bedrock"), ("a-friend", "anthropic")];
-        let expected = [
-            "anthropic/claude-sonnet-4-5",
-            "a-friend/claude-sonnet-4-5",
-            "aws/global.anthropic.claude-sonnet-4-5-20250929-v1:0",
-        ];
-        check_on(on, "claude-sonnet-4.5", "[]", Ok(&expected));
-        check_on(&[], "claude-sonnet-4.5", "[]", Err("model"));
-    }
-
-    #[test]
-    fn who_asks_for_an_unknown_model_is_told_what_is_near() {
-        let said = |model: &str, on: &On| {
-            let failure = of_model(&model.parse().unwrap(), &Config::default(), on).unwrap_err();
-            assert_eq!(failure.code, Code::UnknownModel);
-            failure.message.to_string()
-        };
-        let on: &On = &[("anthropic".into(), "anthropic")];
-        assert!(said("claude-sonet-4.5", on).contains("near: `claude-sonnet-4-"), "{}", said("claude-sonet-4.5", on));
-        assert!(said("claude-sonnet-4.5", &[]).contains("is at anthropic, google-vertex-ai"));
-        assert!(!said("claude-sonet-4.5", &[]).contains("near"));
-    }
-}
+#[path = "route_tests.rs"]
+mod tests;

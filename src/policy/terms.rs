@@ -21,6 +21,11 @@ const DEFAULT_RETRY: Retry = Retry {
 };
 
 /// Time-outs and retries in force for one job.
+///
+/// What counts as a sign of life for `idle`: a packet that is whole, or a comment line
+/// ([`crate::provider::framing::Framer::signs_of_life`]). Bytes of a packet that is not whole do
+/// not: a provider that trickles would hold a job as long as it liked. `first_token` ends with the
+/// first event, so neither lifecycle packets nor comments extend it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terms {
     /// To open a connection.
@@ -31,6 +36,10 @@ pub struct Terms {
     pub idle: Duration,
     /// For the whole job.
     pub total: Duration,
+    /// In line, when no target is free.
+    pub queue: Duration,
+    /// How long an attempt may be silent before a second target is asked beside it.
+    pub hedge: Option<Duration>,
     /// Attempts at one target, the first included.
     pub attempts_max: u32,
     /// How the wait grows.
@@ -60,6 +69,8 @@ impl Terms {
             first_token: ms(timeouts.first_token_ms),
             idle: ms(timeouts.idle_ms),
             total: ms(timeouts.total_ms),
+            queue: ms(timeouts.queue_ms),
+            hedge: job.options.hedge_ms.map(Duration::from_millis),
             attempts_max: retry.max_attempts.expect("the default fills it"),
             backoff: retry.backoff.expect("the default fills it"),
             delay_ms: retry.delay_ms.expect("the default fills it"),
@@ -95,5 +106,8 @@ mod tests {
         assert_eq!((terms.total, terms.idle, terms.connect, terms.attempts_max), (ms(9), ms(3), ms(5000), 7));
         assert_eq!(Terms::of(&job("{}"), &config).total, ms(2));
         assert_eq!(Terms::of(&job(r#"{"retry":{"max_attempts":1}}"#), &config).attempts_max, 1);
+        assert_eq!((terms.queue, terms.hedge), (ms(60_000), None));
+        let hasty = Terms::of(&job(r#"{"timeouts":{"queue_ms":8},"hedge_ms":5}"#), &config);
+        assert_eq!((hasty.queue, hasty.hedge), (ms(8), Some(ms(5))));
     }
 }

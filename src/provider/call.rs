@@ -81,12 +81,18 @@ impl Caller {
                 let head = player.head().await?;
                 Ok(Reply { status: head.status, headers: head.headers, body: Body::Script(player) })
             }
-            Route::Http { url, mut headers, credential } => {
+            Route::Http { method, url, mut headers, credential } => {
                 let url = reqwest::Url::parse(&url).map_err(|_| Failure::internal("the provider's URL is not one"))?;
                 let client = self.client(rung(connect), is_loopback(&url))?;
-                let request = credential::Request { url: &url, headers: &mut headers, body: &outbound.body, now };
+                let request = credential::Request {
+                    method: &method,
+                    url: &url,
+                    headers: &mut headers,
+                    body: &outbound.body,
+                    now,
+                };
                 credential.authorize(request).await?;
-                let sent = client.post(url).headers(headers).body(outbound.body).send().await;
+                let sent = client.request(method, url).headers(headers).body(outbound.body).send().await;
                 let mut response = sent.map_err(|error| unreachable_provider(error, connect))?;
                 let headers = std::mem::take(response.headers_mut());
                 Ok(Reply { status: response.status().as_u16(), headers, body: Body::Http(response) })
@@ -139,13 +145,16 @@ pub(super) fn is_loopback(url: &reqwest::Url) -> bool {
 fn unreachable_provider(error: reqwest::Error, connect: Duration) -> Failure {
     if error.is_connect() && error.is_timeout() {
         let message = format!("no connection to the provider within {} ms", connect.as_millis());
-        return Failure::new(Code::ProviderTimeout, message).of_the_target();
+        return Failure::new(Code::ProviderTimeout, message).of_the_target().unsent();
     }
     if error.is_builder() {
         return Failure::internal(format!("cannot build the request: {}", cause(&error.without_url())));
     }
-    let what = if error.is_connect() { "cannot connect to the provider" } else { "the provider closed the connection" };
-    Failure::new(Code::ProviderUnavailable, format!("{what}: {}", cause(&error.without_url()))).of_the_target()
+    // Names, connections and TLS: all of it comes before the first byte of the request.
+    let is_connect = error.is_connect();
+    let what = if is_connect { "cannot connect to the provider" } else { "the provider closed the connection" };
+    let failure = Failure::new(Code::ProviderUnavailable, format!("{what}: {}", cause(&error.without_url())));
+    if is_connect { failure.of_the_target().unsent() } else { failure.of_the_target() }
 }
 
 /// The innermost reason: the outer ones only repeat where it happened.

@@ -4,6 +4,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::provider::Credential;
 use crate::provider::Framing;
+use crate::provider::Method;
 
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -17,7 +18,7 @@ fn outbound(url: &str) -> Outbound {
     let mut headers = Headers::new();
     headers.insert("authorization", "Bearer secret".parse().unwrap());
     Outbound {
-        route: Route::Http { url: url.into(), headers, credential: Credential::default() },
+        route: Route::Http { method: Method::POST, url: url.into(), headers, credential: Credential::default() },
         body: Bytes::from_static(b"{}"),
         framing: Framing::Sse,
         dropped: Vec::new(),
@@ -90,7 +91,7 @@ async fn who_cannot_be_reached_is_unavailable_and_its_url_is_not_told() {
     let caller = Caller::new().unwrap();
     let failure = caller.send(outbound(&url), CONNECT, Timestamp(0)).await.err().expect("nobody listens");
     assert_eq!(failure.code, Code::ProviderUnavailable, "{failure}");
-    assert!(failure.belongs_to_target);
+    assert!(failure.belongs_to_target && failure.never_sent);
     assert!(!failure.message.contains("/v1/chat") && !failure.message.contains("secret"), "{failure}");
 }
 
@@ -102,7 +103,27 @@ async fn a_connection_closed_without_an_answer_is_unavailable() {
         drop(answer(&listener, "").await);
     });
     let () = answered;
-    assert_eq!(reply.err().map(|failure| failure.code), Some(Code::ProviderUnavailable));
+    let failure = reply.err().expect("there is no answer");
+    assert_eq!((failure.code, failure.never_sent), (Code::ProviderUnavailable, false), "{failure}");
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_has_and_a_broken_tls_never_sent_anything() {
+    let (listener, url) = listener().await;
+    let broken_tls = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(b"this is no TLS, sorry").await.unwrap();
+        socket
+    };
+    let caller = Caller::new().unwrap();
+    let secured = outbound(&url.replace("http:", "https:"));
+    let (reply, _socket) = tokio::join!(caller.send(secured, CONNECT, Timestamp(0)), broken_tls);
+    // Past any proxy of this machine, which would have an answer.
+    let direct = caller.client(DEFAULT_RUNG, true).unwrap();
+    let nameless = direct.post("http://somewhere.invalid/v1/chat").send().await.expect_err("nobody has this name");
+    for failure in [reply.err().expect("there is no answer"), unreachable_provider(nameless, CONNECT)] {
+        assert_eq!((failure.code, failure.never_sent), (Code::ProviderUnavailable, true), "{failure}");
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,11 @@ use super::{Framing, Headers, Packet};
 use crate::job::caps::{ANSWER_BYTES_MAX, PACKET_BYTES_MAX};
 use crate::job::{Code, Failure};
 
+/// So many bytes of a packet that is not whole yet are a sign of life. A large packet on a slow line
+/// gives one in time (an idle time-out of 60 s is met at 1.1 kB/s); a provider that trickles a byte a
+/// second does not, and cannot hold a job with it.
+const SIGN_OF_LIFE_BYTES: usize = 64 * 1024;
+
 /// Cuts one reply. Feed it a piece, then take packets until there is none.
 pub struct Framer {
     mode: Mode,
@@ -34,6 +39,10 @@ pub struct Framer {
     given: bool,
     /// What `Mode::Frames` reads with, instead of all the above.
     frames: aws::Frames,
+    /// See [`Framer::signs_of_life`].
+    signs: u64,
+    /// Bytes since the last of them.
+    since_sign: usize,
 }
 
 #[derive(PartialEq)]
@@ -87,12 +96,27 @@ impl Framer {
             data: Data::None,
             given: false,
             frames: aws::Frames::default(),
+            signs: 0,
+            since_sign: 0,
         }
+    }
+
+    /// A count that grows when the provider shows that it is alive: by a packet, by a line that is
+    /// whole and says nothing (a comment, an event without data, a blank line between JSON lines),
+    /// by 64 KiB of a packet that is not whole. The idle time-out begins anew when it has grown; a
+    /// piece of a packet alone does not move it.
+    #[must_use]
+    pub fn signs_of_life(&self) -> u64 {
+        self.signs
     }
 
     /// Takes the next piece of the body. Take all packets before the next one: what is unread is
     /// copied otherwise.
     pub fn feed(&mut self, bytes: Bytes) {
+        self.since_sign += bytes.len();
+        if self.since_sign >= SIGN_OF_LIFE_BYTES {
+            self.sign();
+        }
         if self.mode == Mode::Frames {
             return self.frames.feed(bytes);
         }
@@ -120,7 +144,13 @@ impl Framer {
         self.decide();
         match self.mode {
             Mode::Undecided => Ok(None),
-            Mode::Frames => self.frames.next(),
+            Mode::Frames => {
+                let frame = self.frames.next()?;
+                if frame.is_some() {
+                    (self.signs, self.since_sign) = (self.signs + 1, 0);
+                }
+                Ok(frame)
+            }
             Mode::Whole => {
                 self.partial.extend_from_slice(&self.chunk[self.at..]);
                 self.at = self.chunk.len();
@@ -177,6 +207,11 @@ impl Framer {
         }
     }
 
+    fn sign(&mut self) {
+        self.signs += 1;
+        self.since_sign = 0;
+    }
+
     /// Forgets the event that was given out.
     fn release(&mut self) {
         if self.given {
@@ -220,20 +255,23 @@ impl Framer {
     fn take_line(&mut self, line: Line) -> Result<bool, Failure> {
         match line {
             Line::Here(range) if self.mode == Mode::Lines => {
-                if !self.chunk[range.clone()].trim_ascii().is_empty() {
-                    self.data = Data::Here(range);
+                match self.chunk[range.clone()].trim_ascii() {
+                    [] => self.sign(),
+                    _ => self.data = Data::Here(range),
                 }
                 return Ok(self.data != Data::None);
             }
             Line::Carried if self.mode == Mode::Lines => {
                 let line = std::mem::take(&mut self.partial);
-                if !line.trim_ascii().is_empty() {
-                    self.data = Data::Copied(line);
+                match line.trim_ascii() {
+                    [] => self.sign(),
+                    _ => self.data = Data::Copied(line),
                 }
                 return Ok(self.data != Data::None);
             }
             Line::Here(range) if range.is_empty() => {
-                if self.data == Data::None {
+                if self.data == Data::None && !self.event.is_empty() {
+                    self.sign();
                     self.event.clear();
                 }
                 return Ok(self.data != Data::None);
@@ -262,6 +300,10 @@ impl Framer {
                 self.check_size(self.event.len())
             }
             b"data" => self.data_line(&line[value..], start.map(|start| start + value..start + line.len())),
+            b"" => {
+                self.sign();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -296,6 +338,7 @@ impl Framer {
 
     fn packet(&mut self) -> Option<Packet<'_>> {
         self.given = true;
+        self.sign();
         let data: &[u8] = match &self.data {
             Data::None => return None,
             Data::Here(range) => &self.chunk[range.clone()],

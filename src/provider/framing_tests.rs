@@ -211,3 +211,39 @@ proptest! {
         prop_assert_eq!(seen, expected);
     }
 }
+
+/// The signs of life after each piece.
+fn signs(framing: Framing, pieces: &[&[u8]]) -> Vec<u64> {
+    let mut framer = Framer::new(framing, &Headers::new());
+    let after = |piece: &&[u8]| {
+        framer.feed(Bytes::copy_from_slice(piece));
+        while framer.next().expect("well-formed").is_some() {}
+        framer.signs_of_life()
+    };
+    pieces.iter().map(after).collect()
+}
+
+#[test]
+fn a_whole_packet_or_comment_is_a_sign_of_life_and_a_piece_of_one_is_not() {
+    let check = |framing: Framing, pieces: &[&str], expected: &[u64]| {
+        let bytes: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+        assert_eq!(signs(framing, &bytes), expected, "{pieces:?}");
+    };
+    check(Framing::Sse, &["data: a\n\n", "data: b\n\ndata: c\n\n"], &[1, 3]);
+    check(Framing::Sse, &["d", "a", "t", "a", ":", "x", "\n", "\n"], &[0, 0, 0, 0, 0, 0, 0, 1]);
+    check(Framing::Sse, &["data: a\n", "data: b\n", "event: x\n", "id: 4\n"], &[0, 0, 0, 0]);
+    check(Framing::Sse, &[": keep-alive\n\n", ":", "\n", "\n", "\n"], &[1, 1, 2, 2, 2]);
+    check(Framing::Sse, &["data: a\n", ": within\n", "\n"], &[0, 1, 2]);
+    check(Framing::Sse, &["event: ping\n", "\n", "\n"], &[0, 1, 1]);
+    check(Framing::Lines, &["{", "}", "\n", "\n", "{}\n{}\n"], &[0, 0, 1, 2, 4]);
+    check(Framing::Sse, &["{", "}"], &[0, 0]);
+}
+
+#[test]
+fn much_of_a_large_packet_is_a_sign_of_life() {
+    let quarter = vec![b'x'; SIGN_OF_LIFE_BYTES / 4];
+    let quarters: Vec<&[u8]> = vec![&quarter; 8];
+    let expected = [0, 0, 0, 1, 1, 1, 1, 2];
+    assert_eq!(signs(Framing::Sse, &quarters), expected);
+    assert_eq!(signs(Framing::Whole, &quarters), expected);
+}

@@ -17,6 +17,7 @@ pub mod credential;
 pub mod family;
 pub mod fetch;
 pub mod framing;
+pub mod limits;
 pub mod prefill;
 pub mod registry;
 pub mod remote;
@@ -26,6 +27,8 @@ pub mod vendor;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+
+pub use reqwest::Method;
 
 pub use self::credential::Credential;
 pub use self::prefill::Prefill;
@@ -135,8 +138,10 @@ impl Outbound {
 /// How a request travels.
 #[derive(Clone)]
 pub enum Route {
-    /// POST over HTTP.
+    /// Over HTTP.
     Http {
+        /// `POST`; `GET` to take up what goes on at the provider.
+        method: Method,
         /// Where to.
         url: Box<str>,
         /// Headers, perhaps a key among them: never print this.
@@ -151,7 +156,9 @@ pub enum Route {
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Route::Http { url, .. } => f.debug_struct("Http").field("url", url).finish_non_exhaustive(),
+            Route::Http { method, url, .. } => {
+                f.debug_struct("Http").field("method", method).field("url", url).finish_non_exhaustive()
+            }
             Route::Script(_) => f.write_str("Script"),
         }
     }
@@ -202,6 +209,16 @@ pub struct Finish {
     pub usage: Option<Usage>,
 }
 
+/// Work that goes on at the provider whether or not anybody listens, and can be listened to again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upstream {
+    /// The provider's id of it.
+    pub id: Box<str>,
+    /// The number of the last packet that became events. `None` = nothing was heard, or how far
+    /// is not known any more.
+    pub sequence: Option<u64>,
+}
+
 /// What is asked of whom.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
@@ -248,6 +265,24 @@ pub trait Provider: Send + Sync + 'static {
     /// A fresh decoder for one reply to that request.
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder>;
 
+    /// The request that listens to `upstream` again: after the packet of its number, else from the
+    /// start. In the first case the decoder that was cut off goes on with the reply; in the second a
+    /// fresh one hears everything again. `None` if this provider has no such thing.
+    fn resume(&self, _ask: Ask<'_>, _upstream: &Upstream) -> Option<Outbound> {
+        None
+    }
+
+    /// The request for all of `upstream` in one piece, as it stands: for when it cannot be listened
+    /// to any more. For a fresh decoder, which says `provider_unavailable` while it is under way.
+    fn fetch(&self, _ask: Ask<'_>, _upstream: &Upstream) -> Option<Outbound> {
+        None
+    }
+
+    /// The request that ends `upstream`. Closing the socket does not.
+    fn cancel(&self, _ask: Ask<'_>, _upstream: &Upstream) -> Option<Outbound> {
+        None
+    }
+
     /// What an answer with an error status means. `body` is at most 64 KiB of it.
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure;
 }
@@ -271,6 +306,12 @@ pub trait Decoder: Send {
 
     /// The usage as far as the provider has told it: for attempts that do not end well.
     fn usage_so_far(&self) -> Option<Usage>;
+
+    /// What goes on at the provider if this reply is cut off. `None` where nothing does, and once the
+    /// provider has ended it.
+    fn upstream(&self) -> Option<Upstream> {
+        None
+    }
 
     /// What else the price depends on, as far as the provider has told it.
     fn bill(&self) -> Bill {

@@ -21,8 +21,8 @@ const PIECES_MAX: usize = 64;
 const BYTES_MAX: usize = 32 * 1024;
 
 /// See the module.
-pub(super) struct Ahead<'a> {
-    reply: &'a mut Reply,
+pub(super) struct Ahead {
+    reply: Reply,
     pieces: VecDeque<Bytes>,
     bytes: usize,
     /// When the oldest of them came.
@@ -31,9 +31,9 @@ pub(super) struct Ahead<'a> {
     end: Option<Result<(), Failure>>,
 }
 
-impl<'a> Ahead<'a> {
+impl Ahead {
     /// The body of `reply`, none of it read.
-    pub(super) fn new(reply: &'a mut Reply) -> Ahead<'a> {
+    pub(super) fn new(reply: Reply) -> Ahead {
         Ahead { reply, pieces: VecDeque::new(), bytes: 0, since: Instant::now(), end: None }
     }
 

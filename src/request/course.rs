@@ -2,24 +2,32 @@
 //! that whoever ends the job can always say what it cost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::attempt::TellTale;
+use super::rejoin::{Held, Skip};
+use super::seam::{SoFar, Trim};
 use super::{Live, Services};
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{
-    AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Target, Timestamp, Timing, Usage,
+    AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Lost, Restarted, Target, Timestamp, Timing,
+    Usage,
 };
 use crate::log::{Batch, Log, Stream, StreamWriter};
 use crate::meter::Sale;
+use crate::provider::Upstream;
 use crate::telemetry::Labels;
 use crate::wire::record::{self, BodyRef};
 
 /// One attempt, as the ledger will have it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Spent {
     /// Who was asked.
     pub(super) target: Target,
     /// How it ended; `None` while it is under way.
     pub(super) outcome: Option<AttemptOutcome>,
+    /// Why it was lost, if it was.
+    pub(super) failure: Option<Failure>,
     /// The provider's own numbers, as far as it told them.
     pub(super) usage: Option<Usage>,
     /// What else its price depends on.
@@ -28,12 +36,48 @@ pub(super) struct Spent {
     pub(super) ended_at: Option<Timestamp>,
     /// Bytes of answer that were emitted: what an estimate is made of.
     pub(super) emitted_bytes: u64,
+    /// Whether it was given the beginning of the answer to continue.
+    pub(super) is_prefilled: bool,
+    /// Whether the provider had taken the request on.
+    pub(super) is_taken: bool,
+    /// Whether it listens to the answer that the attempt before it was given.
+    pub(super) takes_up: bool,
+    /// Whether its answer was taken up by a later attempt, which has its usage.
+    pub(super) is_taken_up: bool,
+    /// What went on at the provider without us when it ended.
+    pub(super) upstream: Option<Upstream>,
+    /// Where the attempt itself says what it was told.
+    pub(super) tell: TellTale,
 }
 
 impl Spent {
     /// An attempt that begins.
     pub(super) fn new(target: Target) -> Spent {
-        Spent { target, outcome: None, usage: None, bill: Bill::default(), ended_at: None, emitted_bytes: 0 }
+        Spent {
+            target,
+            outcome: None,
+            failure: None,
+            usage: None,
+            bill: Bill::default(),
+            ended_at: None,
+            emitted_bytes: 0,
+            is_prefilled: false,
+            is_taken: false,
+            takes_up: false,
+            is_taken_up: false,
+            upstream: None,
+            tell: TellTale::default(),
+        }
+    }
+
+    /// Whether the provider did work that somebody may have to pay for. An answer that was given up
+    /// although it had begun counts; one that never came is billed by no provider we know.
+    pub(super) fn gave(&self) -> bool {
+        if self.is_taken_up {
+            return false;
+        }
+        let given_up = self.is_taken && self.outcome == Some(AttemptOutcome::Cancelled);
+        self.outcome == Some(AttemptOutcome::Completed) || self.emitted_bytes > 0 || given_up
     }
 }
 
@@ -45,8 +89,22 @@ pub(super) struct Course {
     pub(super) live: Arc<Live>,
     pub(super) writer: StreamWriter,
     pub(super) attempts: Vec<Spent>,
+    /// Which of them speaks: where two race, the one that said something first.
+    pub(super) speaking: usize,
+    /// Whether readers have seen output that still stands.
+    pub(super) has_emitted: bool,
+    /// How long the job has waited in line.
+    pub(super) queued: Duration,
     /// How the next attempt relates to what readers have seen.
     pub(super) mode: AttemptMode,
+    /// What the next attempts go on from.
+    pub(super) so_far: Option<SoFar>,
+    /// An answer that goes on at a provider, to be taken up by the next attempt.
+    pub(super) held: Option<Held>,
+    /// What is said again of an answer that was taken up is taken out by this.
+    pub(super) skip: Skip,
+    /// What is said again at the seam is taken out by this.
+    pub(super) trim: Option<Trim>,
     /// Events that go into the next append, before anything else: a seam must be told first.
     pub(super) pending: Vec<Event>,
     /// The job with the files inside that it names by their addresses, once somebody wanted it so.
@@ -64,7 +122,14 @@ impl Course {
             svc,
             writer,
             attempts: Vec::new(),
+            speaking: 0,
+            has_emitted: false,
+            queued: Duration::ZERO,
             mode: AttemptMode::Start,
+            so_far: None,
+            held: None,
+            skip: Skip::default(),
+            trim: None,
             pending: Vec::new(),
             with_files: None,
             dispatched_at: None,
@@ -72,14 +137,39 @@ impl Course {
         }
     }
 
-    /// Whether readers have seen output that still stands.
-    pub(super) fn has_emitted(&self) -> bool {
-        self.attempts.last().is_some_and(|spent| spent.emitted_bytes > 0)
+    /// The number of an attempt on the wire.
+    pub(super) fn number(place: usize) -> u32 {
+        u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1)
     }
 
-    /// The attempt under way.
+    /// Notes an attempt that begins at `target`, and its place.
+    pub(super) fn push(&mut self, target: Target) -> usize {
+        self.attempts.push(Spent::new(target));
+        self.speaking = self.attempts.len() - 1;
+        self.speaking
+    }
+
+    /// The attempt that speaks.
     pub(super) fn current(&mut self) -> &mut Spent {
-        self.attempts.last_mut().expect("an attempt is pushed before it begins")
+        let speaking = self.speaking;
+        self.attempts.get_mut(speaking).expect("an attempt is pushed before it begins")
+    }
+
+    /// Books an attempt that ended without the provider's own end, and queues its seam.
+    pub(super) fn lose(&mut self, place: usize, failure: Failure, outcome: AttemptOutcome) {
+        let spent = &mut self.attempts[place];
+        spent.outcome = Some(outcome);
+        spent.failure = Some(failure.clone());
+        let emitted = spent.emitted_bytes > 0;
+        self.pending.push(Event::Lost(Lost { attempt: Course::number(place), error: failure, emitted }));
+    }
+
+    /// Readers discard what they have seen: the next attempt begins anew.
+    pub(super) fn restart(&mut self) {
+        self.pending.push(Event::Restarted(Restarted { attempt: Course::number(self.attempts.len()) }));
+        self.mode = AttemptMode::Restart;
+        self.has_emitted = false;
+        self.so_far = None;
     }
 
     /// The labels of the last target asked.
@@ -100,12 +190,10 @@ impl Course {
         self.writer.append(events.into()).await
     }
 
-    /// The terminal batch: what is pending, `terminal` made from the sums, and the charges.
-    pub(super) fn last_batch(&mut self, outcome: AttemptOutcome, terminal: impl FnOnce(Totals) -> Event) -> Batch {
+    /// The terminal batch of a job whose attempts are closed: what is pending, `terminal` made from the
+    /// sums, and the charges.
+    pub(super) fn last_batch(&mut self, terminal: impl FnOnce(Totals) -> Event) -> Batch {
         let now = self.svc.clock.now();
-        if let Some(spent) = self.attempts.last_mut() {
-            spent.outcome.get_or_insert(outcome);
-        }
         let mut charges: Vec<Charge> = Vec::with_capacity(self.attempts.len());
         let mut totals = Totals { usage: Usage::default(), cost: Cost::FREE, attempts: 0, timing: self.timing(now) };
         for (spent, attempt) in self.attempts.iter().zip(1..) {
@@ -124,6 +212,20 @@ impl Course {
         Batch { events, charges }
     }
 
+    /// Takes over what the attempts were told, now that they are over, and ends those without an end.
+    pub(super) fn close(&mut self, outcome: AttemptOutcome) {
+        for spent in &mut self.attempts {
+            spent.outcome.get_or_insert(outcome);
+            if let Some(told) = Arc::get_mut(&mut spent.tell).and_then(std::sync::OnceLock::take) {
+                spent.usage = spent.usage.take().or(told.usage);
+                spent.bill = told.bill;
+                spent.ended_at = Some(told.at);
+                spent.is_taken = told.is_taken;
+                spent.upstream = told.upstream;
+            }
+        }
+    }
+
     fn timing(&self, now: Timestamp) -> Timing {
         let start = self.job.submitted_at;
         Timing {
@@ -136,10 +238,9 @@ impl Course {
     /// What an attempt used and cost. One that gave nothing and said nothing is not billed by any
     /// provider we know; what others did not tell was estimated before (`estimate.rs`).
     fn bill(&self, spent: &Spent, now: Timestamp) -> (Usage, Cost) {
-        let completed = spent.outcome == Some(AttemptOutcome::Completed);
         let usage = match &spent.usage {
             Some(usage) => usage.clone(),
-            None if completed || spent.emitted_bytes > 0 => Usage::default(),
+            None if spent.gave() => Usage::default(),
             None => return (Usage::default(), Cost::FREE),
         };
         let entry = self.live.registry.get(&spent.target.provider);
@@ -178,7 +279,7 @@ impl Course {
 pub(super) async fn each_record(
     stream: &Arc<Stream>,
     log: &Arc<dyn Log>,
-    mut visit: impl FnMut(BodyRef<'_>),
+    mut visit: impl FnMut(Timestamp, BodyRef<'_>),
 ) -> Result<(), Failure> {
     let mut next = 0;
     while next < stream.tail().durable {
@@ -187,7 +288,8 @@ pub(super) async fn each_record(
             None => log.read_cold(stream, next, FRAME_BYTES_MAX).await?,
         };
         for (seq, bytes) in chunk.iter() {
-            visit(record::decode(seq, bytes)?.body);
+            let record = record::decode(seq, bytes)?;
+            visit(record.at, record.body);
         }
         next = chunk.next_seq();
     }

@@ -10,16 +10,12 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::course::{Course, Totals};
-use super::estimate;
-use super::relay::relay;
-use crate::job::{
-    AttemptMode, AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, Lost, OnCrash,
-    Restarted, Target,
-};
+use super::fulfil::fulfil;
+use super::{estimate, rejoin};
+use crate::job::caps::MESSAGE_BYTES_MAX;
+use crate::job::{AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, OnCrash, Target};
 use crate::log::Batch;
-use crate::policy::retry::{LostAttempt, Next};
 use crate::policy::terms::Terms;
-use crate::policy::{retry, route};
 use crate::provider::Finish;
 use crate::telemetry;
 
@@ -70,72 +66,24 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     }
 }
 
-async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    let targets = route::targets(&course.job, &course.live.config, &course.live.on)?;
-    attempt_targets(course, &targets, terms).await
-}
-
-/// For each target: try, return on success, remember the failure.
-async fn attempt_targets(course: &mut Course, targets: &[Target], terms: &Terms) -> Result<Finish, Failure> {
-    let mut last = Failure::internal("a route without targets");
-    for target in targets {
-        let mut at_target = 0;
-        loop {
-            at_target += 1;
-            let failure = match relay(course, target, terms).await {
-                Ok(finish) => return Ok(finish),
-                Err(failure) => failure,
-            };
-            let next = next_step(course, &failure, at_target, terms);
-            lose(course, &failure, next);
-            last = failure;
-            match next {
-                Next::Again { after_ms } => {
-                    // The seam is told before the wait, so that readers know why it is silent.
-                    course.append(Vec::new()).await?;
-                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                }
-                Next::NextTarget => break,
-                Next::GiveUp => return Err(last),
-            }
-        }
-    }
-    Err(last)
-}
-
-fn next_step(course: &Course, failure: &Failure, at_target: u32, terms: &Terms) -> Next {
-    let lost = LostAttempt {
-        failure,
-        emitted: course.has_emitted(),
-        at_target,
-        in_all: u32::try_from(course.attempts.len()).unwrap_or(u32::MAX),
-    };
-    retry::next(&lost, terms, course.job.options.on_stream_failure, course.svc.jitter())
-}
-
-/// Books a lost attempt and queues the seam: `lost`, and `restarted` where readers must discard.
-fn lose(course: &mut Course, failure: &Failure, next: Next) {
-    let attempt = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
-    let emitted = course.has_emitted();
-    if let Some(spent) = course.attempts.last_mut() {
-        spent.outcome = Some(AttemptOutcome::Lost);
-        course.pending.push(Event::Lost(Lost { attempt, error: failure.clone(), emitted }));
-    }
-    if emitted && next != Next::GiveUp {
-        course.pending.push(Event::Restarted(Restarted { attempt: attempt + 1 }));
-        course.mode = AttemptMode::Restart;
-    }
-}
-
 /// Writes the one terminal with the charges of all attempts.
 async fn seal(mut course: Course, ending: Ending) {
     if matches!(ending, Ending::Stopped(Stop::Shutdown)) && goes_on_after_restart(&course) {
         return;
     }
-    if let Ending::Failed(failure) = &ending {
-        telemetry::error(failure);
-        tracing::info!(job = %course.job.id, %failure, "job failed");
-    }
+    let (ending, outcome) = match ending {
+        Ending::Failed(failure) => {
+            let failure = with_tries(failure, &course);
+            telemetry::error(&failure);
+            tracing::info!(job = %course.job.id, %failure, "job failed");
+            (Ending::Failed(failure), AttemptOutcome::Lost)
+        }
+        Ending::Done { .. } => (ending, AttemptOutcome::Completed),
+        Ending::Stopped(Stop::Cancel(_)) => (ending, AttemptOutcome::Cancelled),
+        Ending::Stopped(Stop::Shutdown) => (ending, AttemptOutcome::Interrupted),
+    };
+    course.close(outcome);
+    rejoin::let_go(&mut course);
     estimate::fill(&mut course).await;
     let batch = last_batch(&mut course, ending);
     let state = batch.events.last().and_then(Event::terminal);
@@ -158,32 +106,46 @@ async fn seal(mut course: Course, ending: Ending) {
     tracing::error!(job = %course.job.id, "no terminal: the log refused; the next start settles it");
 }
 
-/// At a shutdown a job that the next start takes up anyway keeps its place instead of an end:
-/// one that was never sent to a provider, and one whose rule is to begin anew.
+/// An honest failure says what was tried.
+fn with_tries(mut failure: Failure, course: &Course) -> Failure {
+    if course.attempts.len() < 2 {
+        return failure;
+    }
+    let mut tries: Vec<(&Target, usize)> = Vec::new();
+    for spent in &course.attempts {
+        match tries.iter_mut().find(|(target, _)| **target == spent.target) {
+            Some((_, count)) => *count += 1,
+            None => tries.push((&spent.target, 1)),
+        }
+    }
+    let told = tries.iter().map(|(target, count)| format!("{}/{} ({count})", target.provider, target.model));
+    let message = format!("{}; tried: {}", failure.message, told.collect::<Vec<_>>().join(", "));
+    failure.message = message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned().into();
+    failure
+}
+
+/// At a shutdown a job that the next start takes up anyway keeps its place instead of an end: one
+/// that was never sent to a provider, and one whose rule is to go on or to begin anew.
 fn goes_on_after_restart(course: &Course) -> bool {
-    course.attempts.is_empty() || course.job.options.on_crash == OnCrash::Restart
+    course.attempts.is_empty() || course.job.options.on_crash != OnCrash::Interrupt
 }
 
 fn last_batch(course: &mut Course, ending: Ending) -> Batch {
     match ending {
         Ending::Done { reason: finish_reason, native: native_finish_reason } => {
-            course.last_batch(AttemptOutcome::Completed, |Totals { usage, cost, attempts, timing }| {
+            course.last_batch(|Totals { usage, cost, attempts, timing }| {
                 Event::Completed(Completed { finish_reason, native_finish_reason, usage, cost, timing, attempts })
             })
         }
-        Ending::Failed(error) => course.last_batch(AttemptOutcome::Lost, |Totals { usage, cost, attempts, .. }| {
-            Event::Failed(Failed { error, usage, cost, attempts })
-        }),
-        Ending::Stopped(Stop::Cancel(by)) => course.last_batch(AttemptOutcome::Cancelled, |totals| {
-            Event::Cancelled(Cancelled { by: by.into(), usage: totals.usage, cost: totals.cost })
-        }),
+        Ending::Failed(error) => course
+            .last_batch(|Totals { usage, cost, attempts, .. }| Event::Failed(Failed { error, usage, cost, attempts })),
+        Ending::Stopped(Stop::Cancel(by)) => course
+            .last_batch(|totals| Event::Cancelled(Cancelled { by: by.into(), usage: totals.usage, cost: totals.cost })),
         Ending::Stopped(Stop::Shutdown) => interrupted(course),
     }
 }
 
 /// The terminal of a job that died with the broker.
 pub(super) fn interrupted(course: &mut Course) -> Batch {
-    course.last_batch(AttemptOutcome::Interrupted, |totals| {
-        Event::Interrupted(Interrupted { usage: totals.usage, cost: totals.cost })
-    })
+    course.last_batch(|totals| Event::Interrupted(Interrupted { usage: totals.usage, cost: totals.cost }))
 }

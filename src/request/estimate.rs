@@ -4,7 +4,7 @@
 //! read back from the job's own log, and counted on a thread that may block.
 
 use super::course::{Course, each_record};
-use crate::job::{AttemptOutcome, Event, Failure, Task, Usage, UsageSource};
+use crate::job::{Event, Failure, Task, Usage, UsageSource};
 use crate::meter::tokens;
 use crate::provider;
 use crate::wire::record::BodyRef;
@@ -12,7 +12,7 @@ use crate::wire::record::BodyRef;
 /// Bytes of answers that are read back for a count; what is longer is counted by its length.
 const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Fills in the usage of attempts that lack it. Attempts that have it cost a look at them.
+/// Fills in the usage of ended attempts that lack it. Attempts that have it cost a look at them.
 pub(super) async fn fill(course: &mut Course) {
     let lacks: Vec<usize> = (0..course.attempts.len()).filter(|at| lacks_usage(course, *at)).collect();
     if lacks.is_empty() {
@@ -48,12 +48,11 @@ pub(super) async fn fill(course: &mut Course) {
 
 fn lacks_usage(course: &Course, at: usize) -> bool {
     let spent = &course.attempts[at];
-    let gave = spent.outcome == Some(AttemptOutcome::Completed) || spent.emitted_bytes > 0;
     let is_known = spent
         .usage
         .as_ref()
         .is_some_and(|usage| usage.output_tokens.is_some() || spent.emitted_bytes == 0 || !makes_text(course.job.task));
-    gave && !is_known && (makes_text(course.job.task) || reads_text(course.job.task))
+    spent.gave() && !is_known && (makes_text(course.job.task) || reads_text(course.job.task))
 }
 
 fn makes_text(task: Task) -> bool {
@@ -66,30 +65,50 @@ fn reads_text(task: Task) -> bool {
 
 /// What each attempt answered, as text.
 async fn answers(course: &Course) -> Result<Vec<String>, Failure> {
-    let mut texts: Vec<String> = Vec::with_capacity(course.attempts.len());
-    let mut left = TEXT_BYTES_MAX;
-    let mut add = |texts: &mut Vec<String>, piece: &str| {
-        if let Some(text) = texts.last_mut().filter(|_| piece.len() <= left) {
-            left -= piece.len();
-            text.push_str(piece);
-        }
-    };
-    let visit = |texts: &mut Vec<String>, event: &Event, add: &mut dyn FnMut(&mut Vec<String>, &str)| match event {
-        Event::Attempt(_) => texts.push(String::new()),
-        Event::Delta(delta) => add(texts, &delta.text),
-        Event::ToolCall(call) => {
-            add(texts, call.name.as_deref().unwrap_or(""));
-            add(texts, &call.arguments);
-        }
-        _ => {}
-    };
-    each_record(course.writer.stream(), course.writer.log(), |body| match body {
-        BodyRef::Delta { text, .. } => add(&mut texts, &text),
-        BodyRef::Event(event) => visit(&mut texts, &event, &mut add),
+    let mut answers = Answers { texts: Vec::with_capacity(course.attempts.len()), left: TEXT_BYTES_MAX };
+    each_record(course.writer.stream(), course.writer.log(), |_, body| match body {
+        BodyRef::Delta { text, .. } => answers.add(&text),
+        BodyRef::Event(event) => answers.visit(&event),
     })
     .await?;
     for event in &course.pending {
-        visit(&mut texts, event, &mut add);
+        answers.visit(event);
     }
-    Ok(texts)
+    Ok(answers.texts.into_iter().map(|(text, _)| text).collect())
+}
+
+/// The text of every attempt, and whether it was lost: where two race, the one that was not lost is
+/// the one that speaks.
+struct Answers {
+    texts: Vec<(String, bool)>,
+    /// Bytes that may still be kept.
+    left: usize,
+}
+
+impl Answers {
+    fn visit(&mut self, event: &Event) {
+        match event {
+            Event::Attempt(_) => self.texts.push((String::new(), false)),
+            Event::Lost(lost) => {
+                let place = usize::try_from(lost.attempt).unwrap_or(usize::MAX).saturating_sub(1);
+                if let Some((_, is_lost)) = self.texts.get_mut(place) {
+                    *is_lost = true;
+                }
+            }
+            Event::Delta(delta) => self.add(&delta.text),
+            Event::ToolCall(call) => {
+                self.add(call.name.as_deref().unwrap_or(""));
+                self.add(&call.arguments);
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, piece: &str) {
+        let speaking = self.texts.iter_mut().rev().find(|(_, is_lost)| !is_lost);
+        if let Some((text, _)) = speaking.filter(|_| piece.len() <= self.left) {
+            self.left -= piece.len();
+            text.push_str(piece);
+        }
+    }
 }

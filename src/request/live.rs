@@ -53,8 +53,12 @@ impl Live {
         if let Some(task) = alias.and_then(|alias| alias.task) {
             return Some(task);
         }
-        let targets = route::of_model(model, &self.config, &self.on).ok()?;
-        self.entry_of(targets.first()?).map(|entry| entry.task)
+        let entry = match route::of_model(model, &self.config, &self.on) {
+            Ok(targets) => self.entry_of(targets.first()?),
+            // `options.provider` may ask for it elsewhere than at the provider that the name says.
+            Err(_) => model.split().and_then(|(kind, id)| catalog::find(kind, id)),
+        };
+        entry.map(|entry| entry.task)
     }
 
     /// What the catalog knows of a target.
@@ -68,17 +72,20 @@ impl Live {
     pub fn labels(&self, job: &Job, target: Option<&Target>) -> Labels {
         let gateway = job.gateway.as_str();
         let known_gateway = gateway == "default" || self.config.gateways.contains_key(gateway);
-        let model = target.filter(|target| {
-            let name = format!("{}/{}", target.provider, target.model);
-            let is_said = self.labelled.contains(name.as_str());
-            is_said
-                || self.entry_of(target).is_some_and(|entry| *entry.id == *target.model && telemetry::is_series(&name))
-        });
+        let model = target.filter(|target| self.has_series(target));
         Labels {
             gateway: if known_gateway { gateway.into() } else { "other".into() },
             task: job.task,
             provider: target.map_or("none".into(), |target| target.provider.clone()),
             model: model.map_or("other".into(), |target| target.model.clone()),
         }
+    }
+
+    /// Whether a target's model is a metric label.
+    #[must_use]
+    pub fn has_series(&self, target: &Target) -> bool {
+        let name = format!("{}/{}", target.provider, target.model);
+        let is_said = self.labelled.contains(name.as_str());
+        is_said || self.entry_of(target).is_some_and(|entry| *entry.id == *target.model && telemetry::is_series(&name))
     }
 }

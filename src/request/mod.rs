@@ -5,12 +5,17 @@
 
 mod actor;
 mod ahead;
+mod attempt;
 mod course;
 mod drive;
 mod estimate;
+mod fulfil;
+mod gate;
 mod inline;
 mod listing;
 mod live;
+mod plan;
+mod rejoin;
 mod relay;
 mod roster;
 #[expect(dead_code, unused_imports, reason = "the driver that goes on comes next")]
@@ -26,6 +31,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 pub use actor::Arbiters;
+pub use gate::Gate;
 pub use listing::ModelsQuery;
 pub use live::Live;
 pub use status::Status;
@@ -57,6 +63,8 @@ pub struct Parts {
     pub caller: Caller,
     /// Money.
     pub meter: Meter,
+    /// The way to the providers.
+    pub gate: Gate,
     /// Where actors live.
     pub arbiters: Arbiters,
     /// Where submissions are carried through, whoever waits for them.
@@ -75,6 +83,8 @@ pub struct Services {
     pub clock: Clock,
     /// Money.
     pub meter: Meter,
+    /// The way to the providers.
+    pub gate: Gate,
     caller: Caller,
     arbiters: Arbiters,
     runtime: tokio::runtime::Handle,
@@ -112,6 +122,7 @@ impl Services {
             live: ArcSwap::from_pointee(parts.live),
             clock: parts.clock,
             meter: parts.meter,
+            gate: parts.gate,
             caller: parts.caller,
             arbiters: parts.arbiters,
             runtime: parts.runtime,

@@ -1,90 +1,63 @@
-//! One attempt: asks one target and relays its reply into the log.
+//! Relays what an attempt says into the job's log.
 //!
-//! Owns the time-outs of an attempt. Appends and waits; meanwhile no more is read of the provider's
-//! socket than the next append takes, and that is the back-pressure. Knows nothing of retries.
+//! Owns the record of an attempt and of its events. Appends and waits; meanwhile no more is read of
+//! the provider's socket than the next append takes, and that is the back-pressure. Knows nothing of
+//! retries.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::ahead::Ahead;
-use super::course::{Course, Spent};
+use super::attempt::{Asked, Attempt, Heard};
+use super::course::Course;
+use super::gate::Pass;
 use super::inline::inlined;
+use super::rejoin::{Held, Skip};
 use crate::job::caps::{BATCH_EVENTS_MAX, OUTPUT_INLINE_BYTES_MAX};
-use crate::job::{AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Target};
+use crate::job::{
+    AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Progress, ProgressState, Target,
+    UpstreamId,
+};
 use crate::policy::terms::Terms;
-use crate::provider::call::Reply;
-use crate::provider::framing::Framer;
 use crate::provider::registry::Entry;
-use crate::provider::{Ask, Decoder, Finish, Outbound, Step};
-use crate::telemetry::{self, Labels};
+use crate::provider::{Ask, Finish, Outbound};
+use crate::telemetry;
 
-/// Makes one attempt at `target`. The finish when the provider came to its own end; what it
-/// emitted last is then in `course.pending`, to become durable together with the terminal.
+/// An attempt that begins: its record is durable, and its request goes out when it is listened to.
 ///
 /// # Errors
-/// Why the attempt is lost; the provider's usage so far is booked in `course` either way.
-pub(super) async fn relay(course: &mut Course, target: &Target, terms: &Terms) -> Result<Finish, Failure> {
-    let labels = course.live.labels(&course.job, Some(target));
+/// Why this target cannot be asked; the attempt is pushed in `course` all the same.
+pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Attempt, Failure> {
+    let target = pass.target().clone();
+    let labels = course.live.labels(&course.job, Some(&target));
     let Some(entry) = course.live.registry.get(&target.provider).cloned() else {
-        begin(course, target, Vec::new()).await?;
+        record(course, &target, Vec::new(), None).await?;
         return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
             .of_the_target());
     };
     let job = Arc::clone(&course.job);
-    let ask = Ask { job: &job, target, endpoint: &entry.endpoint, prefilled: false };
-    let mut encoded = match entry.provider.wants_files_inside(ask) {
-        false => entry.provider.encode(ask),
-        true => encode_with_files(course, &entry, target).await,
+    let held = course.held.take_if(|held| held.target == target);
+    if held.is_none() {
+        course.skip = Skip::default();
+    }
+    let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled: false };
+    let mut encoded = match &held {
+        Some(held) => entry.provider.resume(ask, &held.upstream).ok_or_else(|| Failure::internal("no way back")),
+        None if entry.provider.wants_files_inside(ask) => encode_with_files(course, &entry, &target).await,
+        None => entry.provider.encode(ask),
     };
     let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
-    let attempt = begin(course, target, dropped).await?;
-    let started = Instant::now();
-    let mut decoder = entry.provider.decoder(ask);
-    let first_by = started + terms.first_token;
-    let result = async {
-        let outbound = encoded?.for_attempt(attempt);
-        let framing = outbound.framing;
-        if attempt == 1 {
-            let since = course.svc.clock.now().ms_since(course.job.submitted_at);
-            telemetry::overhead("dispatch", Duration::from_millis(since));
-        }
-        let sent = course.svc.caller.send(outbound, terms.connect, course.svc.clock.now());
-        let mut reply = within(first_by, "the first token", sent).await?;
-        if !(200..300).contains(&reply.status) {
-            let body = reply.error_body().await;
-            return Err(entry.provider.classify(reply.status, &reply.headers, &body));
-        }
-        decoder.on_headers(&reply.headers);
-        let framer = Framer::new(framing, &reply.headers);
-        listen(course, &mut reply, framer, &mut *decoder, (terms, first_by, &labels)).await
+    let place = record(course, &target, dropped, held.as_ref()).await?;
+    if place == 0 {
+        let since = course.svc.clock.now().ms_since(course.job.submitted_at);
+        telemetry::overhead("dispatch", std::time::Duration::from_millis(since));
     }
-    .await;
-    let now = course.svc.clock.now();
-    let spent = course.current();
-    spent.ended_at = Some(now);
-    spent.bill = decoder.bill();
-    let outcome = match result {
-        Ok(finish) => {
-            spent.usage = finish.usage.clone();
-            spent.outcome = Some(AttemptOutcome::Completed);
-            Ok(finish)
-        }
-        Err(failure) => {
-            spent.usage = decoder.usage_so_far();
-            spent.outcome = Some(AttemptOutcome::Lost);
-            Err(failure.with_provider(&target.provider))
-        }
-    };
-    if let Some(usage) = &course.current().usage {
-        telemetry::tokens(&labels, usage, started.elapsed());
-    }
-    let ended = if outcome.is_ok() { AttemptOutcome::Completed } else { AttemptOutcome::Lost };
-    telemetry::attempt_ended(&labels, ended, started.elapsed());
-    outcome
+    let outbound = encoded?.for_attempt(Course::number(place));
+    let tell = Arc::clone(&course.attempts[place].tell);
+    let decoder = held.and_then(|held| held.decoder);
+    let (svc, provider, terms) = (&course.svc, entry.provider, *terms);
+    Ok(Attempt::new(Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell }, pass))
 }
 
 /// The request with the job's files inside it. They are fetched once for all attempts.
@@ -98,49 +71,60 @@ async fn encode_with_files(course: &mut Course, entry: &Entry, target: &Target) 
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
-async fn begin(course: &mut Course, target: &Target, dropped: Vec<Box<str>>) -> Result<u32, Failure> {
-    let attempt = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
-    course.attempts.push(Spent::new(target.clone()));
+async fn record(
+    course: &mut Course,
+    target: &Target,
+    dropped: Vec<Box<str>>,
+    held: Option<&Held>,
+) -> Result<usize, Failure> {
+    let place = course.push(target.clone());
     let mode = std::mem::replace(&mut course.mode, AttemptMode::Start);
     course.dispatched_at.get_or_insert(course.svc.clock.now());
     let (provider, model) = (target.provider.clone(), target.model.clone());
-    let started = AttemptStarted { attempt, provider, model, mode, dropped };
-    course.append(vec![Event::Attempt(started)]).await?;
-    Ok(attempt)
+    let started = AttemptStarted { attempt: Course::number(place), provider, model, mode, dropped };
+    let mut events = vec![Event::Attempt(started)];
+    if let Some(held) = held {
+        course.attempts[place].takes_up = true;
+        let upstream = Some(UpstreamId { id: held.upstream.id.clone() });
+        let state = ProgressState::Running;
+        events.push(Event::Progress(Progress { state, fraction: None, note: None, upstream }));
+    }
+    course.append(events).await?;
+    Ok(place)
 }
 
-/// Reads the reply to the provider's own end.
-async fn listen(
+/// Relays the reply to the provider's own end. What it emitted last is then in `course.pending`, to
+/// become durable together with the terminal. `heard` is what was heard of it already.
+///
+/// # Errors
+/// Why the attempt is lost.
+pub(super) async fn relay(
     course: &mut Course,
-    reply: &mut Reply,
-    mut framer: Framer,
-    decoder: &mut dyn Decoder,
-    (terms, first_by, labels): (&Terms, Instant, &Labels),
+    attempt: &mut Attempt,
+    mut heard: Option<Result<Heard, Failure>>,
 ) -> Result<Finish, Failure> {
-    let mut ahead = Ahead::new(reply);
-    let mut events = Vec::new();
-    let mut heard = false;
+    course.speaking = attempt.place;
     loop {
-        let (deadline, what) = match heard {
-            false => (first_by, "the first token"),
-            true => (Instant::now() + terms.idle, "more"),
+        let step = match heard.take() {
+            Some(heard) => heard,
+            None => attempt.hear().await,
         };
-        within(deadline, what, ahead.ready()).await?;
-        let arrived = ahead.since();
-        let step = decode(&mut ahead, &mut framer, decoder, &mut events);
-        if !events.is_empty() {
-            if !heard {
-                heard = true;
-                telemetry::first_output(labels, terms.first_token.saturating_sub(first_by - arrived.min(first_by)));
-            }
-            count(course, &events);
-            store_outputs(course, &mut events).await?;
-        }
+        let arrived = attempt.arrived;
+        let mut events = std::mem::take(&mut attempt.events);
+        filter(course, &mut events)?;
+        prepare(course, &mut events).await?;
         // What came before a failure was said, and readers get it.
         match step {
-            Ok(Heard::More) => ahead.during(publish(course, &mut events, arrived)).await?,
+            Ok(Heard::More) => attempt.during(publish(course, &mut events, arrived)).await?,
             Ok(Heard::All) => {
-                let finish = decoder.on_end(&mut events);
+                let finish = attempt.finish();
+                let mut last = std::mem::take(&mut attempt.events);
+                filter(course, &mut last)?;
+                if finish.is_ok() {
+                    course.skip.end()?;
+                }
+                prepare(course, &mut last).await?;
+                events.append(&mut last);
                 course.pending.append(&mut events);
                 if course.pending.len() >= BATCH_EVENTS_MAX || finish.is_err() {
                     course.append(Vec::new()).await?;
@@ -155,37 +139,39 @@ async fn listen(
     }
 }
 
-/// How much of a reply was heard.
-enum Heard {
-    More,
-    All,
+/// Books an attempt that came to the provider's own end.
+pub(super) fn completed(course: &mut Course, attempt: &Attempt, finish: &Finish) {
+    if let Some(usage) = &finish.usage {
+        telemetry::tokens(&attempt.labels, usage, attempt.elapsed());
+    }
+    telemetry::attempt_ended(&attempt.labels, AttemptOutcome::Completed, attempt.elapsed());
+    let spent = &mut course.attempts[attempt.place];
+    spent.usage.clone_from(&finish.usage);
+    spent.outcome = Some(AttemptOutcome::Completed);
+    if spent.takes_up {
+        taken_up(course, attempt.place);
+    }
 }
 
-/// Turns everything that has come into events.
-fn decode(
-    ahead: &mut Ahead<'_>,
-    framer: &mut Framer,
-    decoder: &mut dyn Decoder,
-    out: &mut Vec<Event>,
-) -> Result<Heard, Failure> {
-    while let Some(piece) = ahead.take() {
-        framer.feed(piece);
-        while let Some(packet) = framer.next()? {
-            if decoder.on_packet(packet, out)? == Step::Done {
-                return Ok(Heard::All);
-            }
-        }
+/// The usage of an answer is told by the attempt that heard it last: those before it have none.
+pub(super) fn taken_up(course: &mut Course, place: usize) {
+    for at in (1..=place).rev().take_while(|at| course.attempts[*at].takes_up).collect::<Vec<_>>() {
+        course.attempts[at - 1].is_taken_up = true;
     }
-    match ahead.end() {
-        None => Ok(Heard::More),
-        Some(Err(failure)) => Err(failure),
-        Some(Ok(())) => {
-            if let Some(packet) = framer.finish()? {
-                decoder.on_packet(packet, out)?;
-            }
-            Ok(Heard::All)
-        }
+}
+
+/// Takes out what readers have already.
+fn filter(course: &mut Course, events: &mut Vec<Event>) -> Result<(), Failure> {
+    course.skip.apply(events)
+}
+
+/// Counts what was said and puts aside what is too large for a record.
+async fn prepare(course: &mut Course, events: &mut [Event]) -> Result<(), Failure> {
+    if events.is_empty() {
+        return Ok(());
     }
+    count(course, events);
+    store_outputs(course, events).await
 }
 
 fn count(course: &mut Course, events: &[Event]) {
@@ -197,8 +183,11 @@ fn count(course: &mut Course, events: &[Event]) {
     };
     let emitted: usize = events.iter().map(bytes).sum();
     course.current().emitted_bytes += emitted as u64;
-    if emitted > 0 && course.first_output_at.is_none() {
-        course.first_output_at = Some(course.svc.clock.now());
+    if emitted > 0 {
+        course.has_emitted = true;
+        if course.first_output_at.is_none() {
+            course.first_output_at = Some(course.svc.clock.now());
+        }
     }
 }
 
@@ -230,11 +219,4 @@ async fn publish(course: &mut Course, events: &mut Vec<Event>, arrived: Instant)
         telemetry::overhead("event", arrived.elapsed());
     }
     Ok(())
-}
-
-async fn within<T>(by: Instant, what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    match timeout_at(by, work).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::new(Code::ProviderTimeout, format!("the provider did not send {what} in time"))),
-    }
 }

@@ -56,7 +56,7 @@ pub(super) struct SoFar {
 /// When the log cannot be read.
 pub(super) async fn so_far(course: &Course) -> Result<SoFar, Failure> {
     let mut so_far = SoFar::default();
-    each_record(course.writer.stream(), course.writer.log(), |body| match body {
+    each_record(course.writer.stream(), course.writer.log(), |_, body| match body {
         BodyRef::Delta { part, index, text } => so_far.add(part, index, &text),
         BodyRef::Event(event) => so_far.hear(&event),
     })

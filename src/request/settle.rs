@@ -2,19 +2,23 @@
 //!
 //! | the job | what happens |
 //! | --- | --- |
-//! | was never sent to a provider | it is dispatched |
+//! | was never sent to a provider, or waited in line | it is dispatched |
 //! | was between two attempts, nothing of the answer out | it is dispatched |
+//! | heard an answer that goes on at its provider | it goes on hearing it |
+//! | `on_crash: continue` | it goes on from what readers have, where that can be gone on with |
 //! | `on_crash: restart` | readers are told to discard, and it begins anew |
 //! | anything else | `interrupted`, with the usage so far |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 
 use super::Services;
-use super::course::{Course, Spent, each_record};
-use super::{drive, estimate};
-use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, Lost, OnCrash, Restarted, Target};
+use super::course::{Course, each_record};
+use super::rejoin::{Held, Rejoin};
+use super::{drive, estimate, rejoin, seam};
+use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnCrash, Target, Timestamp};
 use crate::log::Unfinished;
 use crate::wire::record::BodyRef;
 
@@ -39,66 +43,106 @@ pub(super) async fn all(svc: &Arc<Services>) {
 
 async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
     let in_flight = recall(&mut course).await?;
-    let restart = course.job.options.on_crash == OnCrash::Restart;
-    match (in_flight, course.has_emitted()) {
-        (false, false) => svc.begin(course),
-        (_, emitted) if restart => {
-            begin_anew(&mut course, in_flight, emitted);
-            svc.begin(course);
-        }
-        _ => {
-            estimate::fill(&mut course).await;
-            let batch = drive::interrupted(&mut course);
-            course.writer.append(batch).await?;
+    if !in_flight && !course.has_emitted {
+        svc.begin(course);
+        return Ok(());
+    }
+    let is_held = course.held.is_some();
+    let so_far = match course.job.options.on_crash {
+        OnCrash::Continue if course.has_emitted && !is_held => Some(seam::so_far(&course).await?),
+        _ => None,
+    };
+    let goes_on = match (course.job.options.on_crash, &so_far) {
+        (OnCrash::Interrupt, _) => false,
+        (OnCrash::Continue, Some(so_far)) => so_far.can_continue(&course.job),
+        (OnCrash::Continue, None) | (OnCrash::Restart, _) => true,
+    };
+    if !goes_on {
+        course.close(AttemptOutcome::Interrupted);
+        rejoin::let_go(&mut course);
+        estimate::fill(&mut course).await;
+        let batch = drive::interrupted(&mut course);
+        return course.writer.append(batch).await;
+    }
+    for place in 0..course.attempts.len() {
+        if course.attempts[place].outcome.is_none() {
+            let error = Failure::new(Code::Internal, "the broker died during this attempt");
+            course.lose(place, error, AttemptOutcome::Interrupted);
         }
     }
+    match so_far {
+        _ if is_held && course.has_emitted => course.mode = AttemptMode::Continue,
+        Some(so_far) => {
+            course.mode = AttemptMode::Continue;
+            course.so_far = Some(so_far);
+        }
+        None if course.has_emitted => course.restart(),
+        None => {}
+    }
+    svc.begin(course);
     Ok(())
 }
 
-fn begin_anew(course: &mut Course, in_flight: bool, emitted: bool) {
-    let attempt = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
-    if in_flight {
-        let error = Failure::new(Code::Internal, "the broker died during this attempt");
-        course.current().outcome = Some(AttemptOutcome::Interrupted);
-        course.pending.push(Event::Lost(Lost { attempt, error, emitted }));
-    }
-    if emitted {
-        course.pending.push(Event::Restarted(Restarted { attempt: attempt + 1 }));
-        course.mode = AttemptMode::Restart;
-    }
-}
-
-/// Reads the job's own stream: which attempts were made, and what they emitted. Whether the last is
-/// without an end.
+/// Reads the job's own stream: which attempts were made, what they emitted and how long the job
+/// stood in line. Whether an attempt is without an end.
 async fn recall(course: &mut Course) -> Result<bool, Failure> {
     let stream = Arc::clone(course.writer.stream());
     let log = Arc::clone(course.writer.log());
-    let mut in_flight = false;
-    each_record(&stream, &log, |body| in_flight = replay(course, body, in_flight)).await?;
-    Ok(in_flight)
+    let mut queued_since = None;
+    let mut rejoin = Rejoin::default();
+    let visit = |at, body: BodyRef<'_>| {
+        rejoin.note(&body);
+        replay(course, at, body, &mut queued_since);
+    };
+    each_record(&stream, &log, visit).await?;
+    let is_open = course.attempts.get(course.speaking).is_some_and(|spent| spent.outcome.is_none());
+    if let Some((upstream, skip)) = rejoin.found().filter(|_| is_open) {
+        let target = course.current().target.clone();
+        course.held = Some(Held { target, upstream, decoder: None });
+        course.skip = skip;
+    }
+    Ok(course.attempts.iter().any(|spent| spent.outcome.is_none()))
 }
 
-fn replay(course: &mut Course, body: BodyRef<'_>, in_flight: bool) -> bool {
+fn replay(course: &mut Course, at: Timestamp, body: BodyRef<'_>, queued_since: &mut Option<Timestamp>) {
     let emitted = match body {
-        BodyRef::Delta { text, .. } => text.len(),
+        BodyRef::Delta { text, .. } => text.len().max(1),
+        BodyRef::Event(Event::Queued(_)) => {
+            // How long it was we who were away is not held against the job.
+            course.queued += Duration::from_millis(queued_since.replace(at).map_or(0, |since| at.ms_since(since)));
+            0
+        }
         BodyRef::Event(Event::Attempt(started)) => {
-            let target = Target { provider: started.provider, model: started.model };
-            course.attempts.push(Spent::new(target));
-            return true;
-        }
-        BodyRef::Event(Event::Lost(_)) => {
-            if let Some(spent) = course.attempts.last_mut() {
-                spent.outcome = Some(AttemptOutcome::Lost);
+            if let Some(since) = queued_since.take() {
+                course.queued += Duration::from_millis(at.ms_since(since));
             }
-            return false;
+            course.push(Target { provider: started.provider, model: started.model });
+            0
         }
-        BodyRef::Event(Event::Delta(delta)) => delta.text.len(),
+        BodyRef::Event(Event::Lost(lost)) => {
+            let place = usize::try_from(lost.attempt).unwrap_or(usize::MAX).saturating_sub(1);
+            if let Some(spent) = course.attempts.get_mut(place) {
+                let cancelled = lost.error.code == Code::Cancelled;
+                spent.outcome = Some(if cancelled { AttemptOutcome::Cancelled } else { AttemptOutcome::Lost });
+                spent.failure = Some(lost.error);
+            }
+            // Where two raced, the one that was not lost is the one that speaks.
+            let speaking = course.attempts.iter().rposition(|spent| spent.outcome.is_none());
+            course.speaking = speaking.unwrap_or(course.speaking);
+            0
+        }
+        BodyRef::Event(Event::Restarted(_)) => {
+            course.has_emitted = false;
+            course.mode = AttemptMode::Restart;
+            0
+        }
+        BodyRef::Event(Event::Delta(delta)) => delta.text.len().max(1),
         BodyRef::Event(Event::ToolCall(call)) => call.arguments.len().max(1),
         BodyRef::Event(Event::Output(_)) => 1,
         BodyRef::Event(_) => 0,
     };
-    if let Some(spent) = course.attempts.last_mut() {
-        spent.emitted_bytes += emitted as u64;
+    if emitted > 0 && !course.attempts.is_empty() {
+        course.has_emitted = true;
+        course.current().emitted_bytes += emitted as u64;
     }
-    in_flight
 }

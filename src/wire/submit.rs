@@ -11,9 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::subject::is_subject;
 use crate::job::caps::{
-    ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX, RETENTION_S_MAX,
+    ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX, PROVIDER_BYTES_MAX,
+    PROVIDERS_NAMED_MAX, RETENTION_S_MAX,
 };
-use crate::job::{CacheMode, Code, Failure, Gateway, Job, JobId, ModelName, Options, StreamId, Tags, Task, Timestamp};
+use crate::job::{
+    CacheMode, Code, Failure, Gateway, Job, JobId, ModelName, Options, ProviderChoice, StreamId, Tags, Task, Timestamp,
+};
 
 /// A job as a client says it: the body of `POST /v1/run`, of a NATS request, of a WebSocket `run`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -178,6 +181,7 @@ fn check_options(options: &Options) -> Result<(), Failure> {
         ("options.timeouts.idle_ms", timeouts.idle_ms),
         ("options.timeouts.total_ms", timeouts.total_ms),
         ("options.timeouts.queue_ms", timeouts.queue_ms),
+        ("options.hedge_ms", options.hedge_ms),
     ];
     for (field, value) in durations {
         if value.is_some_and(|ms| ms == 0 || ms > DURATION_MS_MAX) {
@@ -197,6 +201,9 @@ fn check_options(options: &Options) -> Result<(), Failure> {
     if options.fallbacks.len() > FALLBACKS_MAX {
         return Err(Failure::invalid("options.fallbacks", format!("at most {FALLBACKS_MAX} models")));
     }
+    if let Some(choice) = &options.provider {
+        check_provider_choice(choice)?;
+    }
     if options.priority > 9 {
         return Err(Failure::invalid("options.priority", "must be 0 to 9"));
     }
@@ -206,11 +213,24 @@ fn check_options(options: &Options) -> Result<(), Failure> {
     if options.deliver.as_ref().is_some_and(|deliver| !is_subject(&deliver.subject)) {
         return Err(Failure::invalid("options.deliver.subject", "must be a NATS subject without wildcards"));
     }
-    if options.hedge_ms.is_some() {
-        return Err(Failure::unsupported("options.hedge_ms", "hedging is not built yet"));
-    }
     if options.cache.mode != CacheMode::Off {
         return Err(Failure::unsupported("options.cache.mode", "the answer cache is not built yet"));
+    }
+    Ok(())
+}
+
+fn check_provider_choice(choice: &ProviderChoice) -> Result<(), Failure> {
+    for (field, names) in [("only", &choice.only), ("ignore", &choice.ignore), ("order", &choice.order)] {
+        let field = format!("options.provider.{field}");
+        if names.len() > PROVIDERS_NAMED_MAX {
+            return Err(Failure::invalid(&field, format!("at most {PROVIDERS_NAMED_MAX} providers")));
+        }
+        if let Some(at) = names.iter().position(|name| name.is_empty() || name.len() > PROVIDER_BYTES_MAX) {
+            return Err(Failure::invalid(
+                &format!("{field}[{at}]"),
+                format!("must be 1 to {PROVIDER_BYTES_MAX} bytes"),
+            ));
+        }
     }
     Ok(())
 }

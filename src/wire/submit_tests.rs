@@ -23,6 +23,11 @@ fn every_way_to_say_a_prompt_means_the_same() {
 #[test]
 fn a_wrong_field_is_named() {
     let deep = format!(r#"{{"model":"m","input":{{"messages":{}}}}}"#, "[".repeat(200) + &"]".repeat(200));
+    let providers = |field: &str, names: &str| {
+        format!(r#"{{"model":"m","input":"x","options":{{"provider":{{"{field}":[{names}]}}}}}}"#)
+    };
+    let many_providers = providers("order", &vec!["\"a\""; 33].join(","));
+    let long_provider = providers("ignore", &format!("\"a\",\"{}\"", "x".repeat(65)));
     for (json, param) in [
         (r#"{"input":"x"}"#, Some("model")),
         (r#"{"model":"m"}"#, Some("input")),
@@ -34,13 +39,18 @@ fn a_wrong_field_is_named() {
         (r#"{"model":"m","input":"x","options":{"retry":{"max_attempts":"3"}}}"#, Some("options.retry.max_attempts")),
         (r#"{"model":"m","input":"x","options":{"retry":{"max_attempts":0}}}"#, Some("options.retry.max_attempts")),
         (r#"{"model":"m","input":"x","options":{"timeouts":{"idle_ms":0}}}"#, Some("options.timeouts.idle_ms")),
-        (r#"{"model":"m","input":"x","options":{"hedge_ms":5}}"#, Some("options.hedge_ms")),
+        (r#"{"model":"m","input":"x","options":{"hedge_ms":0}}"#, Some("options.hedge_ms")),
         (r#"{"model":"m","input":"x","options":{"cache":{"mode":"on"}}}"#, Some("options.cache.mode")),
         (r#"{"model":"m","input":"x","options":{"deliver":{"subject":"a.*"}}}"#, Some("options.deliver.subject")),
         (
             r#"{"model":"m","input":"x","options":{"cost":{"per_token_in":-1,"per_token_out":0}}}"#,
             Some("options.cost.per_token_in"),
         ),
+        (r#"{"model":"m","input":"x","options":{"provider":{"only":[""]}}}"#, Some("options.provider.only[0]")),
+        (many_providers.as_str(), Some("options.provider.order")),
+        (long_provider.as_str(), Some("options.provider.ignore[1]")),
+        (r#"{"model":"m","input":"x","options":{"provider":{"sort":"price"}}}"#, Some("options.provider.sort")),
+        (r#"{"model":"m","input":"x","options":{"provider":{"only":"a"}}}"#, Some("options.provider.only")),
         (r#"{"model":"m","input":"x","metadata":{"a":null}}"#, Some("metadata.a")),
         (r#"{"model":"m","input":"x","idempotency_key":""}"#, Some("idempotency_key")),
         (r#"{"model":"m","input":7}"#, Some("input")),
@@ -68,6 +78,10 @@ fn the_digest_sees_the_meaning_and_not_the_spelling() {
     assert_eq!(first, digest(r#"{"input":{"n":1,"messages":[]},"model":"m","id":"b","idempotency_key":"k"}"#));
     assert_ne!(first, digest(r#"{"id":"a","model":"m","input":{"messages":[],"n":2}}"#));
     assert_ne!(first, digest(r#"{"id":"a","model":"m","input":{"messages":[],"n":1},"metadata":{"a":1}}"#));
+    assert_ne!(
+        digest(r#"{"id":"a","model":"m","input":"x"}"#),
+        digest(r#"{"id":"a","model":"m","input":"x","options":{"provider":{"only":["a"]}}}"#)
+    );
     assert_eq!(digest(r#"{"model":"m","input":"x"}"#), None);
 }
 

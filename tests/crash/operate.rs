@@ -53,7 +53,7 @@ async fn sigterm_lets_jobs_finish_says_goaway_and_interrupts_what_takes_too_long
         let mut broker = Broker::new(None, "");
         broker.configure(&format!("{config}\n[nats]\nenabled = false\n"));
         broker.up().await;
-        broker.door().submit(&long_job("j", count, 25, &json!({}))).await;
+        broker.door().submit(&long_job("j", count, 25, &json!({"on_crash": "interrupt"}))).await;
         has_begun(&broker, "j").await;
         let (warned, ended) = until_goaway(&broker, "j").await;
         assert!(warned, "{what}");
@@ -76,9 +76,8 @@ async fn each_rule_for_a_crash_is_kept() {
     broker.kill();
     broker.up().await;
     let whole: String = (0..160).map(|n| format!("{n} ")).collect();
-    // `continue` falls back to `interrupt`: see the README.
     for (rule, expected) in
-        [("interrupt", State::Interrupted), ("continue", State::Interrupted), ("restart", State::Completed)]
+        [("interrupt", State::Interrupted), ("continue", State::Completed), ("restart", State::Completed)]
     {
         let (records, state) = broker.records(rule).await;
         assert_eq!(state, expected, "{rule}");

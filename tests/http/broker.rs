@@ -11,7 +11,7 @@ use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
 use forebay::meter::Meter;
 use forebay::provider::call::Caller;
-use forebay::request::{Arbiters, Live, Parts, Services};
+use forebay::request::{Arbiters, Gate, Live, Parts, Services};
 use forebay::wire::submit::{self, Door};
 use tokio::sync::oneshot;
 
@@ -45,12 +45,14 @@ impl Broker {
         let (handle, system, actors) = actors();
         let log = MemoryLog::new(Clock::System);
         let meter = Meter::start_in_arbiter(&handle, Arc::clone(&log) as Arc<dyn Log>, &config);
+        let gate = Gate::start(&handle, Clock::System, &config);
         let svc = Services::new(Parts {
             log: Arc::clone(&log) as Arc<dyn Log>,
             live: Live::build(config, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}")),
             clock: Clock::System,
             caller: Caller::new().expect("a client"),
             meter,
+            gate,
             arbiters: Arbiters::new(vec![handle]),
             runtime: runtime.handle().clone(),
             seed: 1,

@@ -11,7 +11,7 @@ use forebay::job::{Record, State};
 use forebay::log::{ListQuery, Log, memory_log::MemoryLog};
 use forebay::meter::Meter;
 use forebay::provider::call::Caller;
-use forebay::request::{Arbiters, Live, Parts, Services};
+use forebay::request::{Arbiters, Gate, Live, Parts, Services};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -46,6 +46,7 @@ pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Services> {
     let mut config = Config::default();
     config.nats.url = Secret(url.into());
     let meter = Meter::start_in_arbiter(&arbiter(), Arc::clone(&log), &config);
+    let gate = Gate::start(&arbiter(), Clock::System, &config);
     let live = Live::build(config, &|_| None).unwrap();
     let arbiters = Arbiters::new(vec![arbiter()]);
     let caller = Caller::new().unwrap();
@@ -55,6 +56,7 @@ pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Services> {
         clock: Clock::System,
         caller,
         meter,
+        gate,
         arbiters,
         runtime: Handle::current(),
         seed: 7,

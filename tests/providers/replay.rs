@@ -188,6 +188,7 @@ impl Gist {
                     OutputBody::Data(blob) => gist.outputs.push(json!({"mime": output.mime, "bytes": blob.0.len()})),
                     OutputBody::Url(url) => panic!("{url} is no output of text"),
                 },
+                Event::Progress(_) => {}
                 other => panic!("{} is no part of a chat", other.kind()),
             }
         }
@@ -237,7 +238,7 @@ pub(crate) fn usage_json(usage: Option<&Usage>) -> Value {
 
 /// A failure as it is committed: the message may quote the provider, so only our own parts.
 pub(crate) fn failure_json(failure: &Failure) -> Value {
-    json!({
+    let mut said = json!({
         "code": failure.code,
         "retryable": failure.retryable,
         "belongs_to_target": failure.belongs_to_target,
@@ -245,5 +246,9 @@ pub(crate) fn failure_json(failure: &Failure) -> Value {
         "provider_code": failure.provider_code,
         "type": failure.kind,
         "param": failure.param,
-    })
+    });
+    if failure.overflows {
+        said["overflows"] = true.into();
+    }
+    said
 }

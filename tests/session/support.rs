@@ -11,7 +11,7 @@ use forebay::log::{Log, Opened, StreamWriter};
 use forebay::meter::Meter;
 use forebay::policy::access::authenticate;
 use forebay::provider::call::Caller;
-use forebay::request::{Arbiters, Live, Parts, Services};
+use forebay::request::{Arbiters, Gate, Live, Parts, Services};
 use forebay::session::actor::Place;
 use forebay::session::socket::{accept_key, choose_protocol, serve};
 use forebay::session::{Ending, Opening};
@@ -129,10 +129,11 @@ impl Broker {
 
 fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Services> {
     let meter = Meter::start_in_arbiter(&place(), Arc::clone(&log), &config);
+    let gate = Gate::start(&place(), clock, &config);
     let live = Live::build(config, &|_| None).unwrap();
     let (arbiters, caller) = (Arbiters::new(vec![place()]), Caller::new().unwrap());
     let runtime = tokio::runtime::Handle::current();
-    Services::new(Parts { log, live, clock, caller, meter, arbiters, runtime, seed: 7 })
+    Services::new(Parts { log, live, clock, caller, meter, gate, arbiters, runtime, seed: 7 })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]

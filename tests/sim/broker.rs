@@ -10,7 +10,7 @@ use forebay::log::memory_log::MemoryLog;
 use forebay::log::{Followed, Follower, ListQuery, Log, Stream};
 use forebay::meter::Meter;
 use forebay::provider::call::Caller;
-use forebay::request::{Arbiters, Live, Parts, Services};
+use forebay::request::{Arbiters, Gate, Live, Parts, Services};
 use forebay::wire::Cursor;
 use forebay::wire::record;
 use forebay::wire::submit::{Door, from_json};
@@ -33,9 +33,10 @@ impl Broker {
         let live = Live::build(config.clone(), &|_| None).expect("a valid configuration");
         let arbiters = Arbiters::new(vec![actix::Arbiter::current()]);
         let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &config);
+        let gate = Gate::start(arbiters.pick(), clock, &config);
         let caller = Caller::new().expect("a client");
         let runtime = tokio::runtime::Handle::current();
-        Broker { svc: Services::new(Parts { log, live, clock, caller, meter, arbiters, runtime, seed }) }
+        Broker { svc: Services::new(Parts { log, live, clock, caller, meter, gate, arbiters, runtime, seed }) }
     }
 
     pub(crate) async fn try_submit(&self, job: &Value) -> Result<Arc<Stream>, Failure> {

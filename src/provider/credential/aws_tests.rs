@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::provider::Headers;
+use crate::provider::Method;
 use crate::provider::call::Caller;
 
 /// 2015-08-30T12:36:00Z, the moment of AWS's own examples.
@@ -60,7 +61,7 @@ fn a_request_is_signed_as_aws_wants_it() {
         }
         headers.insert("accept", "text/plain".parse().unwrap());
         let (parsed, body) = (url.parse().unwrap(), Bytes::from_static(body.as_bytes()));
-        let request = Request { url: &parsed, headers: &mut headers, body: &body, now: THEN };
+        let request = Request { method: &Method::POST, url: &parsed, headers: &mut headers, body: &body, now: THEN };
         sign::sign(&example_keys(token), scope, request).unwrap();
         let (service, region) = scope;
         let expected = format!(
@@ -176,6 +177,7 @@ async fn a_signed_request_goes_over_the_wire_as_it_was_signed() {
     headers.insert("content-type", "application/json".parse().unwrap());
     let outbound = crate::provider::Outbound {
         route: crate::provider::Route::Http {
+            method: Method::POST,
             url: url.as_str().into(),
             headers: headers.clone(),
             credential: crate::provider::Credential::Aws(Arc::new(signer)),
@@ -189,7 +191,8 @@ async fn a_signed_request_goes_over_the_wire_as_it_was_signed() {
     assert_eq!(reply.status, 200);
     let request = seen.lock().unwrap().pop().unwrap();
     let body = Bytes::new();
-    let again = Request { url: &url.parse().unwrap(), headers: &mut headers, body: &body, now: THEN };
+    let again =
+        Request { method: &Method::POST, url: &url.parse().unwrap(), headers: &mut headers, body: &body, now: THEN };
     sign::sign(&keys, ("bedrock", "eu-west-1"), again).unwrap();
     let authorization = headers["authorization"].to_str().unwrap();
     assert!(request.starts_with("POST /model/a.b-v1%3A0/converse-stream HTTP/1.1"), "{request}");
@@ -257,7 +260,8 @@ async fn who_has_no_keys_is_told_what_to_set() {
     ] {
         let signer = Signer::new(Source::choose(None, &env_of(&pairs)).unwrap(), "bedrock", "us-east-1");
         let (url, body) = ("http://h/".parse().unwrap(), Bytes::new());
-        let request = Request { url: &url, headers: &mut Headers::new(), body: &body, now: THEN };
+        let request =
+            Request { method: &Method::POST, url: &url, headers: &mut Headers::new(), body: &body, now: THEN };
         let failure = signer.authorize(request).await.unwrap_err();
         assert_eq!((failure.code, failure.belongs_to_target), (Code::ProviderAuth, true));
         assert!(failure.message.contains(expected), "{failure}");

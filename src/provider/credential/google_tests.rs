@@ -27,7 +27,15 @@ fn account(listener: &TcpListener) -> (TempDir, Google) {
 
 async fn authorize(google: &Google) -> Result<String, Failure> {
     let (url, mut headers, body) = ("http://h/".parse().unwrap(), Headers::new(), Bytes::new());
-    google.authorize(Request { url: &url, headers: &mut headers, body: &body, now: crate::job::Timestamp(0) }).await?;
+    google
+        .authorize(Request {
+            method: &crate::provider::Method::POST,
+            url: &url,
+            headers: &mut headers,
+            body: &body,
+            now: crate::job::Timestamp(0),
+        })
+        .await?;
     assert!(headers[AUTHORIZATION].is_sensitive());
     Ok(headers[AUTHORIZATION].to_str().unwrap().to_owned())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Auth, Headers};
+use super::{Auth, Headers, Method};
 use crate::job::{Failure, Timestamp};
 
 /// How a request proves who sends it.
@@ -28,6 +28,8 @@ pub enum Credential {
 
 /// A request that is about to be sent.
 pub struct Request<'a> {
+    /// What is done there.
+    pub method: &'a Method,
     /// Where to.
     pub url: &'a reqwest::Url,
     /// Its headers; a credential adds its own.

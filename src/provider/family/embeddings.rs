@@ -21,7 +21,7 @@ use super::{emit, error, whole};
 use crate::job::caps::OUTPUT_INLINE_BYTES_MAX;
 use crate::job::{Bill, Blob, Event, Failure, Output, OutputBody, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Route, Step};
+use crate::provider::{Ask, Decoder, Finish, Framing, Method, Outbound, Packet, Route, Step};
 
 /// How the numbers of a vector are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -130,7 +130,7 @@ pub fn encode_to(ask: Ask<'_>, url: Box<str>) -> Result<Outbound, Failure> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     Ok(Outbound {
-        route: Route::Http { url, headers, credential: endpoint.credential.clone() },
+        route: Route::Http { method: Method::POST, url, headers, credential: endpoint.credential.clone() },
         body: body.into_bytes(),
         framing: Framing::Whole,
         dropped: Vec::new(),

@@ -4,7 +4,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
-use crate::provider::{Ask, Framing, Outbound, Route};
+use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// A JSON body to `url`; the answer is cut by `framing`.
 pub(in crate::provider) fn post(ask: Ask<'_>, url: Box<str>, body: Body, framing: Framing) -> Outbound {
@@ -16,7 +16,7 @@ pub(in crate::provider) fn post(ask: Ask<'_>, url: Box<str>, body: Body, framing
     let mut headers = ask.endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    let route = Route::Http { url, headers, credential: ask.endpoint.credential.clone() };
+    let route = Route::Http { method: Method::POST, url, headers, credential: ask.endpoint.credential.clone() };
     Outbound { route, body: body.into_bytes(), framing, dropped: Vec::new() }
 }
 

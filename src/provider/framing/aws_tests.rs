@@ -76,6 +76,18 @@ fn a_frame_says_its_kind_its_name_and_its_data() {
 }
 
 #[test]
+fn a_whole_frame_is_a_sign_of_life_and_a_byte_of_one_is_not() {
+    let mut framer = Framer::new(Framing::AwsFrames, &Headers::new());
+    let bytes = event("chunk", "{}");
+    for (at, byte) in bytes.iter().enumerate() {
+        assert_eq!(framer.signs_of_life(), 0, "before byte {at}");
+        framer.feed(Bytes::copy_from_slice(&[*byte]));
+        assert!(framer.next().is_ok(), "byte {at}");
+    }
+    assert_eq!(framer.signs_of_life(), 1);
+}
+
+#[test]
 fn a_frame_that_the_end_cuts_off_is_none() {
     let (first, second) = (event("a", "1"), event("b", "2"));
     let body = [first.clone(), second].concat();

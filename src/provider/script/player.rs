@@ -77,7 +77,7 @@ impl Player {
                 Some(ScriptStep::Refuse) => {
                     tokio::time::sleep_until(self.due).await;
                     let message = "cannot connect to the provider: the script refuses";
-                    return Err(Failure::new(Code::ProviderUnavailable, message).of_the_target());
+                    return Err(Failure::new(Code::ProviderUnavailable, message).of_the_target().unsent());
                 }
                 Some(ScriptStep::Stall) => std::future::pending().await,
                 Some(ScriptStep::Status(status)) => {

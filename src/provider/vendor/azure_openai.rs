@@ -8,7 +8,8 @@ use crate::job::{Failure, Task};
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
 use crate::provider::family::openai::{self, Api};
 use crate::provider::family::openai_chat::{Rules, Vendor};
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route, Setting};
+use crate::provider::family::responses;
+use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route, Setting, Upstream};
 
 pub(super) struct AzureOpenAi;
 
@@ -54,6 +55,18 @@ impl Provider for AzureOpenAi {
         if is_claude(ask) { Box::new(MessagesDecoder::new(ask, CLAUDE)) } else { FORMAT.decoder(ask) }
     }
 
+    fn resume(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
+        responses_address(ask).map(|url| responses::resume(ask, &url, upstream))
+    }
+
+    fn fetch(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
+        responses_address(ask).map(|url| responses::fetch(ask, &url, upstream))
+    }
+
+    fn cancel(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
+        responses_address(ask).map(|url| responses::cancel(ask, &url, upstream))
+    }
+
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
         FORMAT.classify(status, headers, body)
     }
@@ -76,6 +89,12 @@ fn root<'a>(ask: Ask<'a>) -> &'a str {
 /// Claude is at the resource's other name only.
 fn claude_address(ask: Ask<'_>) -> String {
     format!("{}/anthropic/v1/messages", root(ask).replace(".openai.azure.com", ".services.ai.azure.com"))
+}
+
+/// Where Responses are, if this is asked as one.
+fn responses_address(ask: Ask<'_>) -> Option<Box<str>> {
+    let responds = !is_claude(ask) && Api::of(ask, CARD.id) == Api::Responses;
+    address(ask).ok().filter(|_| responds)
 }
 
 fn address(ask: Ask<'_>) -> Result<Box<str>, Failure> {

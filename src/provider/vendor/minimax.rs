@@ -191,6 +191,7 @@ fn base_resp(data: &[u8]) -> Option<Failure> {
     let mut failure = Failure::new(code, message);
     failure.retryable = retryable;
     failure.belongs_to_target = of_the_target;
+    failure.overflows = is_too_long;
     let number = status_code.to_string();
     failure.provider_code = Some(if is_too_long { "context_length_exceeded".into() } else { number.into() });
     Some(failure)
@@ -219,6 +220,8 @@ mod tests {
             let failure = base_resp(body.as_bytes());
             let got = failure.as_ref().map(|f| (f.code, f.retryable, f.provider_code.as_deref().unwrap_or("")));
             assert_eq!(got, expected, "{body}");
+            let overflows = expected.is_some_and(|(_, _, code)| code == "context_length_exceeded");
+            assert_eq!(failure.is_some_and(|failure| failure.overflows), overflows, "{body}");
         }
     }
 

@@ -10,7 +10,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use super::Keys;
 use crate::provider::credential::Request;
 
-/// Signs a POST for `(service, region)`: adds `x-amz-date`, `x-amz-security-token` and
+/// Signs a request to `(service, region)`: adds `x-amz-date`, `x-amz-security-token` and
 /// `authorization`. Of the request's own headers only `content-type` is signed: a proxy may change
 /// the others. The path is encoded once more, as every service but S3 wants it.
 pub(super) fn sign(keys: &Keys, scope: (&str, &str), request: Request<'_>) -> Result<(), String> {
@@ -29,9 +29,13 @@ pub(super) fn sign(keys: &Keys, scope: (&str, &str), request: Request<'_>) -> Re
         .into();
     let kind = request.headers.get("content-type").and_then(|value| value.to_str().ok());
     let signed = kind.map(|kind| ("content-type", kind));
-    let signable =
-        SignableRequest::new("POST", request.url.as_str(), signed.into_iter(), SignableBody::Bytes(request.body))
-            .map_err(|error| error.to_string())?;
+    let signable = SignableRequest::new(
+        request.method.as_str(),
+        request.url.as_str(),
+        signed.into_iter(),
+        SignableBody::Bytes(request.body),
+    )
+    .map_err(|error| error.to_string())?;
     let output = aws_sigv4::http_request::sign(signable, &params).map_err(|error| error.to_string())?;
     let (instructions, _signature) = output.into_parts();
     let (headers, _query) = instructions.into_parts();

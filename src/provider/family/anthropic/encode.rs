@@ -12,7 +12,7 @@ use super::{Form, Site, blocks, native};
 use crate::job::{Failure, Task};
 use crate::provider::chat::{self, Body, Chat, Params, ResponseFormat, Role};
 use crate::provider::family::openai_chat::{self, Fields};
-use crate::provider::{Ask, Endpoint, Framing, Headers, Outbound, Route};
+use crate::provider::{Ask, Endpoint, Framing, Headers, Method, Outbound, Route};
 
 /// The version of the API that all of this is about.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -50,7 +50,8 @@ pub fn encode_at(ask: Ask<'_>, site: Site, url: String) -> Result<Outbound, Fail
     let Request { body, betas, dropped } = request(ask, site)?;
     let headers = headers(ask.endpoint, &betas)?;
     let credential = ask.endpoint.credential.clone();
-    Ok(Outbound { route: Route::Http { url: url.into(), headers, credential }, body, framing: Framing::Sse, dropped })
+    let route = Route::Http { method: Method::POST, url: url.into(), headers, credential };
+    Ok(Outbound { route, body, framing: Framing::Sse, dropped })
 }
 
 /// Where messages go below `base_url`, which may or may not hold the version already: both are

@@ -48,6 +48,7 @@ fn judged(mut failure: Failure, body: &[u8]) -> Failure {
         // Prompt and answer together.
         "invalid_request_error" if is("exceed context limit") => {
             failure.provider_code = Some("context_length_exceeded".into());
+            failure.overflows = true;
         }
         "timeout_error" => {
             failure = changed(failure, Code::ProviderTimeout);

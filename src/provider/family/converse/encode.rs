@@ -11,7 +11,7 @@ use super::model::{self, Maker};
 use crate::job::Failure;
 use crate::provider::chat::{Body, Chat, Choice, Params, ResponseFormat, Tool, quoted, unsupported};
 use crate::provider::family::openai_chat;
-use crate::provider::{Ask, Framing, Outbound, Route};
+use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// Converse's own fields, handed on as they came.
 const OWN: &[&str] = &[
@@ -46,6 +46,7 @@ pub(super) fn route(ask: Ask<'_>, operation: &str, accept: &'static str) -> Rout
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     let model = model::segment(&ask.target.model);
     Route::Http {
+        method: Method::POST,
         url: format!("{}/model/{model}/{operation}", ask.endpoint.base_url).into(),
         headers,
         credential: ask.endpoint.credential.clone(),

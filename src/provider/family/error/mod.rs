@@ -173,6 +173,8 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
         // Groq's and Azure's word for a request that is larger than a minute's tokens of this tier.
         (413, _) => (Code::ProviderRejected, false, said.has(&["rate_limit", "tokens per minute"])),
         (400..=499, _) => (Code::ProviderRejected, false, no_model),
+        // Some count a prompt that is too long as a trouble of their server; it will be so again.
+        (500.., Some(Meaning::Overflow)) => (Code::ProviderRejected, false, false),
         (501, _) => (Code::ProviderRejected, false, true),
         (500.., _) => (Code::ProviderUnavailable, true, true),
         // A redirect would carry the key elsewhere; anything else is not this protocol.
@@ -185,12 +187,13 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
     let mut failure = Failure::new(code, words::clean(&message, code == Code::ProviderAuth));
     failure.retryable = retryable;
     failure.belongs_to_target = of_the_target;
+    failure.overflows = meaning == Some(Meaning::Overflow) && code == Code::ProviderRejected;
     // Many repeat the status as the code, which says nothing.
     failure.provider_code = short(said.code.as_deref().filter(|code| *code != status.to_string()));
     failure.kind = short(said.kind.as_deref());
     failure.param = short(said.param.as_deref());
     let says_nothing = failure.provider_code.as_deref().is_none_or(|code| words::GENERAL.contains(&code));
-    if meaning == Some(Meaning::Overflow) && (400..=422).contains(&status) && says_nothing {
+    if failure.overflows && says_nothing {
         failure.provider_code = Some("context_length_exceeded".into());
     }
     failure

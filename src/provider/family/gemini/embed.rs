@@ -13,7 +13,7 @@ use crate::job::{Event, Failure, Usage, UsageSource};
 use crate::provider::chat::Body;
 use crate::provider::family::embeddings::{Form, Vectors, Wanted};
 use crate::provider::family::whole;
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Route, Step};
+use crate::provider::{Ask, Decoder, Finish, Framing, Method, Outbound, Packet, Route, Step};
 
 /// The request to the Developer API.
 ///
@@ -67,7 +67,8 @@ fn finish(ask: Ask<'_>, wanted: Wanted<'_>, url: String, body: String) -> Result
     let mut headers = ask.endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let route = Route::Http { url: url.into(), headers, credential: ask.endpoint.credential.clone() };
+    let route =
+        Route::Http { method: Method::POST, url: url.into(), headers, credential: ask.endpoint.credential.clone() };
     Ok(Outbound { route, body: body.into(), framing: Framing::Whole, dropped })
 }
 

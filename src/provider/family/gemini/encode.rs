@@ -7,7 +7,7 @@ use super::config::{self, Refusals};
 use super::{contents, model, tools};
 use crate::job::{Failure, Task};
 use crate::provider::chat::{Body, Chat, Params};
-use crate::provider::{Ask, Framing, Outbound, Route};
+use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// What Google's two doors do not share.
 pub struct Site<'a> {
@@ -43,7 +43,7 @@ pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let url = format!("{}/{}:streamGenerateContent?alt=sse", site.root, model::path(&target.model)?);
-    let route = Route::Http { url: url.into(), headers, credential: endpoint.credential.clone() };
+    let route = Route::Http { method: Method::POST, url: url.into(), headers, credential: endpoint.credential.clone() };
     Ok(Outbound { route, body, framing: Framing::Sse, dropped })
 }
 

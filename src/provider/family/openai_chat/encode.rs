@@ -13,7 +13,7 @@ use super::messages;
 use super::rules::Rules;
 use crate::job::{Failure, Task};
 use crate::provider::chat::quoted;
-use crate::provider::{Ask, Framing, Outbound, Route};
+use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// The top-level fields of a JSON object, in order, their values untouched.
 #[derive(Default)]
@@ -84,7 +84,7 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
     let mut headers = endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let route = Route::Http { url, headers, credential: endpoint.credential.clone() };
+    let route = Route::Http { method: Method::POST, url, headers, credential: endpoint.credential.clone() };
     Ok(Outbound { route, body: out.into(), framing: Framing::Sse, dropped })
 }
 

@@ -7,7 +7,7 @@ use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
 use crate::provider::family::responses::{self, ResponsesDecoder};
 use crate::provider::family::{embeddings, error, rerank};
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider};
+use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider, Upstream};
 
 /// A vendor of the dialect.
 pub struct Vendor {
@@ -29,6 +29,11 @@ impl Vendor {
     fn responds(&self, ask: Ask<'_>) -> bool {
         self.chat.has_responses && responses::is_wanted(ask, self.card.id)
     }
+
+    /// Where Responses are, if this is asked as one.
+    fn responses_url(&self, ask: Ask<'_>) -> Option<Box<str>> {
+        self.responds(ask).then(|| format!("{}/responses", ask.endpoint.base_url).into())
+    }
 }
 
 impl Provider for Vendor {
@@ -40,11 +45,10 @@ impl Provider for Vendor {
         match self.embeds(ask) {
             Some(rules) => by_rules(rules, ask, embeddings::encode(ask)?),
             None if rerank::is_wanted(ask, self.card.id) => rerank::encode_common(ask),
-            None if self.responds(ask) => {
-                let url = format!("{}/responses", ask.endpoint.base_url).into();
-                responses::encode(ask, url, &responses::Rules::of(self.card.id))
-            }
-            None => encode_by(self.chat, ask),
+            None => match self.responses_url(ask) {
+                Some(url) => responses::encode(ask, url, &responses::Rules::of(self.card.id)),
+                None => encode_by(self.chat, ask),
+            },
         }
     }
 
@@ -66,6 +70,18 @@ impl Provider for Vendor {
             }
             None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),
         }
+    }
+
+    fn resume(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
+        self.responses_url(ask).map(|url| responses::resume(ask, &url, upstream))
+    }
+
+    fn fetch(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
+        self.responses_url(ask).map(|url| responses::fetch(ask, &url, upstream))
+    }
+
+    fn cancel(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
+        self.responses_url(ask).map(|url| responses::cancel(ask, &url, upstream))
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -12,7 +12,7 @@ use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Code, Delta, Event, Failure, Part, ToolCall, Usage};
 use crate::provider::family::openai_chat::{ReplyRules, read_usage, text};
 use crate::provider::family::{emit, error};
-use crate::provider::{Decoder, Finish, Packet, Step};
+use crate::provider::{Decoder, Finish, Packet, Step, Upstream};
 
 /// Items that one answer may have; more is nobody's answer.
 const ITEMS_MAX: usize = 4096;
@@ -37,6 +37,7 @@ pub struct ResponsesDecoder {
     model_told: bool,
     usage: Option<Usage>,
     bill: Bill,
+    pub(super) upstream: Option<Upstream>,
     end: Option<Ended>,
 }
 
@@ -85,6 +86,10 @@ impl Decoder for ResponsesDecoder {
         self.usage.clone()
     }
 
+    fn upstream(&self) -> Option<Upstream> {
+        self.upstream.clone()
+    }
+
     fn bill(&self) -> Bill {
         let searches = (self.searches > 0).then_some(self.searches);
         Bill { searches: searches.or(self.bill.searches), ..self.bill.clone() }
@@ -109,6 +114,7 @@ impl ResponsesDecoder {
             model_told: false,
             usage: None,
             bill: Bill::default(),
+            upstream: None,
             end: None,
         }
     }
@@ -154,16 +160,20 @@ impl ResponsesDecoder {
                 let at = self.seen_at(said.output_index)?;
                 self.item_done(at, said.item.ok_or_else(emit::malformed)?, out)?;
             }
-            "response.created" | "response.in_progress" => self.begun(said.response),
+            "response.created" | "response.queued" | "response.in_progress" => self.begun(said.response, out),
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 let response = said.response.ok_or_else(emit::malformed)?;
                 let response = serde_json::from_str(response.get()).map_err(|_| emit::malformed())?;
                 return self.ended(&response, kind.trim_start_matches("response."), out);
             }
-            _ if kind == "error" || said.error.is_some() => return Err(failure(data)),
+            _ if kind == "error" || said.error.is_some() => {
+                self.upstream = None;
+                return Err(failure(data));
+            }
             _ if is_lifecycle(kind) => {}
             _ => crate::telemetry::skipped_packet(),
         }
+        self.heard(said.sequence_number);
         Ok(Step::More)
     }
 
@@ -182,13 +192,14 @@ impl ResponsesDecoder {
         }
     }
 
-    /// Which model it is, which rides on the first text.
-    fn begun(&mut self, response: Option<&RawValue>) {
+    /// Which model it is, which rides on the first text, and whether it goes on without us.
+    fn begun(&mut self, response: Option<&RawValue>, out: &mut Vec<Event>) {
         if self.model_told {
             return;
         }
         if let Some(response) = response.and_then(|response| serde_json::from_str(response.get()).ok()) {
             self.tell_model(&response);
+            self.tell_upstream(&response, out);
         }
     }
 
@@ -201,6 +212,7 @@ impl ResponsesDecoder {
     }
 
     fn ended(&mut self, response: &Response<'_>, kind: &str, out: &mut Vec<Event>) -> Result<Step, Failure> {
+        self.upstream = None;
         self.usage = response.usage.and_then(|usage| read_usage(usage, self.told_by, &mut self.bill));
         self.bill.service_tier = tier(response).or(self.bill.service_tier.take());
         let status = response.status.and_then(text).unwrap_or_else(|| kind.to_owned().into());

@@ -10,7 +10,7 @@ use super::rule::{Rules, thinks};
 use crate::job::{Failure, Job};
 use crate::provider::chat::{Body, Chat, Choice, Params, ResponseFormat, Tool, unsupported};
 use crate::provider::family::openai_chat;
-use crate::provider::{Ask, Framing, Outbound, Route};
+use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// The least that `max_output_tokens` may be; a smaller wish is raised to it.
 const OUTPUT_TOKENS_MIN: u64 = 16;
@@ -51,7 +51,7 @@ pub fn encode(ask: Ask<'_>, url: Box<str>, rules: &Rules) -> Result<Outbound, Fa
     body.put("model", &*ask.target.model).put("stream", &true);
     let dropped = write(ask, rules, &mut body)?;
     Ok(Outbound {
-        route: Route::Http { url, headers, credential: ask.endpoint.credential.clone() },
+        route: Route::Http { method: Method::POST, url, headers, credential: ask.endpoint.credential.clone() },
         body: body.into_bytes(),
         framing: Framing::Sse,
         dropped,
@@ -74,7 +74,8 @@ fn write(ask: Ask<'_>, rules: &Rules, body: &mut Body) -> Result<Vec<Box<str>>, 
     params.take("model");
     let stored: Option<bool> = params.take_as("store")?;
     // What goes on in the background is kept, or it could not go on.
-    let stored = stored.or(params.has("background").then_some(true)).unwrap_or(false);
+    let in_background = params.peek("background").is_some_and(|said| said.get() == "true");
+    let stored = stored.unwrap_or(in_background);
     let mut items = Items::new(rules, name, stored, ask.job.input.get().len());
     for message in &chat.messages {
         items.push(message)?;

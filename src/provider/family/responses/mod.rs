@@ -8,7 +8,8 @@
 //! between parts of a reasoning summary, which are paragraphs. Usage as OpenAI counts: cached tokens
 //! are inside the input, reasoning inside the output; searches are billed beside them. An answer
 //! ends with `response.completed`, `.incomplete` or `.failed`; `[DONE]` says nothing. Does not keep
-//! state at the provider: `store` is false unless the job says otherwise.
+//! state at the provider: `store` is false unless the job says otherwise, or wants a response in the
+//! background. That one is told of with its id, and can be listened to again and ended.
 
 mod decode;
 mod encode;
@@ -16,7 +17,9 @@ mod input;
 mod item;
 mod packet;
 mod rule;
+mod upstream;
 
 pub use decode::ResponsesDecoder;
 pub use encode::encode;
 pub use rule::{Rules, is_wanted, takes_newer_limit, thinks};
+pub use upstream::{cancel, fetch, resume};

@@ -11,6 +11,8 @@ pub(super) struct Said<'a> {
     #[serde(rename = "type", borrow, default)]
     pub(super) kind: Cow<'a, str>,
     #[serde(default)]
+    pub(super) sequence_number: Option<u64>,
+    #[serde(default)]
     pub(super) output_index: Option<u32>,
     #[serde(default)]
     pub(super) summary_index: Option<u32>,
@@ -36,6 +38,10 @@ pub(super) struct Said<'a> {
 /// A whole answer, or what a stream says of itself at its beginning and end.
 #[derive(Deserialize)]
 pub(super) struct Response<'a> {
+    #[serde(borrow, default)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) background: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) status: Option<&'a RawValue>,
     #[serde(borrow, default)]

@@ -72,11 +72,19 @@ fn is_native(input: &RawValue) -> bool {
         conversation: Option<&'a RawValue>,
         #[serde(borrow)]
         max_tool_calls: Option<&'a RawValue>,
+        #[serde(borrow)]
+        background: Option<&'a RawValue>,
     }
     let Ok(peek) = serde_json::from_str::<Peek<'_>>(input.get()) else { return false };
     let has_items = peek.messages.is_none() && peek.input.is_some_and(|items| items.get().starts_with('['));
-    let own =
-        [peek.instructions, peek.max_output_tokens, peek.previous_response_id, peek.conversation, peek.max_tool_calls];
+    let own = [
+        peek.instructions,
+        peek.max_output_tokens,
+        peek.previous_response_id,
+        peek.conversation,
+        peek.max_tool_calls,
+        peek.background,
+    ];
     has_items || own.iter().any(Option::is_some)
 }
 

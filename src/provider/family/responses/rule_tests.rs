@@ -44,6 +44,7 @@ fn who_speaks_in_items_gets_responses() {
     for (input, api, expected) in [
         (r#"{"input":[{"role":"user","content":"x"}]}"#, None, true),
         (r#"{"messages":[],"instructions":"be brief"}"#, None, true),
+        (r#"{"messages":[],"background":true}"#, None, true),
         (r#"{"messages":[]}"#, Some("responses"), true),
         (r#"{"messages":[]}"#, Some("chat"), false),
         (r#"{"messages":[],"input":[]}"#, None, false),

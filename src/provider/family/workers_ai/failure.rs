@@ -7,16 +7,19 @@ use crate::job::{Code, Failure};
 use crate::provider::Headers;
 use crate::provider::family::error;
 
+/// The prompt and its answer are more than the model's window.
+const OVERFLOW: u64 = 5021;
+
 /// What a number means: the code, whether waiting helps, whether another target may do better, and
 /// the status that it comes with, for those that come inside a 200.
 const NUMBERS: &[(u64, Code, bool, bool, u16)] = &[
     // No such model.
     (5007, Code::ProviderRejected, false, true, 400),
     (3042, Code::ProviderRejected, false, true, 404),
-    // The request is wrong, or larger than the model's window (5021) or than anything (3006).
+    // The request is wrong, or larger than the model's window, or than anything (3006).
     (5004, Code::ProviderRejected, false, false, 400),
     (3003, Code::ProviderRejected, false, false, 400),
-    (5021, Code::ProviderRejected, false, false, 400),
+    (OVERFLOW, Code::ProviderRejected, false, false, 400),
     (3006, Code::ProviderRejected, false, false, 413),
     // What this model or this account cannot do.
     (3039, Code::ProviderRejected, false, true, 400),
@@ -96,6 +99,7 @@ fn judged(mut failure: Failure, number: u64) -> Failure {
         failure.retryable = *retryable;
         failure.belongs_to_target = *of_the_target;
     }
+    failure.overflows |= number == OVERFLOW;
     if number != 0 {
         failure.provider_code = Some(number.to_string().into());
     }

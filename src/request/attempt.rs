@@ -1,0 +1,305 @@
+//! One attempt at one target: asks, and hears what the provider says.
+//!
+//! Owns the time-outs of an attempt and what it reports to the target's gate. Does not touch the
+//! job's log, so that two attempts can race. Promises that what it was told of usage is known
+//! however it ends, also when it is dropped; that dropping it closes the provider's socket; and that
+//! a provider which sends bytes but no packets is silent.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
+
+use super::Services;
+use super::ahead::Ahead;
+use super::gate::Pass;
+use crate::job::{Bill, Code, Event, Failure, Limits, Target, Timestamp, Usage};
+use crate::policy::terms::Terms;
+use crate::provider::call::Reply;
+use crate::provider::framing::Framer;
+use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Provider, Step, Upstream, limits};
+use crate::telemetry::{self, Labels};
+
+/// What a provider told about the work it did, as far as it came to that.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// The provider's own numbers.
+    pub(super) usage: Option<Usage>,
+    /// What else the price depends on.
+    pub(super) bill: Bill,
+    /// When its answer ended.
+    pub(super) at: Timestamp,
+    /// Whether the provider had taken the request on.
+    pub(super) is_taken: bool,
+    /// What goes on at the provider without us.
+    pub(super) upstream: Option<Upstream>,
+}
+
+/// Where an attempt leaves what it was told, for whoever keeps the books.
+pub(super) type TellTale = Arc<OnceLock<Told>>;
+
+/// How much was heard.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Heard {
+    /// There are events, and there may be more.
+    More,
+    /// The reply is over.
+    All,
+}
+
+/// See the module.
+pub(super) struct Attempt {
+    /// Its place among the job's attempts.
+    pub(super) place: usize,
+    /// What was said and is not in the log yet.
+    pub(super) events: Vec<Event>,
+    /// When the oldest of it came.
+    pub(super) arrived: Instant,
+    pub(super) labels: Labels,
+    svc: Arc<Services>,
+    target: Target,
+    pass: Option<Pass>,
+    decoder: Box<dyn Decoder>,
+    state: State,
+    terms: Terms,
+    started: Instant,
+    has_spoken: bool,
+    is_taken: bool,
+    /// The last sign of life, and how many there had been.
+    alive_at: Instant,
+    signs: u64,
+    tell: TellTale,
+}
+
+enum State {
+    Asking { sending: BoxFuture<'static, Answer>, framing: Framing },
+    Listening { ahead: Ahead, framer: Framer },
+}
+
+/// The head of an answer, or what its error means; and what it says of the limits.
+struct Answer {
+    reply: Result<Reply, Failure>,
+    limits: Option<Limits>,
+}
+
+/// What an attempt is made of.
+pub(super) struct Asked<'a> {
+    pub(super) place: usize,
+    pub(super) svc: &'a Arc<Services>,
+    pub(super) provider: &'static dyn Provider,
+    pub(super) ask: Ask<'a>,
+    pub(super) outbound: Outbound,
+    /// The decoder that was cut off and goes on; a fresh one otherwise.
+    pub(super) decoder: Option<Box<dyn Decoder>>,
+    pub(super) terms: Terms,
+    pub(super) labels: Labels,
+    pub(super) tell: TellTale,
+}
+
+impl Attempt {
+    /// An attempt whose request goes out when it is first listened to.
+    pub(super) fn new(asked: Asked<'_>, pass: Pass) -> Attempt {
+        let Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell } = asked;
+        let framing = outbound.framing;
+        let sending = Box::pin(send(Arc::clone(svc), provider, outbound, terms.connect));
+        let now = Instant::now();
+        Attempt {
+            place,
+            events: Vec::new(),
+            arrived: now,
+            labels,
+            svc: Arc::clone(svc),
+            target: ask.target.clone(),
+            pass: Some(pass),
+            decoder: decoder.unwrap_or_else(|| provider.decoder(ask)),
+            state: State::Asking { sending, framing },
+            terms,
+            started: now,
+            has_spoken: false,
+            is_taken: false,
+            alive_at: now,
+            signs: 0,
+            tell,
+        }
+    }
+
+    /// Resolves when there are events in `events`, or the reply is over. Cancel-safe.
+    ///
+    /// # Errors
+    /// Why the attempt is lost; `events` holds what was said before.
+    pub(super) async fn hear(&mut self) -> Result<Heard, Failure> {
+        let heard = self.listen().await;
+        if !self.has_spoken && self.events.iter().any(Event::is_output) {
+            self.has_spoken = true;
+            let took = self.arrived - self.started;
+            telemetry::first_output(&self.labels, took);
+            if let Some(pass) = &mut self.pass {
+                pass.spoke(took);
+            }
+        }
+        if let Err(failure) = &heard
+            && let Some(pass) = self.pass.take()
+        {
+            pass.lost(failure);
+        }
+        heard
+    }
+
+    async fn listen(&mut self) -> Result<Heard, Failure> {
+        let first_by = self.started + self.terms.first_token;
+        if let State::Asking { sending, framing } = &mut self.state {
+            let framing = *framing;
+            let answer = within(first_by, "the first token", sending).await?;
+            if let (Some(pass), Some(limits)) = (&self.pass, &answer.limits) {
+                pass.learn(limits);
+            }
+            let reply = answer.reply?;
+            self.is_taken = true;
+            self.decoder.on_headers(&reply.headers);
+            let framer = Framer::new(framing, &reply.headers);
+            self.alive_at = Instant::now();
+            self.state = State::Listening { ahead: Ahead::new(reply), framer };
+        }
+        let State::Listening { ahead, framer } = &mut self.state else { unreachable!("it was asked above") };
+        loop {
+            let (deadline, what) = match self.has_spoken {
+                false => (first_by, "the first token"),
+                true => (self.alive_at + self.terms.idle, "more"),
+            };
+            within(deadline, what, ahead.ready()).await??;
+            self.arrived = ahead.since();
+            let step = decode(ahead, framer, &mut *self.decoder, &mut self.events);
+            if framer.signs_of_life() != self.signs {
+                self.signs = framer.signs_of_life();
+                self.alive_at = Instant::now();
+            }
+            if !self.events.is_empty() || step != Ok(Heard::More) {
+                return step;
+            }
+        }
+    }
+
+    /// Does `work`, reading a little ahead meanwhile.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        match &mut self.state {
+            State::Listening { ahead, .. } => ahead.during(work).await,
+            State::Asking { .. } => work.await,
+        }
+    }
+
+    /// The provider's word on its end, once [`Heard::All`] was heard.
+    ///
+    /// # Errors
+    /// `provider_truncated` when the provider had not said all.
+    pub(super) fn finish(&mut self) -> Result<Finish, Failure> {
+        let finish = self.decoder.on_end(&mut self.events);
+        if let Some(pass) = self.pass.take() {
+            match &finish {
+                Ok(_) => pass.ended(),
+                Err(failure) => pass.lost(failure),
+            }
+        }
+        finish
+    }
+
+    /// What goes on at the provider although this attempt is lost, with the decoder that can go on
+    /// hearing it. The attempt is over with that, and was told nothing.
+    pub(super) fn leave(&mut self) -> Option<(Upstream, Box<dyn Decoder>)> {
+        let upstream = self.decoder.upstream()?;
+        Some((upstream, std::mem::replace(&mut self.decoder, Box::new(Deaf))))
+    }
+
+    /// Whether the provider took the request on.
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
+    /// Who is asked.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How long it has been going on.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let told = Told {
+            usage: self.decoder.usage_so_far(),
+            bill: self.decoder.bill(),
+            at: self.svc.clock.now(),
+            is_taken: self.is_taken,
+            upstream: self.decoder.upstream(),
+        };
+        // Told once: nobody else has this place.
+        let _ = self.tell.set(told);
+    }
+}
+
+/// In the place of a decoder that was taken away.
+struct Deaf;
+
+impl Decoder for Deaf {
+    fn on_packet(&mut self, _: Packet<'_>, _: &mut Vec<Event>) -> Result<Step, Failure> {
+        Err(Failure::internal("an attempt that was left is listened to"))
+    }
+
+    fn on_end(&mut self, _: &mut Vec<Event>) -> Result<Finish, Failure> {
+        Err(Failure::internal("an attempt that was left is listened to"))
+    }
+
+    fn usage_so_far(&self) -> Option<Usage> {
+        None
+    }
+}
+
+/// Turns everything that has come into events.
+fn decode(
+    ahead: &mut Ahead,
+    framer: &mut Framer,
+    decoder: &mut dyn Decoder,
+    out: &mut Vec<Event>,
+) -> Result<Heard, Failure> {
+    while let Some(piece) = ahead.take() {
+        framer.feed(piece);
+        while let Some(packet) = framer.next()? {
+            if decoder.on_packet(packet, out)? == Step::Done {
+                return Ok(Heard::All);
+            }
+        }
+    }
+    match ahead.end() {
+        None => Ok(Heard::More),
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(())) => {
+            if let Some(packet) = framer.finish()? {
+                decoder.on_packet(packet, out)?;
+            }
+            Ok(Heard::All)
+        }
+    }
+}
+
+/// Sends the request; an answer with an error status is read to its meaning.
+async fn send(svc: Arc<Services>, provider: &'static dyn Provider, outbound: Outbound, connect: Duration) -> Answer {
+    let mut reply = match svc.caller.send(outbound, connect, svc.clock.now()).await {
+        Ok(reply) => reply,
+        Err(failure) => return Answer { reply: Err(failure), limits: None },
+    };
+    let limits = limits::read(&reply.headers, svc.clock.now());
+    if (200..300).contains(&reply.status) {
+        return Answer { reply: Ok(reply), limits };
+    }
+    let body = reply.error_body().await;
+    Answer { reply: Err(provider.classify(reply.status, &reply.headers, &body)), limits }
+}
+
+async fn within<T>(by: Instant, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let late = |_| Failure::new(Code::ProviderTimeout, format!("the provider did not send {what} in time"));
+    timeout_at(by, work).await.map_err(late)
+}

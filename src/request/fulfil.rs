@@ -1,0 +1,287 @@
+//! From target to target, until one has answered.
+//!
+//! Owns the walk along a job's plan: who is asked, who is waited for, what a loss leads to, and the
+//! race of a hedge. Promises that every attempt is booked, that a seam is told before anything
+//! follows it, and that no target is asked more often than the rules allow (`policy/retry.rs`,
+//! `policy/walk.rs`).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::attempt::{Attempt, Heard};
+use super::course::Course;
+use super::gate::{Pass, Shut, Turn, Waiting};
+use super::plan::plan;
+use super::rejoin::{self, Held};
+use super::relay::{self, relay};
+use super::seam;
+use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
+use crate::policy::retry::{self, LostAttempt, Next, Seam};
+use crate::policy::route;
+use crate::policy::terms::Terms;
+use crate::policy::walk::{Loss, Walk};
+use crate::provider::Finish;
+use crate::telemetry;
+
+/// An attempt that ended without the provider's own end.
+struct Lost {
+    place: usize,
+    failure: Failure,
+}
+
+/// For each target: try, return on success, remember the failure.
+///
+/// # Errors
+/// Why nobody answered.
+pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
+    let mut walk = Walk::new(plan(course)?);
+    remember(course, &mut walk, terms);
+    let mut last = None;
+    loop {
+        let pass = match admit(course, &walk, terms).await {
+            Ok(pass) => pass,
+            Err(failure) => return Err(last.unwrap_or(failure)),
+        };
+        let Lost { place, failure } = match attempt(course, &mut walk, pass, terms).await {
+            Ok(finish) => return Ok(finish),
+            Err(lost) => lost,
+        };
+        let next = decide(course, &mut walk, place, &failure, terms);
+        if next == Next::GiveUp || walk.candidates().is_empty() {
+            return Err(failure);
+        }
+        if !takes_up(course, &mut walk, &failure) {
+            bridge(course, &failure).await?;
+        }
+        last = Some(failure);
+        if let Next::Again { after_ms } = next {
+            // The seam is told before the wait, so that readers know why it is silent.
+            course.append(Vec::new()).await?;
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        }
+    }
+}
+
+/// Takes over what an earlier life of the broker did. An attempt that died with it does not count.
+fn remember(course: &Course, walk: &mut Walk, terms: &Terms) {
+    for spent in &course.attempts {
+        let Some(failure) = spent.failure.as_ref().filter(|_| spent.outcome == Some(AttemptOutcome::Lost)) else {
+            continue;
+        };
+        walk.asked(&spent.target);
+        let lost = LostAttempt { failure, at_target: walk.tries(&spent.target), in_all: 0 };
+        let next = retry::next(&lost, terms, 0.0);
+        lose(course, walk, &spent.target, (failure, next), terms);
+    }
+}
+
+/// A place at the first target of the walk that is free; if none is, waits in line for one.
+async fn admit(course: &mut Course, walk: &Walk, terms: &Terms) -> Result<Pass, Failure> {
+    let candidates = walk.candidates();
+    let shut = match course.svc.gate.enter(&candidates) {
+        Ok(pass) => return Ok(pass),
+        Err(shut) => shut,
+    };
+    let left = terms.queue.saturating_sub(course.queued);
+    let wait_ms = shut.until.ms_since(course.svc.clock.now());
+    if Duration::from_millis(wait_ms) > left {
+        return Err(nobody_free(&shut, wait_ms));
+    }
+    let mut ticket = course.svc.gate.wait(Waiting {
+        stream: course.writer.stream().head().stream,
+        candidates,
+        priority: course.job.options.priority,
+        share: course.svc.gate.share(&course.job),
+        since: course.job.submitted_at,
+    })?;
+    let begun = Instant::now();
+    let pass = loop {
+        match timeout_at(begun + left, ticket.next()).await {
+            Ok(Turn::Queued(queued)) => course.append(vec![Event::Queued(queued)]).await?,
+            Ok(Turn::Go(pass)) => break Ok(pass),
+            Err(_) => break Err(nobody_free(&shut, 0)),
+        }
+    };
+    course.queued += begun.elapsed();
+    pass
+}
+
+fn nobody_free(shut: &Shut, wait_ms: u64) -> Failure {
+    let failure = match shut.reason {
+        QueueReason::Cooling => Failure::new(Code::ProviderUnavailable, "no target was free within the time to wait"),
+        QueueReason::RateLimited | QueueReason::Capacity => {
+            Failure::new(Code::ProviderRateLimited, "every target is at its limit, for longer than the time to wait")
+        }
+    };
+    if wait_ms > 0 { failure.with_retry_after_ms(wait_ms) } else { failure }
+}
+
+/// One attempt, or a race of two where the job hedges.
+async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms) -> Result<Finish, Lost> {
+    walk.asked(pass.target());
+    let mut attempt = begin(course, pass, terms).await?;
+    let mut heard = None;
+    // What readers have seen is not to be gone on with twice.
+    if let Some(after) = terms.hedge.filter(|_| !course.has_emitted) {
+        (attempt, heard) = race(course, walk, attempt, (terms, after)).await?;
+    }
+    let result = relay(course, &mut attempt, heard).await;
+    match result {
+        Ok(finish) => {
+            relay::completed(course, &attempt, &finish);
+            Ok(finish)
+        }
+        Err(failure) => {
+            if attempt.is_taken() {
+                relay::taken_up(course, attempt.place);
+            }
+            let target = attempt.target().clone();
+            let left = attempt.leave();
+            course.held = left.map(|(upstream, decoder)| Held { target, upstream, decoder: Some(decoder) });
+            Err(book(course, &attempt, failure))
+        }
+    }
+}
+
+/// Whether an answer that goes on at its provider is listened to again: that costs nothing, so it
+/// comes before anything else. One that is not is ended there.
+fn takes_up(course: &mut Course, walk: &mut Walk, failure: &Failure) -> bool {
+    let Some(held) = &course.held else { return false };
+    let fails = course.has_emitted && course.job.options.on_stream_failure == OnStreamFailure::Fail;
+    if failure.retryable && !fails && walk.prefer(&held.target) {
+        course.mode = if course.has_emitted { AttemptMode::Continue } else { AttemptMode::Start };
+        return true;
+    }
+    rejoin::let_go(course);
+    false
+}
+
+async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Attempt, Lost> {
+    let target = pass.target().clone();
+    relay::begin(course, pass, terms).await.map_err(|failure| {
+        let labels = course.live.labels(&course.job, Some(&target));
+        telemetry::attempt_ended(&labels, AttemptOutcome::Lost, Duration::ZERO);
+        let place = course.attempts.len() - 1;
+        let failure = failure.with_provider(&target.provider);
+        course.lose(place, failure.clone(), AttemptOutcome::Lost);
+        Lost { place, failure }
+    })
+}
+
+/// Books a lost attempt.
+fn book(course: &mut Course, attempt: &Attempt, failure: Failure) -> Lost {
+    let place = attempt.place;
+    let failure = failure.with_provider(&course.attempts[place].target.provider);
+    telemetry::attempt_ended(&attempt.labels, AttemptOutcome::Lost, attempt.elapsed());
+    course.lose(place, failure.clone(), AttemptOutcome::Lost);
+    Lost { place, failure }
+}
+
+/// Lets a second target start when the first is silent too long, and returns the one that says
+/// something first. The other is cancelled, and its work is booked.
+async fn race(
+    course: &mut Course,
+    walk: &mut Walk,
+    first: Attempt,
+    (terms, after): (&Terms, Duration),
+) -> Result<(Attempt, Option<Result<Heard, Failure>>), Lost> {
+    let mut runners = vec![first];
+    let mut hedge_at = Some(Instant::now() + after);
+    loop {
+        let (at, heard) = match (&mut runners[..], hedge_at) {
+            ([a, b], _) => tokio::select! {
+                heard = a.hear() => (0, heard),
+                heard = b.hear() => (1, heard),
+            },
+            ([only, ..], Some(when)) => tokio::select! {
+                biased;
+                heard = only.hear() => (0, heard),
+                () = sleep_until(when) => {
+                    hedge_at = None;
+                    let running = only.target().clone();
+                    runners.extend(second(course, walk, &running, terms).await);
+                    continue;
+                }
+            },
+            ([only, ..], None) => (0, only.hear().await),
+            ([], _) => unreachable!("the last one is returned when it is lost"),
+        };
+        let has_spoken = runners[at].events.iter().any(Event::is_output);
+        match heard {
+            Err(failure) if !has_spoken && runners.len() > 1 => {
+                let lost = book(course, &runners.swap_remove(at), failure);
+                decide(course, walk, lost.place, &lost.failure, terms);
+            }
+            Ok(Heard::More) if !has_spoken => {
+                let attempt = &mut runners[at];
+                let events = std::mem::take(&mut attempt.events);
+                let failed = course.append(events).await.err();
+                if let Some(failure) = failed {
+                    return Err(book(course, attempt, failure));
+                }
+            }
+            heard => {
+                let winner = runners.swap_remove(at);
+                for loser in runners {
+                    let failure = Failure::new(Code::Cancelled, "another target answered first");
+                    telemetry::attempt_ended(&loser.labels, AttemptOutcome::Cancelled, loser.elapsed());
+                    course.lose(loser.place, failure, AttemptOutcome::Cancelled);
+                }
+                return Ok((winner, Some(heard)));
+            }
+        }
+    }
+}
+
+/// The second of a race, at the next target that is free; nobody, if none is.
+async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &Terms) -> Option<Attempt> {
+    let others: Vec<_> = walk.candidates().into_iter().filter(|other| other.target != *running).collect();
+    let pass = course.svc.gate.enter(&others).ok()?;
+    walk.asked(pass.target());
+    match begin(course, pass, terms).await {
+        Ok(attempt) => Some(attempt),
+        Err(lost) => {
+            decide(course, walk, lost.place, &lost.failure, terms);
+            None
+        }
+    }
+}
+
+/// What follows a loss, noted in the walk.
+fn decide(course: &Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
+    let spent = &course.attempts[place];
+    let refused_prefill = spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure);
+    let refused_return = spent.takes_up && !failure.retryable;
+    if refused_prefill || refused_return {
+        walk.not_counted(&spent.target);
+        return Next::Again { after_ms: 0 };
+    }
+    let in_all = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
+    let lost = LostAttempt { failure, at_target: walk.tries(&spent.target), in_all };
+    let next = retry::next(&lost, terms, course.svc.jitter());
+    lose(course, walk, &spent.target, (failure, next), terms);
+    next
+}
+
+fn lose(course: &Course, walk: &mut Walk, target: &Target, (failure, next): (&Failure, Next), terms: &Terms) {
+    let is_larger = |other: &Target| route::larger_window(target, other, &course.live.on);
+    walk.lost(target, &Loss { failure, next, wants_retries: terms.attempts_max > 1, is_larger: &is_larger });
+}
+
+/// What becomes of what readers have seen: it stands, or they are told to discard it.
+async fn bridge(course: &mut Course, failure: &Failure) -> Result<(), Failure> {
+    if !course.has_emitted {
+        return Ok(());
+    }
+    let so_far = seam::so_far(course).await?;
+    match retry::seam(course.job.options.on_stream_failure, so_far.can_continue(&course.job)) {
+        Seam::Continue => {
+            course.mode = AttemptMode::Continue;
+            course.so_far = Some(so_far);
+        }
+        Seam::Restart => course.restart(),
+        Seam::Fail => return Err(failure.clone()),
+    }
+    Ok(())
+}

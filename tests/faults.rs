@@ -1,0 +1,37 @@
+//! Nothing fails that could have been answered: what providers may do, by every door, with clients
+//! that leave and a broker that dies.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test says what it found, and its tasks end with it"
+)]
+
+mod support;
+
+#[path = "faults/act.rs"]
+mod act;
+#[path = "faults/books.rs"]
+mod books;
+#[path = "crash/broker.rs"]
+#[expect(dead_code, reason = "shared with the tests of crashes, which need more of it")]
+mod broker;
+#[path = "faults/cancel.rs"]
+mod cancel;
+#[path = "faults/chaos.rs"]
+mod chaos;
+#[path = "faults/check.rs"]
+mod check;
+#[path = "faults/door.rs"]
+mod door;
+#[path = "faults/provider.rs"]
+mod provider;
+#[path = "faults/reply.rs"]
+mod reply;
+#[path = "faults/scenarios.rs"]
+mod scenarios;
+#[path = "faults/table.rs"]
+mod table;
+#[path = "faults/world.rs"]
+mod world;
