@@ -15,6 +15,8 @@ mod client;
 mod files;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/silence.rs"]
+mod silence;
 
 use std::time::Duration;
 

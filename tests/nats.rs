@@ -18,3 +18,6 @@ mod queue;
 
 #[path = "nats/service.rs"]
 mod service;
+
+#[path = "nats/silence.rs"]
+mod silence;

@@ -186,7 +186,7 @@ async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_s
     paused();
     let broker = Broker::start(8);
     let late = |ms: u64, text: &str| json!([{"delay_ms": ms}, {"text": text}]);
-    for (name, first, second, text, outcomes) in [
+    let cases = [
         ("the first in time", late(900, "a"), late(0, "b"), "a", vec![AttemptOutcome::Completed]),
         (
             "the first is silent",
@@ -216,13 +216,14 @@ async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_s
             "b",
             vec![AttemptOutcome::Lost, AttemptOutcome::Completed],
         ),
-    ] {
+    ];
+    for (number, (name, first, second, text, outcomes)) in cases.into_iter().enumerate() {
         let before = broker.charges().await.len();
         let ended = broker
             .run(&json!({
-                "model": format!("scripted/{name}"),
+                "model": format!("scripted/h{number}"),
                 "input": {"messages": [], "script": {"attempts": [first, second]}},
-                "options": {"hedge_ms": 1000, "fallbacks": [format!("scripted/{name} 2")]},
+                "options": {"hedge_ms": 1000, "fallbacks": [format!("scripted/second-{number}")]},
             }))
             .await;
         assert_eq!((ended.state(), ended.text().as_str()), (State::Completed, text), "{name}: {:#?}", ended.events());

@@ -3,7 +3,8 @@
 //! Owns the format of a script and its limits. What is wrong with a script is named by its field.
 //!
 //! A list of steps, or `{"attempts": [[…], […]]}` with a list per attempt of the job (the last one
-//! serves all later attempts). A list that does not end by itself is ended well: a finish (`stop`)
+//! serves all later attempts). An answer that is to be continued goes on in a single list after what
+//! was said; with a list per attempt the next one says what comes. A list that does not end by itself is ended well: a finish (`stop`)
 //! and a usage if none was given, then `[DONE]`.
 //!
 //! ```json
@@ -207,6 +208,10 @@ pub struct ScriptAttempts {
 pub struct Script {
     timelines: Arc<[Vec<ScriptStep>]>,
     chosen: usize,
+    /// Whether every attempt plays the same.
+    is_one: bool,
+    /// Text that is left out at the beginning.
+    said: Box<str>,
 }
 
 impl Script {
@@ -216,7 +221,8 @@ impl Script {
     /// `invalid`, naming the step.
     pub fn parse(json: &str, place: &str) -> Result<Script, Failure> {
         // By hand, because an untagged enum cannot say what is wrong.
-        let timelines = if json.trim_start().starts_with('{') {
+        let is_one = !json.trim_start().starts_with('{');
+        let timelines = if !is_one {
             let form: Attempts<'_> =
                 serde_json::from_str(json).map_err(|error| Failure::invalid(place, plain(&error)))?;
             form.attempts
@@ -232,20 +238,29 @@ impl Script {
             let message = format!("must hold 1 to {TIMELINES_MAX} timelines");
             return Err(Failure::invalid(&format!("{place}.attempts"), message));
         }
-        Ok(Script { timelines: timelines.into(), chosen: 0 })
+        Ok(Script { timelines: timelines.into(), chosen: 0, is_one, said: "".into() })
     }
 
     /// The script that says `text` word by word.
     #[must_use]
     pub fn echo(text: &str) -> Script {
         let words = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
-        Script { timelines: [vec![ScriptStep::Text(Pieces::Many(words))]].into(), chosen: 0 }
+        let timelines = [vec![ScriptStep::Text(Pieces::Many(words))]].into();
+        Script { timelines, chosen: 0, is_one: true, said: "".into() }
     }
 
     /// Chooses the timeline of attempt `attempt` (from 1).
     pub fn choose(&mut self, attempt: u32) {
         let number = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         self.chosen = number.min(self.timelines.len() - 1);
+    }
+
+    /// Goes on after `said`, as a model does that continues its own answer: what it said is left out.
+    /// Not where there is a timeline for each attempt, which says itself what comes next.
+    pub fn go_on_after(&mut self, said: &str) {
+        if self.is_one {
+            self.said = said.into();
+        }
     }
 
     fn steps(&self) -> &[ScriptStep] {

@@ -38,6 +38,8 @@ pub(super) struct Spent {
     pub(super) emitted_bytes: u64,
     /// Whether it was given the beginning of the answer to continue.
     pub(super) is_prefilled: bool,
+    /// Whether it was refused for that.
+    pub(super) is_prefill_refused: bool,
     /// Whether the provider had taken the request on.
     pub(super) is_taken: bool,
     /// Whether it listens to the answer that the attempt before it was given.
@@ -62,6 +64,7 @@ impl Spent {
             ended_at: None,
             emitted_bytes: 0,
             is_prefilled: false,
+            is_prefill_refused: false,
             is_taken: false,
             takes_up: false,
             is_taken_up: false,

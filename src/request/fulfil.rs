@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::attempt::{Attempt, Heard};
 use super::course::Course;
 use super::gate::{Pass, Shut, Turn, Waiting};
-use super::plan::plan;
 use super::rejoin::{self, Held};
-use super::relay::{self, relay};
+use super::relay::{self, Begun, relay};
+use super::plan::plan;
 use super::seam;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
@@ -120,7 +120,10 @@ fn nobody_free(shut: &Shut, wait_ms: u64) -> Failure {
 /// One attempt, or a race of two where the job hedges.
 async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms) -> Result<Finish, Lost> {
     walk.asked(pass.target());
-    let mut attempt = begin(course, pass, terms).await?;
+    let mut attempt = match begin(course, pass, terms).await? {
+        Begun::Attempt(attempt) => *attempt,
+        Begun::Nothing(finish) => return Ok(finish),
+    };
     let mut heard = None;
     // What readers have seen is not to be gone on with twice.
     if let Some(after) = terms.hedge.filter(|_| !course.has_emitted) {
@@ -157,7 +160,7 @@ fn takes_up(course: &mut Course, walk: &mut Walk, failure: &Failure) -> bool {
     false
 }
 
-async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Attempt, Lost> {
+async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Begun, Lost> {
     let target = pass.target().clone();
     relay::begin(course, pass, terms).await.map_err(|failure| {
         let labels = course.live.labels(&course.job, Some(&target));
@@ -240,7 +243,8 @@ async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &
     let pass = course.svc.gate.enter(&others).ok()?;
     walk.asked(pass.target());
     match begin(course, pass, terms).await {
-        Ok(attempt) => Some(attempt),
+        Ok(Begun::Attempt(attempt)) => Some(*attempt),
+        Ok(Begun::Nothing(_)) => None,
         Err(lost) => {
             decide(course, walk, lost.place, &lost.failure, terms);
             None
@@ -249,18 +253,20 @@ async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &
 }
 
 /// What follows a loss, noted in the walk.
-fn decide(course: &Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
-    let spent = &course.attempts[place];
+fn decide(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
+    let spent = &mut course.attempts[place];
     let refused_prefill = spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure);
     let refused_return = spent.takes_up && !failure.retryable;
+    spent.is_prefill_refused = refused_prefill;
     if refused_prefill || refused_return {
         walk.not_counted(&spent.target);
         return Next::Again { after_ms: 0 };
     }
+    let target = spent.target.clone();
     let in_all = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
-    let lost = LostAttempt { failure, at_target: walk.tries(&spent.target), in_all };
+    let lost = LostAttempt { failure, at_target: walk.tries(&target), in_all };
     let next = retry::next(&lost, terms, course.svc.jitter());
-    lose(course, walk, &spent.target, (failure, next), terms);
+    lose(course, walk, &target, (failure, next), terms);
     next
 }
 

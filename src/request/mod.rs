@@ -18,7 +18,6 @@ mod plan;
 mod rejoin;
 mod relay;
 mod roster;
-#[expect(dead_code, unused_imports, reason = "the driver that goes on comes next")]
 mod seam;
 mod settle;
 mod status;

@@ -126,10 +126,8 @@ impl Skip {
     /// An event of the answer that readers have.
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Delta(Delta { text, extra: Some(extra), .. }) if text.is_empty() => {
-                if self.has_room() {
-                    *self.extras.entry(digest(extra)).or_default() += 1;
-                }
+            Event::Delta(Delta { text, extra: Some(extra), .. }) if text.is_empty() && self.has_room() => {
+                *self.extras.entry(digest(extra)).or_default() += 1;
             }
             Event::Delta(Delta { part, index, text, .. }) => self.said(Passage::Text(*part, *index), text),
             Event::ToolCall(call) => self.said(Passage::Arguments(call.index), &call.arguments),

@@ -14,6 +14,7 @@ use super::course::Course;
 use super::gate::Pass;
 use super::inline::inlined;
 use super::rejoin::{Held, Skip};
+use super::seam::{self, Continued, Trim, Way};
 use crate::job::caps::{BATCH_EVENTS_MAX, OUTPUT_INLINE_BYTES_MAX};
 use crate::job::{
     AttemptMode, AttemptOutcome, AttemptStarted, Code, Event, Failure, OutputBody, Progress, ProgressState, Target,
@@ -24,11 +25,19 @@ use crate::provider::registry::Entry;
 use crate::provider::{Ask, Finish, Outbound};
 use crate::telemetry;
 
-/// An attempt that begins: its record is durable, and its request goes out when it is listened to.
+/// What came of asking a target.
+pub(super) enum Begun {
+    /// Its record is durable, and its request goes out when it is listened to.
+    Attempt(Box<Attempt>),
+    /// There is nothing left to ask for: what readers have is all that the job allows.
+    Nothing(Finish),
+}
+
+/// Begins an attempt.
 ///
 /// # Errors
 /// Why this target cannot be asked; the attempt is pushed in `course` all the same.
-pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Attempt, Failure> {
+pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Begun, Failure> {
     let target = pass.target().clone();
     let labels = course.live.labels(&course.job, Some(&target));
     let Some(entry) = course.live.registry.get(&target.provider).cloned() else {
@@ -36,19 +45,28 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
         return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
             .of_the_target());
     };
-    let job = Arc::clone(&course.job);
     let held = course.held.take_if(|held| held.target == target);
     if held.is_none() {
         course.skip = Skip::default();
     }
-    let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled: false };
+    let (job, prefilled) = match go_on(course, &entry, &target).await {
+        Continued::Ask { job, prefilled } => (job, prefilled),
+        Continued::NothingLeft => return Ok(Begun::Nothing(length())),
+        Continued::Cannot => {
+            course.trim = None;
+            course.restart();
+            (Arc::clone(&course.job), false)
+        }
+    };
+    let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled };
     let mut encoded = match &held {
         Some(held) => entry.provider.resume(ask, &held.upstream).ok_or_else(|| Failure::internal("no way back")),
-        None if entry.provider.wants_files_inside(ask) => encode_with_files(course, &entry, &target).await,
+        None if entry.provider.wants_files_inside(ask) => encode_with_files(course, &entry, ask).await,
         None => entry.provider.encode(ask),
     };
     let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
     let place = record(course, &target, dropped, held.as_ref()).await?;
+    course.attempts[place].is_prefilled = prefilled;
     if place == 0 {
         let since = course.svc.clock.now().ms_since(course.job.submitted_at);
         telemetry::overhead("dispatch", std::time::Duration::from_millis(since));
@@ -57,17 +75,40 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     let tell = Arc::clone(&course.attempts[place].tell);
     let decoder = held.and_then(|held| held.decoder);
     let (svc, provider, terms) = (&course.svc, entry.provider, *terms);
-    Ok(Attempt::new(Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell }, pass))
+    let asked = Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell };
+    Ok(Begun::Attempt(Box::new(Attempt::new(asked, pass))))
 }
 
-/// The request with the job's files inside it. They are fetched once for all attempts.
-async fn encode_with_files(course: &mut Course, entry: &Entry, target: &Target) -> Result<Outbound, Failure> {
-    if course.with_files.is_none() {
-        let with_files = inlined(&course.job, &course.live.remote).await?;
-        course.with_files = Some(with_files.map_or_else(|| Arc::clone(&course.job), Arc::new));
+/// What is asked: the job, or the rest of its answer.
+async fn go_on(course: &mut Course, entry: &Entry, target: &Target) -> Continued {
+    course.trim = None;
+    let Some(so_far) = &course.so_far else {
+        return Continued::Ask { job: Arc::clone(&course.job), prefilled: false };
+    };
+    let ask = Ask { job: &course.job, target, endpoint: &entry.endpoint, prefilled: false };
+    let refused = course.attempts.iter().any(|spent| spent.is_prefill_refused && spent.target == *target);
+    let way = if refused { Way::Turn } else { Way::with(entry.provider.prefill(ask)) };
+    course.trim = Some(Trim::new(so_far, way));
+    seam::continued(&course.job, so_far, way, &target.model).await
+}
+
+fn length() -> Finish {
+    Finish { reason: "length".into(), native: None, usage: None }
+}
+
+/// The request with the job's files inside it. They are fetched once for all attempts that ask the
+/// same.
+async fn encode_with_files(course: &mut Course, entry: &Entry, ask: Ask<'_>) -> Result<Outbound, Failure> {
+    let is_same = std::ptr::eq(ask.job, &raw const *course.job);
+    if let Some(job) = course.with_files.as_ref().filter(|_| is_same) {
+        return entry.provider.encode(Ask { job, ..ask });
     }
-    let job = course.with_files.as_ref().unwrap_or(&course.job);
-    entry.provider.encode(Ask { job, target, endpoint: &entry.endpoint, prefilled: false })
+    let with_files = inlined(ask.job, &course.live.remote).await?;
+    let job = with_files.map_or_else(|| Arc::new(ask.job.clone()), Arc::new);
+    if is_same {
+        course.with_files = Some(Arc::clone(&job));
+    }
+    entry.provider.encode(Ask { job: &job, ..ask })
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
@@ -122,6 +163,9 @@ pub(super) async fn relay(
                 filter(course, &mut last)?;
                 if finish.is_ok() {
                     course.skip.end()?;
+                    if let Some(trim) = &mut course.trim {
+                        trim.end(&mut last);
+                    }
                 }
                 prepare(course, &mut last).await?;
                 events.append(&mut last);
@@ -162,6 +206,9 @@ pub(super) fn taken_up(course: &mut Course, place: usize) {
 
 /// Takes out what readers have already.
 fn filter(course: &mut Course, events: &mut Vec<Event>) -> Result<(), Failure> {
+    if let Some(trim) = &mut course.trim {
+        trim.push(events);
+    }
     course.skip.apply(events)
 }
 

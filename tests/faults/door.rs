@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::broker::{PATIENCE, soon};
+use crate::check::story;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Door {
@@ -281,48 +282,75 @@ const LEAVES_MAX: usize = 6;
 
 /// Brings a job to its end and returns the union of what was read: dense, nothing twice.
 pub(crate) async fn follow(way: &Way, job: &Value, mut manners: Manners) -> Vec<Record> {
-    let id = job["id"].as_str().unwrap().to_owned();
-    let (mut records, mut cursor, mut door) = (Vec::<Record>::new(), None::<String>, manners.door);
+    let mut reader = Reader { records: Vec::new(), cursor: None, door: manners.door };
     let reading = async {
         for visit in 0.. {
-            let ask = match &cursor {
-                None => Ask::Run(job.clone()),
-                Some(cursor) => Ask::Resume { id: id.clone(), cursor: cursor.clone() },
-            };
-            let mut reading = way.read(door, ask);
             let leaving = manners.leaves.as_mut().filter(|_| visit < LEAVES_MAX);
             let (batches, within) = leaving.map_or((usize::MAX, PATIENCE), |random| {
                 (random.usize(..12), Duration::from_millis(random.u64(..600)))
             });
-            let leave_at = tokio::time::Instant::now() + within;
-            let mut left = batches == 0;
-            for batch in 0..batches {
-                let came = tokio::time::timeout_at(leave_at, reading.recv()).await;
-                left = came.is_err() || batch + 1 == batches;
-                match came {
-                    Ok(Some(Ok(batch))) => {
-                        for record in batch.records {
-                            assert_eq!(record.seq, records.len() as u64, "{id} at {door:?}: no gap, no double");
-                            records.push(record);
-                        }
-                        cursor = Some(batch.cursor);
-                    }
-                    Ok(Some(Err(failure))) if failure.code == Code::Overloaded => break,
-                    Ok(Some(Err(failure))) => panic!("{id} at {door:?}: {failure}"),
-                    Ok(None) | Err(_) => break,
-                }
-                if records.last().is_some_and(|record| record.event.terminal().is_some()) {
-                    assert!(reading.recv().await.is_none(), "{id} at {door:?}: nothing comes after the terminal");
-                    return;
-                }
+            match reader.visit(way, job, (batches, within)).await {
+                Visit::Ended => return,
+                Visit::Left => {}
+                Visit::Lost => assert!(manners.expects_loss, "{}: lost at {:?}", job["id"], reader.door),
             }
-            assert!(left || manners.expects_loss, "{id} at {door:?}: the connection was lost after {records:?}");
             if let Some(random) = &mut manners.leaves {
-                door = DOORS[random.usize(..DOORS.len())];
+                reader.door = DOORS[random.usize(..DOORS.len())];
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    soon(&id, reading).await;
-    records
+    let ended = tokio::time::timeout(PATIENCE, reading).await.is_ok();
+    assert!(ended, "{} at {:?} does not end:\n{}", job["id"], reader.door, story(&reader.records));
+    reader.records
+}
+
+struct Reader {
+    records: Vec<Record>,
+    cursor: Option<String>,
+    door: Door,
+}
+
+/// How a visit was over.
+enum Visit {
+    Ended,
+    Left,
+    Lost,
+}
+
+impl Reader {
+    /// Reads so many batches or so long, or until the end.
+    async fn visit(&mut self, way: &Way, job: &Value, (batches, within): (usize, Duration)) -> Visit {
+        let id = job["id"].as_str().unwrap();
+        let ask = match &self.cursor {
+            None => Ask::Run(job.clone()),
+            Some(cursor) => Ask::Resume { id: id.to_owned(), cursor: cursor.clone() },
+        };
+        let mut reading = way.read(self.door, ask);
+        let leave_at = tokio::time::Instant::now() + within;
+        for _ in 0..batches {
+            let Ok(came) = tokio::time::timeout_at(leave_at, reading.recv()).await else { return Visit::Left };
+            let batch = match came {
+                Some(Ok(batch)) => batch,
+                Some(Err(failure)) if failure.code == Code::Overloaded => return Visit::Lost,
+                Some(Err(failure)) => panic!("{id} at {:?}: {failure}", self.door),
+                None => return Visit::Lost,
+            };
+            for record in batch.records {
+                let due = self.records.len() as u64;
+                if self.door == Door::Nats && record.seq > due {
+                    // NATS itself was away and does not keep what it cannot deliver.
+                    return Visit::Lost;
+                }
+                assert_eq!(record.seq, due, "{id} at {:?}: no gap, no double", self.door);
+                self.records.push(record);
+            }
+            self.cursor = Some(batch.cursor);
+            if self.records.last().is_some_and(|record| record.event.terminal().is_some()) {
+                assert!(reading.recv().await.is_none(), "{id} at {:?}: something after the terminal", self.door);
+                return Visit::Ended;
+            }
+        }
+        Visit::Left
+    }
 }

@@ -26,6 +26,8 @@ pub(crate) const REPEATS: &str = "m";
 pub(crate) struct Call {
     /// The request.
     pub(crate) body: Value,
+    /// Its words.
+    pub(crate) words: u64,
     /// The text of the answer that was sent.
     pub(crate) sent: String,
     /// Input and output tokens, if it told them.
@@ -145,7 +147,7 @@ async fn serve(mut stream: TcpStream, state: &State) -> Option<()> {
         let mut calls = state.calls.lock().unwrap();
         let calls = calls.entry((provider.clone(), model.clone())).or_default();
         let act = (state.plan)(&provider, &model, calls.len());
-        calls.push(Arc::new(Mutex::new(Call { body, ..Call::default() })));
+        calls.push(Arc::new(Mutex::new(Call { body, words: start.input_tokens, ..Call::default() })));
         (act, Arc::clone(calls.last()?))
     };
     let mut reply = Reply::new(stream, &call, state.pace);

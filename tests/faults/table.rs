@@ -99,7 +99,7 @@ use Ends::{Cut, Failed, Whole};
 
 pub(crate) const ROWS: &[Row] = &[
     row("s01-busy", "{}", &[to("a", &[BUSY, Answer], 2, 2)], Whole, AGAIN),
-    row("s01-busy-long", "{}", &[to("a", &[BUSY_LONG, Answer], 1, 1), GOOD], Whole, NEXT),
+    row("s01-busy-long", "{}", &[to("a", &[BUSY_LONG, Answer], 1, 2), GOOD], Whole, NEXT),
     row("s02-500-once", "{}", &[to("a", &[BROKEN, Answer], 2, 2), UNASKED], Whole, AGAIN),
     row("s02-529-once", "{}", &[to("a", &[LOADED, Answer], 2, 2)], Whole, AGAIN),
     row("s02-hung-up-twice", THREE, &[to("a", &[Hangs(true), Hangs(false), Answer], 3, 3)], Whole, AGAIN),

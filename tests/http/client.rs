@@ -52,6 +52,11 @@ impl Client {
         Client { stream, unread: Vec::new() }
     }
 
+    /// Where it connects from.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
+    }
+
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // A server that has refused may close while we still send.
         let _ = self.stream.write_all(bytes.as_ref());

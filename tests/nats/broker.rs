@@ -137,9 +137,14 @@ pub(crate) async fn ask(
     answers
 }
 
-/// The next message of an inbox.
+/// The next message of an inbox that is not a heartbeat.
 pub(crate) async fn next(inbox: &mut Subscriber) -> Message {
-    soon("a message", inbox.next()).await.expect("the inbox is open")
+    loop {
+        let message = soon("a message", inbox.next()).await.expect("the inbox is open");
+        if header(&message, "Forebay-Kind") != "heartbeat" {
+            return message;
+        }
+    }
 }
 
 /// The value of a header, empty if it is not there.

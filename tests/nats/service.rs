@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, ask, end, header, job, json_of, long_job, next, record_of, records, soon, text, until};
 use crate::support::NatsServer;
 
-fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+pub(crate) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         headers.insert(*name, *value);

@@ -6,7 +6,7 @@ use forebay::job::State;
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Raw, completed, spawn, within};
+use crate::support::{Broker, Heard, Raw, completed, spawn, within};
 
 fn job(id: &str, script: Value, options: Value) -> Value {
     let input = json!({"messages": [], "script": script});
@@ -83,4 +83,26 @@ async fn a_broker_that_goes_down_says_so_lets_readers_finish_and_closes_for_a_re
     drop((idle, reader));
     within(draining).await.unwrap();
     assert!(broker.endings(2).await.iter().all(|ending| ending.close == Some(Close::Restart)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_a_silent_job_hears_heartbeats() {
+    let broker = Broker::start("[server]\nheartbeat_ms = 20").await;
+    let mut raw = Raw::plain(&broker).await;
+    raw.say(job("quiet", json!([{"text": "a"}, "stall"]), json!({}))).await;
+    assert!(matches!(raw.message().await, ServerMessage::Accepted { .. }));
+    raw.subscribe("s", "quiet", "-1", 100_000).await;
+    let mut tails = Vec::new();
+    while tails.len() < 3 {
+        match raw.hear().await {
+            Heard::Ping => raw.frame(0x8a, b"").await,
+            Heard::Message(message, _) => match *message {
+                ServerMessage::Heartbeat { tails: said } if !said.is_empty() => tails.push(said),
+                _ => {}
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    raw.say(json!({"type": "cancel", "id": "quiet"})).await;
+    assert_eq!(raw.read_out("s").await.end, Some(State::Cancelled));
 }

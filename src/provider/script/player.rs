@@ -30,6 +30,8 @@ pub struct Player {
     /// Bytes that are due, in pieces.
     ready: VecDeque<Bytes>,
     split_bytes: usize,
+    /// Text that is left out before anything is said.
+    said: String,
     usage: Option<ScriptUsage>,
     usage_said: bool,
     finished: bool,
@@ -59,6 +61,7 @@ impl Player {
             due: Instant::now(),
             ready: VecDeque::new(),
             split_bytes: 0,
+            said: script.said.to_string(),
             usage: Some(ScriptUsage { input_tokens: estimate_tokens(request.len() as u64), ..ScriptUsage::default() }),
             usage_said: false,
             finished: false,
@@ -183,10 +186,25 @@ impl Player {
 
     fn texts(&mut self, field: &str, pieces: &[String]) {
         for piece in pieces {
+            let unsaid = if field == "content" { self.unsaid(piece) } else { Some(&**piece) };
+            let Some(piece) = unsaid else { continue };
             self.count_token();
             let text = serde_json::to_string(piece).expect("a string is JSON");
             self.push(text_packet(field, &text));
         }
+    }
+
+    /// What of `piece` was not said before the answer was continued, if anything.
+    fn unsaid<'a>(&mut self, piece: &'a str) -> Option<&'a str> {
+        if self.said.is_empty() {
+            return Some(piece);
+        }
+        if let Some(rest) = self.said.strip_prefix(piece) {
+            self.said = rest.to_owned();
+            return None;
+        }
+        let said = std::mem::take(&mut self.said);
+        Some(piece.strip_prefix(&*said).unwrap_or(piece))
     }
 
     /// One piece if they come one by one, else a batch, so that a long repeat needs little memory.

@@ -31,11 +31,14 @@ impl Provider for Scripted {
         }
         let fields = openai_chat::fields(&job.input)?.0;
         let field = |name: &str| fields.iter().rev().find(|(known, _)| known == name).map(|(_, value)| *value);
-        let script = match (field("script"), &endpoint.script) {
+        let mut script = match (field("script"), &endpoint.script) {
             (Some(script), _) => Script::parse(script.get(), "input.script")?,
             (None, Some(script)) => script.clone(),
             (None, None) => Script::echo(&prompt(field("messages"), field("input").or(field("prompt")))),
         };
+        if ask.prefilled {
+            script.go_on_after(&last(field("messages")));
+        }
         Ok(Outbound {
             route: Route::Script(script),
             body: job.input.get().to_owned().into(),
@@ -69,6 +72,18 @@ fn prompt(messages: Option<&RawValue>, input: Option<&RawValue>) -> String {
         Some(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => value(input).as_str().unwrap_or("").to_owned(),
     }
+}
+
+/// The text of the last message.
+fn last(messages: Option<&RawValue>) -> String {
+    #[derive(serde::Deserialize)]
+    struct Message {
+        #[serde(default)]
+        content: Value,
+    }
+    let messages: Vec<Message> =
+        messages.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    messages.last().and_then(|message| message.content.as_str()).unwrap_or("").to_owned()
 }
 
 /// The chat decoder, and outputs, which chat does not know.

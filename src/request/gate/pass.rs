@@ -29,7 +29,8 @@ impl Pass {
     }
 
     /// Whether this call finds out if an open breaker can close.
-    pub(in crate::request) fn is_probe(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_probe(&self) -> bool {
         self.is_probe
     }
 

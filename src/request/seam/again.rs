@@ -147,7 +147,7 @@ enum Form {
     Items,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Said<'a> {
     #[serde(borrow, default)]
     role: Cow<'a, str>,
@@ -169,7 +169,8 @@ impl Form {
     /// The edits that say the text so far; none where the last message leaves no room for it.
     fn go_on(self, list: &RawValue, text: &str, way: Way, input: &str) -> Option<Vec<Edit>> {
         let all: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
-        let last: Said<'_> = serde_json::from_str(all.last()?.get()).ok()?;
+        let last = all.last().map(|last| serde_json::from_str(last.get())).transpose().ok()?;
+        let last: Said<'_> = last.unwrap_or_default();
         let mut edits = Vec::new();
         let mut more = String::new();
         if matches!(&*last.role, "assistant" | "model") {
@@ -182,6 +183,10 @@ impl Form {
         }
         if way == Way::Turn || way == Way::Prefill(Prefill::No) {
             more.push_str(&self.message(false, &plea(text)));
+        }
+        if all.is_empty() {
+            // Nothing comes before the first.
+            more.remove(0);
         }
         let end = place(input, list).end - 1;
         edits.push(Edit { place: end..end, with: more });
