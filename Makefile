@@ -28,7 +28,7 @@ test: need-python ## every test, on a real nats-server and a real sled; then the
 	$(PYTHON) scripts/demo.py && $(PYTHON) scripts/forms.py
 	@echo "make test: everything passed"
 
-soak: ## the long forms of the tests: 200 kills, tens of gigabytes, every cut; half an hour and 10 GB of disk
+soak: ## the long forms of the tests: 200 kills, tens of gigabytes, every cut; 40 minutes and 10 GB of disk
 	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats FOREBAY_SOAK=1 FOREBAY_ALL_CUTS=1 cargo test --release --no-fail-fast -- --include-ignored
 	@echo "make soak: everything passed"
 

@@ -53,6 +53,8 @@ class Nats:
         for given, payload in self._messages(reply):
             if given.get("status") == "503":
                 raise ConnectionError(f"nobody listens to {subject}")
+            if given.get("Forebay-Kind") == "heartbeat":
+                continue
             yield json.loads(payload)
 
     def run(self, job, prefix="forebay"):

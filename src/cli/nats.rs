@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::job::{Code, Failure, FailureBody, Record, State};
-use crate::wire::subject::{Subjects, header};
+use crate::wire::subject::{HEARTBEAT, Subjects, header};
 
 /// To open a connection; then `cannot connect` is said.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -260,6 +260,11 @@ impl Follow<'_> {
             Some(problem) => return Err(problem),
             None => {}
         }
+        let cursor = header_of(message.headers.as_ref(), header::CURSOR);
+        if header_of(message.headers.as_ref(), header::KIND) == Some(HEARTBEAT) {
+            let is_behind = self.next_seq > 0 && cursor.is_some_and(|cursor| cursor != self.cursor);
+            return Ok(if is_behind { Step::Again } else { Step::More });
+        }
         let record: Record = serde_json::from_slice(&message.payload)
             .map_err(|error| Failure::internal(format!("the broker's record: {error}")))?;
         if self.cursor != "-1" && self.next_seq == 0 {
@@ -273,7 +278,7 @@ impl Follow<'_> {
             return Ok(Step::Again);
         }
         self.next_seq += 1;
-        if let Some(cursor) = header_of(message.headers.as_ref(), header::CURSOR) {
+        if let Some(cursor) = cursor {
             self.cursor = cursor.to_owned();
         }
         seen(Seen::Record(&record));

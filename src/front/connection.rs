@@ -36,7 +36,7 @@ pub(super) struct Connection {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: TcpStream, front: Arc<Front>, mut closing: watch::Receiver<bool>) {
-    super::prompt(&stream);
+    super::prompt(&stream, front.svc.live.load().config.server.heartbeat_ms);
     let connection = Arc::new(Connection { front, upgrade: Mutex::new(None) });
     let head_wait = connection.front.limits.head;
     let service = {

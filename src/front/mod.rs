@@ -35,6 +35,8 @@ const REFUSALS_MAX: usize = 64;
 /// Bytes that a connection's socket takes beyond what the network is carrying. What is under way to a
 /// distant reader is not limited by this.
 const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+/// Between two of the kernel's signs of life; it refuses more than 32 767 s.
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(32_767);
 /// Wait after the system had no socket for us (out of file descriptors): trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -134,11 +136,19 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 /// Small writes must not wait for acknowledgements. And the kernel must not take megabytes for a
 /// reader that does not read: the log keeps them better, and until then they are work like any other.
-fn prompt(stream: &TcpStream) {
+/// The kernel's keep-alive is the only sign of life while an answer that is not a stream is awaited:
+/// its first byte is its status, which nobody knows before the end.
+fn prompt(stream: &TcpStream, heartbeat_ms: u64) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX) {
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
+    }
+    // The kernel counts in seconds, and not beyond nine hours.
+    let beat = Duration::from_millis(heartbeat_ms).clamp(Duration::from_secs(1), KEEP_ALIVE_MAX);
+    let keep_alive = socket2::TcpKeepalive::new().with_time(beat).with_interval(beat);
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_keepalive(&keep_alive) {
+        tracing::debug!(%error, "SO_KEEPALIVE");
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use hyper::HeaderMap;
-use tokio::time::{Instant, Sleep};
 
 use super::answer::Visit;
 use super::ask::header;
@@ -20,7 +19,7 @@ use super::reply::{self, Reply};
 use super::run::Submitter;
 use crate::config::Scope;
 use crate::job::{Code, Epoch, Failure};
-use crate::log::{Chunk, Followed, Follower, Stream};
+use crate::log::{Chunk, Followed, Follower, Silence, Stream};
 use crate::request::{Services, Submitted};
 use crate::telemetry;
 use crate::wire::{Cursor, record};
@@ -102,13 +101,10 @@ fn start(headers: &HeaderMap, query: Option<&str>) -> Result<From, Failure> {
     }
 }
 
-/// One reader: its place in the stream, and the clock of its signs of life.
+/// One reader: its place in the stream, and when it needs a sign of life.
 struct Reader {
     follower: Follower,
-    heartbeat: Duration,
-    /// Set once; moved only when it fires, so that a busy stream does not touch the timer.
-    alarm: std::pin::Pin<Box<Sleep>>,
-    last_frame: Instant,
+    silence: Silence,
     broken: bool,
     _submitter: Option<Submitter>,
     _counted: Counted,
@@ -133,10 +129,9 @@ impl Drop for Counted {
 impl Reader {
     fn new(svc: &Services, follower: Follower, submitter: Option<Submitter>) -> Reader {
         let heartbeat = Duration::from_millis(svc.live.load().config.server.heartbeat_ms.max(1));
-        let alarm = Box::pin(tokio::time::sleep(heartbeat));
-        let last_frame = Instant::now();
+        let silence = Silence::new(heartbeat);
         let (_submitter, _counted) = (submitter, Counted::new());
-        Reader { follower, heartbeat, alarm, last_frame, broken: false, _submitter, _counted }
+        Reader { follower, silence, broken: false, _submitter, _counted }
     }
 
     fn pieces(self) -> Pieces {
@@ -148,28 +143,18 @@ impl Reader {
         if self.broken {
             return Some(Err(Cut));
         }
-        loop {
-            tokio::select! {
-                biased;
-                followed = self.follower.next(FRAME_STORED_BYTES) => {
-                    self.last_frame = Instant::now();
-                    let frame = match followed {
-                        Ok(Followed::Records(chunk)) => render(&chunk, self.follower.stream().epoch()),
-                        Ok(Followed::End(_)) => return None,
-                        Err(failure) => Err(failure),
-                    };
-                    return Some(Ok(frame.unwrap_or_else(|failure| self.breaks(&failure))));
-                }
-                () = self.alarm.as_mut() => {
-                    let due = self.last_frame + self.heartbeat;
-                    let quiet = Instant::now() >= due;
-                    let next = if quiet { Instant::now() + self.heartbeat } else { due };
-                    self.alarm.as_mut().reset(next);
-                    if quiet {
-                        return Some(Ok(Bytes::from_static(COMMENT)));
-                    }
-                }
+        tokio::select! {
+            biased;
+            followed = self.follower.next(FRAME_STORED_BYTES) => {
+                self.silence.broken();
+                let frame = match followed {
+                    Ok(Followed::Records(chunk)) => render(&chunk, self.follower.stream().epoch()),
+                    Ok(Followed::End(_)) => return None,
+                    Err(failure) => Err(failure),
+                };
+                Some(Ok(frame.unwrap_or_else(|failure| self.breaks(&failure))))
             }
+            () = self.silence.lasts() => Some(Ok(Bytes::from_static(COMMENT))),
         }
     }
 

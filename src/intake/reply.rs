@@ -4,16 +4,18 @@
 //! queue is full. Promises order. To an inbox a lost connection may lose messages: the requester
 //! sees the gap in `Forebay-Seq`, or silence, and asks `forebay.events` from its cursor.
 
+use std::time::Duration;
+
 use async_nats::client::PublishErrorKind;
 use async_nats::{Client, HeaderMap, Subject};
 use serde::Serialize;
 
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Code, Failure, JobId, State};
-use crate::log::{Chunk, Followed, Follower, Stream};
+use crate::log::{Chunk, Followed, Follower, Silence, Stream};
 use crate::telemetry;
-use crate::wire::record;
-use crate::wire::subject::{Format, MSGPACK, Refusal, header};
+use crate::wire::subject::{Beat, Format, HEARTBEAT, MSGPACK, Refusal, header};
+use crate::wire::{Cursor, record};
 
 /// Where messages go, and how they are written.
 #[derive(Clone)]
@@ -30,17 +32,35 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// Publishes all records that `follower` still has to read, live ones included, and ends with
-    /// the terminal.
+    /// the terminal. After each `longest_silence` without one comes a heartbeat.
     ///
     /// # Errors
     /// When the log cannot be read or the connection is closed for good.
-    pub(super) async fn follow(&self, mut follower: Follower) -> Result<State, Failure> {
+    pub(super) async fn follow(&self, mut follower: Follower, longest_silence: Duration) -> Result<State, Failure> {
+        let mut silence = Silence::new(longest_silence);
         loop {
-            match follower.next(FRAME_BYTES_MAX).await? {
-                Followed::Records(chunk) => self.chunk(follower.stream(), &chunk).await?,
-                Followed::End(state) => return Ok(state),
+            let followed = tokio::select! {
+                biased;
+                followed = follower.next(FRAME_BYTES_MAX) => Some(followed?),
+                () = silence.lasts() => None,
+            };
+            match followed {
+                Some(Followed::Records(chunk)) => self.chunk(follower.stream(), &chunk).await?,
+                Some(Followed::End(state)) => return Ok(state),
+                None => self.beat(follower.cursor()).await?,
             }
+            silence.broken();
         }
+    }
+
+    /// Says that nothing has happened, and where the next record will stand.
+    async fn beat(&self, cursor: Cursor) -> Result<(), Failure> {
+        let mut headers = self.headers();
+        headers.insert(header::KIND, HEARTBEAT);
+        headers.insert(header::CURSOR, cursor.to_string());
+        let payload = self.format.message(&Beat { kind: HEARTBEAT });
+        let sent = self.client.publish_with_headers(self.subject.clone(), headers, payload.into()).await;
+        sent.map_err(|error| gone(&error))
     }
 
     /// Publishes some records.

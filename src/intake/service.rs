@@ -5,6 +5,7 @@
 //! detached: a job runs on, whoever listens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{self, Request, Service, ServiceExt};
@@ -197,7 +198,8 @@ async fn follow(door: &Arc<Door>, request: &Asked, stream: Arc<Stream>, cursor: 
     let _counted = Counted::reader();
     let follower = Follower::new(Arc::clone(&door.svc.log), stream, cursor)?;
     telemetry::replayed(follower.stream().tail().durable - follower.next_seq());
-    outlet.follow(follower).await.map(|_| ())
+    let longest_silence = Duration::from_millis(door.svc.live.load().config.server.heartbeat_ms.max(1));
+    outlet.follow(follower, longest_silence).await.map(|_| ())
 }
 
 async fn status(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {

@@ -3,9 +3,12 @@
 //! Replay and live are the same three lines, so nothing can be lost or doubled at the switch. A
 //! follower that lags goes back to the log; it holds a position and, between two calls, no records.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
 
 use super::{Chunk, Log, Stream, Tail};
 use crate::job::{Failure, State};
@@ -92,5 +95,67 @@ impl Follower {
                 return Err(Failure::internal("the log is closed"));
             }
         }
+    }
+}
+
+/// Says when a door has sent nothing for so long that it must show a sign of life.
+pub struct Silence {
+    longest: Duration,
+    /// Moved only when it fires, so that a busy stream does not touch the timer.
+    alarm: Pin<Box<Sleep>>,
+    since: Instant,
+}
+
+impl Silence {
+    /// Begins now; `longest` may pass without a word.
+    #[must_use]
+    pub fn new(longest: Duration) -> Silence {
+        Silence { longest, alarm: Box::pin(tokio::time::sleep(longest)), since: Instant::now() }
+    }
+
+    /// Something was sent.
+    pub fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Resolves when it has lasted, and begins anew then. Cancel-safe.
+    pub async fn lasts(&mut self) {
+        loop {
+            self.alarm.as_mut().await;
+            let now = Instant::now();
+            let due = self.since + self.longest;
+            if now < due {
+                self.alarm.as_mut().reset(due);
+                continue;
+            }
+            self.since = now;
+            self.alarm.as_mut().reset(now + self.longest);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_lasts_only_where_nothing_is_said() {
+        let second = Duration::from_secs(1);
+        let mut silence = Silence::new(second);
+        let start = Instant::now();
+        silence.lasts().await;
+        assert_eq!(start.elapsed(), second);
+        tokio::time::advance(second / 2).await;
+        silence.broken();
+        silence.lasts().await;
+        assert_eq!(start.elapsed(), second * 5 / 2);
+        for _ in 0..10 {
+            let talk = tokio::time::timeout(second / 2, silence.lasts()).await;
+            assert!(talk.is_err(), "it was broken all the time");
+            silence.broken();
+        }
+        silence.lasts().await;
+        assert_eq!(start.elapsed(), second * 17 / 2);
     }
 }

@@ -33,7 +33,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use block::{Block, Chunk};
-pub use follow::{Followed, Follower};
+pub use follow::{Followed, Follower, Silence};
 pub use sled_log::SledLog;
 pub use stream::{Head, Stream, StreamWriter, Tail};
 

@@ -214,8 +214,8 @@ pub struct Finish {
 pub struct Upstream {
     /// The provider's id of it.
     pub id: Box<str>,
-    /// The number of the last packet that became events. `None` = nothing was heard, or how far
-    /// is not known any more.
+    /// The number of the last packet that became events. `None` = how far is not known any more:
+    /// after a crash.
     pub sequence: Option<u64>,
 }
 
@@ -307,8 +307,8 @@ pub trait Decoder: Send {
     /// The usage as far as the provider has told it: for attempts that do not end well.
     fn usage_so_far(&self) -> Option<Usage>;
 
-    /// What goes on at the provider if this reply is cut off. `None` where nothing does, and once the
-    /// provider has ended it.
+    /// What goes on at the provider if this reply is cut off, with the packet after which this decoder
+    /// can go on. `None` where nothing does, and once the provider has ended it.
     fn upstream(&self) -> Option<Upstream> {
         None
     }

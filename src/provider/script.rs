@@ -1,11 +1,9 @@
 //! Timelines that the built-in provider plays: what a provider sends, when, and how it breaks.
 //!
-//! Owns the format of a script and its limits. What is wrong with a script is named by its field.
-//!
-//! A list of steps, or `{"attempts": [[…], […]]}` with a list per attempt of the job (the last one
-//! serves all later attempts). An answer that is to be continued goes on in a single list after what
-//! was said; with a list per attempt the next one says what comes. A list that does not end by itself is ended well: a finish (`stop`)
-//! and a usage if none was given, then `[DONE]`.
+//! Owns the format of a script. A list of steps, or `{"attempts": [[…], […]]}` with a list per
+//! attempt of the job (the last serves all later ones). A continued answer goes on in a single list
+//! after what was said; of several lists the next says what comes. A list that does not end by
+//! itself is ended well: a finish (`stop`) and a usage if none was given, then `[DONE]`.
 //!
 //! ```json
 //! {"attempts": [

@@ -19,9 +19,9 @@ pub const SERVICE: &str = "forebay";
 pub mod header {
     /// A record's place in its stream: what a receiver drops doubles by.
     pub const SEQ: &str = "Forebay-Seq";
-    /// A record's kind.
+    /// A record's kind; [`super::HEARTBEAT`] where the message is not a record.
     pub const KIND: &str = "Forebay-Kind";
-    /// The cursor after a record: what `forebay.events` goes on from.
+    /// The cursor after a record, or of the record to come: what `forebay.events` goes on from.
     pub const CURSOR: &str = "Forebay-Cursor";
     /// The job a record belongs to; on `options.deliver.subject`, which many jobs may share.
     pub const JOB_ID: &str = "Forebay-Job-Id";
@@ -92,6 +92,17 @@ pub struct First<'a> {
     pub cursor: String,
     /// Whether the job existed already.
     pub reused: bool,
+}
+
+/// The kind of a message that says only that nothing has happened.
+pub const HEARTBEAT: &str = "heartbeat";
+
+/// The message of that kind. It goes to inboxes only: what consumes a subject of its own, a JetStream
+/// stream for example, counts messages.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Beat {
+    /// [`HEARTBEAT`], where a record has its kind.
+    pub kind: &'static str,
 }
 
 /// An error as NATS and HTTP carry it.

@@ -87,7 +87,8 @@ impl Decoder for ResponsesDecoder {
     }
 
     fn upstream(&self) -> Option<Upstream> {
-        self.upstream.clone()
+        // Where packets have no numbers nobody can say where this decoder would go on.
+        self.upstream.clone().filter(|upstream| upstream.sequence.is_some())
     }
 
     fn bill(&self) -> Bill {

@@ -122,6 +122,9 @@ fn a_response_goes_on_without_us_from_its_id_to_its_end() {
     }
     check(&[&begun("response.created", json!({"id": "resp_1", "background": false})), &text], None);
     check(&[&begun("response.created", json!({"id": "resp_1"})), &text], None);
+    let mut unnumbered_from_the_start = created.clone();
+    unnumbered_from_the_start.as_object_mut().expect("an object").remove("sequence_number");
+    check(&[&unnumbered_from_the_start, &unnumbered], None);
     for id in ["", "a/../b", "a?b", "ä"] {
         check(&[&begun("response.created", json!({"id": id, "background": true})), &text], None);
     }
