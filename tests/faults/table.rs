@@ -216,7 +216,7 @@ pub(crate) const ROWS: &[Row] = &[
         Whole,
         &["lost", "queued", "attempt"],
     ),
-    row("s26-hedged", HEDGED, &[to("a", &[Late(4000)], 1, 1), GOOD], Whole, &["attempt a start", "attempt b"]),
+    row("s26-hedged", HEDGED, &[to("a", &[Late(4000)], 1, 2), GOOD], Whole, &["attempt a start", "attempt b"]),
 ];
 
 /// What a call meets in these scenarios.
