@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Services;
 use super::ahead::Ahead;
 use super::gate::Pass;
+use super::rejoin::Held;
 use crate::job::{Bill, Code, Event, Failure, Limits, Target, Timestamp, Usage};
 use crate::policy::terms::Terms;
 use crate::provider::call::Reply;
@@ -62,6 +63,8 @@ pub(super) struct Attempt {
     target: Target,
     pass: Option<Pass>,
     decoder: Box<dyn Decoder>,
+    /// The answer that it takes up, as long as nothing was heard of that.
+    upstream: Option<Upstream>,
     state: State,
     terms: Terms,
     started: Instant,
@@ -91,8 +94,8 @@ pub(super) struct Asked<'a> {
     pub(super) provider: &'static dyn Provider,
     pub(super) ask: Ask<'a>,
     pub(super) outbound: Outbound,
-    /// The decoder that was cut off and goes on; a fresh one otherwise.
-    pub(super) decoder: Option<Box<dyn Decoder>>,
+    /// The answer that it takes up, with the decoder that was cut off if that goes on.
+    pub(super) held: Option<Held>,
     pub(super) terms: Terms,
     pub(super) labels: Labels,
     pub(super) tell: TellTale,
@@ -101,7 +104,8 @@ pub(super) struct Asked<'a> {
 impl Attempt {
     /// An attempt whose request goes out when it is first listened to.
     pub(super) fn new(asked: Asked<'_>, pass: Pass) -> Attempt {
-        let Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell } = asked;
+        let Asked { place, svc, provider, ask, outbound, held, terms, labels, tell } = asked;
+        let (upstream, decoder) = held.map(|held| (held.upstream, held.decoder)).unzip();
         let framing = outbound.framing;
         let sending = Box::pin(send(Arc::clone(svc), provider, outbound, terms.connect));
         let now = Instant::now();
@@ -113,7 +117,8 @@ impl Attempt {
             svc: Arc::clone(svc),
             target: ask.target.clone(),
             pass: Some(pass),
-            decoder: decoder.unwrap_or_else(|| provider.decoder(ask)),
+            decoder: decoder.flatten().unwrap_or_else(|| provider.decoder(ask)),
+            upstream,
             state: State::Asking { sending, framing },
             terms,
             started: now,
@@ -171,6 +176,9 @@ impl Attempt {
             within(deadline, what, ahead.ready()).await??;
             self.arrived = ahead.since();
             let step = decode(ahead, framer, &mut *self.decoder, &mut self.events);
+            if !self.events.is_empty() {
+                self.upstream = None;
+            }
             if framer.signs_of_life() != self.signs {
                 self.signs = framer.signs_of_life();
                 self.alive_at = Instant::now();
@@ -207,7 +215,7 @@ impl Attempt {
     /// What goes on at the provider although this attempt is lost, with the decoder that can go on
     /// hearing it. The attempt is over with that, and was told nothing.
     pub(super) fn leave(&mut self) -> Option<(Upstream, Box<dyn Decoder>)> {
-        let upstream = self.decoder.upstream()?;
+        let upstream = self.decoder.upstream().or_else(|| self.upstream.take())?;
         Some((upstream, std::mem::replace(&mut self.decoder, Box::new(Deaf))))
     }
 
@@ -234,7 +242,7 @@ impl Drop for Attempt {
             bill: self.decoder.bill(),
             at: self.svc.clock.now(),
             is_taken: self.is_taken,
-            upstream: self.decoder.upstream(),
+            upstream: self.decoder.upstream().or_else(|| self.upstream.take()),
         };
         // Told once: nobody else has this place.
         let _ = self.tell.set(told);

@@ -46,6 +46,11 @@ pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish,
             Ok(pass) => pass,
             Err(failure) => return Err(last.unwrap_or(failure)),
         };
+        if course.held.as_ref().is_some_and(|held| held.target != *pass.target()) {
+            // Somebody else goes on instead.
+            rejoin::let_go(course);
+            bridge(course, None).await?;
+        }
         let Lost { place, failure } = match attempt(course, &mut walk, pass, terms).await {
             Ok(finish) => return Ok(finish),
             Err(lost) => lost,
@@ -54,8 +59,8 @@ pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish,
         if next == Next::GiveUp || walk.candidates().is_empty() {
             return Err(failure);
         }
-        if !takes_up(course, &mut walk, &failure) {
-            bridge(course, &failure).await?;
+        if !takes_up(course, &mut walk, place, &failure).await? {
+            bridge(course, Some(&failure)).await?;
         }
         last = Some(failure);
         if let Next::Again { after_ms } = next {
@@ -153,7 +158,8 @@ async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms
             }
             let target = attempt.target().clone();
             let left = attempt.leave();
-            course.held = left.map(|(upstream, decoder)| Held { target, upstream, decoder: Some(decoder) });
+            course.held =
+                left.map(|(upstream, decoder)| Held { target, upstream, decoder: Some(decoder), is_fetch: false });
             Err(book(course, &attempt, failure))
         }
     }
@@ -161,15 +167,22 @@ async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms
 
 /// Whether an answer that goes on at its provider is listened to again: that costs nothing, so it
 /// comes before anything else. One that is not is ended there.
-fn takes_up(course: &mut Course, walk: &mut Walk, failure: &Failure) -> bool {
-    let Some(held) = &course.held else { return false };
+async fn takes_up(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure) -> Result<bool, Failure> {
     let fails = course.has_emitted && course.job.options.on_stream_failure == OnStreamFailure::Fail;
-    if failure.retryable && !fails && walk.prefer(&held.target) {
-        course.mode = if course.has_emitted { AttemptMode::Continue } else { AttemptMode::Start };
-        return true;
+    if course.held.is_none() {
+        return Ok(false);
     }
-    rejoin::let_go(course);
-    false
+    let is_refused = course.attempts[place].takes_up && !failure.retryable;
+    let can = match is_refused {
+        true => rejoin::in_one_piece(course).await?,
+        false => failure.retryable && !course.skip.is_broken(),
+    };
+    if fails || !can || !course.held.as_ref().is_some_and(|held| walk.prefer(&held.target)) {
+        rejoin::let_go(course);
+        return Ok(false);
+    }
+    course.mode = if course.has_emitted { AttemptMode::Continue } else { AttemptMode::Start };
+    Ok(true)
 }
 
 async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Begun, Lost> {
@@ -269,8 +282,10 @@ fn decide(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure,
     let spent = &mut course.attempts[place];
     let refused_prefill = spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure);
     let refused_return = spent.takes_up && !failure.retryable;
+    // What goes on at the provider has not failed because it is silent for long.
+    let is_slow = course.held.is_some() && failure.code == Code::ProviderTimeout;
     spent.is_prefill_refused = refused_prefill;
-    if refused_prefill || refused_return {
+    if refused_prefill || refused_return || is_slow {
         walk.not_counted(&spent.target);
         return Next::Again { after_ms: 0 };
     }
@@ -287,8 +302,8 @@ fn lose(course: &Course, walk: &mut Walk, target: &Target, (failure, next): (&Fa
     walk.lost(target, &Loss { failure, next, wants_retries: terms.attempts_max > 1, is_larger: &is_larger });
 }
 
-/// What becomes of what readers have seen: it stands, or they are told to discard it.
-async fn bridge(course: &mut Course, failure: &Failure) -> Result<(), Failure> {
+/// What becomes of what readers have seen after `failure`: it stands, or they are told to discard it.
+async fn bridge(course: &mut Course, failure: Option<&Failure>) -> Result<(), Failure> {
     if !course.has_emitted {
         return Ok(());
     }
@@ -299,7 +314,7 @@ async fn bridge(course: &mut Course, failure: &Failure) -> Result<(), Failure> {
             course.so_far = Some(so_far);
         }
         Seam::Restart => course.restart(),
-        Seam::Fail => return Err(failure.clone()),
+        Seam::Fail => return Err(failure.cloned().unwrap_or_else(|| Failure::internal("an answer that broke off"))),
     }
     Ok(())
 }

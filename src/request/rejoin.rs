@@ -12,9 +12,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::course::Course;
+use super::course::{Course, each_record};
 use crate::job::{Code, Delta, Event, Failure, Part, Target, ToolCall};
-use crate::provider::{Ask, Decoder, Upstream};
+use crate::provider::{Ask, Decoder, Outbound, Provider, Upstream};
 use crate::wire::record::BodyRef;
 
 /// Texts, tool calls and fields of the provider's own that are told apart in one answer. A decoder
@@ -32,6 +32,34 @@ pub(super) struct Held {
     /// The decoder that was cut off, if it was in this life of the broker; a fresh one hears it from
     /// the start.
     pub(super) decoder: Option<Box<dyn Decoder>>,
+    /// Whether it cannot be listened to any more, and is asked for in one piece.
+    pub(super) is_fetch: bool,
+}
+
+impl Held {
+    /// The request that takes it up.
+    pub(super) fn outbound(&self, provider: &dyn Provider, ask: Ask<'_>) -> Option<Outbound> {
+        if self.is_fetch { provider.fetch(ask, &self.upstream) } else { provider.resume(ask, &self.upstream) }
+    }
+}
+
+/// The last attempt was refused to listen to the held answer: from now on it is asked for in one
+/// piece. Whether that can be done; not where that was refused already.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(super) async fn in_one_piece(course: &mut Course) -> Result<bool, Failure> {
+    let mut rejoin = Rejoin::default();
+    each_record(course.writer.stream(), course.writer.log(), |_, body| rejoin.note(&body)).await?;
+    let (Some(held), Some((_, skip))) = (course.held.as_mut().filter(|held| !held.is_fetch), rejoin.found()) else {
+        return Ok(false);
+    };
+    let Some(entry) = course.live.registry.get(&held.target.provider) else { return Ok(false) };
+    (held.is_fetch, held.decoder, held.upstream.sequence) = (true, None, None);
+    let ask = Ask { job: &course.job, target: &held.target, endpoint: &entry.endpoint, prefilled: false };
+    let can = held.outbound(entry.provider, ask).is_some();
+    course.skip = skip;
+    Ok(can)
 }
 
 /// Ends what goes on at a provider for a job that is over: otherwise it is paid for to its end.
@@ -106,6 +134,8 @@ pub(super) struct Skip {
     /// The `progress` that names the answer was told already.
     is_announced: bool,
     is_too_much: bool,
+    /// What was heard again was not what was said.
+    is_broken: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -170,7 +200,13 @@ impl Skip {
                 false
             }
         });
+        self.is_broken |= outcome.is_err();
         outcome
+    }
+
+    /// Whether the answer turned out to be another than the one that was said: it is of no use.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Whether nothing is left to drop.

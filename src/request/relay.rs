@@ -45,22 +45,23 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
         return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
             .of_the_target());
     };
-    let held = course.held.take_if(|held| held.target == target);
-    if held.is_none() {
-        course.skip = Skip::default();
-    }
-    let (job, prefilled) = match go_on(course, &entry, &target).await {
-        Continued::Ask { job, prefilled } => (job, prefilled),
-        Continued::NothingLeft => return Ok(Begun::Nothing(length())),
-        Continued::Cannot => {
-            course.trim = None;
-            course.restart();
-            (Arc::clone(&course.job), false)
-        }
+    let held = course.held.take();
+    let (job, prefilled) = match &held {
+        // The same answer goes on, and so does what is cut away from it.
+        Some(_) => (Arc::clone(&course.job), false),
+        None => match go_on(course, &entry, &target).await {
+            Continued::Ask { job, prefilled } => (job, prefilled),
+            Continued::NothingLeft => return Ok(Begun::Nothing(length())),
+            Continued::Cannot => {
+                course.trim = None;
+                course.restart();
+                (Arc::clone(&course.job), false)
+            }
+        },
     };
     let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled };
     let mut encoded = match &held {
-        Some(held) => entry.provider.resume(ask, &held.upstream).ok_or_else(|| Failure::internal("no way back")),
+        Some(held) => held.outbound(entry.provider, ask).ok_or_else(|| Failure::internal("nothing to take up")),
         None if entry.provider.wants_files_inside(ask) => encode_with_files(course, &entry, ask).await,
         None => entry.provider.encode(ask),
     };
@@ -73,15 +74,14 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     }
     let outbound = encoded?.for_attempt(Course::number(place));
     let tell = Arc::clone(&course.attempts[place].tell);
-    let decoder = held.and_then(|held| held.decoder);
     let (svc, provider, terms) = (&course.svc, entry.provider, *terms);
-    let asked = Asked { place, svc, provider, ask, outbound, decoder, terms, labels, tell };
+    let asked = Asked { place, svc, provider, ask, outbound, held, terms, labels, tell };
     Ok(Begun::Attempt(Box::new(Attempt::new(asked, pass))))
 }
 
 /// What is asked: the job, or the rest of its answer.
 async fn go_on(course: &mut Course, entry: &Entry, target: &Target) -> Continued {
-    course.trim = None;
+    (course.trim, course.skip) = (None, Skip::default());
     let Some(so_far) = &course.so_far else {
         return Continued::Ask { job: Arc::clone(&course.job), prefilled: false };
     };

@@ -98,7 +98,7 @@ async fn recall(course: &mut Course) -> Result<bool, Failure> {
     let is_open = course.attempts.get(course.speaking).is_some_and(|spent| spent.outcome.is_none());
     if let Some((upstream, skip)) = rejoin.found().filter(|_| is_open) {
         let target = course.current().target.clone();
-        course.held = Some(Held { target, upstream, decoder: None });
+        course.held = Some(Held { target, upstream, decoder: None, is_fetch: false });
         course.skip = skip;
     }
     Ok(course.attempts.iter().any(|spent| spent.outcome.is_none()))
