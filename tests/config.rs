@@ -148,6 +148,25 @@ fn what_is_wrong_about_health_and_the_line_is_named() {
 }
 
 #[test]
+fn how_targets_are_chosen_must_make_sense() {
+    let model = "[models.m]\ntargets = [\"a/b\", \"a/c\"]\n";
+    for (rest, expected) in [
+        ("strategy = \"best\"", "3 models.m.strategy: unknown variant `best`"),
+        ("weights = [1, 2]", "3 models.m.weights: only with strategy = \"weighted\""),
+        ("strategy = \"weighted\"\nweights = [1]", "4 models.m.weights: must be 2, one for each target"),
+        ("strategy = \"weighted\"\nweights = [1, 0]", "4 models.m.weights.1: must be more than 0 and at most 1000000"),
+        ("strategy = \"weighted\"\nweights = [nan, 1]", "4 models.m.weights.0: must be more than 0"),
+        ("strategy = \"weighted\"\nweights = [1, 1e7]", "4 models.m.weights.1: must be more than 0"),
+        ("strategy = \"weighted\"\nweights = [1, \"2\"]", "4 models.m.weights.1: must be f64"),
+        ("sticky = \"userId\"", "3 models.m.sticky: must be `metadata.` and a key"),
+        ("sticky = \"metadata.\"", "3 models.m.sticky: must be `metadata.` and a key"),
+    ] {
+        let found = problems(&format!("{model}{rest}"), &[]);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{rest}: {found:?}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_line_or_variable() {
     let cases: &[(&str, &str)] = &[
         ("[server]\nlissen = \"x\"", "2 server.lissen: unknown key"),

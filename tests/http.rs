@@ -17,6 +17,8 @@ mod files;
 mod health;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/route.rs"]
+mod route;
 #[path = "http/silence.rs"]
 mod silence;
 
