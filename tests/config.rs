@@ -125,6 +125,28 @@ fn a_variable_overrides_the_file_with_the_type_of_its_key() {
     assert_eq!(config.keys.len(), 1);
 }
 
+/// Each text has one problem, told so.
+fn check_problems(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        let found = problems(text, &[]);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}\nexpected {expected}\nfound {found:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_about_health_and_the_line_is_named() {
+    check_problems(&[
+        ("[health]\nfailures_in_a_row = 0", "2 health.failures_in_a_row: must be 1 to 1000"),
+        ("[health]\nerror_rate = 1.5", "2 health.error_rate: must be 0.01 to 1"),
+        ("[health]\nerror_rate = nan", "2 health.error_rate: must be 0.01 to 1"),
+        ("[health]\nopen_ms = 5000\nopen_ms_max = 4000", "3 health.open_ms_max: must be 5000 to 600000"),
+        ("[health]\nretries_per_s = 0", "2 health.retries_per_s: must be 0.01 to 1000"),
+        ("[queue]\nfair_by = \"teamId\"", "2 queue.fair_by: must be `metadata.` and a key"),
+        ("[queue]\nfair_by = \"metadata.\"", "2 queue.fair_by: must be `metadata.` and a key"),
+        ("[queue]\nwaiting_max = 5000000", "2 queue.waiting_max: must be 0 to 1000000"),
+    ]);
+}
+
 #[test]
 fn how_targets_are_chosen_must_make_sense() {
     let model = "[models.m]\ntargets = [\"a/b\", \"a/c\"]\n";
@@ -188,14 +210,6 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
             "[models.m]\ntargets = [\"a/b\"]\nstrategy = \"weighted\"\nweights = [\"much\"]",
             "4 models.m.weights.0: must be f64",
         ),
-        ("[health]\nfailures_in_a_row = 0", "2 health.failures_in_a_row: must be 1 to 1000"),
-        ("[health]\nerror_rate = 1.5", "2 health.error_rate: must be 0.01 to 1"),
-        ("[health]\nerror_rate = nan", "2 health.error_rate: must be 0.01 to 1"),
-        ("[health]\nopen_ms = 5000\nopen_ms_max = 4000", "3 health.open_ms_max: must be 5000 to 600000"),
-        ("[health]\nretries_per_s = 0", "2 health.retries_per_s: must be 0.01 to 1000"),
-        ("[queue]\nfair_by = \"teamId\"", "2 queue.fair_by: must be `metadata.` and a key"),
-        ("[queue]\nfair_by = \"metadata.\"", "2 queue.fair_by: must be `metadata.` and a key"),
-        ("[queue]\nwaiting_max = 5000000", "2 queue.waiting_max: must be 0 to 1000000"),
         ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"userId\"", "3 models.m.sticky: must be `metadata.` and a key"),
         ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"metadata.\"", "3 models.m.sticky: must be `metadata.` and a key"),
         ("[prices.\"a/b\"]\ninput_usd = 1", "2 prices.\"a/b\".input_usd: unknown key"),
@@ -213,10 +227,7 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
         ("[server]\nlisten = ", "2 : "),
         ("[server]\n[server]", "2 : duplicate key"),
     ];
-    for (text, expected) in cases {
-        let found = problems(text, &[]);
-        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}\nexpected {expected}\nfound {found:?}");
-    }
+    check_problems(cases);
     for (name, value, expected) in [
         ("FOREBAY__SERVER__LISSEN", "x", "FOREBAY__SERVER__LISSEN server.lissen: unknown key"),
         ("FOREBAY__SERVER__DRAIN_S", "soon", "FOREBAY__SERVER__DRAIN_S server.drain_s: must be u64, not a string"),
