@@ -69,8 +69,11 @@ fn gather(
             order(&mut candidates, model);
         }
         if let Some(choice) = choice {
-            let place = |target: &Target| choice.order.iter().position(|name| is_called(name, target, on));
-            candidates.sort_by_key(|candidate| place(&candidate.target).unwrap_or(usize::MAX));
+            candidates.sort_by_key(|Candidate { target, .. }| {
+                let place = choice.order.iter().position(|name| is_called(name, target, on));
+                // Of a kind, the one that is simply called by it is what most people mean.
+                (place.unwrap_or(usize::MAX), place.is_some_and(|place| choice.order[place] != target.provider))
+            });
         }
         for Candidate { target, .. } in candidates {
             if !targets.contains(&target) {

@@ -146,6 +146,8 @@ fn a_job_says_which_providers_may_serve_it() {
         ("smart", r#"{"only":["openai","aws"]}"#, &["openai/b", "aws/d"][..]),
         ("smart", r#"{"ignore":["anthropic","openai-compatible"]}"#, &["openai/b", "aws/d"]),
         ("smart", r#"{"order":["aws","work"]}"#, &["aws/d", "work/c", "local/a", "openai/b"]),
+        ("smart", r#"{"order":["anthropic","openai-compatible"]}"#, &["work/c", "local/a", "openai/b", "aws/d"]),
+        ("work/claude-sonnet-4-5", r#"{"order":["anthropic"]}"#, &[SONNET, AT_WORK, AT_AWS]),
         ("smart", r#"{"only":["local","aws"],"ignore":["local"],"order":["openai"]}"#, &["aws/d"]),
         ("dice", r#"{"order":["local"]}"#, &["local/a", "openai/b"]),
         ("claude-sonnet-4.5", r#"{"only":["work"]}"#, &[AT_WORK]),

@@ -16,8 +16,10 @@ targets = ["scripted/echo", "other/echo"]
 sticky = "metadata.userId"
 [prices."scripted/echo"]
 input_per_mtok_usd = 3
+output_per_mtok_usd = 9
 [prices."other/echo"]
 input_per_mtok_usd = 1
+output_per_mtok_usd = 3
 "#;
 
 /// Who serves it.
