@@ -76,6 +76,7 @@ pub(super) struct Attempt {
     tell: TellTale,
 }
 
+#[expect(clippy::large_enum_variant, reason = "an attempt listens for nearly all of its life")]
 enum State {
     Asking { sending: BoxFuture<'static, Answer>, framing: Framing },
     Listening { ahead: Ahead, framer: Framer },

@@ -14,7 +14,7 @@ use super::course::Course;
 use super::gate::{Pass, Shut, Turn, Waiting};
 use super::plan::plan;
 use super::rejoin::{self, Held};
-use super::relay::{self, Begun, relay};
+use super::relay::{self, relay};
 use super::seam;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
@@ -137,9 +137,8 @@ fn nobody_free(shut: &Shut, wait_ms: u64) -> Failure {
 /// One attempt, or a race of two where the job hedges.
 async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms) -> Result<Finish, Lost> {
     walk.asked(pass.target());
-    let mut attempt = match begin(course, pass, terms).await? {
-        Begun::Attempt(attempt) => *attempt,
-        Begun::Nothing(finish) => return Ok(finish),
+    let Some(mut attempt) = begin(course, pass, terms).await? else {
+        return Ok(Finish { reason: "length".into(), native: None, usage: None });
     };
     let mut heard = None;
     // What readers have seen is not to be gone on with twice.
@@ -185,7 +184,7 @@ async fn takes_up(course: &mut Course, walk: &mut Walk, place: usize, failure: &
     Ok(true)
 }
 
-async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Begun, Lost> {
+async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Option<Box<Attempt>>, Lost> {
     let target = pass.target().clone();
     relay::begin(course, pass, terms).await.map_err(|failure| {
         let labels = course.live.labels(&course.job, Some(&target));
@@ -211,9 +210,9 @@ fn book(course: &mut Course, attempt: &Attempt, failure: Failure) -> Lost {
 async fn race(
     course: &mut Course,
     walk: &mut Walk,
-    first: Attempt,
+    first: Box<Attempt>,
     (terms, after): (&Terms, Duration),
-) -> Result<(Attempt, Option<Result<Heard, Failure>>), Lost> {
+) -> Result<(Box<Attempt>, Option<Result<Heard, Failure>>), Lost> {
     let mut runners = vec![first];
     let mut hedge_at = Some(Instant::now() + after);
     loop {
@@ -263,13 +262,12 @@ async fn race(
 }
 
 /// The second of a race, at the next target that is free; nobody, if none is.
-async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &Terms) -> Option<Attempt> {
+async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &Terms) -> Option<Box<Attempt>> {
     let others: Vec<_> = walk.candidates().into_iter().filter(|other| other.target != *running).collect();
     let pass = course.svc.gate.enter(&others).ok()?;
     walk.asked(pass.target());
     match begin(course, pass, terms).await {
-        Ok(Begun::Attempt(attempt)) => Some(*attempt),
-        Ok(Begun::Nothing(_)) => None,
+        Ok(attempt) => attempt,
         Err(lost) => {
             decide(course, walk, lost.place, &lost.failure, terms);
             None

@@ -25,19 +25,12 @@ use crate::provider::registry::Entry;
 use crate::provider::{Ask, Finish, Outbound};
 use crate::telemetry;
 
-/// What came of asking a target.
-pub(super) enum Begun {
-    /// Its record is durable, and its request goes out when it is listened to.
-    Attempt(Box<Attempt>),
-    /// There is nothing left to ask for: what readers have is all that the job allows.
-    Nothing(Finish),
-}
-
-/// Begins an attempt.
+/// Begins an attempt: its record is durable, and its request goes out when it is listened to. `None`
+/// if there is nothing left to ask for: what readers have is all that the job allows.
 ///
 /// # Errors
 /// Why this target cannot be asked; the attempt is pushed in `course` all the same.
-pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Begun, Failure> {
+pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Option<Box<Attempt>>, Failure> {
     let target = pass.target().clone();
     let labels = course.live.labels(&course.job, Some(&target));
     let Some(entry) = course.live.registry.get(&target.provider).cloned() else {
@@ -51,7 +44,7 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
         Some(_) => (Arc::clone(&course.job), false),
         None => match go_on(course, &entry, &target).await {
             Continued::Ask { job, prefilled } => (job, prefilled),
-            Continued::NothingLeft => return Ok(Begun::Nothing(length())),
+            Continued::NothingLeft => return Ok(None),
             Continued::Cannot => {
                 course.trim = None;
                 course.restart();
@@ -76,7 +69,7 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     let tell = Arc::clone(&course.attempts[place].tell);
     let (svc, provider, terms) = (&course.svc, entry.provider, *terms);
     let asked = Asked { place, svc, provider, ask, outbound, held, terms, labels, tell };
-    Ok(Begun::Attempt(Box::new(Attempt::new(asked, pass))))
+    Ok(Some(Box::new(Attempt::new(asked, pass))))
 }
 
 /// What is asked: the job, or the rest of its answer.
@@ -90,10 +83,6 @@ async fn go_on(course: &mut Course, entry: &Entry, target: &Target) -> Continued
     let way = if refused { Way::Turn } else { Way::with(entry.provider.prefill(ask)) };
     course.trim = Some(Trim::new(so_far, way));
     seam::continued(&course.job, so_far, way, &target.model).await
-}
-
-fn length() -> Finish {
-    Finish { reason: "length".into(), native: None, usage: None }
 }
 
 /// The request with the job's files inside it. They are fetched once for all attempts that ask the
