@@ -56,6 +56,13 @@ const EVERYTHING: &str = r#"
     output_per_mtok_usd = "0.1"
     [gateways.default]
     retry.max_attempts = 3
+    [health]
+    failures_in_a_row = 3
+    error_rate = 0.25
+    retries_per_s = 5
+    [queue]
+    fair_by = "metadata.teamId"
+    waiting_max = 100
     [[keys]]
     name = "agents"
     sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -119,6 +126,25 @@ fn a_variable_overrides_the_file_with_the_type_of_its_key() {
 }
 
 #[test]
+fn how_targets_are_chosen_must_make_sense() {
+    let model = "[models.m]\ntargets = [\"a/b\", \"a/c\"]\n";
+    for (rest, expected) in [
+        ("strategy = \"best\"", "3 models.m.strategy: unknown variant `best`"),
+        ("weights = [1, 2]", "3 models.m.weights: only with strategy = \"weighted\""),
+        ("strategy = \"weighted\"\nweights = [1]", "4 models.m.weights: must be 2, one for each target"),
+        ("strategy = \"weighted\"\nweights = [1, 0]", "4 models.m.weights.1: must be more than 0 and at most 1000000"),
+        ("strategy = \"weighted\"\nweights = [nan, 1]", "4 models.m.weights.0: must be more than 0"),
+        ("strategy = \"weighted\"\nweights = [1, 1e7]", "4 models.m.weights.1: must be more than 0"),
+        ("strategy = \"weighted\"\nweights = [1, \"2\"]", "4 models.m.weights.1: must be f64"),
+        ("sticky = \"userId\"", "3 models.m.sticky: must be `metadata.` and a key"),
+        ("sticky = \"metadata.\"", "3 models.m.sticky: must be `metadata.` and a key"),
+    ] {
+        let found = problems(&format!("{model}{rest}"), &[]);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{rest}: {found:?}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_line_or_variable() {
     let cases: &[(&str, &str)] = &[
         ("[server]\nlissen = \"x\"", "2 server.lissen: unknown key"),
@@ -162,6 +188,14 @@ fn what_is_wrong_is_named_with_its_line_or_variable() {
             "[models.m]\ntargets = [\"a/b\"]\nstrategy = \"weighted\"\nweights = [\"much\"]",
             "4 models.m.weights.0: must be f64",
         ),
+        ("[health]\nfailures_in_a_row = 0", "2 health.failures_in_a_row: must be 1 to 1000"),
+        ("[health]\nerror_rate = 1.5", "2 health.error_rate: must be 0.01 to 1"),
+        ("[health]\nerror_rate = nan", "2 health.error_rate: must be 0.01 to 1"),
+        ("[health]\nopen_ms = 5000\nopen_ms_max = 4000", "3 health.open_ms_max: must be 5000 to 600000"),
+        ("[health]\nretries_per_s = 0", "2 health.retries_per_s: must be 0.01 to 1000"),
+        ("[queue]\nfair_by = \"teamId\"", "2 queue.fair_by: must be `metadata.` and a key"),
+        ("[queue]\nfair_by = \"metadata.\"", "2 queue.fair_by: must be `metadata.` and a key"),
+        ("[queue]\nwaiting_max = 5000000", "2 queue.waiting_max: must be 0 to 1000000"),
         ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"userId\"", "3 models.m.sticky: must be `metadata.` and a key"),
         ("[models.m]\ntargets = [\"a/b\"]\nsticky = \"metadata.\"", "3 models.m.sticky: must be `metadata.` and a key"),
         ("[prices.\"a/b\"]\ninput_usd = 1", "2 prices.\"a/b\".input_usd: unknown key"),

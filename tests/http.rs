@@ -13,8 +13,12 @@ mod catalog;
 mod client;
 #[path = "http/files.rs"]
 mod files;
+#[path = "http/health.rs"]
+mod health;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/route.rs"]
+mod route;
 #[path = "http/silence.rs"]
 mod silence;
 

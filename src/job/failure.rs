@@ -150,16 +150,19 @@ pub struct FailureBody {
     #[serde(skip)]
     #[schemars(skip)]
     pub belongs_to_target: bool,
-    /// Whether the request never reached the provider: asking again costs nothing. Only routing and
-    /// health read it.
-    #[serde(skip)]
-    #[schemars(skip)]
+    /// The request never reached the provider: asking again costs nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub never_sent: bool,
     /// Whether the prompt is too long for the model, so that only a larger one can do better,
     /// whatever the provider calls it. Only routing reads it.
     #[serde(skip)]
     #[schemars(skip)]
     pub overflows: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What went wrong, whose fault it is, and whether trying again makes sense. One pointer wide.

@@ -53,7 +53,8 @@ struct Said<'a> {
     has_period: bool,
 }
 
-/// What is left by `headers`, which came at `now`; nothing if they do not speak of it.
+/// What is left by `headers`, which came at `now`; nothing if they do not speak of it. Of several
+/// limits of a kind, the one with the least left; a reset that is not told is now.
 #[must_use]
 pub fn read(headers: &Headers, now: Timestamp) -> Option<Limits> {
     let mut said = [Said::default(); RESOURCES.len()];

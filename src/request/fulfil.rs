@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::attempt::{Attempt, Heard};
 use super::course::Course;
 use super::gate::{Pass, Shut, Turn, Waiting};
+use super::plan::plan;
 use super::rejoin::{self, Held};
 use super::relay::{self, Begun, relay};
-use super::plan::plan;
 use super::seam;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
@@ -37,8 +37,11 @@ struct Lost {
 pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
     let mut walk = Walk::new(plan(course)?);
     remember(course, &mut walk, terms);
-    let mut last = None;
+    let mut last = course.attempts.iter().rev().find_map(|spent| spent.failure.clone());
     loop {
+        if walk.candidates().is_empty() {
+            return Err(last.unwrap_or_else(|| Failure::internal("a plan without targets")));
+        }
         let pass = match admit(course, &walk, terms).await {
             Ok(pass) => pass,
             Err(failure) => return Err(last.unwrap_or(failure)),
@@ -63,16 +66,25 @@ pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish,
     }
 }
 
-/// Takes over what an earlier life of the broker did. An attempt that died with it does not count.
-fn remember(course: &Course, walk: &mut Walk, terms: &Terms) {
-    for spent in &course.attempts {
-        let Some(failure) = spent.failure.as_ref().filter(|_| spent.outcome == Some(AttemptOutcome::Lost)) else {
+/// Takes over what an earlier life of the broker did. An attempt that died with it does not count,
+/// and its target is the first to be asked again.
+fn remember(course: &mut Course, walk: &mut Walk, terms: &Terms) {
+    for place in 0..course.attempts.len() {
+        let spent = &course.attempts[place];
+        let target = spent.target.clone();
+        let Some(failure) = spent.failure.clone().filter(|_| spent.outcome == Some(AttemptOutcome::Lost)) else {
+            // Whether it may still be asked is the walk's to say.
+            let _ = walk.prefer(&target);
             continue;
         };
-        walk.asked(&spent.target);
-        let lost = LostAttempt { failure, at_target: walk.tries(&spent.target), in_all: 0 };
-        let next = retry::next(&lost, terms, 0.0);
-        lose(course, walk, &spent.target, (failure, next), terms);
+        walk.asked(&target);
+        let lost = LostAttempt { failure: &failure, at_target: walk.tries(&target), in_all: 0 };
+        let next = match retry::next(&lost, terms, 0.0) {
+            // The job went on after it: it was the target's own.
+            Next::GiveUp => Next::Elsewhere,
+            next => next,
+        };
+        lose(course, walk, &target, (&failure, next), terms);
     }
 }
 

@@ -123,7 +123,8 @@ fn a_turn_goes_on_after_the_words_that_it_repeats() {
 
 #[test]
 fn what_is_no_text_passes_in_order_and_reasoning_is_not_repeated() {
-    let progress = || Event::Progress(Progress { state: ProgressState::Running, fraction: None, note: None, upstream: None });
+    let progress =
+        || Event::Progress(Progress { state: ProgressState::Running, fraction: None, note: None, upstream: None });
     let call = || Event::ToolCall(ToolCall { arguments: "{}".into(), ..ToolCall::default() });
     let mut aside = Delta { text: "The river".into(), ..Delta::default() };
     aside.extra = Some(Box::new(serde_json::json!({"chunk": {"id": 1}})));

@@ -122,8 +122,12 @@ fn replay(course: &mut Course, at: Timestamp, body: BodyRef<'_>, queued_since: &
         BodyRef::Event(Event::Lost(lost)) => {
             let place = usize::try_from(lost.attempt).unwrap_or(usize::MAX).saturating_sub(1);
             if let Some(spent) = course.attempts.get_mut(place) {
-                let cancelled = lost.error.code == Code::Cancelled;
-                spent.outcome = Some(if cancelled { AttemptOutcome::Cancelled } else { AttemptOutcome::Lost });
+                spent.outcome = Some(match lost.error.code {
+                    Code::Cancelled => AttemptOutcome::Cancelled,
+                    // It died with an earlier life of ours: any other trouble of ours ends the job.
+                    Code::Internal => AttemptOutcome::Interrupted,
+                    _ => AttemptOutcome::Lost,
+                });
                 spent.failure = Some(lost.error);
             }
             // Where two raced, the one that was not lost is the one that speaks.

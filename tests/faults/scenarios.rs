@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use forebay::job::Record;
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
 use crate::books::balance;
 use crate::broker::PATIENCE;
@@ -26,9 +27,21 @@ pub(crate) fn seed() -> u64 {
     seed
 }
 
-/// Runs all at once, and tells all that went wrong.
+/// Jobs at once: time-outs of seconds are part of the table, and a small machine must keep them.
+const AT_ONCE: usize = 64;
+
+/// Runs all, and tells all that went wrong.
 async fn all<F: Future<Output: Send> + Send + 'static>(checks: Vec<(String, F)>) -> Vec<F::Output> {
-    let (names, tasks): (Vec<_>, Vec<_>) = checks.into_iter().map(|(name, check)| (name, tokio::spawn(check))).unzip();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let begin = |(name, check): (String, F)| {
+        let places = Arc::clone(&places);
+        let placed = async move {
+            let _place = places.acquire_owned().await;
+            check.await
+        };
+        (name, tokio::spawn(placed))
+    };
+    let (names, tasks): (Vec<_>, Vec<_>) = checks.into_iter().map(begin).unzip();
     let (mut done, mut wrong) = (Vec::new(), Vec::new());
     for (name, ended) in names.into_iter().zip(join_all(tasks).await) {
         match ended {

@@ -79,8 +79,10 @@ const TOO_LONG: Act =
 const REDIRECT: Act = Status(302, "location: /counter/v1/chat/completions\r\n", "");
 const NOTHING: Act = Status(204, "", "");
 
-const QUICK: &str = r#"{"timeouts":{"first_token_ms":1000,"idle_ms":1500}}"#;
-const QUICK_ONCE: &str = r#"{"timeouts":{"first_token_ms":1000,"idle_ms":1500},"retry":{"max_attempts":1}}"#;
+const QUICK: &str = r#"{"timeouts":{"first_token_ms":2000}}"#;
+const QUICK_ONCE: &str = r#"{"timeouts":{"first_token_ms":2000},"retry":{"max_attempts":1}}"#;
+const BRISK: &str = r#"{"timeouts":{"idle_ms":2000}}"#;
+const BRISK_ONCE: &str = r#"{"timeouts":{"idle_ms":2000},"retry":{"max_attempts":1}}"#;
 const ONE_TRY: &str = r#"{"retry":{"max_attempts":1}}"#;
 const THREE: &str = r#"{"retry":{"max_attempts":3}}"#;
 const FAIL: &str = r#"{"on_stream_failure":"fail"}"#;
@@ -88,7 +90,6 @@ const RESTART: &str = r#"{"on_stream_failure":"restart"}"#;
 const PATIENT: &str = r#"{"timeouts":{"queue_ms":60000,"total_ms":80000}}"#;
 const IMPATIENT: &str = r#"{"timeouts":{"queue_ms":800}}"#;
 const HEDGED: &str = r#"{"hedge_ms":200}"#;
-const TWO_SECONDS: &str = r#"{"timeouts":{"first_token_ms":2000},"retry":{"max_attempts":1}}"#;
 
 const AGAIN: &[&str] = &["attempt a start", "lost", "attempt a start"];
 const NEXT: &[&str] = &["attempt a start", "lost", "attempt b start"];
@@ -118,7 +119,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("s05-404", "{}", &[to("a", &[NO_MODEL], 1, 1), GOOD], Whole, NEXT),
     row("s06-silent", QUICK_ONCE, &[to("a", &[After(0, Stall)], 1, 1), GOOD], Whole, NEXT),
     row("s06-silent-once", QUICK, &[to("a", &[After(0, Stall), Answer], 2, 2)], Whole, AGAIN),
-    row("s07-late", TWO_SECONDS, &[to("a", &[Late(20_000)], 1, 1), GOOD], Whole, NEXT),
+    row("s07-late", QUICK_ONCE, &[to("a", &[Late(20_000)], 1, 1), GOOD], Whole, NEXT),
     row("s08-cut", "{}", &[to("a", &[After(40, Closed), Answer], 2, 2)], Whole, GOES_ON),
     row("s08-reset", "{}", &[to("a", &[After(40, Reset), Answer], 2, 2)], Whole, GOES_ON),
     row("s08-cut-once", ONE_TRY, &[to("a", &[After(40, Closed)], 1, 1), GOOD], Whole, GOES_ON_AT_B),
@@ -155,8 +156,8 @@ pub(crate) const ROWS: &[Row] = &[
         Failed("provider_truncated", &["a", "b"]),
         GOES_ON,
     ),
-    row("s09-stall", QUICK, &[to("a", &[After(40, Stall), Answer], 2, 2)], Whole, GOES_ON),
-    row("s09-stall-once", QUICK_ONCE, &[to("a", &[After(40, Stall)], 1, 1), GOOD], Whole, GOES_ON_AT_B),
+    row("s09-stall", BRISK, &[to("a", &[After(40, Stall), Answer], 2, 2)], Whole, GOES_ON),
+    row("s09-stall-once", BRISK_ONCE, &[to("a", &[After(40, Stall)], 1, 1), GOOD], Whole, GOES_ON_AT_B),
     row("s10-error-before", "{}", &[to("a", &[After(0, Error), Answer], 2, 2)], Whole, AGAIN),
     row("s11-error-after", "{}", &[to("a", &[After(40, Error), Answer], 2, 2)], Whole, GOES_ON),
     row("s12-no-end", "{}", &[to("a", &[After(40, NoEnd), Answer], 2, 2)], Whole, GOES_ON),
@@ -191,7 +192,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("s18-filter", "{}", &[to("a", &[FILTERED], 1, 1), UNASKED], Failed("content_filtered", &[]), &[]),
     row("s18-filter-after", "{}", &[to("a", &[After(40, Filtered)], 1, 1), UNASKED], Cut(40, "content_filter"), &[]),
     row("s19-two-ends", "{}", &[to("a", &[Doubled], 1, 1), UNASKED], Whole, &["attempt a start"]),
-    row("s20-trickle", QUICK_ONCE, &[to("a", &[After(40, Trickle)], 1, 1), GOOD], Whole, GOES_ON_AT_B),
+    row("s20-trickle", BRISK_ONCE, &[to("a", &[After(40, Trickle)], 1, 1), GOOD], Whole, GOES_ON_AT_B),
     row("s20-trickle-first", QUICK_ONCE, &[to("a", &[After(0, Trickle)], 1, 1), GOOD], Whole, NEXT),
     row("s21-redirect", "{}", &[to("a", &[REDIRECT], 1, 1), GOOD], Whole, NEXT),
     row("s21-204", "{}", &[to("a", &[NOTHING], 1, 2), GOOD], Whole, NEXT),
@@ -216,7 +217,7 @@ pub(crate) const ROWS: &[Row] = &[
         Whole,
         &["lost", "queued", "attempt"],
     ),
-    row("s26-hedged", HEDGED, &[to("a", &[Late(4000)], 1, 1), GOOD], Whole, &["attempt a start", "attempt b"]),
+    row("s26-hedged", HEDGED, &[to("a", &[Late(4000)], 1, 2), GOOD], Whole, &["attempt a start", "attempt b"]),
 ];
 
 /// What a call meets in these scenarios.

@@ -81,8 +81,7 @@ fn last(messages: Option<&RawValue>) -> String {
         #[serde(default)]
         content: Value,
     }
-    let messages: Vec<Message> =
-        messages.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let messages: Vec<Message> = messages.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     messages.last().and_then(|message| message.content.as_str()).unwrap_or("").to_owned()
 }
 

@@ -4,7 +4,7 @@
 //! who goes next is decided in one place only, which the gate's actor calls. Locks are taken in one
 //! order: the line's, then a target's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -143,7 +143,9 @@ impl Desk {
                 break;
             }
             for (gate, is_retry) in &waiter.candidates {
-                let Some(at) = free.iter().position(|free| *free == (gate.id, *is_retry)) else { continue };
+                if !free.contains(&(gate.id, *is_retry)) {
+                    continue;
+                }
                 let entered = gate.health().enter(*is_retry, &rules.health, now);
                 match entered {
                     Ok(is_probe) => {
@@ -151,7 +153,7 @@ impl Desk {
                         break;
                     }
                     Err(shut) => {
-                        free.swap_remove(at);
+                        free.remove(&(gate.id, *is_retry));
                         soonest = sooner(soonest, shut);
                     }
                 }
@@ -215,13 +217,15 @@ impl Drop for Desk {
 
 impl InLine {
     /// What could be asked now of what is waited for, and the soonest opening of the rest.
-    fn free(&self, rules: &HealthConfig, now: Timestamp) -> (Vec<(u64, bool)>, Option<Shut>) {
-        let (mut free, mut soonest) = (Vec::new(), None);
+    fn free(&self, rules: &HealthConfig, now: Timestamp) -> (HashSet<(u64, bool)>, Option<Shut>) {
+        let (mut free, mut soonest) = (HashSet::new(), None);
         for gate in self.wanted.values() {
             for is_retry in [false, true].into_iter().filter(|is_retry| gate.waits(*is_retry)) {
                 let checked = gate.health().check(is_retry, rules, now);
                 match checked {
-                    Ok(_) => free.push((gate.id, is_retry)),
+                    Ok(_) => {
+                        free.insert((gate.id, is_retry));
+                    }
                     Err(shut) => soonest = sooner(soonest, shut),
                 }
             }
