@@ -1,4 +1,7 @@
-"""Stands between the broker and the provider and counts what is really asked: the provider's own view of the bill."""
+"""Stands between the broker and the provider and counts what is really asked: the provider's own view of the bill.
+
+On request it cuts an answer off in the middle, as a network does.
+"""
 
 import http.client
 import json
@@ -7,10 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class CountingProxy:
-    """Forwards every request to `target_port`, streaming; `asked` holds the prompt of each POST in order."""
+    """Forwards every request to `target_port`, streaming; `asked` holds the prompt of each POST in order, `bodies` all
+    that it said. `cut_after` = so many events reach the broker of the next answer, then the connection breaks."""
 
     def __init__(self, target_port):
         self.asked = []
+        self.bodies = []
+        self.cut_after = None
         self.server = Server(("127.0.0.1", 0), handler(self, target_port))
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -28,7 +34,8 @@ class Server(ThreadingHTTPServer):
 
 def prompt_of(body):
     """The text of the last message: what tells the demo's jobs apart."""
-    return json.loads(body)["messages"][-1]["content"]
+    asked = json.loads(body)
+    return (asked.get("messages") or asked["input"])[-1]["content"]
 
 
 def handler(proxy, target_port):
@@ -39,6 +46,8 @@ def handler(proxy, target_port):
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             proxy.asked.append(prompt_of(body))
+            proxy.bodies.append(json.loads(body))
+            cut_after, proxy.cut_after = proxy.cut_after, None
             upstream = http.client.HTTPConnection("127.0.0.1", target_port, timeout=120)
             try:
                 upstream.request("POST", self.path, body, {"content-type": "application/json"})
@@ -47,8 +56,13 @@ def handler(proxy, target_port):
                 self.send_header("content-type", answer.getheader("content-type", "application/json"))
                 self.send_header("transfer-encoding", "chunked")
                 self.end_headers()
-                while piece := answer.read1(65536):
+                while piece := answer.read1(65536) if cut_after is None else answer.readline():
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    if cut_after is not None and piece.startswith(b"data:"):
+                        cut_after -= 1
+                        if cut_after == 0:
+                            self.wfile.write(b"2\r\n\r\n\r\n")  # the event's own end
+                            raise ConnectionAbortedError
                 self.wfile.write(b"0\r\n\r\n")
             except OSError:
                 self.close_connection = True  # one side hung up: so does the other
