@@ -61,6 +61,8 @@ fn a_rest_is_taken_as_it_comes_unless_it_is_everything_again() {
         ("One.\n", "\n\n- two", "One.\n\n- two"),
         ("  \n", "  \nHi", "  \nHi"),
         ("", "The river", "The river"),
+        // All that was left was the blank that the reader has.
+        ("One two three ", " ", "One two three "),
     ] {
         check(before, EXACT, answer, expected);
     }

@@ -86,7 +86,11 @@ impl Trim {
         let text = match std::mem::replace(&mut self.stage, Stage::Through) {
             // Who is known to repeat was cut off while repeating.
             Stage::Whole { is_sure: true, .. } | Stage::Blanks { .. } | Stage::Through => String::new(),
-            Stage::Whole { lead, at, .. } => lead + &self.old[..at],
+            Stage::Whole { lead, at, .. } => {
+                let all = lead + &self.old[..at];
+                self.stage = Stage::Blanks { at: 0 };
+                self.after_blanks(&all)
+            }
             Stage::Words { held } => self.after_words(held, true),
         };
         self.stage = Stage::Through;
