@@ -241,6 +241,7 @@ path = "{folder / "data"}"
 [providers.local]
 kind = "openai-compatible"
 base_url = "http://127.0.0.1:{model}/v1"
+prefill = "exact"  # this server goes on from the beginning of an answer
 
 [prices."{MODEL}"]
 input_per_mtok_usd = 0.05
