@@ -25,6 +25,8 @@ mod chaos;
 mod check;
 #[path = "faults/door.rs"]
 mod door;
+#[path = "faults/line.rs"]
+mod line;
 #[path = "faults/provider.rs"]
 mod provider;
 #[path = "faults/reply.rs"]

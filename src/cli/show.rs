@@ -5,7 +5,7 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 
-use crate::job::{Completed, Cost, Event, Output, OutputBody, Part, Record, ToolCall, Usage};
+use crate::job::{Completed, Cost, Event, Output, OutputBody, Part, QueueReason, Queued, Record, ToolCall, Usage};
 use crate::wire::record::RecordRef;
 
 /// One line to stdout.
@@ -90,6 +90,7 @@ impl Printer {
             Event::Delta(delta) if delta.part == Part::Text || delta.part == Part::Refusal => self.text(&delta.text),
             Event::ToolCall(call) => self.tool(call),
             Event::Output(output) => self.output(output),
+            Event::Queued(queued) => self.waits(queued),
             Event::Lost(lost) => self.note(&format!("attempt {} lost: {}", lost.attempt, lost.error)),
             Event::Restarted(_) => self.note("the answer begins anew; what stands above is void"),
             Event::Completed(end) => self.completed(end),
@@ -98,8 +99,19 @@ impl Printer {
             Event::Interrupted(end) => {
                 self.ended("interrupted: the broker died and could not go on", &end.usage, end.cost);
             }
-            Event::Accepted(_) | Event::Queued(_) | Event::Attempt(_) | Event::Delta(_) | Event::Progress(_) => {}
+            Event::Accepted(_) | Event::Attempt(_) | Event::Delta(_) | Event::Progress(_) => {}
         }
+    }
+
+    fn waits(&mut self, queued: &Queued) {
+        let reason = match queued.reason {
+            QueueReason::RateLimited => "every target is at its limit",
+            QueueReason::Cooling => "every target cools down",
+            QueueReason::Capacity => "every target is busy",
+        };
+        let ahead = queued.position.filter(|jobs| *jobs > 0).map(|jobs| format!(", {jobs} before it"));
+        let eta = queued.eta_ms.map(|ms| format!(", about {} s", ms.div_ceil(1000)));
+        self.note(&format!("waits: {reason}{}{}", ahead.unwrap_or_default(), eta.unwrap_or_default()));
     }
 
     /// Ends the last line.

@@ -103,6 +103,19 @@ struct Left {
     limit: Option<u64>,
     remaining: u64,
     resets_at: Timestamp,
+    /// What the provider said of the time until then.
+    span_ms: u64,
+    /// Whether it is what must be left after a reset, and not what the provider said.
+    is_assumed: bool,
+}
+
+impl Left {
+    /// What is left after the reset: the whole limit, until the provider says more, and for one such
+    /// span only. So those who waited for it do not all go at once. `None` = not known.
+    fn renewed(self, now: Timestamp) -> Option<Left> {
+        let limit = self.limit.filter(|limit| *limit > 0 && !self.is_assumed)?;
+        Some(Left { remaining: limit, resets_at: now.plus_ms(self.span_ms), is_assumed: true, ..self })
+    }
 }
 
 /// What a lost call says about its target.
@@ -203,7 +216,9 @@ impl Health {
             self.state = State::HalfOpen { for_ms, is_probed: false };
         }
         for left in [&mut self.requests, &mut self.tokens] {
-            left.take_if(|left| left.resets_at <= now);
+            if let Some(over) = left.take_if(|left| left.resets_at <= now) {
+                *left = over.renewed(now);
+            }
         }
         let saved = now.ms_since(self.retries_at) as f64 / 1000.0 * rules.retries_per_s;
         self.retries = (self.retries + saved).min(RETRIES_BURST);
@@ -302,10 +317,10 @@ impl Health {
 
     /// Takes in what the provider says about its own limits. What it does not tell stays as it was.
     pub fn learn(&mut self, limits: &Limits, now: Timestamp) {
-        let left = |window: Window| Left {
-            limit: window.limit,
-            remaining: window.remaining,
-            resets_at: now.plus_ms(window.reset_ms.min(COOL_MS_MAX)),
+        let left = |window: Window| {
+            let span_ms = window.reset_ms.min(COOL_MS_MAX);
+            let (limit, remaining) = (window.limit, window.remaining);
+            Left { limit, remaining, resets_at: now.plus_ms(span_ms), span_ms, is_assumed: false }
         };
         self.requests = limits.requests.map(left).or(self.requests);
         self.tokens = limits.tokens.map(left).or(self.tokens);
@@ -330,10 +345,12 @@ impl Health {
     pub fn report(&mut self, rules: &HealthConfig, now: Timestamp) -> Report {
         let shut = self.check(false, rules, now).err();
         let (calls, errors) = self.recent.sums(rules.window_s, now);
-        let window = |left: Left| Window {
-            limit: left.limit,
-            remaining: left.remaining,
-            reset_ms: left.resets_at.ms_since(now),
+        let told = |left: Option<Left>| {
+            left.filter(|left| !left.is_assumed).map(|left| Window {
+                limit: left.limit,
+                remaining: left.remaining,
+                reset_ms: left.resets_at.ms_since(now),
+            })
         };
         Report {
             breaker: match self.state {
@@ -346,7 +363,7 @@ impl Health {
             failures_in_a_row: self.failures_in_a_row,
             calls,
             errors,
-            limits: Limits { requests: self.requests.map(window), tokens: self.tokens.map(window) },
+            limits: Limits { requests: told(self.requests), tokens: told(self.tokens) },
         }
     }
 }

@@ -187,12 +187,17 @@ fn told(requests: Option<(u64, u64)>, tokens: Option<(u64, u64)>) -> Step {
 
 #[test]
 fn what_is_left_of_a_limit_is_counted_down() {
+    let limited = |limit, reset_ms| {
+        Learn(Limits { requests: Some(Window { limit: Some(limit), remaining: 0, reset_ms }), tokens: None })
+    };
     let shut = |ms| Step::Shut(ms, RateLimited);
     check("none left", vec![told(Some((0, 3000)), None), shut(3000), Pass(3000), Free(false)]);
     check("two left", vec![told(Some((2, 3000)), None), Good(2), shut(3000), Pass(3000), Good(20)]);
     check("no tokens", vec![told(None, Some((0, 900))), shut(900), Pass(900), Free(false)]);
     check("told anew", vec![told(Some((0, 3000)), None), told(Some((1, 10)), None), Free(false)]);
     check("the other stays", vec![told(Some((0, 3000)), None), told(None, Some((5, 10))), shut(3000)]);
+    check("as many as the limit go after a reset", vec![limited(2, 3000), shut(3000), Pass(3000), Good(2), shut(3000)]);
+    check("once", vec![limited(2, 3000), Pass(3000), Good(2), Pass(3000), Good(9)]);
     check("believed for ten minutes", vec![told(Some((0, 86_400_000)), None), shut(600_000)]);
     check("the longest is told", vec![told(Some((0, 3000)), None), Pass(1), told(None, Some((0, 10))), shut(2999)]);
 }

@@ -34,6 +34,8 @@ pub(crate) enum Act {
     Doubled,
     /// The answer, coded as nobody asked for.
     Gzip,
+    /// The answer, and the news that it was the last that is allowed for so many milliseconds.
+    Rationed(u64),
     /// A page of HTML under this status.
     Html(u16),
     /// A 500 with a body of 100 MB.

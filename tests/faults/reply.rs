@@ -72,6 +72,12 @@ impl<'a> Reply<'a> {
                 self.write(&not_text).await?;
                 self.write(b"\r\n0\r\n\r\n").await
             }
+            Act::Rationed(ms) => {
+                let said = [("limit", "1".to_owned()), ("remaining", "0".to_owned()), ("reset", format!("{ms}ms"))];
+                let lines = said.map(|(name, value)| format!("x-ratelimit-{name}-requests: {value}\r\n"));
+                self.head(&lines.concat()).await?;
+                self.rest(start).await
+            }
             Act::Html(status) => {
                 let page = "<html><head><title>Bad gateway</title></head><body>nginx</body></html>";
                 self.status(status, "content-type: text/html\r\n", page).await
