@@ -12,6 +12,8 @@ mod support;
 
 #[path = "faults/act.rs"]
 mod act;
+#[path = "faults/background.rs"]
+mod background;
 #[path = "faults/books.rs"]
 mod books;
 #[path = "crash/broker.rs"]
@@ -33,5 +35,7 @@ mod reply;
 mod scenarios;
 #[path = "faults/table.rs"]
 mod table;
+#[path = "faults/upstream.rs"]
+mod upstream;
 #[path = "faults/world.rs"]
 mod world;
