@@ -121,7 +121,11 @@ impl Stage {
 
 async fn check(stage: Arc<Stage>, row: Arc<Row>, door: Door) {
     let id = format!("{}-{}", row.name, door.name());
-    let job = stage.job(&id, &row.plan, &row.options);
+    let mut job = stage.job(&id, &row.plan, &row.options);
+    if row.ends != Ends::Once {
+        // To ask for another answer is a retry, and may wait for those of other jobs.
+        job["model"] = json!(format!("bg/{id}"));
+    }
     let asking = follow(&stage.world.way, &job, Manners { door, leaves: None, expects_loss: false });
     let release = async {
         if row.gets_before_release > 0 {
