@@ -25,6 +25,8 @@ mod cancel;
 mod chaos;
 #[path = "faults/check.rs"]
 mod check;
+#[path = "faults/departed.rs"]
+mod departed;
 #[path = "faults/door.rs"]
 mod door;
 #[path = "faults/provider.rs"]

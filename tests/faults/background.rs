@@ -1,15 +1,13 @@
-//! A response in the background is made once, whatever becomes of the connection, of the broker or of
-//! whoever asked.
+//! A response in the background is made once, whatever becomes of the connection.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use forebay::job::{AttemptMode, Code, Event, Part, Record, State};
+use forebay::job::{AttemptMode, Event, Part, Record, State};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::act::{Act, whole};
-use crate::books::paid;
 use crate::broker::{Broker, PATIENCE, found};
 use crate::check::story;
 use crate::door::{Ask, Door, Manners, follow, text};
@@ -17,10 +15,7 @@ use crate::upstream::Answer::{Full, Text};
 use crate::upstream::{ARGUMENTS, Answer, Get, Plan, Server, THOUGHTS, count, number};
 use crate::world::World;
 
-const DOORS: [Door; 3] = [Door::Nats, Door::Stream, Door::Socket];
-/// How soon a response must be ended that nobody wants any more.
-const SOON: Duration = Duration::from_secs(1);
-
+pub(crate) const DOORS: [Door; 3] = [Door::Nats, Door::Stream, Door::Socket];
 /// All jobs have one target, which is cut so often that it would be let rest. Its retries are few: to
 /// go on hearing an answer is none.
 const HEALTH: &str =
@@ -62,13 +57,14 @@ impl Row {
     }
 }
 
-struct Stage {
-    world: World,
-    server: Server,
+/// A broker and the provider behind it.
+pub(crate) struct Stage {
+    pub(crate) world: World,
+    pub(crate) server: Server,
 }
 
 impl Stage {
-    async fn start(quiet: Duration) -> (Arc<Stage>, Broker) {
+    pub(crate) async fn start(quiet: Duration) -> (Arc<Stage>, Broker) {
         let server = Server::start().await;
         let nobody = |_: &str, _: &str, _: usize| Act::Status(500, "", "{}");
         let (world, broker) =
@@ -76,7 +72,7 @@ impl Stage {
         (Arc::new(Stage { world, server }), broker)
     }
 
-    fn job(&self, id: &str, plan: &Plan, options: &Value) -> Value {
+    pub(crate) fn job(&self, id: &str, plan: &Plan, options: &Value) -> Value {
         self.server.plan(id, plan.clone());
         let mut job = json!({
             "id": id,
@@ -99,7 +95,7 @@ impl Stage {
     }
 
     /// Waits until a reader has what such a predicate finds.
-    async fn seen(&self, id: &str, is_there: impl Fn(&[Record]) -> bool) {
+    pub(crate) async fn seen(&self, id: &str, is_there: impl Fn(&[Record]) -> bool) {
         found("a part of the answer", || async {
             let mut reading = self.world.way.read(Door::Socket, Ask::Resume { id: id.to_owned(), cursor: "-1".into() });
             let mut seen = Vec::new();
@@ -114,7 +110,7 @@ impl Stage {
         .await;
     }
 
-    async fn booked(&self, id: &str) -> Value {
+    pub(crate) async fn booked(&self, id: &str) -> Value {
         self.world.way.json(&format!("/v1/costs?tag.case={id}")).await["total"].clone()
     }
 }
@@ -164,7 +160,7 @@ async fn check(stage: Arc<Stage>, row: Arc<Row>, door: Door) {
 }
 
 /// What readers have is what was made, to the letter.
-fn check_answer(id: &str, answer: Answer, records: &[Record]) {
+pub(crate) fn check_answer(id: &str, answer: Answer, records: &[Record]) {
     let said = story(records);
     assert_eq!(records.last().unwrap().event.terminal(), Some(State::Completed), "{id}\n{said}");
     let (mut thoughts, mut calls, mut details) = (String::new(), Vec::new(), 0);
@@ -196,7 +192,7 @@ fn check_answer(id: &str, answer: Answer, records: &[Record]) {
 }
 
 /// Nothing is begun anew, and each attempt says how it stands to what readers have.
-fn check_attempts(id: &str, records: &[Record]) {
+pub(crate) fn check_attempts(id: &str, records: &[Record]) {
     let said = story(records);
     let (mut has_output, mut told) = (false, 0);
     for record in records {
@@ -255,9 +251,9 @@ async fn a_response_that_goes_on_is_waited_for_whatever_becomes_of_those_who_lis
         let streams = |count: usize| Some(vec![Some(Some(after - 1)); count]);
         rows.push(Row { gets: streams(2), ..Row::cut(Full, after, &[Status(503), Served]) }.named("503"));
         // Whoever may try once may be silent as often as it likes.
-        let impatient = json!({"timeouts": {"first_token_ms": 60, "idle_ms": 60}, "retry": {"max_attempts": 1}});
+        let impatient = json!({"timeouts": {"first_token_ms": 1000, "idle_ms": 1000}, "retry": {"max_attempts": 1}});
         let silent = Row::new(format!("silent{after}"), Plan { hold: after, ..Plan::of(Full) });
-        rows.push(Row { options: impatient.clone(), gets_before_release: 4, ..silent });
+        rows.push(Row { options: impatient.clone(), gets_before_release: 3, ..silent });
         let whole = || Some(vec![Some(Some(after - 1)), None]);
         rows.push(Row { gets: whole(), ..Row::cut(Full, after, &[OnlyWhole]) }.named("whole"));
         let mut late = Row::cut(Full, after, &[OnlyWhole]).named("whole-late");
@@ -292,140 +288,4 @@ async fn a_response_that_is_lost_for_good_is_gone_on_with_by_another_and_both_ar
         rows.push(Row { ends, gets: Some(vec![Some(Some(after - 1))]), ..failed_meanwhile });
     }
     all(rows).await;
-}
-
-/// Where a job is when the broker dies: after so many packets, and whether the rest is made meanwhile.
-fn moments() -> Vec<(usize, bool)> {
-    let text = number(Full, "response.output_text.delta") + 3;
-    let call = number(Full, "response.function_call_arguments.delta") + 2;
-    let moments = [3, text, call, count(Full) - 1];
-    moments.into_iter().flat_map(|after| [(after, true), (after, false)]).collect()
-}
-
-/// Whether readers have what is made of a response up to its packet `after`.
-fn has(after: usize) -> impl Fn(&[Record]) -> bool {
-    let made = crate::upstream::said(Full, after);
-    move |records| {
-        let call = |record: &Record| match &record.event {
-            Event::ToolCall(call) => call.arguments.clone(),
-            _ => String::new(),
-        };
-        let calls: String = records.iter().map(call).collect();
-        let is_named = |record: &Record| matches!(&record.event, Event::Progress(told) if told.upstream.is_some());
-        records.iter().any(is_named) && text(records) == made.0 && calls == made.1
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_died_hears_the_rest_of_the_same_response_or_ends_it() {
-    let (stage, mut broker) = Stage::start(Duration::from_secs(2)).await;
-    let mut jobs = Vec::new();
-    for (after, is_made_meanwhile) in moments() {
-        for (door, rule) in [(Door::Stream, "continue"), (Door::Socket, "restart"), (Door::Nats, "interrupt")] {
-            // Some were cut before, and are heard by a second attempt.
-            for is_cut in [false, true] {
-                let id = format!("dies{after}-{is_made_meanwhile}-{rule}-{is_cut}");
-                let cut = if is_cut && after > 3 { 3 } else { usize::MAX };
-                let plan = Plan { hold: after, cut, ..Plan::of(Full) };
-                let job = stage.job(&id, &plan, &json!({"on_crash": rule}));
-                let theirs = Arc::clone(&stage);
-                let asking = tokio::spawn(async move {
-                    follow(&theirs.world.way, &job, Manners { door, leaves: None, expects_loss: true }).await
-                });
-                jobs.push((id, after, is_made_meanwhile, rule, asking));
-            }
-        }
-    }
-    for (id, after, ..) in &jobs {
-        stage.seen(id, has(*after)).await;
-    }
-    broker.kill();
-    for (id, _, is_made_meanwhile, ..) in &jobs {
-        if *is_made_meanwhile {
-            stage.server.release(id);
-        }
-    }
-    broker.up().await;
-    for (id, _, is_made_meanwhile, rule, _) in &jobs {
-        if !is_made_meanwhile && *rule != "interrupt" {
-            found("a GET", || async { (!stage.server.case(id).gets.is_empty()).then_some(()) }).await;
-            stage.server.release(id);
-        }
-    }
-    for (id, _, _, rule, asking) in jobs {
-        let records = asking.await.unwrap();
-        let (said, case) = (story(&records), stage.server.case(&id));
-        assert_eq!(case.posts.len(), 1, "{id}\n{said}");
-        if rule == "interrupt" {
-            assert_eq!(records.last().unwrap().event.terminal(), Some(State::Interrupted), "{id}\n{said}");
-            found("the end upstream", || async { (!stage.server.case(&id).cancels.is_empty()).then_some(()) }).await;
-            assert_eq!(stage.server.case(&id).cancels.len(), 1, "{id}\n{said}");
-            continue;
-        }
-        check_answer(&id, Full, &records);
-        check_attempts(&id, &records);
-        assert!(case.cancels.is_empty(), "{id}\n{said}");
-        let booked = stage.booked(&id).await;
-        let (input, output) = case.posts[0].usage;
-        assert_eq!(
-            (&booked["input_tokens"], &booked["output_tokens"]),
-            (&json!(input), &json!(output)),
-            "{id}\n{said}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_is_cancelled_or_out_of_time_ends_its_response_within_a_second_and_pays_it_once() {
-    let (stage, _broker) = Stage::start(PATIENCE).await;
-    let after = number(Full, "response.output_text.delta") + 3;
-    let mut tasks = Vec::new();
-    for door in DOORS {
-        for is_cut in [false, true] {
-            for is_late in [false, true] {
-                let id = format!("ends-{}-{is_cut}-{is_late}", door.name());
-                tasks.push(tokio::spawn(ends(Arc::clone(&stage), id, door, (after, is_cut, is_late))));
-            }
-        }
-    }
-    // However many attempts heard it, it is one prompt and one answer.
-    let billed: Vec<(u64, u64)> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
-    assert!(billed[0].0 > 0 && billed[0].1 > 0 && billed.iter().all(|one| *one == billed[0]), "{billed:?}");
-}
-
-async fn ends(stage: Arc<Stage>, id: String, door: Door, (after, is_cut, is_late): (usize, bool, bool)) -> (u64, u64) {
-    let cut = if is_cut { after - 2 } else { usize::MAX };
-    let options = if is_late { json!({"timeouts": {"total_ms": 1500}}) } else { json!({}) };
-    let job = stage.job(&id, &Plan { hold: after, cut, ..Plan::of(Full) }, &options);
-    let asking = async {
-        let records = follow(&stage.world.way, &job, Manners { door, leaves: None, expects_loss: false }).await;
-        (records, Instant::now())
-    };
-    let cancel = async {
-        stage.seen(&id, has(after)).await;
-        let asked = Instant::now();
-        if !is_late {
-            stage.world.way.cancel(door, &id).await;
-        }
-        asked
-    };
-    let ((records, ended), asked) = tokio::join!(asking, cancel);
-    let (said, last) = (story(&records), &records.last().unwrap().event);
-    match last {
-        Event::Failed(failed) => {
-            assert_eq!((is_late, failed.error.code), (true, Code::ProviderTimeout), "{id}\n{said}")
-        }
-        last => assert_eq!((is_late, last.terminal()), (false, Some(State::Cancelled)), "{id}\n{said}"),
-    }
-    let left = found("the end upstream", || async { stage.server.case(&id).cancels.first().cloned() }).await.1;
-    let since = if is_late { ended } else { asked };
-    assert!(left.saturating_duration_since(since) < SOON, "{id}: after {:?}", left.duration_since(since));
-    let case = stage.server.case(&id);
-    assert_eq!((case.posts.len(), case.cancels.len()), (1, 1), "{id}: {:?}\n{said}", case.cancels);
-    let attempts = records.iter().filter(|record| matches!(record.event, Event::Attempt(_))).count();
-    assert_eq!(attempts, 1 + usize::from(is_cut), "{id}\n{said}");
-    let usage = paid(last).unwrap().0;
-    let booked = stage.booked(&id).await;
-    assert_eq!(booked["output_tokens"], json!(usage.output_tokens), "{id}: {booked}\n{said}");
-    (usage.input_tokens.unwrap(), usage.output_tokens.unwrap())
 }

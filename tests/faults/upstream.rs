@@ -38,6 +38,8 @@ pub(crate) enum Get {
     Cut(usize),
     /// This status.
     Status(u16),
+    /// 429, to come again in half a minute.
+    Busy,
     /// 400 for a stream, and the whole.
     OnlyWhole,
 }
@@ -163,6 +165,10 @@ async fn serve(mut stream: TcpStream, cases: Cases) -> Option<()> {
     match get {
         _ if method == "POST" => status(&mut stream, 200, &json!({"id": id, "status": "cancelled"})).await,
         Get::Status(code) => status(&mut stream, code, &json!({"error": {"message": "not now"}})).await,
+        Get::Busy => {
+            let head = "HTTP/1.1 429 Said\r\nretry-after: 30\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+            stream.write_all(head.as_bytes()).await.ok()
+        }
         Get::OnlyWhole if is_stream => status(&mut stream, 400, &json!({"error": {"message": "no stream"}})).await,
         Get::Cut(at) if is_stream => tell(&mut stream, &response, after.map_or(0, |after| after + 1)..at).await,
         _ if is_stream => tell(&mut stream, &response, after.map_or(0, |after| after + 1)..usize::MAX).await,
