@@ -12,6 +12,8 @@ mod support;
 
 #[path = "faults/act.rs"]
 mod act;
+#[path = "faults/background.rs"]
+mod background;
 #[path = "faults/books.rs"]
 mod books;
 #[path = "crash/broker.rs"]
@@ -23,6 +25,8 @@ mod cancel;
 mod chaos;
 #[path = "faults/check.rs"]
 mod check;
+#[path = "faults/departed.rs"]
+mod departed;
 #[path = "faults/door.rs"]
 mod door;
 #[path = "faults/line.rs"]
@@ -35,5 +39,7 @@ mod reply;
 mod scenarios;
 #[path = "faults/table.rs"]
 mod table;
+#[path = "faults/upstream.rs"]
+mod upstream;
 #[path = "faults/world.rs"]
 mod world;

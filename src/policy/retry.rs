@@ -94,15 +94,26 @@ pub fn seam(rule: OnStreamFailure, can_continue: bool) -> Seam {
     }
 }
 
+/// How long to wait before an answer is looked at again that is not there yet. `in_all` attempts were
+/// made so far. Nobody failed, so nothing has to be spread.
+#[must_use]
+pub fn look_again_ms(terms: &Terms, in_all: u32) -> u64 {
+    grown_ms(terms, in_all)
+}
+
 /// Full jitter: anything between nothing and the grown delay, so that jobs which failed together do
 /// not come back together.
 fn backoff_ms(terms: &Terms, tries: u32, jitter: f64) -> u64 {
+    (grown_ms(terms, tries) as f64 * jitter) as u64
+}
+
+fn grown_ms(terms: &Terms, tries: u32) -> u64 {
     let grown = match terms.backoff {
         Backoff::Constant => terms.delay_ms,
         Backoff::Linear => terms.delay_ms.saturating_mul(u64::from(tries)),
         Backoff::Exponential => terms.delay_ms.saturating_mul(1 << (tries.max(1) - 1).min(32)),
     };
-    (grown.min(terms.delay_ms_max) as f64 * jitter) as u64
+    grown.min(terms.delay_ms_max)
 }
 
 #[cfg(test)]

@@ -308,7 +308,8 @@ pub trait Decoder: Send {
     fn usage_so_far(&self) -> Option<Usage>;
 
     /// What goes on at the provider if this reply is cut off, with the packet after which this decoder
-    /// can go on. `None` where nothing does, and once the provider has ended it.
+    /// can go on; without one, if this was the whole of what is still under way. `None` where nothing
+    /// goes on, and once the provider has ended it.
     fn upstream(&self) -> Option<Upstream> {
         None
     }

@@ -65,6 +65,8 @@ pub(super) struct Attempt {
     decoder: Box<dyn Decoder>,
     /// The answer that it takes up, as long as nothing was heard of that.
     upstream: Option<Upstream>,
+    /// Whether it asks for that in one piece.
+    is_fetch: bool,
     state: State,
     terms: Terms,
     started: Instant,
@@ -73,6 +75,8 @@ pub(super) struct Attempt {
     /// The last sign of life, and how many there had been.
     alive_at: Instant,
     signs: u64,
+    /// Packets that were heard.
+    packets: u64,
     tell: TellTale,
 }
 
@@ -106,6 +110,7 @@ impl Attempt {
     /// An attempt whose request goes out when it is first listened to.
     pub(super) fn new(asked: Asked<'_>, pass: Pass) -> Attempt {
         let Asked { place, svc, provider, ask, outbound, held, terms, labels, tell } = asked;
+        let is_fetch = held.as_ref().is_some_and(|held| held.is_fetch);
         let (upstream, decoder) = held.map(|held| (held.upstream, held.decoder)).unzip();
         let framing = outbound.framing;
         let sending = Box::pin(send(Arc::clone(svc), provider, outbound, terms.connect));
@@ -120,6 +125,7 @@ impl Attempt {
             pass: Some(pass),
             decoder: decoder.flatten().unwrap_or_else(|| provider.decoder(ask)),
             upstream,
+            is_fetch,
             state: State::Asking { sending, framing },
             terms,
             started: now,
@@ -127,6 +133,7 @@ impl Attempt {
             is_taken: false,
             alive_at: now,
             signs: 0,
+            packets: 0,
             tell,
         }
     }
@@ -147,6 +154,8 @@ impl Attempt {
         }
         if let Err(failure) = &heard
             && let Some(pass) = self.pass.take()
+            // A provider that takes its time over what goes on there has not failed.
+            && !(self.is_under_way() || is_silence(failure) && self.goes_on())
         {
             pass.lost(failure);
         }
@@ -176,8 +185,10 @@ impl Attempt {
             };
             within(deadline, what, ahead.ready()).await??;
             self.arrived = ahead.since();
-            let step = decode(ahead, framer, &mut *self.decoder, &mut self.events);
-            if !self.events.is_empty() {
+            let heard_before = self.packets;
+            let step = decode((ahead, framer), &mut *self.decoder, &mut self.packets, &mut self.events);
+            if self.packets > heard_before {
+                // From here on the decoder knows what goes on.
                 self.upstream = None;
             }
             if framer.signs_of_life() != self.signs {
@@ -213,16 +224,25 @@ impl Attempt {
         finish
     }
 
-    /// What goes on at the provider although this attempt is lost, with the decoder that can go on
-    /// hearing it. The attempt is over with that, and was told nothing.
-    pub(super) fn leave(&mut self) -> Option<(Upstream, Box<dyn Decoder>)> {
-        let upstream = self.decoder.upstream().or_else(|| self.upstream.take())?;
-        Some((upstream, std::mem::replace(&mut self.decoder, Box::new(Deaf))))
+    /// What goes on at the provider although this attempt is lost. The attempt is over with that, and
+    /// was told nothing.
+    pub(super) fn leave(&mut self) -> Option<Held> {
+        let (is_fetch, is_under_way) = (self.is_fetch, self.is_under_way());
+        let asked = self.upstream.take();
+        let upstream = self.decoder.upstream().or(asked)?;
+        let decoder = std::mem::replace(&mut self.decoder, Box::new(Deaf));
+        // One that goes on hears what comes next; what comes in one piece is heard by a fresh one.
+        let decoder = Some(decoder).filter(|_| !is_fetch);
+        Some(Held { target: self.target.clone(), place: self.place, upstream, decoder, is_fetch, is_under_way })
     }
 
-    /// Whether the provider took the request on.
-    pub(super) fn is_taken(&self) -> bool {
-        self.is_taken
+    fn goes_on(&self) -> bool {
+        self.upstream.is_some() || self.decoder.upstream().is_some()
+    }
+
+    /// Whether all that was heard is that the answer is not there yet.
+    fn is_under_way(&self) -> bool {
+        self.is_fetch && self.decoder.upstream().is_some()
     }
 
     /// Who is asked.
@@ -269,14 +289,15 @@ impl Decoder for Deaf {
 
 /// Turns everything that has come into events.
 fn decode(
-    ahead: &mut Ahead,
-    framer: &mut Framer,
+    (ahead, framer): (&mut Ahead, &mut Framer),
     decoder: &mut dyn Decoder,
+    packets: &mut u64,
     out: &mut Vec<Event>,
 ) -> Result<Heard, Failure> {
     while let Some(piece) = ahead.take() {
         framer.feed(piece);
         while let Some(packet) = framer.next()? {
+            *packets += 1;
             if decoder.on_packet(packet, out)? == Step::Done {
                 return Ok(Heard::All);
             }
@@ -287,11 +308,17 @@ fn decode(
         Some(Err(failure)) => Err(failure),
         Some(Ok(())) => {
             if let Some(packet) = framer.finish()? {
+                *packets += 1;
                 decoder.on_packet(packet, out)?;
             }
             Ok(Heard::All)
         }
     }
+}
+
+/// Whether an attempt is lost because nothing came in time, as far as we can tell and nobody said.
+pub(super) fn is_silence(failure: &Failure) -> bool {
+    failure.code == Code::ProviderTimeout && failure.provider_status.is_none() && !failure.never_sent
 }
 
 /// Sends the request; an answer with an error status is read to its meaning.

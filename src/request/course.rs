@@ -42,9 +42,9 @@ pub(super) struct Spent {
     pub(super) is_prefill_refused: bool,
     /// Whether the provider had taken the request on.
     pub(super) is_taken: bool,
-    /// Whether it listens to the answer that the attempt before it was given.
-    pub(super) takes_up: bool,
-    /// Whether its answer was taken up by a later attempt, which has its usage.
+    /// The attempt whose answer it goes on hearing, if it does.
+    pub(super) takes_up: Option<usize>,
+    /// Whether its answer was heard on by a later attempt, which has its usage.
     pub(super) is_taken_up: bool,
     /// What went on at the provider without us when it ended.
     pub(super) upstream: Option<Upstream>,
@@ -66,7 +66,7 @@ impl Spent {
             is_prefilled: false,
             is_prefill_refused: false,
             is_taken: false,
-            takes_up: false,
+            takes_up: None,
             is_taken_up: false,
             upstream: None,
             tell: TellTale::default(),
@@ -225,6 +225,23 @@ impl Course {
                 spent.ended_at = Some(told.at);
                 spent.is_taken = told.is_taken;
                 spent.upstream = told.upstream;
+            }
+        }
+        self.join_taken_up();
+    }
+
+    /// An answer that several attempts heard is one: all of it is the last one's.
+    fn join_taken_up(&mut self) {
+        for place in 0..self.attempts.len() {
+            let spent = &self.attempts[place];
+            let has_heard = spent.is_taken || spent.emitted_bytes > 0;
+            let mut earlier = spent.takes_up.filter(|_| has_heard);
+            while let Some(at) = earlier {
+                let before = &mut self.attempts[at];
+                before.is_taken_up = true;
+                let emitted_bytes = std::mem::take(&mut before.emitted_bytes);
+                earlier = before.takes_up;
+                self.attempts[place].emitted_bytes += emitted_bytes;
             }
         }
     }

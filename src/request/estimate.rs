@@ -27,7 +27,7 @@ pub(super) async fn fill(course: &mut Course) {
     };
     let job = std::sync::Arc::clone(&course.job);
     let asked: Vec<(usize, Box<str>, Option<String>)> =
-        lacks.iter().map(|at| (*at, course.attempts[*at].target.model.clone(), texts.get(*at).cloned())).collect();
+        lacks.iter().map(|at| (*at, course.attempts[*at].target.model.clone(), answer(course, &texts, *at))).collect();
     let counted = tokio::task::spawn_blocking(move || {
         let count = |(at, model, text): (usize, Box<str>, Option<String>)| {
             (at, tokens::of_input(&model, &job), text.map(|text| tokens::count(&model, &text)))
@@ -44,6 +44,18 @@ pub(super) async fn fill(course: &mut Course) {
         }
         usage.source = UsageSource::Estimate;
     }
+}
+
+/// The answer that an attempt heard the end of, from its beginning.
+fn answer(course: &Course, texts: &[String], at: usize) -> Option<String> {
+    let mut pieces = vec![texts.get(at)?.as_str()];
+    let mut earlier = course.attempts[at].takes_up;
+    while let Some(at) = earlier {
+        pieces.push(texts.get(at)?);
+        earlier = course.attempts[at].takes_up;
+    }
+    pieces.reverse();
+    Some(pieces.concat())
 }
 
 fn lacks_usage(course: &Course, at: usize) -> bool {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::attempt::{Attempt, Heard};
+use super::attempt::{Attempt, Heard, is_silence};
 use super::course::Course;
 use super::gate::{Pass, Shut, Turn, Waiting};
 use super::plan::plan;
-use super::rejoin::{self, Held};
+use super::rejoin;
 use super::relay::{self, relay};
 use super::seam;
+use crate::job::caps::ATTEMPTS_TOTAL_MAX;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
 use crate::policy::route;
@@ -37,6 +38,10 @@ struct Lost {
 pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
     let mut walk = Walk::new(plan(course)?);
     remember(course, &mut walk, terms);
+    if let Some(held) = &course.held {
+        // If it may not be asked any more, somebody else goes on.
+        let _ = walk.prefer(&held.target);
+    }
     let mut last = course.attempts.iter().rev().find_map(|spent| spent.failure.clone());
     loop {
         if walk.candidates().is_empty() {
@@ -72,12 +77,15 @@ pub(super) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish,
 }
 
 /// Takes over what an earlier life of the broker did. An attempt that died with it does not count,
-/// and its target is the first to be asked again.
+/// nor does one whose answer went on, and its target is the first to be asked again.
 fn remember(course: &mut Course, walk: &mut Walk, terms: &Terms) {
+    let held = course.held.as_ref().map(|held| held.place);
+    let goes_on: Vec<usize> = course.attempts.iter().filter_map(|spent| spent.takes_up).chain(held).collect();
     for place in 0..course.attempts.len() {
         let spent = &course.attempts[place];
         let target = spent.target.clone();
-        let Some(failure) = spent.failure.clone().filter(|_| spent.outcome == Some(AttemptOutcome::Lost)) else {
+        let counts = spent.outcome == Some(AttemptOutcome::Lost) && !goes_on.contains(&place);
+        let Some(failure) = spent.failure.clone().filter(|_| counts) else {
             // Whether it may still be asked is the walk's to say.
             let _ = walk.prefer(&target);
             continue;
@@ -95,7 +103,11 @@ fn remember(course: &mut Course, walk: &mut Walk, terms: &Terms) {
 
 /// A place at the first target of the walk that is free; if none is, waits in line for one.
 async fn admit(course: &mut Course, walk: &Walk, terms: &Terms) -> Result<Pass, Failure> {
-    let candidates = walk.candidates();
+    let mut candidates = walk.candidates();
+    if let Some(held) = &course.held {
+        // To go on hearing an answer makes no work there: retries have nothing to save.
+        candidates.iter_mut().filter(|other| other.target == held.target).for_each(|same| same.is_retry = false);
+    }
     let shut = match course.svc.gate.enter(&candidates) {
         Ok(pass) => return Ok(pass),
         Err(shut) => shut,
@@ -152,13 +164,7 @@ async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms
             Ok(finish)
         }
         Err(failure) => {
-            if attempt.is_taken() {
-                relay::taken_up(course, attempt.place);
-            }
-            let target = attempt.target().clone();
-            let left = attempt.leave();
-            course.held =
-                left.map(|(upstream, decoder)| Held { target, upstream, decoder: Some(decoder), is_fetch: false });
+            course.held = attempt.leave();
             Err(book(course, &attempt, failure))
         }
     }
@@ -171,7 +177,7 @@ async fn takes_up(course: &mut Course, walk: &mut Walk, place: usize, failure: &
     if course.held.is_none() {
         return Ok(false);
     }
-    let is_refused = course.attempts[place].takes_up && !failure.retryable;
+    let is_refused = course.attempts[place].takes_up.is_some() && !failure.retryable;
     let can = match is_refused {
         true => rejoin::in_one_piece(course).await?,
         false => failure.retryable && !course.skip.is_broken(),
@@ -250,7 +256,10 @@ async fn race(
             }
             heard => {
                 let winner = runners.swap_remove(at);
-                for loser in runners {
+                for mut loser in runners {
+                    if let Some(left) = loser.leave() {
+                        rejoin::end(course, left.target, left.upstream);
+                    }
                     let failure = Failure::new(Code::Cancelled, "another target answered first");
                     telemetry::attempt_ended(&loser.labels, AttemptOutcome::Cancelled, loser.elapsed());
                     course.lose(loser.place, failure, AttemptOutcome::Cancelled);
@@ -277,18 +286,24 @@ async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &
 
 /// What follows a loss, noted in the walk.
 fn decide(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
+    let in_all = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
     let spent = &mut course.attempts[place];
     let refused_prefill = spent.is_prefilled && spent.emitted_bytes == 0 && seam::refuses_prefill(failure);
-    let refused_return = spent.takes_up && !failure.retryable;
-    // What goes on at the provider has not failed because it is silent for long.
-    let is_slow = course.held.is_some() && failure.code == Code::ProviderTimeout;
     spent.is_prefill_refused = refused_prefill;
-    if refused_prefill || refused_return || is_slow {
+    // What goes on at the provider has not failed because it is silent for long, is not there yet, or
+    // was heard in another piece.
+    let has_gone_on = spent.takes_up.is_some() && (spent.emitted_bytes > 0 || !failure.retryable);
+    let not_failed_after_ms = course.held.as_ref().and_then(|held| match held.is_under_way {
+        true => Some(retry::look_again_ms(terms, in_all)),
+        false if is_silence(failure) || has_gone_on => Some(0),
+        false => None,
+    });
+    let after_ms = not_failed_after_ms.or(refused_prefill.then_some(0));
+    if let Some(after_ms) = after_ms.filter(|_| in_all < ATTEMPTS_TOTAL_MAX) {
         walk.not_counted(&spent.target);
-        return Next::Again { after_ms: 0 };
+        return Next::Again { after_ms };
     }
     let target = spent.target.clone();
-    let in_all = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
     let lost = LostAttempt { failure, at_target: walk.tries(&target), in_all };
     let next = retry::next(&lost, terms, course.svc.jitter());
     lose(course, walk, &target, (failure, next), terms);

@@ -27,6 +27,8 @@ const LET_GO_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct Held {
     /// Who gives it.
     pub(super) target: Target,
+    /// The place of the attempt that heard it last.
+    pub(super) place: usize,
     /// What it is called there, and how much of it was heard.
     pub(super) upstream: Upstream,
     /// The decoder that was cut off, if it was in this life of the broker; a fresh one hears it from
@@ -34,6 +36,8 @@ pub(super) struct Held {
     pub(super) decoder: Option<Box<dyn Decoder>>,
     /// Whether it cannot be listened to any more, and is asked for in one piece.
     pub(super) is_fetch: bool,
+    /// Whether it was asked for so and was not there yet.
+    pub(super) is_under_way: bool,
 }
 
 impl Held {
@@ -70,18 +74,23 @@ pub(super) fn let_go(course: &mut Course) {
     let left = left.filter_map(|spent| Some((spent.target.clone(), spent.upstream.take()?)));
     let all: Vec<(Target, Upstream)> = held.into_iter().chain(left).collect();
     for (target, upstream) in all {
-        let Some(entry) = course.live.registry.get(&target.provider) else { continue };
-        let ask = Ask { job: &course.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
-        let Some(outbound) = entry.provider.cancel(ask, &upstream) else { continue };
-        let (svc, job) = (Arc::clone(&course.svc), course.job.id.clone());
-        course.svc.runtime.spawn(async move {
-            let sent = svc.caller.send(outbound, LET_GO_WAIT, svc.clock.now());
-            let said = tokio::time::timeout(LET_GO_WAIT, sent).await;
-            if !said.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
-                tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that nobody wants any more may go on there");
-            }
-        });
+        end(course, target, upstream);
     }
+}
+
+/// Ends one answer.
+pub(super) fn end(course: &Course, target: Target, upstream: Upstream) {
+    let Some(entry) = course.live.registry.get(&target.provider) else { return };
+    let ask = Ask { job: &course.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
+    let Some(outbound) = entry.provider.cancel(ask, &upstream) else { return };
+    let (svc, job) = (Arc::clone(&course.svc), course.job.id.clone());
+    course.svc.runtime.spawn(async move {
+        let sent = svc.caller.send(outbound, LET_GO_WAIT, svc.clock.now());
+        let said = tokio::time::timeout(LET_GO_WAIT, sent).await;
+        if !said.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
+            tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that nobody wants any more may go on there");
+        }
+    });
 }
 
 /// What a job's log says of the answer that its last attempt was listening to.

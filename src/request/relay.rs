@@ -13,7 +13,7 @@ use super::attempt::{Asked, Attempt, Heard};
 use super::course::Course;
 use super::gate::Pass;
 use super::inline::inlined;
-use super::rejoin::{Held, Skip};
+use super::rejoin::Skip;
 use super::seam::{self, Continued, Trim, Way};
 use crate::job::caps::{BATCH_EVENTS_MAX, OUTPUT_INLINE_BYTES_MAX};
 use crate::job::{
@@ -34,12 +34,11 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     let target = pass.target().clone();
     let labels = course.live.labels(&course.job, Some(&target));
     let Some(entry) = course.live.registry.get(&target.provider).cloned() else {
-        record(course, &target, Vec::new(), None).await?;
+        record(course, &target, Vec::new()).await?;
         return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
             .of_the_target());
     };
-    let held = course.held.take();
-    let (job, prefilled) = match &held {
+    let (job, prefilled) = match &course.held {
         // The same answer goes on, and so does what is cut away from it.
         Some(_) => (Arc::clone(&course.job), false),
         None => match go_on(course, &entry, &target).await {
@@ -53,19 +52,21 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
         },
     };
     let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled };
-    let mut encoded = match &held {
+    let mut encoded = match &course.held {
         Some(held) => held.outbound(entry.provider, ask).ok_or_else(|| Failure::internal("nothing to take up")),
         None if entry.provider.wants_files_inside(ask) => encode_with_files(course, &entry, ask).await,
         None => entry.provider.encode(ask),
     };
     let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
-    let place = record(course, &target, dropped, held.as_ref()).await?;
+    let place = record(course, &target, dropped).await?;
     course.attempts[place].is_prefilled = prefilled;
     if place == 0 {
         let since = course.svc.clock.now().ms_since(course.job.submitted_at);
         telemetry::overhead("dispatch", std::time::Duration::from_millis(since));
     }
     let outbound = encoded?.for_attempt(Course::number(place));
+    // Until here whoever ends the job ends this as well.
+    let held = course.held.take();
     let tell = Arc::clone(&course.attempts[place].tell);
     let (svc, provider, terms) = (&course.svc, entry.provider, *terms);
     let asked = Asked { place, svc, provider, ask, outbound, held, terms, labels, tell };
@@ -101,20 +102,15 @@ async fn encode_with_files(course: &mut Course, entry: &Entry, ask: Ask<'_>) -> 
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
-async fn record(
-    course: &mut Course,
-    target: &Target,
-    dropped: Vec<Box<str>>,
-    held: Option<&Held>,
-) -> Result<usize, Failure> {
+async fn record(course: &mut Course, target: &Target, dropped: Vec<Box<str>>) -> Result<usize, Failure> {
     let place = course.push(target.clone());
     let mode = std::mem::replace(&mut course.mode, AttemptMode::Start);
     course.dispatched_at.get_or_insert(course.svc.clock.now());
     let (provider, model) = (target.provider.clone(), target.model.clone());
     let started = AttemptStarted { attempt: Course::number(place), provider, model, mode, dropped };
     let mut events = vec![Event::Attempt(started)];
-    if let Some(held) = held {
-        course.attempts[place].takes_up = true;
+    if let Some(held) = &course.held {
+        course.attempts[place].takes_up = Some(held.place);
         let upstream = Some(UpstreamId { id: held.upstream.id.clone() });
         let state = ProgressState::Running;
         events.push(Event::Progress(Progress { state, fraction: None, note: None, upstream }));
@@ -181,16 +177,6 @@ pub(super) fn completed(course: &mut Course, attempt: &Attempt, finish: &Finish)
     let spent = &mut course.attempts[attempt.place];
     spent.usage.clone_from(&finish.usage);
     spent.outcome = Some(AttemptOutcome::Completed);
-    if spent.takes_up {
-        taken_up(course, attempt.place);
-    }
-}
-
-/// The usage of an answer is told by the attempt that heard it last: those before it have none.
-pub(super) fn taken_up(course: &mut Course, place: usize) {
-    for at in (1..=place).rev().take_while(|at| course.attempts[*at].takes_up).collect::<Vec<_>>() {
-        course.attempts[at - 1].is_taken_up = true;
-    }
 }
 
 /// Takes out what readers have already.

@@ -15,10 +15,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::Services;
-use super::course::{Course, each_record};
+use super::course::{Course, Spent, each_record};
 use super::rejoin::{Held, Rejoin};
 use super::{drive, estimate, rejoin, seam};
-use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnCrash, Target, Timestamp};
+use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnCrash, Progress, Target, Timestamp};
 use crate::log::Unfinished;
 use crate::wire::record::BodyRef;
 
@@ -89,16 +89,30 @@ async fn recall(course: &mut Course) -> Result<bool, Failure> {
     let stream = Arc::clone(course.writer.stream());
     let log = Arc::clone(course.writer.log());
     let mut queued_since = None;
+    let mut heard: Option<(Box<str>, usize)> = None;
     let mut rejoin = Rejoin::default();
     let visit = |at, body: BodyRef<'_>| {
         rejoin.note(&body);
+        if let BodyRef::Event(Event::Progress(Progress { upstream: Some(upstream), .. })) = &body {
+            let place = course.speaking;
+            if let Some((_, before)) = heard.take_if(|(id, before)| *id == upstream.id && *before < place) {
+                course.attempts[place].takes_up = Some(before);
+            }
+            heard = Some((upstream.id.clone(), place));
+        }
         replay(course, at, body, &mut queued_since);
     };
     each_record(&stream, &log, visit).await?;
-    let is_open = course.attempts.get(course.speaking).is_some_and(|spent| spent.outcome.is_none());
-    if let Some((upstream, skip)) = rejoin.found().filter(|_| is_open) {
+    // If it was lost for good after all, that will be said again.
+    let may_go_on = |spent: &Spent| match spent.outcome {
+        None | Some(AttemptOutcome::Interrupted) => true,
+        Some(AttemptOutcome::Lost) => spent.failure.as_ref().is_some_and(|failure| failure.retryable),
+        _ => false,
+    };
+    let place = course.speaking;
+    if let Some((upstream, skip)) = rejoin.found().filter(|_| course.attempts.get(place).is_some_and(may_go_on)) {
         let target = course.current().target.clone();
-        course.held = Some(Held { target, upstream, decoder: None, is_fetch: false });
+        course.held = Some(Held { target, place, upstream, decoder: None, is_fetch: false, is_under_way: false });
         course.skip = skip;
     }
     Ok(course.attempts.iter().any(|spent| spent.outcome.is_none()))

@@ -38,6 +38,8 @@ pub struct ResponsesDecoder {
     usage: Option<Usage>,
     bill: Bill,
     pub(super) upstream: Option<Upstream>,
+    /// It came whole, and before it was.
+    is_under_way: bool,
     end: Option<Ended>,
 }
 
@@ -88,7 +90,7 @@ impl Decoder for ResponsesDecoder {
 
     fn upstream(&self) -> Option<Upstream> {
         // Where packets have no numbers nobody can say where this decoder would go on.
-        self.upstream.clone().filter(|upstream| upstream.sequence.is_some())
+        self.upstream.clone().filter(|upstream| upstream.sequence.is_some() || self.is_under_way)
     }
 
     fn bill(&self) -> Bill {
@@ -116,6 +118,7 @@ impl ResponsesDecoder {
             usage: None,
             bill: Bill::default(),
             upstream: None,
+            is_under_way: false,
             end: None,
         }
     }
@@ -226,6 +229,11 @@ impl ResponsesDecoder {
             });
         }
         if !matches!(&*status, "completed" | "incomplete") {
+            if matches!(&*status, "queued" | "in_progress") {
+                self.is_under_way = true;
+                // Whoever asked for the whole by its id was told of it before.
+                self.tell_upstream(response, &mut Vec::new());
+            }
             let message = format!("the provider's answer is {status}, not complete");
             return Err(Failure::new(Code::ProviderUnavailable, message).of_the_target());
         }
