@@ -41,7 +41,8 @@ pub struct Job {
 pub enum OnStreamFailure {
     /// End the job as failed.
     Fail,
-    /// Ask a target to go on from the text so far; where none can, fail.
+    /// Ask the same or the next target to go on from the text so far; what cannot be gone on with
+    /// (half a tool call, a bound format) is discarded and begun anew.
     #[default]
     Continue,
     /// Tell readers to discard what they have and begin anew.
@@ -54,7 +55,8 @@ pub enum OnStreamFailure {
 pub enum OnCrash {
     /// End the job as interrupted, with the usage so far.
     Interrupt,
-    /// Ask a target to go on from the text so far; where none can, interrupt.
+    /// Ask the same or the next target to go on from the text so far; what cannot be gone on with
+    /// is interrupted.
     #[default]
     Continue,
     /// Tell readers to discard what they have and begin anew.
