@@ -154,6 +154,11 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_there_yet_is_looked_at_ever_less_often() {
+        assert_eq!([1, 2, 3, 64].map(|in_all| look_again_ms(&TERMS, in_all)), [100, 200, 400, 1000]);
+    }
+
+    #[test]
     fn what_cannot_heal_is_not_tried_again() {
         check(&Failure::new(Code::ProviderRejected, "wrong"), 1, Next::GiveUp);
         check(&Failure::new(Code::ProviderAuth, "key").of_the_target(), 1, Next::Elsewhere);

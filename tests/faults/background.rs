@@ -67,8 +67,13 @@ impl Stage {
     pub(crate) async fn start(quiet: Duration) -> (Arc<Stage>, Broker) {
         let server = Server::start().await;
         let nobody = |_: &str, _: &str, _: usize| Act::Status(500, "", "{}");
-        let (world, broker) =
-            World::start(Box::new(nobody), Duration::ZERO, quiet, &(server.config("bg") + HEALTH)).await;
+        let (world, broker) = World::start(
+            Box::new(nobody),
+            Duration::ZERO,
+            quiet,
+            &(server.config("bg") + &server.config("bg2") + HEALTH),
+        )
+        .await;
         (Arc::new(Stage { world, server }), broker)
     }
 

@@ -181,3 +181,20 @@ async fn a_broker_that_died_while_a_job_waited_to_hear_the_rest_hears_it_or_ends
         check_after_death(&stage, &id, rule, &records).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_responses_that_race_the_slower_is_ended() {
+    let (stage, _broker) = Stage::start(PATIENCE).await;
+    for door in DOORS {
+        let id = format!("races-{}", door.name());
+        let options = json!({"hedge_ms": 200, "fallbacks": ["bg2/gpt-9"]});
+        let job = stage.job(&id, &Plan { hold: 2, ..Plan::of(Full) }, &options);
+        let records = follow(&stage.world.way, &job, Manners { door, leaves: None, expects_loss: false }).await;
+        check_answer(&id, Full, &records);
+        let ended = found("the end upstream", || async { stage.server.case(&id).cancels.first().cloned() }).await.0;
+        let case = stage.server.case(&id);
+        let said = story(&records);
+        assert_eq!((case.posts.len(), case.cancels.len(), case.gets.len()), (2, 1, 0), "{id}\n{said}");
+        assert_eq!(ended, case.posts[0].id, "{id}\n{said}");
+    }
+}

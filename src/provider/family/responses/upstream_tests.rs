@@ -129,3 +129,21 @@ fn a_response_goes_on_without_us_from_its_id_to_its_end() {
         check(&[&begun("response.created", json!({"id": id, "background": true})), &text], None);
     }
 }
+
+#[test]
+fn the_whole_of_a_response_says_whether_it_is_there_yet() {
+    let check = |status: &str, expected: Option<&str>| {
+        let whole = json!({"id": "resp_1", "status": status, "background": true, "output": [], "error": null});
+        let mut decoder = ResponsesDecoder::new(&Rules::of("openai"), &ReplyRules::PLAIN);
+        let mut events = Vec::new();
+        let step = decoder.on_packet(Packet::Whole(whole.to_string().as_bytes()), &mut events);
+        let expected = expected.map(|id| Upstream { id: id.into(), sequence: None });
+        assert_eq!((step.is_ok(), decoder.upstream()), (status == "completed", expected), "{status}");
+        assert_eq!(events, [], "{status}");
+    };
+    check("queued", Some("resp_1"));
+    check("in_progress", Some("resp_1"));
+    for over in ["completed", "failed", "cancelled"] {
+        check(over, None);
+    }
+}
