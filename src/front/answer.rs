@@ -12,7 +12,7 @@ use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
 use super::route::{Place, Route};
-use super::{jobs, output, route, run, scrape, socket, sse};
+use super::{jobs, openai, output, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -40,7 +40,10 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     let (mut parts, body) = request.into_parts();
     let mut reply = match place(connection, &mut parts, body, arrived).await {
         Ok(reply) => reply,
-        Err(failure) => reply::refused(&failure),
+        Err(failure) => match route::of(parts.uri.path()).map(|place| place.route) {
+            Some(Route::ChatCompletions | Route::Embeddings) => openai::refused(&failure),
+            _ => reply::refused(&failure),
+        },
     };
     let given = parts
         .headers
@@ -92,6 +95,8 @@ async fn place(
     let visit = Visit { connection, parts, asked, arrived };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
+        Route::ChatCompletions => openai::chat(&visit, body).await,
+        Route::Embeddings => openai::embeddings(&visit, body).await,
         Route::Jobs => jobs::list(&visit).await,
         Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
         Route::Job(id) => jobs::show(&visit, id).await,

@@ -9,6 +9,7 @@ mod ask;
 mod body;
 mod connection;
 mod jobs;
+mod openai;
 mod output;
 mod query;
 mod reply;

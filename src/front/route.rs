@@ -5,6 +5,10 @@
 pub(super) enum Route<'a> {
     /// Submit a job; the model, if the address names it.
     Run(Option<&'a str>),
+    /// A chat in OpenAI's dialect.
+    ChatCompletions,
+    /// Vectors in OpenAI's dialect.
+    Embeddings,
     /// List jobs.
     Jobs,
     /// One job.
@@ -50,7 +54,9 @@ impl Route<'_> {
     /// The methods it knows.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Route::Run(_) | Route::Cancel(_) | Route::RebuildCosts => "POST, OPTIONS",
+            Route::Run(_) | Route::ChatCompletions | Route::Embeddings | Route::Cancel(_) | Route::RebuildCosts => {
+                "POST, OPTIONS"
+            }
             Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
@@ -98,6 +104,8 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
     let (id, what, index, more) = (parts.next(), parts.next(), parts.next(), parts.next());
     let route = match (first, id, what, index) {
         ("run", None, ..) => Route::Run(None),
+        ("chat", Some("completions"), None, _) => Route::ChatCompletions,
+        ("embeddings", None, ..) => Route::Embeddings,
         ("ws", None, ..) => Route::Socket,
         ("costs", None, ..) => Route::Costs,
         ("costs", Some("rebuild"), None, _) => Route::RebuildCosts,
@@ -145,7 +153,10 @@ mod tests {
             ("/v1/jobs/a/outputs/3/4", None, None),
             ("/v1/jobs/a/outputs", None, None),
             ("/v1/jobs/a/nope", None, None),
-            ("/v1/chat/completions", None, None),
+            ("/v1/chat/completions", None, Some(Route::ChatCompletions)),
+            ("/v1/chat/completions/", None, None),
+            ("/v1/chat", None, None),
+            ("/g/team/v1/embeddings", Some("team"), Some(Route::Embeddings)),
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),

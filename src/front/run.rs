@@ -14,10 +14,11 @@ use super::reply::{self, Reply};
 use super::sse;
 use crate::config::Scope;
 use crate::job::caps::FRAME_BYTES_MAX;
-use crate::job::{Code, Failure};
+use crate::job::{Code, Failure, Task};
 use crate::log::{Followed, Follower, Stream};
 use crate::request::{Services, Status, Submitted};
 use crate::wire::collect::{Answer, Collector};
+use crate::wire::record::RecordRef;
 use crate::wire::submit::{self, Door, Said};
 use crate::wire::{Cursor, beside, record};
 
@@ -28,7 +29,7 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
     let front = &visit.connection.front;
     let packed = is_msgpack(visit.parts.headers.get(CONTENT_TYPE))?;
     let body = body::read(visit, body).await?;
-    let mut said = match model {
+    let said = match model {
         Some(_) if packed => {
             return Err(Failure::invalid("content-type", "with the model in the address the body is JSON"));
         }
@@ -38,8 +39,39 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
     };
     // A large body is not held while its job is under way.
     drop(body);
-    let door = beside_body(visit, &mut said)?;
-    let streamed = wants_stream(visit, &said);
+    let (said, door) = beside_body(visit, said, None)?;
+    let (background, streamed) = (said.options.background, wants_stream(visit, &said));
+    let mut taken = take_in(visit, said, door).await?;
+    let (submitted, submitter) = (&taken.submitted, taken.submitter.take());
+    let mut reply = match (background, streamed) {
+        (true, _) => accepted(submitted),
+        (false, true) => sse::answer(&front.svc, submitted, submitter)?,
+        (false, false) => collected(&front.svc, submitted, submitter).await?,
+    };
+    taken.mark(&mut reply);
+    Ok(reply)
+}
+
+/// A job that is on its way.
+pub(super) struct TakenIn {
+    pub(super) submitted: Submitted,
+    /// To be kept as long as its client waits.
+    pub(super) submitter: Option<Submitter>,
+    overhead_us: u128,
+}
+
+impl TakenIn {
+    /// Says in the answer's head which job it is.
+    pub(super) fn mark(&self, reply: &mut Reply) {
+        reply::set(reply, "forebay-job-id", self.submitted.stream.head().id.as_str());
+        reply::set(reply, "forebay-cache", if self.submitted.reused { "join" } else { "miss" });
+        reply::set(reply, "forebay-overhead-us", self.overhead_us.to_string());
+    }
+}
+
+/// Submits what was said.
+pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result<TakenIn, Failure> {
+    let front = &visit.connection.front;
     let job = front.svc.job(said, door)?;
     visit.asked.access.require_in(Scope::Run, &job.gateway)?;
     let background = job.options.background;
@@ -49,20 +81,11 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
         (submitted, submitter)
     };
     let (submitted, submitter) = front.svc.submit_then(job, watched).await?;
-    let overhead_us = visit.arrived.elapsed().as_micros();
-    let mut reply = match (background, streamed) {
-        (true, _) => accepted(&submitted),
-        (false, true) => sse::answer(&front.svc, &submitted, submitter)?,
-        (false, false) => collected(&front.svc, &submitted, submitter).await?,
-    };
-    reply::set(&mut reply, "forebay-job-id", submitted.stream.head().id.as_str());
-    reply::set(&mut reply, "forebay-cache", if submitted.reused { "join" } else { "miss" });
-    reply::set(&mut reply, "forebay-overhead-us", overhead_us.to_string());
-    Ok(reply)
+    Ok(TakenIn { submitted, submitter, overhead_us: visit.arrived.elapsed().as_micros() })
 }
 
 /// Whether the body is MessagePack.
-fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Failure> {
+pub(super) fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Failure> {
     let Some(value) = content_type else { return Ok(false) };
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
@@ -73,19 +96,19 @@ fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Failure> {
     }
 }
 
-/// What the headers say about the job.
-fn beside_body(visit: &Visit<'_>, said: &mut Said) -> Result<Door, Failure> {
+/// What was said, with what the headers say about the job; and what the door knows of it.
+pub(super) fn beside_body(visit: &Visit<'_>, mut said: Said, task: Option<Task>) -> Result<(Said, Door), Failure> {
     let headers = &visit.parts.headers;
     for name in headers.keys() {
         let name = name.as_str();
         if (name.starts_with("forebay-") || name.starts_with("cf-aig-"))
             && let Some(value) = header(headers, name, Code::Invalid)?
         {
-            beside::apply(said, name, value)?;
+            beside::apply(&mut said, name, value)?;
         }
     }
     let key = header(headers, "idempotency-key", Code::Invalid)?;
-    Ok(Door { gateway: visit.asked.gateway.clone(), idempotency_key: key.map(str::to_owned), task: None })
+    Ok((said, Door { gateway: visit.asked.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
 }
 
 /// The body's `stream` has the last word; without it, `Accept` has.
@@ -147,16 +170,25 @@ async fn collected(svc: &Arc<Services>, submitted: &Submitted, submitter: Option
     Ok(reply)
 }
 
-/// Waits for the end and then reads the whole, instead of waking up for every record.
 async fn collect(svc: &Arc<Services>, stream: &Arc<Stream>) -> Result<Answer, Failure> {
+    let mut collector = Collector::default();
+    read_whole(svc, stream, |record| collector.push(record)).await?;
+    collector.finish(stream.head().id.clone()).ok_or_else(|| Failure::internal("the job ended without a terminal"))
+}
+
+/// Waits for the end and then reads the whole, instead of waking up for every record.
+pub(super) async fn read_whole(
+    svc: &Arc<Services>,
+    stream: &Arc<Stream>,
+    mut take: impl FnMut(RecordRef<'_>),
+) -> Result<(), Failure> {
     let closed = || Failure::internal("the log is closed");
     stream.watch().wait_for(|tail| tail.state.is_terminal()).await.map_err(|_| closed())?;
     let mut follower = Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start)?;
-    let mut collector = Collector::default();
     while let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? {
         for (seq, stored) in chunk.iter() {
-            collector.push(record::decode(seq, stored)?);
+            take(record::decode(seq, stored)?);
         }
     }
-    collector.finish(stream.head().id.clone()).ok_or_else(|| Failure::internal("the job ended without a terminal"))
+    Ok(())
 }

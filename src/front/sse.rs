@@ -25,7 +25,7 @@ use crate::telemetry;
 use crate::wire::{Cursor, record};
 
 /// Stored bytes per frame. Small deltas grow eightfold when rendered, so a frame stays below 64 KiB.
-const FRAME_STORED_BYTES: usize = 8 * 1024;
+pub(super) const FRAME_STORED_BYTES: usize = 8 * 1024;
 /// Rendered bytes of a small record: what a frame's buffer begins with, per record.
 const RENDERED_BYTES: u64 = 224;
 /// A sign of life that no reader of events sees.
@@ -111,10 +111,10 @@ struct Reader {
 }
 
 /// Keeps the number of readers.
-struct Counted;
+pub(super) struct Counted;
 
 impl Counted {
-    fn new() -> Counted {
+    pub(super) fn new() -> Counted {
         telemetry::readers("sse", 1.0);
         Counted
     }

@@ -163,21 +163,16 @@ impl Collector {
     pub fn finish(mut self, id: JobId) -> Option<Answer> {
         let end = self.end.take()?;
         let state = end.terminal()?;
+        let failure = failure_of(&end);
         let mut native = None;
         let (usage, cost, error, finish_reason) = match end {
             Event::Completed(end) => {
                 native = end.native_finish_reason;
                 (end.usage, end.cost, None, Some(end.finish_reason))
             }
-            Event::Failed(end) => (end.usage, end.cost, Some(end.error), None),
-            Event::Cancelled(end) => {
-                let error = Failure::new(Code::Cancelled, format!("the job was cancelled by {}", end.by));
-                (end.usage, end.cost, Some(error), None)
-            }
-            Event::Interrupted(end) => {
-                let error = Failure::new(Code::Overloaded, "Forebay went down with this job under way");
-                (end.usage, end.cost, Some(error), None)
-            }
+            Event::Failed(end) => (end.usage, end.cost, failure, None),
+            Event::Cancelled(end) => (end.usage, end.cost, failure, None),
+            Event::Interrupted(end) => (end.usage, end.cost, failure, None),
             _ => return None,
         };
         let (attempts, target) = (self.attempts, self.target.take());
@@ -213,6 +208,17 @@ impl Collector {
             native_finish_reason: None,
             extra: self.extras.rest(),
         }
+    }
+}
+
+/// What a terminal says went wrong; `None` of one that says all is well, and of any other event.
+#[must_use]
+pub fn failure_of(end: &Event) -> Option<Failure> {
+    match end {
+        Event::Failed(end) => Some(end.error.clone()),
+        Event::Cancelled(end) => Some(Failure::new(Code::Cancelled, format!("the job was cancelled by {}", end.by))),
+        Event::Interrupted(_) => Some(Failure::new(Code::Overloaded, "Forebay went down with this job under way")),
+        _ => None,
     }
 }
 

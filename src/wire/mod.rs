@@ -9,6 +9,7 @@ pub mod collect;
 pub mod cursor;
 mod extra;
 pub mod frame;
+pub mod openai;
 pub mod record;
 pub mod row;
 pub mod subject;

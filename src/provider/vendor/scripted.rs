@@ -26,8 +26,8 @@ impl Provider for Scripted {
 
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
         let Ask { job, endpoint, .. } = ask;
-        if !matches!(job.task, Task::Chat | Task::Prediction) {
-            return Err(Failure::unsupported("task", "a script plays chat and prediction"));
+        if !matches!(job.task, Task::Chat | Task::Embedding | Task::Prediction) {
+            return Err(Failure::unsupported("task", "a script plays chat, embedding and prediction"));
         }
         let fields = openai_chat::fields(&job.input)?.0;
         let field = |name: &str| fields.iter().rev().find(|(known, _)| known == name).map(|(_, value)| *value);

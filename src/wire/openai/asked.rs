@@ -1,0 +1,202 @@
+//! A request's body, as a job: what is the door's is taken out, the rest is the input to the byte.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::job::{Code, Failure, ModelName, Options, Tags};
+use crate::wire::submit::Said;
+
+/// What a client of `/v1/chat/completions` says.
+#[derive(Debug)]
+pub struct Chat {
+    /// The job; its `stream` is how the answer is read.
+    pub said: Said,
+    /// Whether the stream ends with the usage.
+    pub include_usage: bool,
+}
+
+/// Reads the body of `/v1/chat/completions`.
+///
+/// # Errors
+/// `invalid`, naming the field.
+pub fn chat(body: &[u8]) -> Result<Chat, Failure> {
+    #[derive(Deserialize, Default)]
+    struct StreamOptions {
+        #[serde(default)]
+        include_usage: Option<bool>,
+    }
+    let (rest, [model, stream, options, messages]) = take_out(body, ["model", "stream", "stream_options"], "messages")?;
+    match messages {
+        Some(messages) if messages.get().starts_with('[') => {}
+        Some(_) => return Err(Failure::invalid("messages", "must be an array")),
+        None => return Err(Failure::invalid("messages", "is missing")),
+    }
+    let stream: Option<bool> = field("stream", stream, "must be true or false")?;
+    let options: Option<StreamOptions> =
+        field("stream_options", options, "must be an object, with include_usage true or false")?;
+    if options.is_some() && stream != Some(true) {
+        return Err(Failure::invalid("stream_options", "is only for a stream"));
+    }
+    let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
+    Ok(Chat { said: said(model, rest, Some(stream.unwrap_or(false)))?, include_usage })
+}
+
+/// Reads the body of `/v1/embeddings`.
+///
+/// # Errors
+/// `invalid`, naming the field.
+pub fn embedding(body: &[u8]) -> Result<Said, Failure> {
+    let (rest, [model, input]) = take_out(body, ["model"], "input")?;
+    if input.is_none_or(|input| input.get() == "null") {
+        return Err(Failure::invalid("input", "is missing"));
+    }
+    said(model, rest, Some(false))
+}
+
+fn said(model: Option<&RawValue>, rest: String, stream: Option<bool>) -> Result<Said, Failure> {
+    let model: Option<String> = field("model", model, "must be a string")?;
+    let model: ModelName = model.ok_or_else(|| Failure::invalid("model", "is missing"))?.parse()?;
+    let input = RawValue::from_string(rest).map_err(|error| Failure::new(Code::Invalid, error.to_string()))?;
+    Ok(Said {
+        model,
+        input,
+        id: None,
+        gateway: None,
+        task: None,
+        metadata: Tags::default(),
+        idempotency_key: None,
+        options: Options::default(),
+        stream,
+    })
+}
+
+fn field<'a, T: Deserialize<'a>>(name: &str, value: Option<&'a RawValue>, wanted: &str) -> Result<Option<T>, Failure> {
+    let Some(value) = value else { return Ok(None) };
+    serde_json::from_str(value.get()).map_err(|_| Failure::invalid(name, wanted))
+}
+
+/// An object's fields in order, with their values as they stand.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor).map(Fields)
+    }
+}
+
+/// What is left without the fields `names`, every byte of it as it came; then the values of `names`
+/// and of `seen`, which stays.
+fn take_out<'a, const N: usize, const M: usize>(
+    body: &'a [u8],
+    names: [&str; N],
+    seen: &str,
+) -> Result<(String, [Option<&'a RawValue>; M]), Failure> {
+    const { assert!(M == N + 1, "a value for each name") };
+    let wrong = |error: &dyn fmt::Display| Failure::new(Code::Invalid, format!("the body is not JSON: {error}"));
+    let text = std::str::from_utf8(body).map_err(|error| wrong(&error))?.trim_ascii();
+    if !text.starts_with('{') {
+        return Err(Failure::new(Code::Invalid, "the body must be a JSON object"));
+    }
+    let Fields(fields) = serde_json::from_str(text).map_err(|error| wrong(&error))?;
+    let mut values = [None; M];
+    let mut rest = String::with_capacity(text.len());
+    rest.push('{');
+    let mut from = 1;
+    for (name, value) in fields {
+        let end = value.get().as_ptr().addr() - text.as_ptr().addr() + value.get().len();
+        let field = &text[from..end];
+        from = end;
+        let taken = names.iter().position(|known| *known == name);
+        if let Some(at) = taken.or_else(|| (name == seen).then_some(N))
+            && values[at].replace(value).is_some()
+        {
+            return Err(Failure::invalid(&name, "is given twice"));
+        }
+        if taken.is_none() {
+            let first = (rest.len() == 1).then(|| field.trim_ascii_start().strip_prefix(',')).flatten();
+            rest.push_str(first.map_or(field, str::trim_ascii_start));
+        }
+    }
+    rest.push_str(&text[from..]);
+    Ok((rest, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_the_doors_stays_to_the_byte() {
+        for (body, input, stream, include_usage) in [
+            (r#"{"model":"m","messages":[]}"#, r#"{"messages":[]}"#, false, false),
+            (r#" { "messages" : [ ] , "model":"m"} "#, r#"{ "messages" : [ ] }"#, false, false),
+            (
+                "{\"model\":\"m\" ,\n \"messages\":[],\"temperature\" : 1.50,\t\"x\\u0079\":{\"model\":1} }",
+                "{\"messages\":[],\"temperature\" : 1.50,\t\"x\\u0079\":{\"model\":1} }",
+                false,
+                false,
+            ),
+            (
+                r#"{"stream":true,"a":1,"m\u006fdel":"m","metadata":{"k":"v"},"stream_options":{"include_usage":true,"x":1},"messages":[],"z":1e400}"#,
+                r#"{"a":1,"metadata":{"k":"v"},"messages":[],"z":1e400}"#,
+                true,
+                true,
+            ),
+            (
+                r#"{"stream":null,"stream_options":null,"model":"m","messages":[{"content":null}]}"#,
+                r#"{"messages":[{"content":null}]}"#,
+                false,
+                false,
+            ),
+        ] {
+            let asked = chat(body.as_bytes()).unwrap_or_else(|failure| panic!("{body}: {failure}"));
+            assert_eq!(asked.said.input.get(), input);
+            assert_eq!((asked.said.stream, asked.include_usage), (Some(stream), include_usage), "{body}");
+            assert_eq!(asked.said.model.as_str(), "m");
+        }
+        let said = embedding(br#"{"input": ["a"], "model": "m", "dimensions": 3}"#).unwrap();
+        assert_eq!(said.input.get(), r#"{"input": ["a"], "dimensions": 3}"#);
+    }
+
+    #[test]
+    fn bad_input_is_named() {
+        for (body, param) in [
+            (&b"\xff"[..], None),
+            (b"", None),
+            (b"[]", None),
+            (b"{", None),
+            (b"{}", Some("messages")),
+            (br#"{"messages":[]}"#, Some("model")),
+            (br#"{"messages":[],"model":null}"#, Some("model")),
+            (br#"{"messages":[],"model":7}"#, Some("model")),
+            (br#"{"messages":[],"model":" "}"#, Some("model")),
+            (br#"{"messages":[],"model":"m","model":"m"}"#, Some("model")),
+            (br#"{"messages":"Hi","model":"m"}"#, Some("messages")),
+            (br#"{"messages":[],"model":"m","stream":"yes"}"#, Some("stream")),
+            (br#"{"messages":[],"model":"m","stream":true,"stream_options":1}"#, Some("stream_options")),
+            (br#"{"messages":[],"model":"m","stream_options":{}}"#, Some("stream_options")),
+        ] {
+            let failure = chat(body).expect_err(&String::from_utf8_lossy(body));
+            assert_eq!((failure.code, failure.param.as_deref()), (Code::Invalid, param), "{failure}");
+        }
+        assert_eq!(embedding(br#"{"model":"m"}"#).unwrap_err().param.as_deref(), Some("input"));
+    }
+}
