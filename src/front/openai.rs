@@ -205,7 +205,7 @@ impl Reader {
         match self.goes {
             Goes::On => {}
             Goes::Ended => return None,
-            Goes::Broken => return Some(Err(Cut)),
+            Goes::Broken => return Some(Err(Cut::after_the_rest().await)),
         }
         let piece = self.piece().await;
         Some(Ok(piece.unwrap_or_else(|failure| self.breaks(&failure))))

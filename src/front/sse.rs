@@ -141,7 +141,7 @@ impl Reader {
     /// The next frame. Cancel-safe.
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
         if self.broken {
-            return Some(Err(Cut));
+            return Some(Err(Cut::after_the_rest().await));
         }
         tokio::select! {
             biased;
