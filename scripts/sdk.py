@@ -16,7 +16,11 @@ KEY = "sdk-test-key"
 WAIT_S = 120
 
 
+PROVIDERS = 16  # that can be asked to fail, each once
+
+
 def config(folder, http, model):
+    failing = "".join(f'[providers.p{number}]\nkind = "scripted"\n' for number in range(PROVIDERS))
     (folder / "forebay.toml").write_text(
         f"""[server]
 listen = "127.0.0.1:{http}"
@@ -34,7 +38,7 @@ targets = ["scripted/echo"]
 name = "sdk"
 sha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"
 gateways = ["default", "team"]
-"""
+{failing}"""
     )
 
 

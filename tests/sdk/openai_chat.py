@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 BASE = os.environ["FOREBAY_HTTP"]
 CLIENT = openai.OpenAI(base_url=f"{BASE}/v1", api_key=os.environ["FOREBAY_KEY"])
-ASYNC = openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key=os.environ["FOREBAY_KEY"])
 ASKED = [{"role": "user", "content": "Say hello in five words."}]
 REAL = {"model": "local/smollm2", "messages": ASKED, "max_tokens": 32, "temperature": 0}
 ONCE = {"Forebay-Options": json.dumps({"retry": {"max_attempts": 1}, "on_stream_failure": "fail"})}
@@ -37,6 +36,20 @@ def scripted(steps, **more):
 
 def create(steps, **more):
     return CLIENT.chat.completions.create(**scripted(steps, **more))
+
+
+def run(ask):
+    """What `ask` makes of an asynchronous client, which lives as long as its loop."""
+
+    async def asked():
+        async with openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key=os.environ["FOREBAY_KEY"]) as client:
+            return await ask(client)
+
+    return asyncio.run(asked())
+
+
+async def stream_of(client, **asked):
+    return [chunk async for chunk in await client.chat.completions.create(**asked, stream=True)]
 
 
 def raises(kind, ask, **said):
@@ -75,11 +88,7 @@ def a_real_answer_whole_and_streamed_is_the_same():
     assert chunks[0].choices[0].delta.role == "assistant" and len({chunk.id for chunk in chunks}) == 1
     assert chunks[-1].usage.completion_tokens == usage.completion_tokens and chunks[-1].choices == []
     assert chunks[-2].choices[0].finish_reason == choice.finish_reason
-
-    async def streamed():
-        return [chunk async for chunk in await ASYNC.chat.completions.create(**REAL, stream=True)]
-
-    chunks = asyncio.run(streamed())
+    chunks = run(lambda client: stream_of(client, **REAL))
     assert text_of(chunks) == choice.message.content and all(chunk.usage is None for chunk in chunks)
 
 
@@ -101,9 +110,8 @@ def structured_output_is_parsed():
         kinds = {event.type for event in stream}
         assert stream.get_final_completion().choices[0].message.parsed == City(name="Paris", people=2)
     assert {"chunk", "content.delta", "content.done"} <= kinds, kinds
-    cut = lambda: CLIENT.chat.completions.parse(**scripted([*steps, {"finish": "length"}]), response_format=City)
     try:
-        cut()
+        CLIENT.chat.completions.parse(**scripted([*steps, {"finish": "length"}]), response_format=City)
     except openai.LengthFinishReasonError:
         return
     raise AssertionError("an answer that was cut was parsed")
@@ -142,15 +150,19 @@ def reasoning_refusals_usage_and_several_answers_are_told():
     deltas = [chunk.choices[0].delta for chunk in create(steps, stream=True)]
     assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == "hm"
     assert "".join(delta.refusal or "" for delta in deltas) == "no"
-    piece = lambda index, text, end: {"packet": {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": end}]}}
-    both = [piece(0, "a", None), piece(1, "b", None), piece(1, "B", "length"), piece(0, "A", "stop"), "done"]
-    answers = create(both, n=2).choices
+
+    def several(end):
+        said = [(0, "a", None), (1, "b", None), (1, "B", end), (0, "A", "stop")]
+        choices = [{"index": at, "delta": {"content": text}, "finish_reason": why} for at, text, why in said]
+        return [*({"packet": {"choices": [choice]}} for choice in choices), "done"]
+
+    answers = create(several("length"), n=2).choices
     got = [(one.index, one.message.content, one.finish_reason) for one in answers]
     assert got == [(0, "aA", "stop"), (1, "bB", "length")], got
-    with CLIENT.chat.completions.stream(**scripted(both), n=2) as stream:
+    with CLIENT.chat.completions.stream(**scripted(several("stop")), n=2) as stream:
         final = stream.get_final_completion().choices
     got = [(one.index, one.message.content, one.finish_reason) for one in final]
-    assert got == [(0, "aA", "stop"), (1, "bB", "length")], got
+    assert got == [(0, "aA", "stop"), (1, "bB", "stop")], got
 
 
 def vectors_are_read_in_either_form():
@@ -161,11 +173,8 @@ def vectors_are_read_in_either_form():
         assert [one.index for one in answer.data] == [0, 1] and answer.usage.prompt_tokens == 3
         if form.get("encoding_format") != "base64":
             assert [list(one.embedding) for one in answer.data] == [[0.5, -1.0], [0.25, 2.0]], answer
-
-    async def ask():
-        return await ASYNC.embeddings.create(model="echo", input="a", extra_body=steps)
-
-    assert asyncio.run(ask()).data[1].embedding == [0.25, 2.0]
+    answer = run(lambda client: client.embeddings.create(model="echo", input="a", extra_body=steps))
+    assert answer.data[1].embedding == [0.25, 2.0]
 
 
 def each_failure_is_its_exception_and_is_not_asked_again():
@@ -179,12 +188,15 @@ def each_failure_is_its_exception_and_is_not_asked_again():
         500: openai.InternalServerError,
         503: openai.InternalServerError,
     }
+    # A provider each: one that fails is left alone for a while.
+    providers = (f"p{number}" for number in range(2 * len(kinds)))
     for status, kind in kinds.items():
         for more in ({}, {"stream": True}):
-            tag = f"s{status}{'s' if more else ''}"
+            tag = next(providers)
             headers = {**ONCE, "Forebay-Metadata": json.dumps({"t": tag})}
             steps = [{"status": {"status": status, "error": {"message": "no", "code": "their_code"}}}]
-            error = raises(kind, lambda: create(steps, extra_headers=headers, **more))
+            asked = {**scripted(steps, extra_headers=headers, **more), "model": f"{tag}/echo"}
+            error = raises(kind, lambda: CLIENT.chat.completions.create(**asked))
             assert error.code.startswith("provider_") and error.request_id and error.body["provider_code"] == "their_code"
             assert len(jobs_of(tag)["jobs"]) == 1, f"{status} was asked again"
 
@@ -209,15 +221,10 @@ def what_the_caller_did_wrong_is_said_by_name():
 def a_stream_that_breaks_raises_and_one_that_goes_on_does_not():
     cut = [{"text": ["a", "b"]}, {"delay_ms": 50}, "cut"]
     seen = []
-    raises(openai.APIError, lambda: seen.extend([]) or [seen.append(chunk) for chunk in create(cut, stream=True)],
-           code="provider_truncated", type="server_error")
+    reads = lambda: [seen.append(chunk) for chunk in create(cut, stream=True)]
+    raises(openai.APIError, reads, code="provider_truncated", type="server_error")
     assert text_of(seen) == "ab"
-
-    async def broken():
-        async for chunk in await ASYNC.chat.completions.create(**scripted(cut), stream=True):
-            seen.append(chunk)
-
-    raises(openai.APIError, lambda: asyncio.run(broken()), code="provider_truncated")
+    raises(openai.APIError, lambda: run(lambda client: stream_of(client, **scripted(cut))), code="provider_truncated")
     goes_on = {"attempts": [cut, [{"text": ["c"]}]]}
     assert text_of(create(goes_on, stream=True, extra_headers={})) == "abc"
 
@@ -226,12 +233,7 @@ def a_silent_stream_is_alive_and_a_silent_answer_times_out():
     slow = [{"delay_ms": 900}, {"text": "a"}, {"delay_ms": 900}, {"text": "b"}]
     patient = CLIENT.with_options(timeout=0.7, max_retries=0)
     assert text_of(patient.chat.completions.create(**scripted(slow), stream=True)) == "ab"
-
-    async def streamed():
-        stream = await ASYNC.with_options(timeout=0.7).chat.completions.create(**scripted(slow), stream=True)
-        return [chunk async for chunk in stream]
-
-    assert text_of(asyncio.run(streamed())) == "ab"
+    assert text_of(run(lambda client: stream_of(client.with_options(timeout=0.7), **scripted(slow)))) == "ab"
     raises(openai.APITimeoutError, lambda: patient.chat.completions.create(**scripted(slow)))
 
 
