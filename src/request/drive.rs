@@ -106,9 +106,10 @@ async fn seal(mut course: Course, ending: Ending) {
     tracing::error!(job = %course.job.id, "no terminal: the log refused; the next start settles it");
 }
 
-/// An honest failure says what was tried.
+/// An honest failure says what was tried, and how long was waited.
 fn with_tries(mut failure: Failure, course: &Course) -> Failure {
-    if course.attempts.len() < 2 {
+    let waited_s = course.queued.as_secs();
+    if course.attempts.len() < 2 && waited_s == 0 {
         return failure;
     }
     let mut tries: Vec<(&Target, usize)> = Vec::new();
@@ -119,7 +120,10 @@ fn with_tries(mut failure: Failure, course: &Course) -> Failure {
         }
     }
     let told = tries.iter().map(|(target, count)| format!("{}/{} ({count})", target.provider, target.model));
-    let message = format!("{}; tried: {}", failure.message, told.collect::<Vec<_>>().join(", "));
+    let told: Vec<String> = told.collect();
+    let tried = if told.is_empty() { String::new() } else { format!("; tried: {}", told.join(", ")) };
+    let waited = if waited_s == 0 { String::new() } else { format!("; waited {waited_s} s in line") };
+    let message = format!("{}{tried}{waited}", failure.message);
     failure.message = message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned().into();
     failure
 }

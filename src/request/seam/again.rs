@@ -19,7 +19,7 @@ use crate::job::Job;
 use crate::meter::tokens;
 use crate::provider::Prefill;
 use crate::provider::chat::quoted;
-use crate::provider::family::openai_chat;
+use crate::provider::family::{converse, openai_chat};
 
 /// Limits of an answer's tokens, at the top of an input.
 const LIMITS: &[&str] = &["max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict", "num_predict"];
@@ -163,7 +163,7 @@ impl Form {
         let list = |name| field(fields, name).filter(|value| value.get().starts_with('['));
         let forms = [("messages", Form::Messages), ("contents", Form::Contents), ("input", Form::Items)];
         let (form, list) = forms.into_iter().find_map(|(name, form)| Some((form, list(name)?)))?;
-        Some((if form == Form::Messages && is_converse(list) { Form::Converse } else { form }, list))
+        Some((if form == Form::Messages && converse::are_native(list) { Form::Converse } else { form }, list))
     }
 
     /// The edits that say the text so far; none where the last message leaves no room for it.
@@ -213,22 +213,6 @@ impl Form {
             }
         }
     }
-}
-
-/// Whether messages are Converse's: their parts have no type.
-fn is_converse(list: &RawValue) -> bool {
-    #[derive(Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow)]
-        content: Vec<Block<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Block<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: Option<&'a RawValue>,
-    }
-    let all = serde_json::from_str::<Vec<Message<'_>>>(list.get()).unwrap_or_default();
-    !all.is_empty() && all.iter().all(|message| message.content.iter().all(|block| block.kind.is_none()))
 }
 
 /// What the caller had begun, and the text so far, which holds that where the provider repeats it.

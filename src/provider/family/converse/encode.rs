@@ -53,8 +53,9 @@ pub(super) fn route(ask: Ask<'_>, operation: &str, accept: &'static str) -> Rout
     }
 }
 
-/// The input as it came, if it is a Converse request: the module doc says how that is seen.
-fn native(input: &RawValue) -> Result<Option<Bytes>, Failure> {
+/// Whether these messages are Converse's own: the module doc says how that is seen.
+#[must_use]
+pub fn are_native(messages: &RawValue) -> bool {
     #[derive(Deserialize)]
     struct Message<'a> {
         role: String,
@@ -66,13 +67,18 @@ fn native(input: &RawValue) -> Result<Option<Bytes>, Failure> {
         #[serde(borrow, rename = "type")]
         kind: Option<&'a RawValue>,
     }
-    let fields = openai_chat::fields(input)?;
-    let messages = fields.0.iter().find(|(name, _)| name == "messages").map(|(_, value)| value.get());
-    let Some(Ok(messages)) = messages.map(serde_json::from_str::<Vec<Message<'_>>>) else { return Ok(None) };
+    let all = serde_json::from_str::<Vec<Message<'_>>>(messages.get()).unwrap_or_default();
     let is_own = |message: &Message<'_>| {
         matches!(&*message.role, "user" | "assistant") && message.content.iter().all(|block| block.kind.is_none())
     };
-    if messages.is_empty() || !messages.iter().all(is_own) {
+    !all.is_empty() && all.iter().all(is_own)
+}
+
+/// The input as it came, if it is a Converse request.
+fn native(input: &RawValue) -> Result<Option<Bytes>, Failure> {
+    let fields = openai_chat::fields(input)?;
+    let messages = fields.0.iter().find(|(name, _)| name == "messages");
+    if !messages.is_some_and(|(_, messages)| are_native(messages)) {
         return Ok(None);
     }
     let mut body = Body::with_capacity(input.get().len());

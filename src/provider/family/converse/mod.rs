@@ -22,6 +22,7 @@ mod usage;
 mod wire;
 
 pub use decode::ConverseDecoder;
+pub use encode::are_native;
 pub use error::classify;
 
 use crate::job::{Failure, Task};
