@@ -147,7 +147,8 @@ mod tests {
     fn what_is_not_the_doors_stays_to_the_byte() {
         for (body, input, stream, include_usage) in [
             (r#"{"model":"m","messages":[]}"#, r#"{"messages":[]}"#, false, false),
-            (r#" { "messages" : [ ] , "model":"m"} "#, r#"{ "messages" : [ ] }"#, false, false),
+            // The blank before a field's comma goes with it.
+            (r#" { "messages" : [ ] , "model":"m" } "#, r#"{ "messages" : [ ] }"#, false, false),
             (
                 "{\"model\":\"m\" ,\n \"messages\":[],\"temperature\" : 1.50,\t\"x\\u0079\":{\"model\":1} }",
                 "{\"messages\":[],\"temperature\" : 1.50,\t\"x\\u0079\":{\"model\":1} }",
