@@ -7,7 +7,6 @@ that was never cut says: no word lost, none twice. Where it is asked by a turn, 
 """
 
 import json
-import shutil
 import sys
 import urllib.request
 
@@ -148,31 +147,18 @@ def is_asked_to(http, proxy):
     return wrong
 
 
-def main():
-    parts.stop_by_signal()
-    try:
-        parts.tool("nats"), parts.tool("model")
-        folder = parts.HOME / "continue"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        http, nats, model = parts.free_port(), parts.free_port(), parts.free_port()
-        parts.nats_part(folder, nats)
-        parts.model_part(folder, model)
-        proxy = CountingProxy(model)
-        config(folder, http, nats, proxy.port)
-        parts.broker_part(folder, http, parts.build())
-        print("One real model, cut off in the middle of its answers:", flush=True)
-        wrong = goes_on(http, proxy, model) + keeps_its_limit(http, proxy) + is_asked_to(http, proxy)
-    except (parts.Trouble, OSError) as trouble:
-        print(f"forebay: the trial broke off: {trouble}", file=sys.stderr)
-        return 1
-    except parts.Stop:
-        return 130
-    finally:
-        parts.stop_all()
+def cut_and_read(folder):
+    http, nats, model = parts.free_port(), parts.free_port(), parts.free_port()
+    parts.nats_part(folder, nats)
+    parts.model_part(folder, model)
+    proxy = CountingProxy(model)
+    config(folder, http, nats, proxy.port)
+    parts.broker_part(folder, http, parts.build())
+    print("One real model, cut off in the middle of its answers:", flush=True)
+    wrong = goes_on(http, proxy, model) + keeps_its_limit(http, proxy) + is_asked_to(http, proxy)
     print(f"{wrong} went wrong" if wrong else "Every answer reads on.")
-    return int(wrong > 0)
+    return wrong
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(parts.trial("continue", ["nats", "model"], cut_and_read))

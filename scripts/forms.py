@@ -6,7 +6,6 @@ same answer, with the provider's own usage. Run by `make test`.
 """
 
 import json
-import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -109,30 +108,17 @@ def overflow(http):
     return wrong
 
 
-def main():
-    parts.stop_by_signal()
-    try:
-        parts.tool("nats"), parts.tool("model")
-        folder = parts.HOME / "forms"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        http, nats, model = parts.free_port(), parts.free_port(), parts.free_port()
-        parts.nats_part(folder, nats)
-        parts.model_part(folder, model)
-        config(folder, http, nats, model)
-        parts.broker_part(folder, http, parts.build())
-        print("One real model in every form that it speaks:", flush=True)
-        wrong = compare(http) + overflow(http)
-    except (parts.Trouble, OSError) as trouble:
-        print(f"forebay: the comparison broke off: {trouble}", file=sys.stderr)
-        return 1
-    except parts.Stop:
-        return 130
-    finally:
-        parts.stop_all()
+def ask_in_every_form(folder):
+    http, nats, model = parts.free_port(), parts.free_port(), parts.free_port()
+    parts.nats_part(folder, nats)
+    parts.model_part(folder, model)
+    config(folder, http, nats, model)
+    parts.broker_part(folder, http, parts.build())
+    print("One real model in every form that it speaks:", flush=True)
+    wrong = compare(http) + overflow(http)
     print(f"{wrong} differ" if wrong else "All forms agree.")
-    return int(wrong > 0)
+    return wrong
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(parts.trial("forms", ["nats", "model"], ask_in_every_form))

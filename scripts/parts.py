@@ -174,6 +174,27 @@ def stop_all():
         part.stop()
 
 
+def trial(name, tools, body):
+    """A script's work: `body(folder)` in a folder of its own, says how much went wrong. All that it started is stopped.
+
+    The script's exit code."""
+    stop_by_signal()
+    try:
+        for each in tools:
+            tool(each)
+        folder = HOME / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return int(body(folder) > 0)
+    except (Trouble, OSError) as trouble:
+        print(f"forebay: the trial broke off: {trouble}", file=sys.stderr)
+        return 1
+    except Stop:
+        return 130
+    finally:
+        stop_all()
+
+
 def die_with(parent):
     """In the child: SIGKILL of the script must not leave parts behind (Linux; elsewhere they stay)."""
     if sys.platform == "linux":

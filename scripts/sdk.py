@@ -6,7 +6,6 @@ that is told soon. Run by `make test`.
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 
@@ -52,31 +51,18 @@ def run(library, http):
         return 1
 
 
-def main():
-    parts.stop_by_signal()
-    try:
-        parts.tool("sdk"), parts.tool("model")
-        folder = parts.HOME / "sdk"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        http, model = parts.free_port(), parts.free_port()
-        parts.model_part(folder, model)
-        config(folder, http, model)
-        parts.broker_part(folder, http, parts.build())
-        wrong = 0
-        for library in sorted((parts.ROOT / "tests/sdk").glob("*.py")):
-            print(f"With an official library, {library.stem}:", flush=True)
-            wrong += run(library, http) != 0
-    except (parts.Trouble, OSError) as trouble:
-        print(f"forebay: the trial broke off: {trouble}", file=sys.stderr)
-        return 1
-    except parts.Stop:
-        return 130
-    finally:
-        parts.stop_all()
+def run_all(folder):
+    http, model = parts.free_port(), parts.free_port()
+    parts.model_part(folder, model)
+    config(folder, http, model)
+    parts.broker_part(folder, http, parts.build())
+    wrong = 0
+    for library in sorted((parts.ROOT / "tests/sdk").glob("*.py")):
+        print(f"With an official library, {library.stem}:", flush=True)
+        wrong += run(library, http) != 0
     print(f"{wrong} libraries trip over something" if wrong else "The libraries work as they are.")
-    return int(wrong > 0)
+    return wrong
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(parts.trial("sdk", ["sdk", "model"], run_all))

@@ -8,6 +8,7 @@ pub mod caps;
 mod charge;
 mod event;
 mod failure;
+mod fields;
 mod id;
 mod limits;
 mod money;
@@ -26,6 +27,7 @@ pub use event::{
     Progress, ProgressState, QueueReason, Queued, Record, Restarted, State, Timing, ToolCall, UpstreamId,
 };
 pub use failure::{Code, Failure, FailureBody, Fault};
+pub use fields::{FieldName, Fields};
 pub use id::{Epoch, Gateway, JobId, ModelName, StreamId};
 pub use limits::{Limits, Window};
 pub use money::{Cost, Usd};

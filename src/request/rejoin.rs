@@ -1,11 +1,11 @@
 //! Taking up an answer that goes on at the provider: after a cut, and after our own death.
 //!
 //! Owns what the log tells about it, dropping what readers have from an answer that is heard again,
-//! and ending one that nobody wants any more. The driver asks and listens. In the process that was cut off, the cut decoder goes
-//! on with the packets after the last it heard, and nothing here is needed. After a crash a fresh
-//! decoder hears everything from the start (or the whole answer in one piece), and [`Skip`] lets
-//! through what is new. Promises that the joined text is the provider's own, or an error: each
-//! passage that is dropped must be the one that was said.
+//! and ending one that nobody wants any more. The driver asks and listens. In the process that was
+//! cut off, the cut decoder goes on with the packets after the last it heard, and nothing needs to be
+//! dropped. After a crash a fresh decoder hears everything from the start (or the whole answer in one
+//! piece), and [`Skip`] lets through what is new. Promises that the joined text is the provider's
+//! own, or an error: each passage that is dropped must be the one that was said.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

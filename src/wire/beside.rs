@@ -85,17 +85,7 @@ pub fn of_input(model: ModelName, body: &[u8]) -> Result<Said, Failure> {
     let text = std::str::from_utf8(body).map_err(|_| Failure::invalid("input", "the body is not UTF-8"))?;
     let input: Box<RawValue> = serde_json::from_str(text).map_err(|error| Failure::invalid("input", error))?;
     let (input, stream) = without_stream(input)?;
-    Ok(Said {
-        model,
-        input,
-        id: None,
-        gateway: None,
-        task: None,
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        stream,
-    })
+    Ok(Said::of(model, input, stream))
 }
 
 fn without_stream(input: Box<RawValue>) -> Result<(Box<RawValue>, Option<bool>), Failure> {

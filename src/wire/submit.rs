@@ -52,6 +52,24 @@ pub struct Said {
     pub stream: Option<bool>,
 }
 
+impl Said {
+    /// A job of which nothing else is said.
+    #[must_use]
+    pub fn of(model: ModelName, input: Box<RawValue>, stream: Option<bool>) -> Said {
+        Said {
+            model,
+            input,
+            id: None,
+            gateway: None,
+            task: None,
+            metadata: Tags::default(),
+            idempotency_key: None,
+            options: Options::default(),
+            stream,
+        }
+    }
+}
+
 /// For the schema only.
 #[derive(JsonSchema)]
 #[serde(untagged)]

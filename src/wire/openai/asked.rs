@@ -1,13 +1,11 @@
 //! A request's body, as a job: what is the door's is taken out, the rest is the input to the byte.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::job::{Code, Failure, ModelName, Options, Tags};
+use crate::job::{Code, Failure, Fields, ModelName};
 use crate::wire::submit::Said;
 
 /// What a client of `/v1/chat/completions` says.
@@ -61,45 +59,12 @@ fn said(model: Option<&RawValue>, rest: String, stream: Option<bool>) -> Result<
     let model: Option<String> = field("model", model, "must be a string")?;
     let model: ModelName = model.ok_or_else(|| Failure::invalid("model", "is missing"))?.parse()?;
     let input = RawValue::from_string(rest).map_err(|error| Failure::new(Code::Invalid, error.to_string()))?;
-    Ok(Said {
-        model,
-        input,
-        id: None,
-        gateway: None,
-        task: None,
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        stream,
-    })
+    Ok(Said::of(model, input, stream))
 }
 
 fn field<'a, T: Deserialize<'a>>(name: &str, value: Option<&'a RawValue>, wanted: &str) -> Result<Option<T>, Failure> {
     let Some(value) = value else { return Ok(None) };
     serde_json::from_str(value.get()).map_err(|_| Failure::invalid(name, wanted))
-}
-
-/// An object's fields in order, with their values as they stand.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor).map(Fields)
-    }
 }
 
 /// What is left without the fields `names`, every byte of it as it came; then the values of `names`

@@ -9,9 +9,10 @@ use super::thinking::{self, Plan};
 use super::tools;
 use super::turns::{self, Turns};
 use super::{Form, Site, blocks, native};
+use crate::job::Fields;
 use crate::job::{Failure, Task};
 use crate::provider::chat::{self, Body, Chat, Params, ResponseFormat, Role};
-use crate::provider::family::openai_chat::{self, Fields};
+use crate::provider::family::openai_chat;
 use crate::provider::{Ask, Endpoint, Framing, Headers, Method, Outbound, Route};
 
 /// The version of the API that all of this is about.

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-use crate::provider::family::openai_chat::Fields;
+use crate::job::Fields;
 
 const OURS: &[&str] =
     &["system", "stop_sequences", "anthropic_version", "output_format", "mcp_servers", "context_management"];

@@ -7,7 +7,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::super::openai_chat::chunk::{Key, Rest, keep, lenient, object, raw, skip};
+use super::super::openai_chat::chunk::{Rest, keep, lenient, object, raw, skip};
 
 /// One response, or a piece of it.
 #[derive(Default)]

@@ -10,28 +10,6 @@ use serde_json::value::RawValue;
 /// Fields that nobody here knows, with their values as they came.
 pub(in crate::provider::family) type Rest<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// A field's name, borrowed unless it holds an escape.
-pub(in crate::provider::family) struct Key<'a>(pub(in crate::provider::family) Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-            fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(name)))
-            }
-            fn visit_str<E: Error>(self, name: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(name.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
 /// Reads objects field by field into `$name`: `take` gets each field that is not null.
 macro_rules! object {
     ($name:ident) => {
@@ -48,7 +26,7 @@ macro_rules! object {
                     }
                     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$name<'a>, A::Error> {
                         let mut object = $name::default();
-                        while let Some(Key(name)) = map.next_key::<Key<'de>>()? {
+                        while let Some($crate::job::FieldName(name)) = map.next_key::<$crate::job::FieldName<'de>>()? {
                             object.take(name, &mut map)?;
                         }
                         Ok(object)

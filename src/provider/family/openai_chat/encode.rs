@@ -1,23 +1,14 @@
 //! From a job to the body of a chat completion, in the dialect of its endpoint.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::draft::Draft;
 use super::messages;
 use super::rules::Rules;
-use crate::job::{Failure, Task};
+use crate::job::{Failure, Fields, Task};
 use crate::provider::chat::quoted;
 use crate::provider::{Ask, Framing, Method, Outbound, Route};
-
-/// The top-level fields of a JSON object, in order, their values untouched.
-#[derive(Default)]
-pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// The fields of a job's input. Values are skipped over, never parsed.
 ///
@@ -107,24 +98,4 @@ fn push_field(out: &mut String, name: &str, value: &str) {
     out.push_str(&quoted(name));
     out.push(':');
     out.push_str(value);
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(super::chunk::Key(name)) = map.next_key()? {
-                    fields.push((name, map.next_value()?));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
-    }
 }

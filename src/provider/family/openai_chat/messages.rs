@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::draft::Draft;
-use super::encode::Fields;
 use super::rules::{MessageRules, Reasoning};
 use crate::job::Failure;
+use crate::job::Fields;
 use crate::provider::chat::{self, Body, quoted};
 
 /// Fields in which OpenAI's own answers say that there is nothing.

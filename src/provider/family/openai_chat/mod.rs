@@ -26,7 +26,7 @@ mod vendor;
 pub use chunk::text;
 pub use decode::ChatDecoder;
 pub use draft::Draft;
-pub use encode::{Fields, encode, encode_by, fields};
+pub use encode::{encode, encode_by, fields};
 pub use rules::{
     MessageRules, Money, PrefillRules, Reasoning, ReplyRules, RewritePart, Rules, Translate, no_effort_is_no_thinking,
 };

@@ -2,8 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::encode::Fields;
 use super::rules::Money;
+use crate::job::Fields;
 use crate::job::{Usd, usd_of_number};
 
 /// Pico-dollars in a tick: recorded answers of xAI, priced by the list, agree with ten thousand

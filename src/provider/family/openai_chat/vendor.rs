@@ -1,8 +1,8 @@
 //! A vendor of the dialect: its card and its rules, and nothing else.
 
 use super::draft::Draft;
-use super::encode::Fields;
 use super::{ChatDecoder, Rules, encode_by};
+use crate::job::Fields;
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
 use crate::provider::family::responses::{self, ResponsesDecoder};
