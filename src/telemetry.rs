@@ -82,6 +82,7 @@ fn describe() {
     describe_counter!("forebay_cache_total", "Jobs answered by join, or not");
     describe_gauge!("forebay_queue_depth", "Jobs waiting");
     describe_gauge!("forebay_provider_state", "0 closed, 1 half-open, 2 open");
+    describe_counter!("forebay_passed_on_total", "Requests passed on to a provider as they were, by outcome");
     describe_counter!("forebay_errors_total", "Errors given, by code and fault");
     describe_counter!("forebay_skipped_packets_total", "Provider packets of a kind we do not know");
     describe_gauge!("forebay_nats_connected", "1 while NATS is connected");
@@ -226,6 +227,17 @@ pub fn charged(charge: &Charge, labels: &Labels, tags: &[(String, String)]) {
 /// `hit`, `miss` or `join`.
 pub fn cache(result: &'static str) {
     counter!("forebay_cache_total", "result" => result).increment(1);
+}
+
+/// A provider was asked for what is no job; its status, or 0 when there was no answer.
+pub fn passed_on(provider: &str, status: u16) {
+    let outcome = match status {
+        0 => "none",
+        100..=399 => "ok",
+        400..=499 => "refused",
+        _ => "failed",
+    };
+    counter!("forebay_passed_on_total", "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
 }
 
 /// An error was given to somebody.

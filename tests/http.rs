@@ -13,12 +13,16 @@ mod catalog;
 mod chat;
 #[path = "http/client.rs"]
 mod client;
+#[path = "http/cloudflare.rs"]
+mod cloudflare;
 #[path = "http/files.rs"]
 mod files;
 #[path = "http/health.rs"]
 mod health;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/once.rs"]
+mod once;
 #[path = "http/openai.rs"]
 mod openai;
 #[path = "http/route.rs"]

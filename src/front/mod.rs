@@ -7,6 +7,7 @@
 mod answer;
 mod ask;
 mod body;
+mod cloudflare;
 mod connection;
 mod dialect;
 mod jobs;
@@ -15,6 +16,7 @@ mod output;
 mod query;
 mod reply;
 mod route;
+mod route_cloudflare;
 mod run;
 mod scrape;
 mod socket;

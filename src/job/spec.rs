@@ -226,6 +226,14 @@ pub struct CostOverride {
     #[serde(deserialize_with = "usd_of_number")]
     #[schemars(with = "DollarsSaid")]
     pub per_token_out: Usd,
+    /// Per input token that was read from the provider's cache. Absent = as any input token.
+    #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DollarsSaid")]
+    pub per_cache_read_token: Option<Usd>,
+    /// Per input token that was written to the provider's cache. Absent = as any input token.
+    #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DollarsSaid")]
+    pub per_cache_write_token: Option<Usd>,
 }
 
 /// An amount in USD, as a JSON number or a decimal string.
@@ -263,6 +271,10 @@ pub fn usd_of_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resul
         return Err(D::Error::custom("must not be negative"));
     }
     Ok(usd)
+}
+
+fn some_usd_of_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Usd>, D::Error> {
+    usd_of_number(deserializer).map(Some)
 }
 
 /// How a job is to be done.

@@ -18,6 +18,7 @@ pub mod family;
 pub mod fetch;
 pub mod framing;
 pub mod limits;
+pub mod passing;
 pub mod prefill;
 pub mod registry;
 pub mod remote;

@@ -14,6 +14,7 @@ mod gate;
 mod inline;
 mod listing;
 mod live;
+mod passing;
 mod plan;
 mod rejoin;
 mod relay;
@@ -33,6 +34,7 @@ pub use actor::Arbiters;
 pub use gate::Gate;
 pub use listing::ModelsQuery;
 pub use live::Live;
+pub use passing::{Asked, Passed};
 pub use status::Status;
 
 use crate::clock::Clock;

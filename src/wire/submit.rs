@@ -97,6 +97,11 @@ pub struct Door {
 /// # Errors
 /// `invalid`, naming the field.
 pub fn from_json(bytes: &[u8]) -> Result<Said, Failure> {
+    read_object(bytes)
+}
+
+/// Reads what is said as a JSON object with named fields.
+pub(super) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|_| Failure::new(Code::Invalid, "the body is not UTF-8"))?;
     // serde takes an array for a struct, field by field; a client that sends one has it wrong.
     if !text.trim_ascii_start().starts_with('{') {
