@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -106,6 +106,7 @@ pub(super) async fn read(visit: &Visit<'_>, mut body: Incoming) -> Result<Bytes,
     if !asks_first && matches!(&gathered, Err(failure) if failure.code == Code::TooLarge) {
         let _ = tokio::time::timeout(DISCARD_WAIT, discard(&mut body)).await;
     }
+    visit.read.get_or_init(Instant::now);
     gathered
 }
 

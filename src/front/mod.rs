@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod body;
 mod connection;
+mod cors;
 mod dialect;
 mod jobs;
 mod openai;
@@ -101,7 +102,7 @@ pub async fn serve(
                             connections.spawn(connection::serve(stream, Arc::clone(&front), closes.clone()));
                         }
                         true if refusals.len() < REFUSALS_MAX => {
-                            refusals.spawn(connection::refuse(stream));
+                            refusals.spawn(connection::refuse(stream, Arc::clone(&front)));
                         }
                         true => {}
                     }

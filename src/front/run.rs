@@ -81,7 +81,7 @@ pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result
         (submitted, submitter)
     };
     let (submitted, submitter) = front.svc.submit_then(job, watched).await?;
-    Ok(TakenIn { submitted, submitter, overhead_us: visit.arrived.elapsed().as_micros() })
+    Ok(TakenIn { submitted, submitter, overhead_us: visit.overhead().as_micros() })
 }
 
 /// Whether the body is MessagePack.
