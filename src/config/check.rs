@@ -90,6 +90,7 @@ fn check_server(server: &Server, found: &mut Findings) {
     for (key, value, range) in [
         ("drain_s", server.drain_s, (0, DRAIN_S_MAX)),
         ("body_bytes_max", server.body_bytes_max as u64, (KIB, GIB)),
+        ("bodies_bytes_max", server.bodies_bytes_max as u64, (KIB, 1024 * GIB)),
         ("connections_max", server.connections_max as u64, (1, 10_000_000)),
         ("jobs_max", server.jobs_max as u64, (1, 10_000_000)),
         ("hello_ms", server.hello_ms, (1, DURATION_MS_MAX)),

@@ -81,6 +81,8 @@ pub struct Server {
     pub drain_s: u64,
     /// Bytes of a job as submitted.
     pub body_bytes_max: usize,
+    /// Bytes of all bodies that are coming in over HTTP at once.
+    pub bodies_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
     /// Jobs under way at once.
@@ -105,6 +107,7 @@ impl Default for Server {
             allow_anonymous: false,
             drain_s: 30,
             body_bytes_max: caps::JOB_BYTES_DEFAULT,
+            bodies_bytes_max: 512 * 1024 * 1024,
             connections_max: 20_000,
             jobs_max: caps::JOBS_MAX_DEFAULT,
             hello_ms: 10_000,
