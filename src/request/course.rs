@@ -217,7 +217,7 @@ impl Course {
         }
         let mut events = std::mem::take(&mut self.pending);
         events.push(terminal(totals));
-        Batch { events, charges }
+        Batch { events, charges, rows: Vec::new() }
     }
 
     /// Takes over what the attempts were told, now that they are over, and ends those without an end.
