@@ -50,7 +50,7 @@ def asks(library):
 
 
 def run(library, http, folder):
-    """One library's file in a process of its own, so that a hang is an end too. Whether all was so, and what it said."""
+    """One library's file in a process of its own, so that a hang is an end too. Whether all was so."""
     env = dict(os.environ, PYTHONPATH=parts.tool("sdk"), FOREBAY_HTTP=f"http://127.0.0.1:{http}", FOREBAY_KEY=KEY)
     env |= {"FOREBAY_LIBRARY": library.stem, "LANGSMITH_TRACING": "false"}
     began = time.monotonic()
