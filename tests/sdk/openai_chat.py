@@ -6,7 +6,7 @@ import time
 
 import openai
 from pydantic import BaseModel
-from support.claims import ASKED, BASE, KEY, NAME, failing, main, soon
+from support.claims import ASKED, BASE, KEY, NAME, failing, jobs_of, main, soon, state_of
 
 CLIENT = openai.OpenAI(base_url=f"{BASE}/v1", api_key=KEY)
 REAL = {"model": "local/smollm2", "messages": ASKED, "max_tokens": 32, "temperature": 0}
@@ -61,14 +61,6 @@ def raises(kind, ask, **said):
 
 def text_of(chunks):
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-
-
-def jobs_of(tag):
-    return CLIENT.get(f"/jobs?tag.t={tag}", cast_to=object)
-
-
-def state_of(job):
-    return CLIENT.get(f"/jobs/{job}", cast_to=object)["state"]
 
 
 def a_real_answer_whole_and_streamed_is_the_same():
@@ -192,7 +184,7 @@ def each_failure_is_its_exception_and_is_not_asked_again():
             asked = {**scripted(steps, extra_headers=headers, **more), "model": f"{tag}/echo"}
             error = raises(kind, lambda: CLIENT.chat.completions.create(**asked))
             assert error.code.startswith("provider_") and error.request_id and error.body["provider_code"] == "their_code"
-            assert len(jobs_of(tag)["jobs"]) == 1, f"{status} was asked again"
+            assert len(jobs_of(tag)) == 1, f"{status} was asked again"
 
 
 def what_the_caller_did_wrong_is_said_by_name():

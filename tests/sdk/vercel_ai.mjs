@@ -5,7 +5,8 @@ import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { APICallError, Output, RetryError, embed, embedMany, generateObject, generateText } from 'ai';
 import { isStepCount, streamObject, streamText, tool } from 'ai';
 import { z } from 'zod';
-import { BASE, KEY, LEAVE, NAME, ONCE, collect, failing, jobsOf, main, soon, stateOf, throws } from './support/claims.mjs';
+import { BASE, KEY, LEAVE, NAME, ONCE } from './support/claims.mjs';
+import { collect, failing, jobsOf, main, soon, stateOf, throws } from './support/claims.mjs';
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const PROMPT = 'Say hello in five words.';
@@ -86,7 +87,8 @@ async function vectors_are_read() {
   ];
   const steps = [{ output: { data } }, { usage: { input_tokens: 3, output_tokens: 0 } }];
   // Its models of vectors take no fields of others: the script goes into the body on its way.
-  const fetched = (url, init) => fetch(url, { ...init, body: JSON.stringify({ ...JSON.parse(init.body), script: steps }) });
+  const added = (body) => JSON.stringify({ ...JSON.parse(body), script: steps });
+  const fetched = (url, init) => fetch(url, { ...init, body: added(init.body) });
   const provider = createOpenAICompatible({ name: 'forebay', baseURL: `${BASE}/v1`, apiKey: KEY, fetch: fetched });
   const model = provider.embeddingModel('echo');
   const many = await embedMany({ model, values: ['a', 'b'] });
@@ -96,15 +98,17 @@ async function vectors_are_read() {
 }
 
 async function each_failure_is_a_call_error_with_its_status() {
-  for (const [status, told] of Object.entries({ 400: 400, 401: 502, 404: 404, 422: 422, 429: 429, 500: 502, 503: 502 })) {
+  const statuses = { 400: 400, 401: 502, 404: 404, 422: 422, 429: 429, 500: 502, 503: 502 };
+  for (const [status, statusCode] of Object.entries(statuses)) {
     const steps = [{ status: { status: Number(status), error: { message: 'no', code: 'their_code' } } }];
     const model = () => forebay(steps)(`${failing()}/echo`);
-    const error = await throws(APICallError, () => generateText({ ...scripted(), model: model() }), { statusCode: told });
+    const ask = () => generateText({ ...scripted(), model: model() });
+    const error = await throws(APICallError, ask, { statusCode });
     assert.equal(JSON.parse(error.responseBody).error.provider_code, 'their_code');
     let seen;
     const streamed = streamText({ ...scripted(), model: model(), onError: (event) => (seen = event.error) });
     await streamed.consumeStream();
-    assert.deepEqual([seen.constructor, seen.statusCode], [APICallError, told]);
+    assert.deepEqual([seen.constructor, seen.statusCode], [APICallError, statusCode]);
   }
   await throws(APICallError, () => generateText({ ...scripted(), model: forebay()('nobody') }), { statusCode: 404 });
 }

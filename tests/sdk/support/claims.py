@@ -1,9 +1,11 @@
 """What the files of one library have in common: where the broker is, and how claims are checked and told."""
 
+import json
 import os
 import sys
 import time
 import traceback
+import urllib.request
 
 BASE = os.environ["FOREBAY_HTTP"]
 KEY = os.environ["FOREBAY_KEY"]
@@ -15,6 +17,21 @@ WAIT_S = 10
 def failing(providers=iter(range(1_000))):
     """A provider that nobody has asked before: one that fails is left alone for a while."""
     return f"{NAME}-{next(providers)}"
+
+
+def get(path):
+    """The JSON of the broker's own interface."""
+    request = urllib.request.Request(f"{BASE}{path}", headers={"authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+        return json.load(answer)
+
+
+def jobs_of(tag):
+    return get(f"/v1/jobs?tag.t={tag}")["jobs"]
+
+
+def state_of(job):
+    return get(f"/v1/jobs/{job}")["state"]
 
 
 def soon(what, look):
