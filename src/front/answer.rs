@@ -40,9 +40,9 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     let (mut parts, body) = request.into_parts();
     let mut reply = match place(connection, &mut parts, body, arrived).await {
         Ok(reply) => reply,
-        Err(failure) => match route::of(parts.uri.path()).map(|place| place.route) {
-            Some(Route::ChatCompletions | Route::Embeddings) => openai::refused(&failure),
-            _ => reply::refused(&failure),
+        Err(failure) => match route::of(parts.uri.path()).and_then(|place| place.route.dialect()) {
+            Some(dialect) => dialect.refused(&failure),
+            None => reply::refused(&failure),
         },
     };
     let given = parts

@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod body;
 mod connection;
+mod dialect;
 mod jobs;
 mod openai;
 mod output;

@@ -1,5 +1,7 @@
 //! Which door of the house an address names. Pure.
 
+use super::dialect::Dialect;
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route<'a> {
@@ -60,6 +62,14 @@ impl Route<'_> {
             Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// Whose errors it answers with, where not with our own.
+    pub(super) fn dialect(&self) -> Option<Dialect> {
+        match self {
+            Route::ChatCompletions | Route::Embeddings => Some(Dialect::OpenAi),
+            _ => None,
         }
     }
 

@@ -11,6 +11,7 @@ mod extra;
 pub mod frame;
 pub mod openai;
 pub mod record;
+pub mod render;
 pub mod row;
 pub mod subject;
 pub mod submit;

@@ -4,7 +4,8 @@ use forebay::job::{
     AttemptMode, AttemptStarted, Cancelled, Code, Completed, Cost, Delta, Event, Failed, Failure, Lost, Output,
     OutputBody, Part, Record, Restarted, Timestamp, ToolCall, Usage,
 };
-use forebay::wire::openai::{Chunks, Completion, Told};
+use forebay::wire::openai::{Chunks, Completion};
+use forebay::wire::render::{Render as _, Told};
 use serde_json::{Value, json};
 
 const AT: Timestamp = Timestamp(1_790_000_000_123);

@@ -10,21 +10,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Envelope, Served, call_id, level, set_parts_aside, usage};
+use super::{Envelope, call_id, level, set_parts_aside, usage};
 use crate::job::{Code, Completed, Delta, Event, Failure, JobId, Output, OutputBody, Part, ToolCall};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
-
-/// What became of a stream with a record.
-#[derive(Debug)]
-pub enum Told {
-    /// It goes on.
-    More,
-    /// It has come to its own end.
-    Done,
-    /// It broke: an error was written, and nothing may follow.
-    Broken(Failure),
-}
+use crate::wire::render::{Render, Served, Told};
 
 /// Renders one job.
 #[derive(Debug)]
@@ -43,6 +33,34 @@ pub struct Chunks {
     calls: Vec<u32>,
 }
 
+impl Render for Chunks {
+    /// A comment; an empty line after it would make OpenAI's Python library raise.
+    const KEEP_ALIVE: &'static [u8] = b": still here\n";
+
+    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
+        match record.body {
+            BodyRef::Delta { part, index, text } => self.text(part, index, &text, out),
+            BodyRef::Event(event) => {
+                self.served.take(&event);
+                return self.event(event, record.at.0 / 1000, out);
+            }
+        }
+        Told::More
+    }
+
+    fn has_begun(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    fn served(&self) -> &Served {
+        &self.served
+    }
+
+    fn error(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        write_error(failure, out);
+    }
+}
+
 impl Chunks {
     /// A rendering from record 0.
     #[must_use]
@@ -57,37 +75,6 @@ impl Chunks {
             answers: BTreeMap::new(),
             calls: Vec::new(),
         }
-    }
-
-    /// Whether part of the answer was told.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        !self.answers.is_empty()
-    }
-
-    /// Who served it, as far as it was read.
-    #[must_use]
-    pub fn served(&self) -> &Served {
-        &self.served
-    }
-
-    /// Appends what the next record says to `out`.
-    pub fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
-        match record.body {
-            BodyRef::Delta { part, index, text } => self.text(part, index, &text, out),
-            BodyRef::Event(event) => {
-                self.served.take(&event);
-                return self.event(event, record.at.0 / 1000, out);
-            }
-        }
-        Told::More
-    }
-
-    /// The error that ends a stream.
-    pub fn error(failure: &Failure, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"data: ");
-        write(&Envelope::new(failure), out);
-        out.extend_from_slice(b"\n\n");
     }
 
     fn event(&mut self, event: Event, at_s: u64, out: &mut Vec<u8>) -> Told {
@@ -258,8 +245,14 @@ impl Chunks {
     }
 }
 
+fn write_error(failure: &Failure, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    write(&Envelope::new(failure), out);
+    out.extend_from_slice(b"\n\n");
+}
+
 fn breaks(failure: Failure, out: &mut Vec<u8>) -> Told {
-    Chunks::error(&failure, out);
+    write_error(&failure, out);
     Told::Broken(failure)
 }
 

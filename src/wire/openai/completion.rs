@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::chunks::media;
-use super::{Served, call_id, level, set_parts_aside, usage};
+use super::{call_id, level, set_parts_aside, usage};
 use crate::job::{Completed, Event, Failure, JobId, Part};
 use crate::wire::collect::{self, WholeCall};
 use crate::wire::extra::Extras;
 use crate::wire::record::{BodyRef, RecordRef};
+use crate::wire::render::Served;
 
 /// Puts a completion together, record by record.
 #[derive(Debug, Default)]

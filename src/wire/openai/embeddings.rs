@@ -10,10 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Served, usage};
+use super::usage;
 use crate::job::{Event, Failure, Output, Usage};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
+use crate::wire::render::Served;
 
 /// Finds the vectors and what they cost, record by record.
 #[derive(Debug, Default)]

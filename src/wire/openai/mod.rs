@@ -12,10 +12,10 @@ mod embeddings;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::job::{Code, Cost, Event, Failure, Usage};
+use crate::job::{Code, Failure, Usage};
 
 pub use asked::{Chat, chat, embedding};
-pub use chunks::{Chunks, Told};
+pub use chunks::Chunks;
 pub use completion::Completion;
 pub use embeddings::Embeddings;
 
@@ -24,33 +24,6 @@ pub use embeddings::Embeddings;
 const OWN_PARTS: &str = "content";
 /// Where such parts are found instead.
 const PROVIDER_PARTS: &str = "content_parts";
-
-/// Who served a job, and for how much, as far as its records tell.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Served {
-    /// How many attempts were made.
-    pub attempts: u32,
-    /// Who was asked last: provider and the provider's own id of the model.
-    pub target: Option<(Box<str>, Box<str>)>,
-    /// With the terminal.
-    pub cost: Option<Cost>,
-}
-
-impl Served {
-    fn take(&mut self, event: &Event) {
-        match event {
-            Event::Attempt(attempt) => {
-                self.attempts = attempt.attempt;
-                self.target = Some((attempt.provider.clone(), attempt.model.clone()));
-            }
-            Event::Completed(end) => self.cost = Some(end.cost),
-            Event::Failed(end) => self.cost = Some(end.cost),
-            Event::Cancelled(end) => self.cost = Some(end.cost),
-            Event::Interrupted(end) => self.cost = Some(end.cost),
-            _ => {}
-        }
-    }
-}
 
 /// What stands in the body, or in the stream, where there is no answer.
 #[derive(Serialize)]
