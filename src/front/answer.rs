@@ -1,7 +1,7 @@
 //! From a request to its answer: find the place, see who comes, hand over, note what came of it.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::HeaderName;
@@ -11,8 +11,13 @@ use hyper::{Method, Request};
 use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
+<<<<<<< HEAD
 use super::route::{Place, Route, Via};
 use super::{cloudflare, jobs, openai, output, route, run, scrape, socket, sse};
+=======
+use super::route::{Place, Route};
+use super::{cors, jobs, openai, output, route, run, scrape, socket, sse};
+>>>>>>> main
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -28,9 +33,16 @@ pub(super) struct Visit<'a> {
     pub(super) via: Via<'a>,
     /// When its head was here.
     pub(super) arrived: Instant,
+    /// When its body was.
+    pub(super) read: OnceLock<Instant>,
 }
 
 impl Visit<'_> {
+    /// What we have taken so far, without the time in which the client sent its body.
+    pub(super) fn overhead(&self) -> Duration {
+        self.read.get().unwrap_or(&self.arrived).elapsed()
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.parts.method == Method::HEAD
     }
@@ -56,9 +68,13 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
         }
         None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
     }
+<<<<<<< HEAD
     if place.is_some_and(|place| place.via != Via::Own) {
         cloudflare::mark(&parts.headers, &mut reply);
     }
+=======
+    cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
+>>>>>>> main
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -87,6 +103,7 @@ async fn place(
     if !route.takes(parts.method.as_str()) {
         return Ok(reply::wrong_method(&route));
     }
+    cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
     if let Route::Root | Route::Healthz | Route::Readyz = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
@@ -96,7 +113,11 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
+<<<<<<< HEAD
     let visit = Visit { connection, parts, asked, via, arrived };
+=======
+    let visit = Visit { connection, parts, asked, arrived, read: OnceLock::new() };
+>>>>>>> main
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
