@@ -31,12 +31,16 @@ mod limits;
 mod once;
 #[path = "http/openai.rs"]
 mod openai;
+#[path = "support/receiver.rs"]
+mod receiver;
 #[path = "http/route.rs"]
 mod route;
 #[path = "http/silence.rs"]
 mod silence;
 #[path = "http/tls.rs"]
 mod tls;
+#[path = "http/webhook.rs"]
+mod webhook;
 
 use std::time::Duration;
 

@@ -11,13 +11,8 @@ use hyper::{Method, Request};
 use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
-<<<<<<< HEAD
 use super::route::{Place, Route, Via};
-use super::{cloudflare, jobs, openai, output, route, run, scrape, socket, sse};
-=======
-use super::route::{Place, Route};
-use super::{cors, jobs, openai, output, route, run, scrape, socket, sse};
->>>>>>> main
+use super::{cloudflare, cors, jobs, openai, output, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -68,13 +63,10 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
         }
         None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
     }
-<<<<<<< HEAD
     if place.is_some_and(|place| place.via != Via::Own) {
         cloudflare::mark(&parts.headers, &mut reply);
     }
-=======
     cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
->>>>>>> main
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -113,11 +105,7 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-<<<<<<< HEAD
-    let visit = Visit { connection, parts, asked, via, arrived };
-=======
-    let visit = Visit { connection, parts, asked, arrived, read: OnceLock::new() };
->>>>>>> main
+    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new() };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, PROVIDER_BYTES_MAX, PROVIDERS_NAMED_MAX, RETENTION_S_MAX,
+    WEBHOOK_URL_BYTES_MAX,
 };
 use super::{Gateway, JobId, ModelName, Tags, Task, Timestamp, Usd};
 
@@ -198,6 +199,15 @@ pub struct Deliver {
     pub subject: Box<str>,
 }
 
+/// Who is told that the job has ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// An https address, told by a signed POST (Standard Webhooks), at least once.
+    #[schemars(length(min = 1, max = WEBHOOK_URL_BYTES_MAX))]
+    pub url: Box<str>,
+}
+
 /// Which providers may serve a job, each by its name in the configuration or by its kind. Whoever
 /// asks for `provider/model` and says something here may be served by the others of that model too.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -317,6 +327,9 @@ pub struct Options {
     pub drop_unsupported: bool,
     /// Where records are published as they become durable.
     pub deliver: Option<Deliver>,
+    /// Who is told that the job has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// The caller's own prices.
     pub cost: Option<CostOverride>,
 }
@@ -339,6 +352,7 @@ impl Default for Options {
             background: false,
             drop_unsupported: false,
             deliver: None,
+            webhook: None,
             cost: None,
         }
     }

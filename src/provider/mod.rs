@@ -24,6 +24,7 @@ pub mod registry;
 pub mod remote;
 pub mod script;
 pub mod vendor;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 
