@@ -96,7 +96,7 @@ async fn place(
         return Ok(reply::wrong_method(&route));
     }
     cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
-    if let Route::Root | Route::Healthz | Route::Readyz = route {
+    if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
     if let Route::Socket | Route::JobSocket(_) = route {
@@ -124,7 +124,7 @@ async fn place(
         Route::Model(id) => scrape::model(&visit, id),
         Route::Providers => scrape::providers(&visit),
         Route::Metrics => scrape::metrics(&visit),
-        Route::Root | Route::Healthz | Route::Readyz | Route::Socket | Route::JobSocket(_) => {
+        Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi | Route::Socket | Route::JobSocket(_) => {
             Err(Failure::internal("this route was served above"))
         }
     }

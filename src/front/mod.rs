@@ -13,6 +13,7 @@ mod cors;
 mod dialect;
 mod jobs;
 mod openai;
+mod openapi;
 mod output;
 mod query;
 mod reply;

@@ -46,6 +46,8 @@ pub(super) enum Route<'a> {
     Healthz,
     /// Whether we take jobs.
     Readyz,
+    /// The port, described for programs.
+    OpenApi,
     /// What there is.
     Root,
 }
@@ -121,6 +123,7 @@ fn own(path: &str) -> Option<Place<'_>> {
             "/metrics" => Route::Metrics,
             "/healthz" => Route::Healthz,
             "/readyz" => Route::Readyz,
+            "/openapi.json" => Route::OpenApi,
             _ => return None,
         },
     };
@@ -196,6 +199,7 @@ mod tests {
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),
+            ("/openapi.json", None, Some(Route::OpenApi)),
             ("//v1/run", None, None),
             ("", None, None),
             ("*", None, None),
