@@ -11,8 +11,8 @@ use hyper::{Method, Request};
 use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
-use super::route::{Place, Route};
-use super::{cors, jobs, openai, output, route, run, scrape, socket, sse};
+use super::route::{Place, Route, Via};
+use super::{cloudflare, cors, jobs, openai, output, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -24,6 +24,8 @@ pub(super) struct Visit<'a> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) parts: &'a Parts,
     pub(super) asked: Asked,
+    /// Whose address it came by.
+    pub(super) via: Via<'a>,
     /// When its head was here.
     pub(super) arrived: Instant,
     /// When its body was.
@@ -45,13 +47,12 @@ impl Visit<'_> {
 pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Reply {
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let mut reply = match place(connection, &mut parts, body, arrived).await {
-        Ok(reply) => reply,
-        Err(failure) => match route::of(parts.uri.path()).and_then(|place| place.route.dialect()) {
-            Some(dialect) => dialect.refused(&failure),
-            None => reply::refused(&failure),
-        },
-    };
+    let answered = place(connection, &mut parts, body, arrived).await;
+    let place = route::of(parts.uri.path());
+    let mut reply = answered.unwrap_or_else(|failure| match place.and_then(|place| place.route.dialect()) {
+        Some(dialect) => dialect.refused(&failure),
+        None => reply::refused(&failure),
+    });
     let given = parts
         .headers
         .get(REQUEST_ID)
@@ -61,6 +62,9 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
             reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.clone());
         }
         None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
+    }
+    if place.is_some_and(|place| place.via != Via::Own) {
+        cloudflare::mark(&parts.headers, &mut reply);
     }
     cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
@@ -82,7 +86,7 @@ async fn place(
 ) -> Result<Reply, Failure> {
     // The path is copied only where the upgrade needs the request's parts for itself.
     let path = parts.uri.clone();
-    let Some(Place { gateway, route }) = route::of(path.path()) else {
+    let Some(Place { gateway, route, via }) = route::of(path.path()) else {
         return Err(Failure::new(Code::NotFound, "there is no such route"));
     };
     if parts.method == Method::OPTIONS {
@@ -101,11 +105,13 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-    let visit = Visit { connection, parts, asked, arrived, read: OnceLock::new() };
+    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new() };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
         Route::Embeddings => openai::embeddings(&visit, body).await,
+        Route::AiRun(model) => cloudflare::run(&visit, model, body).await,
+        Route::PassedOn { provider, path } => cloudflare::pass_on(&visit, provider, path, body).await,
         Route::Jobs => jobs::list(&visit).await,
         Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
         Route::Job(id) => jobs::show(&visit, id).await,

@@ -7,6 +7,7 @@
 mod answer;
 mod ask;
 mod body;
+mod cloudflare;
 mod connection;
 mod cors;
 mod dialect;
@@ -17,6 +18,7 @@ mod output;
 mod query;
 mod reply;
 mod route;
+mod route_cloudflare;
 mod run;
 mod scrape;
 mod socket;

@@ -32,7 +32,8 @@ GET    /v1/models, /v1/models/{id}   what can be asked (q, provider, task, all)
 GET    /v1/providers                 who can be asked, and how they are
 GET    /metrics, /healthz, /readyz, /openapi.json
 
-/g/{gateway}/v1/… is the same in another gateway.
+/g/{gateway}/v1/… is the same in another gateway; /v1/{account}/{gateway}/… and /accounts/{account}/ai/…
+are Cloudflare's names for the same.
 ";
 
 /// What needs no key.
