@@ -19,6 +19,8 @@ mod files;
 mod health;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/messages.rs"]
+mod messages;
 #[path = "http/openai.rs"]
 mod openai;
 #[path = "http/route.rs"]

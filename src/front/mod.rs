@@ -10,6 +10,7 @@ mod body;
 mod connection;
 mod dialect;
 mod jobs;
+mod messages;
 mod openai;
 mod output;
 mod query;

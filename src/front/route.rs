@@ -9,8 +9,14 @@ pub(super) enum Route<'a> {
     Run(Option<&'a str>),
     /// A chat in OpenAI's dialect.
     ChatCompletions,
+    /// A text in OpenAI's older dialect.
+    Completions,
     /// Vectors in OpenAI's dialect.
     Embeddings,
+    /// A chat in Anthropic's dialect.
+    Messages,
+    /// How long it would be.
+    CountTokens,
     /// List jobs.
     Jobs,
     /// One job.
@@ -56,9 +62,9 @@ impl Route<'_> {
     /// The methods it knows.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Route::Run(_) | Route::ChatCompletions | Route::Embeddings | Route::Cancel(_) | Route::RebuildCosts => {
-                "POST, OPTIONS"
-            }
+            Route::Run(_) | Route::ChatCompletions | Route::Embeddings => "POST, OPTIONS",
+            Route::Completions | Route::Messages | Route::CountTokens => "POST, OPTIONS",
+            Route::Cancel(_) | Route::RebuildCosts => "POST, OPTIONS",
             Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
@@ -68,7 +74,8 @@ impl Route<'_> {
     /// Whose errors it answers with, where not with our own.
     pub(super) fn dialect(&self) -> Option<Dialect> {
         match self {
-            Route::ChatCompletions | Route::Embeddings => Some(Dialect::OpenAi),
+            Route::ChatCompletions | Route::Completions | Route::Embeddings => Some(Dialect::OpenAi),
+            Route::Messages | Route::CountTokens => Some(Dialect::Anthropic),
             _ => None,
         }
     }
@@ -115,7 +122,10 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
     let route = match (first, id, what, index) {
         ("run", None, ..) => Route::Run(None),
         ("chat", Some("completions"), None, _) => Route::ChatCompletions,
+        ("completions", None, ..) => Route::Completions,
         ("embeddings", None, ..) => Route::Embeddings,
+        ("messages", None, ..) => Route::Messages,
+        ("messages", Some("count_tokens"), None, _) => Route::CountTokens,
         ("ws", None, ..) => Route::Socket,
         ("costs", None, ..) => Route::Costs,
         ("costs", Some("rebuild"), None, _) => Route::RebuildCosts,
@@ -167,6 +177,10 @@ mod tests {
             ("/v1/chat/completions/", None, None),
             ("/v1/chat", None, None),
             ("/g/team/v1/embeddings", Some("team"), Some(Route::Embeddings)),
+            ("/v1/completions", None, Some(Route::Completions)),
+            ("/g/team/v1/messages", Some("team"), Some(Route::Messages)),
+            ("/v1/messages/count_tokens", None, Some(Route::CountTokens)),
+            ("/v1/messages/count_tokens/again", None, None),
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),
