@@ -1,7 +1,7 @@
 //! From a request to its answer: find the place, see who comes, hand over, note what came of it.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::reply::{self, Reply};
 use super::route::{Place, Route};
-use super::{jobs, messages, openai, output, route, run, scrape, socket, sse};
+use super::{cors, jobs, messages, openai, output, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -27,11 +27,18 @@ pub(super) struct Visit<'a> {
     pub(super) asked: Asked,
     /// When its head was here.
     pub(super) arrived: Instant,
+    /// When its body was.
+    pub(super) read: OnceLock<Instant>,
     /// The client's own, else ours.
     pub(super) request_id: HeaderValue,
 }
 
 impl Visit<'_> {
+    /// What we have taken so far, without the time in which the client sent its body.
+    pub(super) fn overhead(&self) -> Duration {
+        self.read.get().unwrap_or(&self.arrived).elapsed()
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.parts.method == Method::HEAD
     }
@@ -54,6 +61,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
         reply.headers_mut().insert(HeaderName::from_static("request-id"), request_id.clone());
     }
     reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), request_id);
+    cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -93,6 +101,7 @@ async fn place(
     if !route.takes(parts.method.as_str()) {
         return Ok(reply::wrong_method(&route));
     }
+    cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
     if let Route::Root | Route::Healthz | Route::Readyz = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
@@ -102,7 +111,7 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-    let visit = Visit { connection, parts, asked, arrived, request_id };
+    let visit = Visit { connection, parts, asked, arrived, read: OnceLock::new(), request_id };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
