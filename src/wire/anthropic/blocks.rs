@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::scan::Scan;
 use super::seal;
 use crate::job::{Code, Failure, JobId, Part, ToolCall};
 
@@ -377,35 +378,4 @@ fn is_own(kind: &str) -> bool {
 
 fn broken(message: &'static str) -> Failure {
     Failure::new(Code::ProviderTruncated, message)
-}
-
-/// Reads JSON as it comes, to see when an object is whole.
-#[derive(PartialEq, Debug, Default)]
-struct Scan {
-    depth: usize,
-    has_begun: bool,
-    in_string: bool,
-    escaped: bool,
-}
-
-impl Scan {
-    fn read(&mut self, json: &str) {
-        for byte in json.bytes() {
-            match (self.in_string, byte) {
-                (true, _) if self.escaped => self.escaped = false,
-                (true, b'\\') => self.escaped = true,
-                (_, b'"') => self.in_string = !self.in_string,
-                (false, b'{' | b'[') => {
-                    self.depth += 1;
-                    self.has_begun = true;
-                }
-                (false, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.has_begun && self.depth == 0
-    }
 }

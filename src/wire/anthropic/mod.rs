@@ -10,6 +10,7 @@ mod blocks;
 mod events;
 mod input;
 mod message;
+mod scan;
 mod seal;
 mod turns;
 

@@ -64,3 +64,39 @@ fn each(
     }
     Ok(format!("[{}]", out.join(",")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_strict_server_refuses_is_left_out_and_the_rest_stays_in_order() {
+        let said = r#"[{"role":"user","content":[{"type":"text","text":"a","cache_control":{}}],"cache_control":{}},
+            {"role":"assistant","content":null,"reasoning_content":"hm","reasoning_details":[{}],
+             "tool_calls":[{"id":"c","extra_content":{},"function":{"name":"f","arguments":"{}"}}]},
+            {"role":"tool","tool_call_id":"c","content":"no","is_error":true}]"#;
+        let user = r#"{"role":"user","content":[{"type":"text","text":"a"}]}"#;
+        let calls = r#""tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]"#;
+        let tool = r#"{"role":"tool","tool_call_id":"c","content":"no"}"#;
+        let reasons = MessageRules { reasoning: Reasoning::In("reasoning_content"), ..MessageRules::PLAIN };
+        let keeps = MessageRules { keeps: &["cache_control", "reasoning_details"], ..MessageRules::PLAIN };
+        let marked = r#"{"role":"user","content":[{"type":"text","text":"a","cache_control":{}}],"cache_control":{}}"#;
+        for (rules, user, thoughts) in [
+            (MessageRules::PLAIN, user, ""),
+            (reasons, user, r#""reasoning_content":"hm","#),
+            (keeps, marked, r#""reasoning_details":[{}],"#),
+        ] {
+            let expected = format!(r#"[{user},{{"role":"assistant","content":null,{thoughts}{calls}}},{tool}]"#);
+            assert_eq!(messages(&rules, said).expect("a list"), expected);
+        }
+        let said = r#"[{"type":"function","function":{"z":1,"a":2},"cache_control":{},"anthropic":{}}]"#;
+        assert_eq!(
+            tools(&MessageRules::PLAIN, said).expect("a list"),
+            r#"[{"type":"function","function":{"z":1,"a":2}}]"#
+        );
+        assert_eq!(
+            messages(&MessageRules::PLAIN, "[7]").expect_err("no object").param.as_deref(),
+            Some("input.messages")
+        );
+    }
+}
