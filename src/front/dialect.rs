@@ -15,6 +15,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::answer::Visit;
 use super::body::{self, Cut, Pieces};
+use super::cloudflare::Step;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::run::{self, Submitter, TakenIn};
@@ -26,7 +27,7 @@ use crate::request::Services;
 use crate::telemetry;
 use crate::wire::render::{Render, Served, Told};
 use crate::wire::submit::Said;
-use crate::wire::{Cursor, anthropic, openai, record};
+use crate::wire::{Cursor, anthropic, cloudflare, openai, record};
 
 /// What these dialects' libraries obey.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -38,6 +39,8 @@ pub(super) enum Dialect {
     OpenAi,
     /// Anthropic's.
     Anthropic,
+    /// Cloudflare's.
+    Cloudflare,
 }
 
 impl Dialect {
@@ -50,6 +53,7 @@ impl Dialect {
                 *reply.status_mut() = StatusCode::from_u16(anthropic::status(failure)).unwrap_or(reply.status());
                 reply
             }
+            Dialect::Cloudflare => reply::failed(failure, &cloudflare::failure(failure)),
         };
         if !failure.retryable {
             reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -97,6 +101,7 @@ impl Answered {
         });
         if self.served.attempts > 0 {
             reply::set(&mut reply, "forebay-attempts", self.served.attempts.to_string());
+            reply.extensions_mut().insert(Step(self.served.step));
         }
         if let Some(cost) = self.served.cost.filter(|cost| cost.priced) {
             reply::set(&mut reply, "forebay-cost-usd", cost.usd.to_string());

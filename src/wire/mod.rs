@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod beside;
+pub mod cloudflare;
 pub mod collect;
 pub mod cursor;
 mod extra;
