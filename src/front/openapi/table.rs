@@ -10,7 +10,7 @@ use crate::wire::collect::Answer;
 use crate::wire::submit::Said;
 
 /// All of them, part by part.
-pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, BROKER, OPEN];
+pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, CLOUDFLARE, BROKER, OPEN];
 
 const EVENTS: &str = "text/event-stream";
 const PLAIN: &str = "text/plain";
@@ -196,6 +196,46 @@ const DIALECTS: &[Operation] = &[
         errors: OF_JOB,
         ..operation("GET", "/v1/models/{model}", "getModel", "One model")
     },
+];
+
+/// The envelope of Cloudflare's `ai/run`.
+const ENVELOPE: &[(&str, super::Shape)] =
+    &[(JSON, Dialect(&[("success", "boolean"), ("errors", "array"), ("messages", "array")])), (EVENTS, Text)];
+/// What is passed on may be answered with anything that its provider says.
+const PASSED: &[&str] = &["400", "401", "403", "404", "405", "413", "4XX", "5XX"];
+
+/// A request that goes to a provider as it is.
+const fn passed_on(method: &'static str, id: &'static str) -> Operation {
+    let path = "/v1/{account}/{gateway}/{provider}/{path}";
+    Operation {
+        body: &[("*/*", Any)],
+        answers: &[("2XX", "what the provider says", &[("*/*", Any)]), ("3XX", "the same", &[("*/*", Any)])],
+        errors: PASSED,
+        ..operation(method, path, id, "A provider asked as it is, with our key; no job comes of it")
+    }
+}
+
+/// Of Cloudflare's addresses those that are no other name of a door above.
+const CLOUDFLARE: &[Operation] = &[
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("input", "object")]))],
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run", "aiRun", "Submit a job as Cloudflare's clients do")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Any)],
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run/{model}", "aiRunModel", "The same; the body is the input")
+    },
+    Operation { body: &[], ..passed_on("GET", "passOnGet") },
+    passed_on("POST", "passOnPost"),
+    passed_on("PUT", "passOnPut"),
+    passed_on("PATCH", "passOnPatch"),
+    Operation { body: &[], ..passed_on("DELETE", "passOnDelete") },
 ];
 
 const BROKER: &[Operation] = &[
