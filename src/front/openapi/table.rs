@@ -22,6 +22,8 @@ const READ: &[&str] = &["400", "401", "403", "500", "503"];
 const OF_JOB: &[&str] = &["400", "401", "403", "404", "409", "410", "500", "503"];
 /// What a submission may say: all of ours, and whatever a provider refused it with.
 const SUBMIT: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "503", "504"];
+/// The same in Anthropic's dialect, which has a status of its own for who is overloaded.
+const MESSAGE: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "504", "529"];
 /// A WebSocket that is asked for as if it were none.
 const SOCKET: &[&str] = &["400", "401", "403", "426", "500", "503"];
 
@@ -137,6 +139,35 @@ const DIALECTS: &[Operation] = &[
         )],
         errors: SUBMIT,
         ..operation("POST", "/v1/chat/completions", "createChatCompletion", "A chat in OpenAI's dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("prompt", "string|array")]))],
+        answers: &[(
+            "200",
+            "OpenAI's text completion, or its chunks",
+            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), (EVENTS, Text)],
+        )],
+        errors: SUBMIT,
+        ..operation("POST", "/v1/completions", "createCompletion", "A text in OpenAI's older dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("max_tokens", "integer"), ("messages", "array")]))],
+        answers: &[(
+            "200",
+            "Anthropic's message, or its events",
+            &[(JSON, Dialect(&[("id", "string"), ("content", "array")])), (EVENTS, Text)],
+        )],
+        errors: MESSAGE,
+        ..operation("POST", "/v1/messages", "createMessage", "A chat in Anthropic's dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("messages", "array")]))],
+        answers: &[("200", "an estimate", &[(JSON, Dialect(&[("input_tokens", "integer")]))])],
+        errors: MESSAGE,
+        ..operation("POST", "/v1/messages/count_tokens", "countTokens", "How long a chat in Anthropic's dialect is")
     },
     Operation {
         parameters: SUBMITS,
