@@ -15,6 +15,9 @@ mod broker;
 #[path = "crash/kill.rs"]
 mod kill;
 
+#[path = "crash/line.rs"]
+mod line;
+
 #[path = "crash/once.rs"]
 mod once;
 
@@ -23,3 +26,6 @@ mod operate;
 
 #[path = "crash/provider.rs"]
 mod provider;
+
+#[path = "crash/resume.rs"]
+mod resume;
