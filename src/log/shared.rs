@@ -2,13 +2,13 @@
 //!
 //! Owns the queue to the committer, the guard of the disk, and the way off the arbiters. Locks are
 //! std mutexes held for a few map operations, never across an await, a sync or a read of the store
-//! (`sealing` and `money` excepted: only threads that may block take those). Order where two are
-//! held: `sealing`, `money`, `directory`, `book`.
+//! (`sealing`, `money` and `rows_gate` excepted: only threads that may block take those). Order where
+//! two are held: `sealing`, `money`, `rows_gate`, `directory`, `book`.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) money: Mutex<()>,
     /// Held while streams are sealed or removed.
     pub(super) sealing: Mutex<Sealing>,
+    /// Held for writing while rows move from memory into the store.
+    pub(super) rows_gate: RwLock<()>,
     pub(super) store: Store,
     pub(super) disk: DiskGuard,
     pub(super) notes: Mutex<Vec<String>>,

@@ -6,6 +6,7 @@
 mod actor;
 mod ahead;
 mod attempt;
+mod carried;
 mod course;
 mod drive;
 mod estimate;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 pub use actor::Arbiters;
 pub use gate::Gate;
@@ -41,8 +43,9 @@ use crate::log::{Found, Log, Opened, Stream};
 use crate::meter::Meter;
 use crate::policy::route;
 use crate::provider::call::Caller;
-use crate::telemetry;
+use crate::telemetry::{self, OurStage};
 use crate::wire::submit::{Door, Said};
+use carried::Carried;
 use course::Course;
 use drive::Stop;
 use roster::Roster;
@@ -169,11 +172,12 @@ impl Services {
             );
         }
         let svc = Arc::clone(self);
-        let carried = self.runtime.spawn(async move { svc.take_in(Arc::new(job)).await.map(then) });
-        carried.await.unwrap_or_else(|_| Err(Failure::internal("a bug: the submission panicked")))
+        let carried = Carried::new(&self.runtime, async move { svc.take_in(Arc::new(job)).await.map(then) });
+        carried.await.unwrap_or_else(|| Err(Failure::internal("a bug: the submission panicked")))
     }
 
     async fn take_in(self: &Arc<Self>, job: Arc<Job>) -> Result<Submitted, Failure> {
+        let asked = Instant::now();
         {
             let live = self.live.load();
             route::targets(&job, &live.config, &live.on)?;
@@ -187,6 +191,7 @@ impl Services {
                 telemetry::cache("miss");
                 let stream = Arc::clone(writer.stream());
                 self.begin(Course::new(Arc::clone(&job), Arc::clone(self), writer));
+                telemetry::overhead(OurStage::Admit, asked.elapsed());
                 if tokio::time::timeout(FIRST_APPEND_WAIT, stream.begun()).await.is_err() {
                     self.log.hurry();
                 }
