@@ -27,5 +27,11 @@ mod operate;
 #[path = "crash/provider.rs"]
 mod provider;
 
+#[path = "support/receiver.rs"]
+mod receiver;
+
 #[path = "crash/resume.rs"]
 mod resume;
+
+#[path = "crash/webhook.rs"]
+mod webhook;

@@ -4,15 +4,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::HeaderName;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
 use super::ask::Asked;
 use super::connection::Connection;
+use super::dialect::Dialect;
 use super::reply::{self, Reply};
-use super::route::{Place, Route};
-use super::{cors, jobs, openai, output, route, run, scrape, socket, sse};
+use super::route::{Place, Route, Via};
+use super::{cloudflare, cors, jobs, messages, openai, output, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -24,10 +25,14 @@ pub(super) struct Visit<'a> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) parts: &'a Parts,
     pub(super) asked: Asked,
+    /// Whose address it came by.
+    pub(super) via: Via<'a>,
     /// When its head was here.
     pub(super) arrived: Instant,
     /// When its body was.
     pub(super) read: OnceLock<Instant>,
+    /// The client's own, else ours.
+    pub(super) request_id: HeaderValue,
 }
 
 impl Visit<'_> {
@@ -45,22 +50,20 @@ impl Visit<'_> {
 pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Reply {
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let mut reply = match place(connection, &mut parts, body, arrived).await {
-        Ok(reply) => reply,
-        Err(failure) => match route::of(parts.uri.path()).and_then(|place| place.route.dialect()) {
-            Some(dialect) => dialect.refused(&failure),
-            None => reply::refused(&failure),
-        },
-    };
-    let given = parts
-        .headers
-        .get(REQUEST_ID)
-        .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
-    match given {
-        Some(id) => {
-            reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.clone());
-        }
-        None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
+    let request_id = request_id(&parts.headers);
+    let answered = place(connection, &mut parts, body, (arrived, request_id.clone())).await;
+    let place = route::of(parts.uri.path());
+    let dialect = place.and_then(|place| place.route.dialect());
+    let mut reply = answered.unwrap_or_else(|failure| match dialect {
+        Some(dialect) => dialect.refused(&failure, &request_id),
+        None => reply::refused(&failure),
+    });
+    if dialect == Some(Dialect::Anthropic) {
+        reply.headers_mut().insert(HeaderName::from_static("request-id"), request_id.clone());
+    }
+    reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), request_id);
+    if place.is_some_and(|place| place.via != Via::Own) {
+        cloudflare::mark(&parts.headers, &mut reply);
     }
     cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
@@ -74,15 +77,26 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     reply
 }
 
+/// The client's own if it is fit to be given back, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(REQUEST_ID);
+    let is_fit = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    given.filter(is_fit).cloned().unwrap_or_else(|| {
+        HeaderValue::from_str(StreamId::generate().to_job_id().as_str()).expect("an id is letters and digits")
+    })
+}
+
 async fn place(
     connection: &Arc<Connection>,
     parts: &mut Parts,
     body: Incoming,
-    arrived: Instant,
+    (arrived, request_id): (Instant, HeaderValue),
 ) -> Result<Reply, Failure> {
     // The path is copied only where the upgrade needs the request's parts for itself.
     let path = parts.uri.clone();
-    let Some(Place { gateway, route }) = route::of(path.path()) else {
+    let Some(Place { gateway, route, via }) = route::of(path.path()) else {
         return Err(Failure::new(Code::NotFound, "there is no such route"));
     };
     if parts.method == Method::OPTIONS {
@@ -92,7 +106,7 @@ async fn place(
         return Ok(reply::wrong_method(&route));
     }
     cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
-    if let Route::Root | Route::Healthz | Route::Readyz = route {
+    if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
     if let Route::Socket | Route::JobSocket(_) = route {
@@ -101,11 +115,16 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-    let visit = Visit { connection, parts, asked, arrived, read: OnceLock::new() };
+    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new(), request_id };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
+        Route::Completions => openai::completion(&visit, body).await,
         Route::Embeddings => openai::embeddings(&visit, body).await,
+        Route::Messages => messages::message(&visit, body).await,
+        Route::CountTokens => messages::count_tokens(&visit, body).await,
+        Route::AiRun(model) => cloudflare::run(&visit, model, body).await,
+        Route::PassedOn { provider, path } => cloudflare::pass_on(&visit, provider, path, body).await,
         Route::Jobs => jobs::list(&visit).await,
         Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
         Route::Job(id) => jobs::show(&visit, id).await,
@@ -118,7 +137,7 @@ async fn place(
         Route::Model(id) => scrape::model(&visit, id),
         Route::Providers => scrape::providers(&visit),
         Route::Metrics => scrape::metrics(&visit),
-        Route::Root | Route::Healthz | Route::Readyz | Route::Socket | Route::JobSocket(_) => {
+        Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi | Route::Socket | Route::JobSocket(_) => {
             Err(Failure::internal("this route was served above"))
         }
     }

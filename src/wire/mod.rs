@@ -4,7 +4,9 @@
 //! subjects, cursors, errors. Promises that bad input becomes a `Failure` that names the field.
 //! Does not know sockets.
 
+pub mod anthropic;
 pub mod beside;
+pub mod cloudflare;
 pub mod collect;
 pub mod cursor;
 mod extra;
