@@ -83,6 +83,8 @@ pub struct Server {
     pub hello_ms: u64,
     /// Milliseconds between two heartbeats to a reader.
     pub heartbeat_ms: u64,
+    /// Milliseconds that a long poll of a durable stream waits for something new.
+    pub long_poll_ms: u64,
     /// Threads that run actors; 0 = one per core.
     pub arbiters: usize,
 }
@@ -98,6 +100,7 @@ impl Default for Server {
             jobs_max: caps::JOBS_MAX_DEFAULT,
             hello_ms: 10_000,
             heartbeat_ms: 15_000,
+            long_poll_ms: 20_000,
             arbiters: 0,
         }
     }

@@ -7,6 +7,7 @@
 pub mod beside;
 pub mod collect;
 pub mod cursor;
+pub mod durable;
 mod extra;
 pub mod frame;
 pub mod openai;
