@@ -68,7 +68,10 @@ fn describe() {
     describe_counter!("forebay_jobs_total", "Jobs that ended, by terminal state");
     describe_gauge!("forebay_jobs_in_flight", "Jobs under way");
     describe_counter!("forebay_attempts_total", "Attempts that ended, by outcome");
-    describe_histogram!("forebay_overhead_seconds", "Our own time: job in to provider request out, and per event");
+    describe_histogram!(
+        "forebay_overhead_seconds",
+        "Our own time, by stage of a job's way; dispatch is parse to commit"
+    );
     describe_histogram!("forebay_log_commit_seconds", "Write and sync of one commit");
     describe_counter!("forebay_log_records_total", "Records made durable");
     describe_gauge!("forebay_log_bytes", "Bytes of the log on disk");
@@ -161,8 +164,42 @@ pub fn tokens(labels: &Labels, usage: &Usage, after_first: Duration) {
     }
 }
 
-/// Our own time. `stage` is `dispatch` (job in to provider request out) or `event`.
-pub fn overhead(stage: &'static str, took: Duration) {
+/// A part of the way in which the time is ours and not the provider's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OurStage {
+    /// HTTP: from a request's head to the valid job, its body read.
+    Parse,
+    /// From the valid job to its actor on its way, its stream handed to the log.
+    Admit,
+    /// Until the actor runs.
+    Start,
+    /// Until the first attempt is chosen, encoded and handed to the log.
+    Plan,
+    /// Until that is durable, and `accepted` with it.
+    Commit,
+    /// From the job's arrival to its first request on its way to a provider.
+    Dispatch,
+    /// From a provider's packet to its events durable.
+    Event,
+    /// From the provider's end to the terminal durable.
+    Seal,
+    /// HTTP, collected answers: from the terminal durable to all records read into the answer.
+    Render,
+}
+
+/// Our own time.
+pub fn overhead(stage: OurStage, took: Duration) {
+    let stage = match stage {
+        OurStage::Parse => "parse",
+        OurStage::Admit => "admit",
+        OurStage::Start => "start",
+        OurStage::Plan => "plan",
+        OurStage::Commit => "commit",
+        OurStage::Dispatch => "dispatch",
+        OurStage::Event => "event",
+        OurStage::Seal => "seal",
+        OurStage::Render => "render",
+    };
     histogram!("forebay_overhead_seconds", "stage" => stage).record(took);
 }
 

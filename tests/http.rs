@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "http/access.rs"]
+mod access;
 #[path = "http/bad.rs"]
 mod bad;
 #[path = "http/broker.rs"]
@@ -13,10 +15,14 @@ mod catalog;
 mod chat;
 #[path = "http/client.rs"]
 mod client;
+#[path = "http/cors.rs"]
+mod cors;
 #[path = "http/files.rs"]
 mod files;
 #[path = "http/health.rs"]
 mod health;
+#[path = "http/hostile.rs"]
+mod hostile;
 #[path = "http/limits.rs"]
 mod limits;
 #[path = "http/openai.rs"]
@@ -25,6 +31,8 @@ mod openai;
 mod route;
 #[path = "http/silence.rs"]
 mod silence;
+#[path = "http/tls.rs"]
+mod tls;
 
 use std::time::Duration;
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use super::origin::is_origin;
 use super::problem::Path;
 use super::{
     Config, HealthConfig, KeyConfig, LogConfig, ModelConfig, Nats, PriceConfig, ProviderConfig, QueueConfig, Secret,
-    Server, Strategy,
+    Server, Strategy, TlsConfig,
 };
 use crate::job::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, RETENTION_S_MAX, TAG_KEY_BYTES_MAX, TAG_LABELS_MAX, TARGETS_MAX,
@@ -27,6 +28,9 @@ const PRICE_MAX: Usd = Usd::from_pico(1_000_000_000_000_000_000);
 
 /// A weight above this is a slip: targets differ by less.
 const WEIGHT_MAX: f64 = 1_000_000.0;
+
+/// Origins of pages: each request of a page is compared with them.
+const ORIGINS_MAX: usize = 256;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -86,6 +90,7 @@ fn check_server(server: &Server, found: &mut Findings) {
     for (key, value, range) in [
         ("drain_s", server.drain_s, (0, DRAIN_S_MAX)),
         ("body_bytes_max", server.body_bytes_max as u64, (KIB, GIB)),
+        ("bodies_bytes_max", server.bodies_bytes_max as u64, (KIB, 1024 * GIB)),
         ("connections_max", server.connections_max as u64, (1, 10_000_000)),
         ("jobs_max", server.jobs_max as u64, (1, 10_000_000)),
         ("hello_ms", server.hello_ms, (1, DURATION_MS_MAX)),
@@ -94,6 +99,16 @@ fn check_server(server: &Server, found: &mut Findings) {
         ("arbiters", server.arbiters as u64, (0, 1024)),
     ] {
         found.range(value, range, &["server", key]);
+    }
+    let count = server.cors_origins.len();
+    found.unless(count <= ORIGINS_MAX, &["server", "cors_origins"], || format!("must be at most {ORIGINS_MAX}"));
+    for (at, origin) in server.cors_origins.iter().enumerate() {
+        found.unless(is_origin(origin), &["server", "cors_origins", &at.to_string()], || {
+            "must be a scheme and a host, for example https://app.example, or *".into()
+        });
+    }
+    if let Some(Err((key, message))) = server.tls.as_ref().map(TlsConfig::acceptor) {
+        found.unless(false, &["server", "tls", key], || message);
     }
 }
 

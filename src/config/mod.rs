@@ -12,9 +12,13 @@ mod check;
 
 mod gate;
 
+mod origin;
+
 mod price;
 
 mod secret;
+
+mod tls;
 
 mod watch;
 
@@ -25,9 +29,11 @@ use serde::Deserialize;
 
 pub use gate::{HealthConfig, QueueConfig};
 pub use load::{Loaded, environment, load};
+pub use origin::Allowed;
 pub use price::{PriceConfig, TierConfig};
 pub use problem::Problem;
 pub use secret::Secret;
+pub use tls::TlsConfig;
 pub use watch::{Reloaded, Watcher};
 
 use crate::job::caps;
@@ -75,6 +81,8 @@ pub struct Server {
     pub drain_s: u64,
     /// Bytes of a job as submitted.
     pub body_bytes_max: usize,
+    /// Bytes of all bodies that are coming in over HTTP at once.
+    pub bodies_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
     /// Jobs under way at once.
@@ -87,6 +95,11 @@ pub struct Server {
     pub long_poll_ms: u64,
     /// Threads that run actors; 0 = one per core.
     pub arbiters: usize,
+    /// Pages of browsers that may use the port: `https://app.example`, or `*` for all. Absent = only
+    /// those that come from this port.
+    pub cors_origins: Vec<Box<str>>,
+    /// TLS on the port. Absent = plain HTTP.
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for Server {
@@ -96,12 +109,15 @@ impl Default for Server {
             allow_anonymous: false,
             drain_s: 30,
             body_bytes_max: caps::JOB_BYTES_DEFAULT,
+            bodies_bytes_max: 512 * 1024 * 1024,
             connections_max: 20_000,
             jobs_max: caps::JOBS_MAX_DEFAULT,
             hello_ms: 10_000,
             heartbeat_ms: 15_000,
             long_poll_ms: 20_000,
             arbiters: 0,
+            cors_origins: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -311,6 +327,18 @@ pub enum Scope {
     Read,
     /// Everything.
     Admin,
+}
+
+impl Scope {
+    /// As the configuration says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Run => "run",
+            Scope::Read => "read",
+            Scope::Admin => "admin",
+        }
+    }
 }
 
 /// `[[keys]]`

@@ -1,7 +1,7 @@
 //! From a request to its answer: find the place, see who comes, hand over, note what came of it.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::HeaderName;
@@ -12,7 +12,7 @@ use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
 use super::route::{Place, Route};
-use super::{jobs, openai, output, route, run, scrape, socket, sse};
+use super::{cors, jobs, openai, output, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -26,9 +26,16 @@ pub(super) struct Visit<'a> {
     pub(super) asked: Asked,
     /// When its head was here.
     pub(super) arrived: Instant,
+    /// When its body was.
+    pub(super) read: OnceLock<Instant>,
 }
 
 impl Visit<'_> {
+    /// What we have taken so far, without the time in which the client sent its body.
+    pub(super) fn overhead(&self) -> Duration {
+        self.read.get().unwrap_or(&self.arrived).elapsed()
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.parts.method == Method::HEAD
     }
@@ -55,6 +62,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
         }
         None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
     }
+    cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -83,6 +91,7 @@ async fn place(
     if !route.takes(parts.method.as_str()) {
         return Ok(reply::wrong_method(&route));
     }
+    cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
     if let Route::Root | Route::Healthz | Route::Readyz = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
@@ -92,7 +101,7 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-    let visit = Visit { connection, parts, asked, arrived };
+    let visit = Visit { connection, parts, asked, arrived, read: OnceLock::new() };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,

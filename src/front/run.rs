@@ -1,6 +1,7 @@
 //! Taking a job in, and answering it: collected, streamed, or at once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Code, Failure, Task};
 use crate::log::{Followed, Follower, Stream};
 use crate::request::{Services, Status, Submitted};
+use crate::telemetry::{self, OurStage};
 use crate::wire::collect::{Answer, Collector};
 use crate::wire::record::RecordRef;
 use crate::wire::submit::{self, Door, Said};
@@ -73,6 +75,7 @@ impl TakenIn {
 pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result<TakenIn, Failure> {
     let front = &visit.connection.front;
     let job = front.svc.job(said, door)?;
+    telemetry::overhead(OurStage::Parse, visit.arrived.elapsed());
     visit.asked.access.require_in(Scope::Run, &job.gateway)?;
     let background = job.options.background;
     let svc = Arc::clone(&front.svc);
@@ -81,7 +84,7 @@ pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result
         (submitted, submitter)
     };
     let (submitted, submitter) = front.svc.submit_then(job, watched).await?;
-    Ok(TakenIn { submitted, submitter, overhead_us: visit.arrived.elapsed().as_micros() })
+    Ok(TakenIn { submitted, submitter, overhead_us: visit.overhead().as_micros() })
 }
 
 /// Whether the body is MessagePack.
@@ -184,11 +187,13 @@ pub(super) async fn read_whole(
 ) -> Result<(), Failure> {
     let closed = || Failure::internal("the log is closed");
     stream.watch().wait_for(|tail| tail.state.is_terminal()).await.map_err(|_| closed())?;
+    let ended = Instant::now();
     let mut follower = Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start)?;
     while let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? {
         for (seq, stored) in chunk.iter() {
             take(record::decode(seq, stored)?);
         }
     }
+    telemetry::overhead(OurStage::Render, ended.elapsed());
     Ok(())
 }

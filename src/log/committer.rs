@@ -131,6 +131,7 @@ impl Committer {
                     return;
                 }
                 queue.bytes = 0;
+                queue.hurried = false;
                 std::mem::take(&mut queue.ops)
             };
             self.commit(ops.into());
@@ -375,7 +376,7 @@ fn fail(shared: &Shared, ops: Vec<Op>, failure: &Failure) {
         match op {
             Op::Create { stream, .. } => {
                 lock(&shared.directory).remove(stream.head());
-                stream.fail_pending();
+                stream.never_began();
             }
             Op::Append { stream, .. } => stream.fail_pending(),
             Op::Forget { done, .. } | Op::Rows { done, .. } => {

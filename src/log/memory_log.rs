@@ -104,9 +104,11 @@ pub fn join(stream: &Arc<Stream>, job: &Job) -> Result<Opened, Failure> {
 }
 
 impl Log for MemoryLog {
-    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
+    fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
         ready(self.open_now(job)).boxed()
     }
+
+    fn hurry(&self) {}
 
     fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {
         let at = self.clock.now();

@@ -33,6 +33,7 @@ pub mod stream;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use block::{Block, Chunk};
@@ -149,14 +150,35 @@ pub struct Health {
 /// The log. Implementations: [`memory_log::MemoryLog`], `sled_log::SledLog`; both run through
 /// `tests/log.rs`.
 pub trait Log: Send + Sync + 'static {
-    /// Opens the stream of a new job, or finds the one that its id or idempotency key names.
-    /// Durable, `accepted` record included, when it resolves. Concurrent equal calls open one.
-    /// Cancel-safe: a dropped call may still have opened the stream, and a repeat then joins it;
-    /// the job is then in [`Log::unfinished`] of the next start, so run it to the end.
+    /// Opens the stream of a new job, or finds the one that its id or idempotency key names. What is
+    /// joined is durable. A new stream is on its way to be, [`Stream::begun`] tells when it is: its
+    /// `accepted` record waits for the first append to it, which becomes durable in the same commit
+    /// or a later one, or for [`Log::hurry`]. Concurrent equal calls open one. Cancel-safe: a dropped
+    /// call may still have opened the stream, and a repeat then joins it; the job is then in
+    /// [`Log::unfinished`] of the next start, so run it to the end.
     ///
     /// # Errors
     /// `conflict` (another body), `expired` (the id's stream was removed), `overloaded` (disk full).
-    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>>;
+    fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>>;
+
+    /// What waits to become durable waits no longer.
+    fn hurry(&self);
+
+    /// As [`Log::create`], and durable when it resolves.
+    ///
+    /// # Errors
+    /// As [`Log::create`].
+    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
+        async move {
+            let opened = self.create(job).await?;
+            if let Opened::New(writer) = &opened {
+                self.hurry();
+                writer.stream().begun().await?;
+            }
+            Ok(opened)
+        }
+        .boxed()
+    }
 
     /// Hands a batch to the committer and returns the tail that makes it durable
     /// ([`StreamWriter::append`] waits for it). One writer per stream.

@@ -66,6 +66,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) ops: Vec<Op>,
+    /// Whether the committer was woken for what waits.
+    pub(super) hurried: bool,
     pub(super) bytes: usize,
     pub(super) phase: Phase,
 }
@@ -99,8 +101,30 @@ impl Shared {
         Arc::new(Semaphore::new(READS_MAX))
     }
 
-    /// Hands an operation to the committer.
+    /// Hands an operation to the committer, and wakes it.
     pub(super) fn push(&self, op: Op) -> Result<(), Failure> {
+        self.wake(self.enqueue(op)?);
+        Ok(())
+    }
+
+    /// Hands an operation to the committer, which takes it with the next that it is woken for.
+    pub(super) fn push_quietly(&self, op: Op) -> Result<(), Failure> {
+        self.enqueue(op).map(drop)
+    }
+
+    /// Wakes the committer for what waits.
+    pub(super) fn hurry(&self) {
+        self.wake(lock(&self.queue));
+    }
+
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if !queue.ops.is_empty() && !std::mem::replace(&mut queue.hurried, true) {
+            drop(queue);
+            self.queued.notify_one();
+        }
+    }
+
+    fn enqueue(&self, op: Op) -> Result<MutexGuard<'_, Queue>, Failure> {
         let bytes = op.len();
         let mut queue = lock(&self.queue);
         if queue.phase != Phase::Open {
@@ -111,12 +135,7 @@ impl Shared {
         }
         queue.bytes += bytes;
         queue.ops.push(op);
-        let first = queue.ops.len() == 1;
-        drop(queue);
-        if first {
-            self.queued.notify_one();
-        }
-        Ok(())
+        Ok(queue)
     }
 
     /// How far down the log is.

@@ -30,7 +30,7 @@ pub(super) fn fits(bytes: usize) -> Result<(), Failure> {
 }
 
 impl Log for SledLog {
-    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
+    fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
         async move {
             Ok(match opening::open(&self.shared, &job).await? {
                 OpenedStream::Joined(stream) => Opened::Joined(stream),
@@ -41,6 +41,10 @@ impl Log for SledLog {
             })
         }
         .boxed()
+    }
+
+    fn hurry(&self) {
+        self.shared.hurry();
     }
 
     fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {
@@ -59,9 +63,10 @@ impl Log for SledLog {
             .then(|| Box::new(Ending { outcome, charges: batch.charges, encoded, rows }));
         block.first_seq = stream.reserve(block.ends.len() as u64)?;
         let upto = block.next_seq();
+        let first = block.first_seq;
         let op = Op::Append { stream: Arc::clone(stream), block: Arc::new(block), streaming, ending };
         if let Err(failure) = self.shared.push(op) {
-            stream.fail_pending();
+            stream.give_back(first);
             return Err(failure);
         }
         Ok(upto)

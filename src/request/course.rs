@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::attempt::TellTale;
 use super::rejoin::{Held, Skip};
 use super::seam::{SoFar, Trim};
@@ -112,6 +114,8 @@ pub(super) struct Course {
     pub(super) pending: Vec<Event>,
     /// The job with the files inside that it names by their addresses, once somebody wanted it so.
     pub(super) with_files: Option<Arc<Job>>,
+    /// When it was handed to its actor, then when that began.
+    pub(super) begun: Instant,
     pub(super) dispatched_at: Option<Timestamp>,
     pub(super) first_output_at: Option<Timestamp>,
 }
@@ -135,6 +139,7 @@ impl Course {
             trim: None,
             pending: Vec::new(),
             with_files: None,
+            begun: Instant::now(),
             dispatched_at: None,
             first_output_at: None,
         }

@@ -1,9 +1,12 @@
 //! The configuration in force and what was built from it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
 
 use crate::catalog::{self, Entry};
-use crate::config::Config;
+use crate::config::{Config, TlsConfig};
 use crate::job::{Job, ModelName, Target, Task};
 use crate::policy::route::{self, On};
 use crate::provider::registry::Registry;
@@ -24,6 +27,8 @@ pub struct Live {
     labelled: HashSet<Box<str>>,
     /// Fetches the files that jobs name by their addresses.
     pub remote: Remote,
+    /// What the main port takes connections with, if it speaks TLS.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Live {
@@ -38,12 +43,14 @@ impl Live {
         }
         let targets = config.models.values().flat_map(|model| model.targets.iter());
         let labelled = targets.chain(config.prices.keys()).cloned().collect();
+        let tls = config.server.tls.as_ref().map(TlsConfig::acceptor).transpose();
+        let tls = tls.map_err(|(key, message)| vec![format!("server.tls.{key}: {message}")])?;
         let remote = Remote::new(config.egress.allow_hosts.iter().cloned());
         // Read now rather than on the first job's way.
         tracing::debug!(date = catalog::date(), "the catalog of models and prices");
         let kind = |name: &str| registry.get(name).map(|entry| (name.into(), entry.provider.card().id));
         let on = registry.names().filter_map(kind).collect();
-        Ok(Live { config, registry, on, labelled, remote })
+        Ok(Live { config, registry, on, labelled, remote, tls })
     }
 
     /// The task of a model that the configuration or the catalog knows.

@@ -6,6 +6,7 @@
 mod actor;
 mod ahead;
 mod attempt;
+mod carried;
 mod course;
 mod drive;
 mod estimate;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 pub use actor::Arbiters;
 pub use gate::Gate;
@@ -38,16 +40,19 @@ pub use status::Status;
 use crate::clock::Clock;
 use crate::feed::Feeds;
 use crate::job::{Code, Failure, Job, JobId};
-use crate::log::{Found, Log, Opened, Stream, StreamWriter};
+use crate::log::{Found, Log, Opened, Stream};
 use crate::meter::Meter;
 use crate::policy::route;
 use crate::provider::call::Caller;
-use crate::telemetry;
+use crate::telemetry::{self, OurStage};
 use crate::wire::submit::{Door, Said};
+use carried::Carried;
 use course::Course;
 use drive::Stop;
 use roster::Roster;
 
+/// How long a job's `accepted` record waits for its first attempt's, to share a commit with it.
+const FIRST_APPEND_WAIT: Duration = Duration::from_millis(1);
 /// Milliseconds that a client is advised to wait when all places are taken.
 const FULL_RETRY_AFTER_MS: u64 = 1000;
 
@@ -171,11 +176,12 @@ impl Services {
             );
         }
         let svc = Arc::clone(self);
-        let carried = self.runtime.spawn(async move { svc.take_in(Arc::new(job)).await.map(then) });
-        carried.await.unwrap_or_else(|_| Err(Failure::internal("a bug: the submission panicked")))
+        let carried = Carried::new(&self.runtime, async move { svc.take_in(Arc::new(job)).await.map(then) });
+        carried.await.unwrap_or_else(|| Err(Failure::internal("a bug: the submission panicked")))
     }
 
     async fn take_in(self: &Arc<Self>, job: Arc<Job>) -> Result<Submitted, Failure> {
+        let asked = Instant::now();
         {
             let live = self.live.load();
             route::targets(&job, &live.config, &live.on)?;
@@ -184,11 +190,17 @@ impl Services {
                 return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));
             }
         }
-        match self.log.open(Arc::clone(&job)).await? {
+        match self.log.create(Arc::clone(&job)).await? {
             Opened::New(writer) => {
                 telemetry::cache("miss");
                 let stream = Arc::clone(writer.stream());
-                self.dispatch(job, writer);
+                self.begin(Course::new(Arc::clone(&job), Arc::clone(self), writer));
+                telemetry::overhead(OurStage::Admit, asked.elapsed());
+                if tokio::time::timeout(FIRST_APPEND_WAIT, stream.begun()).await.is_err() {
+                    self.log.hurry();
+                }
+                stream.begun().await?;
+                self.announce(&job, &stream);
                 Ok(Submitted { stream, reused: false })
             }
             Opened::Joined(stream) => {
@@ -198,20 +210,16 @@ impl Services {
         }
     }
 
-    /// Starts the actor of a job whose stream is open.
-    fn dispatch(self: &Arc<Self>, job: Arc<Job>, writer: StreamWriter) {
-        self.begin(Course::new(job, Arc::clone(self), writer));
-    }
-
+    /// Starts the actor of a job.
     fn begin(self: &Arc<Self>, course: Course) {
-        if let Some(deliver) = &course.job.options.deliver {
-            self.announce(Delivery { stream: Arc::clone(course.writer.stream()), subject: deliver.subject.clone() });
-        }
         let seat = self.roster.seat(course.writer.stream().head().stream);
         actor::start(&self.arbiters, course, seat);
     }
 
-    fn announce(&self, delivery: Delivery) {
+    /// Has the records published where the job says so.
+    fn announce(&self, job: &Job, stream: &Arc<Stream>) {
+        let Some(deliver) = &job.options.deliver else { return };
+        let delivery = Delivery { stream: Arc::clone(stream), subject: deliver.subject.clone() };
         let sender = self.deliveries.lock().expect("nothing panics while it holds this lock").clone();
         match sender.map(|sender| (sender.try_send(delivery), sender)) {
             Some((Ok(()), _)) => {}
