@@ -23,3 +23,6 @@ mod operate;
 
 #[path = "crash/provider.rs"]
 mod provider;
+
+#[path = "crash/stream.rs"]
+mod stream;

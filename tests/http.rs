@@ -31,6 +31,8 @@ mod openai;
 mod route;
 #[path = "http/silence.rs"]
 mod silence;
+#[path = "http/stream.rs"]
+mod stream;
 #[path = "http/tls.rs"]
 mod tls;
 

@@ -265,3 +265,7 @@ impl Places {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

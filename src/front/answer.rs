@@ -12,7 +12,7 @@ use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
 use super::route::{Place, Route};
-use super::{cors, jobs, openai, output, route, run, scrape, socket, sse};
+use super::{cors, jobs, openai, output, route, run, scrape, socket, sse, stream};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -61,6 +61,9 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
             reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.clone());
         }
         None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
+    }
+    if let Some(Place { route: Route::Stream(_), .. }) = route::of(parts.uri.path()) {
+        stream::dress(&mut reply);
     }
     cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
@@ -112,6 +115,7 @@ async fn place(
         Route::Cancel(id) => jobs::cancel(&visit, id).await,
         Route::Events(id) => sse::follow(&visit, id).await,
         Route::Output(id, index) => output::give(&visit, id, index).await,
+        Route::Stream(path) => Ok(stream::serve(&visit, path, body).await),
         Route::Costs => scrape::costs(&visit).await,
         Route::RebuildCosts => scrape::rebuild_costs(&visit).await,
         Route::Models => scrape::models(&visit),

@@ -25,6 +25,8 @@ pub(super) enum Route<'a> {
     JobSocket(&'a str),
     /// Everything on a WebSocket.
     Socket,
+    /// A durable stream.
+    Stream(&'a str),
     /// What was spent.
     Costs,
     /// That is added up again.
@@ -60,6 +62,7 @@ impl Route<'_> {
                 "POST, OPTIONS"
             }
             Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
+            Route::Stream(_) => "GET, HEAD, PUT, POST, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
@@ -108,6 +111,9 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
     }
     if let Some(model) = rest.strip_prefix("models/") {
         return (!model.is_empty()).then_some(Route::Model(model));
+    }
+    if let Some(path) = rest.strip_prefix("stream/") {
+        return (!path.is_empty()).then_some(Route::Stream(path));
     }
     let mut parts = rest.split('/');
     let first = parts.next()?;
@@ -158,6 +164,10 @@ mod tests {
             ("/v1/jobs/a/outputs/3", None, Some(Route::Output("a", "3"))),
             ("/v1/jobs/a/ws", None, Some(Route::JobSocket("a"))),
             ("/v1/ws", None, Some(Route::Socket)),
+            ("/v1/stream/jobs/a", None, Some(Route::Stream("jobs/a"))),
+            ("/g/team/v1/stream/a/b/", Some("team"), Some(Route::Stream("a/b/"))),
+            ("/v1/stream/", None, None),
+            ("/v1/stream", None, None),
             ("/v1/run/", None, None),
             ("/v1/jobs/", None, None),
             ("/v1/jobs/a/outputs/3/4", None, None),
