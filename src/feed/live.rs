@@ -154,9 +154,14 @@ impl Feed {
     /// `not_found` when the feed was removed meanwhile; `invalid`, naming `body`; `too_large`;
     /// `overloaded`.
     pub async fn append(self: &Arc<Self>, feeds: &Feeds, append: &Append, body: &Bytes) -> Result<Appended, Failure> {
+        // Cut up before the lock is taken; what is wrong with it counts only if it would be taken.
+        let mut content = match append.content_type {
+            Some(_) => content::rows(self.form, body).and_then(some),
+            None => Ok(Vec::new()),
+        };
         let mut looked_up = None;
         let (ticket, answer) = loop {
-            match self.judge(feeds, append, body, looked_up)? {
+            match self.judge(feeds, append, &mut content, looked_up)? {
                 Judged::Done(ticket, answer) => break (ticket, answer),
                 Judged::LookUp(version) => looked_up = Some((self.look_up(append).await?, version)),
             }
@@ -169,7 +174,7 @@ impl Feed {
         self: &Arc<Self>,
         feeds: &Feeds,
         append: &Append,
-        body: &Bytes,
+        content: &mut Result<Vec<Bytes>, Failure>,
         looked_up: Option<LookedUp>,
     ) -> Result<Judged, Failure> {
         let mut state = self.lock();
@@ -187,10 +192,7 @@ impl Feed {
             Err(refused) => Done::Refused(refused),
             Ok(Verdict::Known(highest)) => Done::Known(highest),
             Ok(Verdict::Taken) => {
-                let content = match append.content_type {
-                    Some(_) => some(content::rows(self.form, body)?)?,
-                    None => Vec::new(),
-                };
+                let content = std::mem::replace(content, Ok(Vec::new()))?;
                 let writes = state.append(append, content, feeds.clock.now())?;
                 self.write_if(writes, feeds);
                 Done::New
