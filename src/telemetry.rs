@@ -85,6 +85,9 @@ fn describe() {
     describe_counter!("forebay_cache_total", "Jobs answered by join, or not");
     describe_gauge!("forebay_queue_depth", "Jobs waiting");
     describe_gauge!("forebay_provider_state", "0 closed, 1 half-open, 2 open");
+    describe_counter!("forebay_passed_on_total", "Requests passed on to a provider as they were, by outcome");
+    describe_counter!("forebay_webhooks_total", "Webhooks tried, by outcome");
+    describe_gauge!("forebay_webhooks_pending", "Jobs whose webhook is still to be told");
     describe_counter!("forebay_errors_total", "Errors given, by code and fault");
     describe_counter!("forebay_skipped_packets_total", "Provider packets of a kind we do not know");
     describe_gauge!("forebay_nats_connected", "1 while NATS is connected");
@@ -263,6 +266,28 @@ pub fn charged(charge: &Charge, labels: &Labels, tags: &[(String, String)]) {
 /// `hit`, `miss` or `join`.
 pub fn cache(result: &'static str) {
     counter!("forebay_cache_total", "result" => result).increment(1);
+}
+
+/// A provider was asked for what is no job; its status, or 0 when there was no answer.
+pub fn passed_on(provider: &str, status: u16) {
+    let outcome = match status {
+        0 => "none",
+        100..=399 => "ok",
+        400..=499 => "refused",
+        _ => "failed",
+    };
+    counter!("forebay_passed_on_total", "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A webhook was tried: `delivered`, `failed` (another try follows) or `given_up`.
+pub fn webhook(outcome: &'static str) {
+    counter!("forebay_webhooks_total", "outcome" => outcome).increment(1);
+}
+
+/// Jobs whose webhook is still to be told.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn webhooks_pending(count: usize) {
+    gauge!("forebay_webhooks_pending").set(count as f64);
 }
 
 /// An error was given to somebody.

@@ -26,3 +26,9 @@ mod provider;
 
 #[path = "crash/stream.rs"]
 mod stream;
+
+#[path = "support/receiver.rs"]
+mod receiver;
+
+#[path = "crash/webhook.rs"]
+mod webhook;

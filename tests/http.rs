@@ -15,6 +15,8 @@ mod catalog;
 mod chat;
 #[path = "http/client.rs"]
 mod client;
+#[path = "http/cloudflare.rs"]
+mod cloudflare;
 #[path = "http/cors.rs"]
 mod cors;
 #[path = "http/files.rs"]
@@ -25,8 +27,12 @@ mod health;
 mod hostile;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/once.rs"]
+mod once;
 #[path = "http/openai.rs"]
 mod openai;
+#[path = "support/receiver.rs"]
+mod receiver;
 #[path = "http/route.rs"]
 mod route;
 #[path = "http/silence.rs"]
@@ -35,6 +41,8 @@ mod silence;
 mod stream;
 #[path = "http/tls.rs"]
 mod tls;
+#[path = "http/webhook.rs"]
+mod webhook;
 
 use std::time::Duration;
 

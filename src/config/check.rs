@@ -7,7 +7,7 @@ use super::origin::is_origin;
 use super::problem::Path;
 use super::{
     Config, HealthConfig, KeyConfig, LogConfig, ModelConfig, Nats, PriceConfig, ProviderConfig, QueueConfig, Secret,
-    Server, Strategy, TlsConfig,
+    Server, Strategy, TlsConfig, WebhooksConfig,
 };
 use crate::job::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, RETENTION_S_MAX, TAG_KEY_BYTES_MAX, TAG_LABELS_MAX, TARGETS_MAX,
@@ -23,6 +23,10 @@ const DRAIN_S_MAX: u64 = 3_600;
 const OPEN_MS_MAX: u64 = 600_000;
 /// The most jobs that may wait: each holds an actor, some kilobytes.
 const WAITING_MAX: u64 = 1_000_000;
+/// The longest that a receiver may hold one of our places: a minute.
+const WEBHOOK_MS_MAX: u64 = 60_000;
+/// More tries tell nobody anything new.
+const WEBHOOK_ATTEMPTS_MAX: u64 = 100;
 /// A price above this is a slip of the decimal point: a million dollars.
 const PRICE_MAX: Usd = Usd::from_pico(1_000_000_000_000_000_000);
 
@@ -60,12 +64,8 @@ pub(super) fn check(config: &Config, env: Env<'_>) -> Vec<(Path, String)> {
     check_queue(&config.queue, &mut found);
     check_keys(&config.keys, &mut found);
     check_tag_labels(&config.metrics.tag_labels, &mut found);
-    for (at, host) in config.egress.allow_hosts.iter().enumerate() {
-        let is_host = !host.is_empty() && !host.contains(['/', '@', '*', ' ']) && !host.contains("://");
-        found.unless(is_host, &["egress", "allow_hosts", &at.to_string()], || {
-            "must be a host or address, without scheme, port or path".into()
-        });
-    }
+    check_hosts("egress", &config.egress.allow_hosts, &mut found);
+    check_webhooks(&config.webhooks, env, &mut found);
     found.0
 }
 
@@ -323,6 +323,31 @@ fn check_keys(keys: &[KeyConfig], found: &mut Findings) {
         found.unless(digests.insert(key.sha256.to_ascii_lowercase()), &at("sha256"), || "is another key's".into());
         found.unless(!key.gateways.is_empty(), &at("gateways"), || "must name a gateway".into());
         found.unless(!key.scopes.is_empty(), &at("scopes"), || "must be some of run, read, admin".into());
+    }
+}
+
+fn check_hosts(section: &str, hosts: &[Box<str>], found: &mut Findings) {
+    for (at, host) in hosts.iter().enumerate() {
+        let is_host = !host.is_empty() && !host.contains(['/', '@', '*', ' ']) && !host.contains("://");
+        found.unless(is_host, &[section, "allow_hosts", &at.to_string()], || {
+            "must be a host or address, without scheme, port or path".into()
+        });
+    }
+}
+
+fn check_webhooks(webhooks: &WebhooksConfig, env: Env<'_>, found: &mut Findings) {
+    if let Some(problem) = webhooks.secret.as_ref().and_then(|secret| secret.resolve_with(env).err()) {
+        found.unless(false, &["webhooks", "secret"], || problem);
+    }
+    check_hosts("webhooks", &webhooks.allow_hosts, found);
+    for (key, value, range) in [
+        ("timeout_ms", webhooks.timeout_ms, (1, WEBHOOK_MS_MAX)),
+        ("attempts_max", u64::from(webhooks.attempts_max), (1, WEBHOOK_ATTEMPTS_MAX)),
+        ("delay_ms", webhooks.delay_ms, (1, DURATION_MS_MAX)),
+        ("delay_ms_max", webhooks.delay_ms_max, (webhooks.delay_ms, DURATION_MS_MAX)),
+        ("give_up_s", webhooks.give_up_s, (1, RETENTION_S_MAX)),
+    ] {
+        found.range(value, range, &["webhooks", key]);
     }
 }
 

@@ -22,6 +22,8 @@ mod tls;
 
 mod watch;
 
+mod webhooks;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -35,6 +37,7 @@ pub use problem::Problem;
 pub use secret::Secret;
 pub use tls::TlsConfig;
 pub use watch::{Reloaded, Watcher};
+pub use webhooks::WebhooksConfig;
 
 use crate::job::caps;
 use crate::job::{Gateway, Retry, Task, Timeouts};
@@ -67,6 +70,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What may be asked on behalf of a job.
     pub egress: EgressConfig,
+    /// Who is told that a job has ended.
+    pub webhooks: WebhooksConfig,
 }
 
 /// `[server]`
@@ -308,13 +313,15 @@ pub struct ModelConfig {
 }
 
 /// `[gateways.NAME]`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// Retries of its jobs.
     pub retry: Retry,
     /// Time-outs of its jobs.
     pub timeouts: Timeouts,
+    /// Who is told of its background jobs that name no webhook of their own.
+    pub webhook: Option<Box<str>>,
 }
 
 /// What a key may do.

@@ -11,8 +11,8 @@ use hyper::{Method, Request};
 use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
-use super::route::{Place, Route};
-use super::{cors, jobs, openai, output, route, run, scrape, socket, sse, stream};
+use super::route::{Place, Route, Via};
+use super::{cloudflare, cors, jobs, openai, output, route, run, scrape, socket, sse, stream};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -24,6 +24,8 @@ pub(super) struct Visit<'a> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) parts: &'a Parts,
     pub(super) asked: Asked,
+    /// Whose address it came by.
+    pub(super) via: Via<'a>,
     /// When its head was here.
     pub(super) arrived: Instant,
     /// When its body was.
@@ -45,13 +47,12 @@ impl Visit<'_> {
 pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Reply {
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let mut reply = match place(connection, &mut parts, body, arrived).await {
-        Ok(reply) => reply,
-        Err(failure) => match route::of(parts.uri.path()).and_then(|place| place.route.dialect()) {
-            Some(dialect) => dialect.refused(&failure),
-            None => reply::refused(&failure),
-        },
-    };
+    let answered = place(connection, &mut parts, body, arrived).await;
+    let place = route::of(parts.uri.path());
+    let mut reply = answered.unwrap_or_else(|failure| match place.and_then(|place| place.route.dialect()) {
+        Some(dialect) => dialect.refused(&failure),
+        None => reply::refused(&failure),
+    });
     let given = parts
         .headers
         .get(REQUEST_ID)
@@ -62,7 +63,10 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
         }
         None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
     }
-    if let Some(Place { route: Route::Stream(_), .. }) = route::of(parts.uri.path()) {
+    if place.is_some_and(|place| place.via != Via::Own) {
+        cloudflare::mark(&parts.headers, &mut reply);
+    }
+    if let Some(Place { route: Route::Stream(_) | Route::JobStream(_), .. }) = place {
         stream::dress(&mut reply);
     }
     cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
@@ -85,7 +89,7 @@ async fn place(
 ) -> Result<Reply, Failure> {
     // The path is copied only where the upgrade needs the request's parts for itself.
     let path = parts.uri.clone();
-    let Some(Place { gateway, route }) = route::of(path.path()) else {
+    let Some(Place { gateway, route, via }) = route::of(path.path()) else {
         return Err(Failure::new(Code::NotFound, "there is no such route"));
     };
     if parts.method == Method::OPTIONS {
@@ -95,7 +99,7 @@ async fn place(
         return Ok(reply::wrong_method(&route));
     }
     cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
-    if let Route::Root | Route::Healthz | Route::Readyz = route {
+    if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
     if let Route::Socket | Route::JobSocket(_) = route {
@@ -104,11 +108,13 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-    let visit = Visit { connection, parts, asked, arrived, read: OnceLock::new() };
+    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new() };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
         Route::Embeddings => openai::embeddings(&visit, body).await,
+        Route::AiRun(model) => cloudflare::run(&visit, model, body).await,
+        Route::PassedOn { provider, path } => cloudflare::pass_on(&visit, provider, path, body).await,
         Route::Jobs => jobs::list(&visit).await,
         Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
         Route::Job(id) => jobs::show(&visit, id).await,
@@ -116,13 +122,14 @@ async fn place(
         Route::Events(id) => sse::follow(&visit, id).await,
         Route::Output(id, index) => output::give(&visit, id, index).await,
         Route::Stream(path) => Ok(stream::serve(&visit, path, body).await),
+        Route::JobStream(id) => Ok(stream::serve_job(&visit, id).await),
         Route::Costs => scrape::costs(&visit).await,
         Route::RebuildCosts => scrape::rebuild_costs(&visit).await,
         Route::Models => scrape::models(&visit),
         Route::Model(id) => scrape::model(&visit, id),
         Route::Providers => scrape::providers(&visit),
         Route::Metrics => scrape::metrics(&visit),
-        Route::Root | Route::Healthz | Route::Readyz | Route::Socket | Route::JobSocket(_) => {
+        Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi | Route::Socket | Route::JobSocket(_) => {
             Err(Failure::internal("this route was served above"))
         }
     }

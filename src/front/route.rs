@@ -1,6 +1,7 @@
 //! Which door of the house an address names. Pure.
 
 use super::dialect::Dialect;
+use super::route_cloudflare;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,6 +12,10 @@ pub(super) enum Route<'a> {
     ChatCompletions,
     /// Vectors in OpenAI's dialect.
     Embeddings,
+    /// Cloudflare's `ai/run`; the model, if the address names it.
+    AiRun(Option<&'a str>),
+    /// To a provider as it is.
+    PassedOn { provider: &'a str, path: &'a str },
     /// List jobs.
     Jobs,
     /// One job.
@@ -25,7 +30,9 @@ pub(super) enum Route<'a> {
     JobSocket(&'a str),
     /// Everything on a WebSocket.
     Socket,
-    /// A durable stream.
+    /// A job's records as a durable stream.
+    JobStream(&'a str),
+    /// A user's own durable stream.
     Stream(&'a str),
     /// What was spent.
     Costs,
@@ -43,24 +50,41 @@ pub(super) enum Route<'a> {
     Healthz,
     /// Whether we take jobs.
     Readyz,
+    /// The port, described for programs.
+    OpenApi,
     /// What there is.
     Root,
 }
 
-/// A route, and the gateway that the address names.
+/// Whose address led to a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Via<'a> {
+    /// Ours.
+    #[default]
+    Own,
+    /// Cloudflare's; the provider, where the address names one.
+    Cloudflare { provider: Option<&'a str> },
+}
+
+/// A route, and what else the address names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place<'a> {
     pub(super) gateway: Option<&'a str>,
     pub(super) route: Route<'a>,
+    pub(super) via: Via<'a>,
 }
 
 impl Route<'_> {
     /// The methods it knows.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Route::Run(_) | Route::ChatCompletions | Route::Embeddings | Route::Cancel(_) | Route::RebuildCosts => {
-                "POST, OPTIONS"
-            }
+            Route::Run(_)
+            | Route::AiRun(_)
+            | Route::ChatCompletions
+            | Route::Embeddings
+            | Route::Cancel(_)
+            | Route::RebuildCosts => "POST, OPTIONS",
+            Route::PassedOn { .. } => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Stream(_) => "GET, HEAD, PUT, POST, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
@@ -71,7 +95,8 @@ impl Route<'_> {
     /// Whose errors it answers with, where not with our own.
     pub(super) fn dialect(&self) -> Option<Dialect> {
         match self {
-            Route::ChatCompletions | Route::Embeddings => Some(Dialect::OpenAi),
+            Route::ChatCompletions | Route::Embeddings | Route::Models | Route::Model(_) => Some(Dialect::OpenAi),
+            Route::AiRun(_) | Route::PassedOn { .. } => Some(Dialect::Cloudflare),
             _ => None,
         }
     }
@@ -82,8 +107,12 @@ impl Route<'_> {
     }
 }
 
-/// The place that `path` names.
+/// The place that `path` names. Our own names win.
 pub(super) fn of(path: &str) -> Option<Place<'_>> {
+    own(path).or_else(|| route_cloudflare::of(path))
+}
+
+fn own(path: &str) -> Option<Place<'_>> {
     let (gateway, path) = match path.strip_prefix("/g/") {
         Some(rest) => {
             let (gateway, _) = rest.split_once('/')?;
@@ -99,13 +128,15 @@ pub(super) fn of(path: &str) -> Option<Place<'_>> {
             "/metrics" => Route::Metrics,
             "/healthz" => Route::Healthz,
             "/readyz" => Route::Readyz,
+            "/openapi.json" => Route::OpenApi,
             _ => return None,
         },
     };
-    Some(Place { gateway, route })
+    Some(Place { gateway, route, via: Via::Own })
 }
 
-fn versioned(rest: &str) -> Option<Route<'_>> {
+/// What stands after `/v1/`.
+pub(super) fn versioned(rest: &str) -> Option<Route<'_>> {
     if let Some(model) = rest.strip_prefix("run/") {
         return (!model.is_empty()).then_some(Route::Run(Some(model)));
     }
@@ -113,7 +144,11 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
         return (!model.is_empty()).then_some(Route::Model(model));
     }
     if let Some(path) = rest.strip_prefix("stream/") {
-        return (!path.is_empty()).then_some(Route::Stream(path));
+        return match path.strip_prefix("jobs") {
+            Some("") => Some(Route::JobStream("")),
+            Some(id) if id.starts_with('/') => Some(Route::JobStream(&id[1..])),
+            _ => (!path.is_empty()).then_some(Route::Stream(path)),
+        };
     }
     let mut parts = rest.split('/');
     let first = parts.next()?;
@@ -164,8 +199,10 @@ mod tests {
             ("/v1/jobs/a/outputs/3", None, Some(Route::Output("a", "3"))),
             ("/v1/jobs/a/ws", None, Some(Route::JobSocket("a"))),
             ("/v1/ws", None, Some(Route::Socket)),
-            ("/v1/stream/jobs/a", None, Some(Route::Stream("jobs/a"))),
+            ("/v1/stream/jobs/a", None, Some(Route::JobStream("a"))),
             ("/g/team/v1/stream/a/b/", Some("team"), Some(Route::Stream("a/b/"))),
+            ("/v1/stream/jobsite", None, Some(Route::Stream("jobsite"))),
+            ("/v1/stream/jobs", None, Some(Route::JobStream(""))),
             ("/v1/stream/", None, None),
             ("/v1/stream", None, None),
             ("/v1/run/", None, None),
@@ -180,11 +217,12 @@ mod tests {
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),
+            ("/openapi.json", None, Some(Route::OpenApi)),
             ("//v1/run", None, None),
             ("", None, None),
             ("*", None, None),
         ] {
-            assert_eq!(of(path), route.map(|route| Place { gateway, route }), "{path}");
+            assert_eq!(of(path), route.map(|route| Place { gateway, route, via: Via::Own }), "{path}");
         }
     }
 }

@@ -12,10 +12,11 @@ use super::ask::header;
 use super::body;
 use super::query::{Query, decode};
 use super::reply::{self, Reply};
-use super::sse;
+use super::route::Via;
+use super::{route_cloudflare, sse};
 use crate::config::Scope;
 use crate::job::caps::FRAME_BYTES_MAX;
-use crate::job::{Code, Failure, Task};
+use crate::job::{Code, Failure, JobId, Task};
 use crate::log::{Followed, Follower, Stream};
 use crate::request::{Services, Status, Submitted};
 use crate::telemetry::{self, OurStage};
@@ -102,6 +103,12 @@ pub(super) fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Fai
 /// What was said, with what the headers say about the job; and what the door knows of it.
 pub(super) fn beside_body(visit: &Visit<'_>, mut said: Said, task: Option<Task>) -> Result<(Said, Door), Failure> {
     let headers = &visit.parts.headers;
+    if visit.via != Via::Own {
+        let live = visit.connection.front.svc.live.load();
+        let is_on = |name: &str| live.on.iter().any(|(known, _)| **known == *name);
+        let is_alias = |name: &str| live.config.models.contains_key(name);
+        said.model = route_cloudflare::model_of(said.model, visit.via, is_alias, is_on)?;
+    }
     for name in headers.keys() {
         let name = name.as_str();
         if (name.starts_with("forebay-") || name.starts_with("cf-aig-"))
@@ -126,10 +133,15 @@ fn wants_stream(visit: &Visit<'_>, said: &Said) -> bool {
 
 fn accepted(submitted: &Submitted) -> Reply {
     let mut reply = reply::json(StatusCode::ACCEPTED, &Status::of(&submitted.stream));
-    if let Ok(place) = HeaderValue::try_from(format!("/v1/jobs/{}", submitted.stream.head().id)) {
+    locate(&mut reply, &submitted.stream.head().id);
+    reply
+}
+
+/// Says where the job is.
+pub(super) fn locate(reply: &mut Reply, id: &JobId) {
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
         reply.headers_mut().insert(LOCATION, place);
     }
-    reply
 }
 
 /// Tells the job when the client that submitted it leaves before its end.

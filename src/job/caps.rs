@@ -21,6 +21,8 @@ pub const FALLBACKS_MAX: usize = 8;
 pub const PROVIDERS_NAMED_MAX: usize = 32;
 /// Bytes of a provider's name.
 pub const PROVIDER_BYTES_MAX: usize = 64;
+/// Bytes of a webhook's address.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
 /// Attempts at one target that a job may ask for.
 pub const ATTEMPTS_MAX: u32 = 20;
 /// Attempts over all targets together, whatever the job asks for: the last word on loops.

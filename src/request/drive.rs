@@ -98,6 +98,9 @@ async fn seal(mut course: Course, ending: Ending) {
                 if let Some(state) = state {
                     telemetry::job_ended(&course.labels(), state);
                 }
+                if !batch.rows.is_empty() {
+                    course.svc.outbox.add(course.writer.stream().head().stream, course.svc.clock.now());
+                }
                 course.svc.meter.settled(batch.charges).await;
                 return;
             }

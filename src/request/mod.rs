@@ -15,6 +15,8 @@ mod gate;
 mod inline;
 mod listing;
 mod live;
+mod outbox;
+mod passing;
 mod plan;
 mod rejoin;
 mod relay;
@@ -35,6 +37,7 @@ pub use actor::Arbiters;
 pub use gate::Gate;
 pub use listing::ModelsQuery;
 pub use live::Live;
+pub use passing::{Asked, Passed};
 pub use status::Status;
 
 use crate::clock::Clock;
@@ -49,6 +52,7 @@ use crate::wire::submit::{Door, Said};
 use carried::Carried;
 use course::Course;
 use drive::Stop;
+use outbox::Outbox;
 use roster::Roster;
 
 /// How long a job's `accepted` record waits for its first attempt's, to share a commit with it.
@@ -96,6 +100,7 @@ pub struct Services {
     arbiters: Arbiters,
     runtime: tokio::runtime::Handle,
     roster: Roster,
+    outbox: Outbox,
     random: Mutex<fastrand::Rng>,
     drain: watch::Sender<bool>,
     nats_connected: AtomicBool,
@@ -135,6 +140,7 @@ impl Services {
             arbiters: parts.arbiters,
             runtime: parts.runtime,
             roster: Roster::new(),
+            outbox: Outbox::default(),
             random: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
             drain: watch::Sender::new(false),
             nats_connected: AtomicBool::new(false),
@@ -155,7 +161,8 @@ impl Services {
     /// Cancel-safe: once it is polled the job is carried through, whoever waits for this.
     ///
     /// # Errors
-    /// `unknown_model`, `conflict`, `expired`, `overloaded`.
+    /// `unknown_model`, `conflict`, `expired`, `overloaded`; `invalid` or `unsupported` for a webhook
+    /// that may not be told.
     pub async fn submit(self: &Arc<Self>, job: Job) -> Result<Submitted, Failure> {
         self.submit_then(job, |submitted| submitted).await
     }
@@ -185,6 +192,9 @@ impl Services {
         {
             let live = self.live.load();
             route::targets(&job, &live.config, &live.on)?;
+            if let Some(webhook) = &job.options.webhook {
+                live.webhooks.check(&webhook.url)?;
+            }
             if self.roster.len() >= live.config.server.jobs_max {
                 let full = Failure::new(Code::Overloaded, "too many jobs are under way");
                 return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::answer::Visit;
@@ -27,8 +26,6 @@ use crate::log::{self, Log};
 use crate::wire::durable::Form;
 use crate::wire::{Cursor, record};
 
-/// Below this path are jobs.
-const JOBS: &str = "jobs/";
 /// Paths that the protocol keeps for itself.
 const RESERVED: &str = "__ds";
 
@@ -37,17 +34,18 @@ pub(super) async fn serve(visit: &Visit<'_>, path: &str, body: Incoming) -> Repl
     served(visit, path, body).await.unwrap_or_else(|failure| refused(&failure))
 }
 
+/// Answers a request to `/v1/stream/jobs/{id}`.
+pub(super) async fn serve_job(visit: &Visit<'_>, id: &str) -> Reply {
+    let served = async {
+        visit.asked.access.require(Scope::Read)?;
+        let log = Arc::clone(&visit.connection.front.svc.log);
+        read::answer(visit, Source::Job(jobs::find(visit, id).await?, log)).await
+    };
+    served.await.unwrap_or_else(|failure| refused(&failure))
+}
+
 async fn served(visit: &Visit<'_>, path: &str, body: Incoming) -> Result<Reply, Failure> {
     let is_read = matches!(visit.parts.method, Method::GET | Method::HEAD);
-    if path == "jobs" || path.starts_with(JOBS) {
-        visit.asked.access.require(Scope::Read)?;
-        let id = path.strip_prefix(JOBS).unwrap_or_default();
-        if !is_read {
-            return Ok(only_read());
-        }
-        let source = Source::Job(jobs::find(visit, id).await?, Arc::clone(&visit.connection.front.svc.log));
-        return read::answer(visit, source).await;
-    }
     let key = key(visit, path)?;
     if !is_read {
         visit.asked.access.require_in(Scope::Run, &key.gateway)?;
@@ -98,13 +96,6 @@ fn refused(failure: &Failure) -> Reply {
         Code::EpochMismatch | Code::CursorTrimmed => *reply.status_mut() = StatusCode::GONE,
         _ => {}
     }
-    reply
-}
-
-fn only_read() -> Reply {
-    let mut reply = refused(&Failure::invalid("method", "a job's stream is written by its job: GET and HEAD only"));
-    *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     reply
 }
 
