@@ -20,10 +20,10 @@ use crate::job::{Code, Failure};
 
 /// Headers of ours that a page may read beside those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, x-should-retry, retry-after, location, etag, www-authenticate, forebay-job-id, forebay-attempts, \
-     forebay-provider, forebay-model, forebay-cost-usd, forebay-cache, forebay-overhead-us, stream-next-offset, \
-     stream-cursor, stream-up-to-date, stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
-     producer-epoch, producer-seq, producer-expected-seq, producer-received-seq",
+    "x-request-id, request-id, x-should-retry, retry-after, location, etag, www-authenticate, forebay-job-id, \
+     forebay-attempts, forebay-provider, forebay-model, forebay-cost-usd, forebay-cache, forebay-overhead-us, \
+     stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, stream-ttl, stream-expires-at, \
+     stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, producer-received-seq",
 );
 /// Seconds that a browser may keep what a preflight said.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

@@ -10,8 +10,14 @@ pub(super) enum Route<'a> {
     Run(Option<&'a str>),
     /// A chat in OpenAI's dialect.
     ChatCompletions,
+    /// A text in OpenAI's older dialect.
+    Completions,
     /// Vectors in OpenAI's dialect.
     Embeddings,
+    /// A chat in Anthropic's dialect.
+    Messages,
+    /// How long it would be.
+    CountTokens,
     /// Cloudflare's `ai/run`; the model, if the address names it.
     AiRun(Option<&'a str>),
     /// To a provider as it is.
@@ -81,7 +87,10 @@ impl Route<'_> {
             Route::Run(_)
             | Route::AiRun(_)
             | Route::ChatCompletions
+            | Route::Completions
             | Route::Embeddings
+            | Route::Messages
+            | Route::CountTokens
             | Route::Cancel(_)
             | Route::RebuildCosts => "POST, OPTIONS",
             Route::PassedOn { .. } => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
@@ -95,7 +104,9 @@ impl Route<'_> {
     /// Whose errors it answers with, where not with our own.
     pub(super) fn dialect(&self) -> Option<Dialect> {
         match self {
-            Route::ChatCompletions | Route::Embeddings | Route::Models | Route::Model(_) => Some(Dialect::OpenAi),
+            Route::ChatCompletions | Route::Completions | Route::Embeddings => Some(Dialect::OpenAi),
+            Route::Models | Route::Model(_) => Some(Dialect::OpenAi),
+            Route::Messages | Route::CountTokens => Some(Dialect::Anthropic),
             Route::AiRun(_) | Route::PassedOn { .. } => Some(Dialect::Cloudflare),
             _ => None,
         }
@@ -156,7 +167,10 @@ pub(super) fn versioned(rest: &str) -> Option<Route<'_>> {
     let route = match (first, id, what, index) {
         ("run", None, ..) => Route::Run(None),
         ("chat", Some("completions"), None, _) => Route::ChatCompletions,
+        ("completions", None, ..) => Route::Completions,
         ("embeddings", None, ..) => Route::Embeddings,
+        ("messages", None, ..) => Route::Messages,
+        ("messages", Some("count_tokens"), None, _) => Route::CountTokens,
         ("ws", None, ..) => Route::Socket,
         ("costs", None, ..) => Route::Costs,
         ("costs", Some("rebuild"), None, _) => Route::RebuildCosts,
@@ -214,6 +228,10 @@ mod tests {
             ("/v1/chat/completions/", None, None),
             ("/v1/chat", None, None),
             ("/g/team/v1/embeddings", Some("team"), Some(Route::Embeddings)),
+            ("/v1/completions", None, Some(Route::Completions)),
+            ("/g/team/v1/messages", Some("team"), Some(Route::Messages)),
+            ("/v1/messages/count_tokens", None, Some(Route::CountTokens)),
+            ("/v1/messages/count_tokens/again", None, None),
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),

@@ -4,10 +4,10 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
 
 use super::draft::Draft;
-use super::messages;
 use super::rules::Rules;
+use super::{foreign, messages};
 use crate::job::{Failure, Fields, Task};
-use crate::provider::chat::quoted;
+use crate::provider::chat::{self, quoted};
 use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// The fields of a job's input. Values are skipped over, never parsed.
@@ -43,15 +43,22 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
         return Err(Failure::invalid("input.messages", "a chat needs messages"));
     };
     let messages = messages.get();
+    let is_foreign = input.iter().any(|(name, _)| name == chat::ANTHROPIC);
     let stream_options = input.iter().rev().find(|(name, value)| name == "stream_options" && value.get() != "null");
     let stream_options = stream_options.map(|(_, value)| *value);
-    input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options"));
+    input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options" | chat::ANTHROPIC));
     let mut draft = Draft::new(&target.model, &endpoint.name, rules.path, job.options.drop_unsupported);
     draft.fill(rules, input.into_iter().map(|(name, value)| (name, value.get())).collect())?;
     let asked = rules.prefill.message.filter(|_| prefilled);
     let continues = asked.or(rules.messages.continues);
-    if let Some(messages) = messages::rewrite(&rules.messages, continues, &mut draft, messages)? {
+    let plain = is_foreign.then(|| foreign::messages(&rules.messages, messages)).transpose()?;
+    let messages = plain.as_deref().unwrap_or(messages);
+    if let Some(messages) = messages::rewrite(&rules.messages, continues, &mut draft, messages)?.or(plain) {
         draft.put("messages", messages);
+    }
+    if let Some(tools) = draft.get("tools").filter(|_| is_foreign) {
+        let tools = foreign::tools(&rules.messages, tools)?;
+        draft.put("tools", tools);
     }
     if let Some(translate) = rules.translate {
         translate(&mut draft)?;
