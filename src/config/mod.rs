@@ -96,7 +96,8 @@ pub struct Server {
     pub hello_ms: u64,
     /// Milliseconds between two heartbeats to a reader.
     pub heartbeat_ms: u64,
-    /// Milliseconds that a long poll of a durable stream waits for something new.
+    /// Milliseconds that a long poll of a durable stream waits for something new; its server-sent
+    /// events end after three times as long, and readers come again.
     pub long_poll_ms: u64,
     /// Threads that run actors; 0 = one per core.
     pub arbiters: usize,

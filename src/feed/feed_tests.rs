@@ -72,6 +72,7 @@ async fn a_feed_lives_as_long_as_it_is_used_and_leaves_nothing() {
     tokio::time::sleep(hour).await;
     assert_eq!(rows(&log).await, 3, "the head, the mark and the content of what is there for ever");
     // What nobody uses is not kept in memory either.
+    assert_eq!(there().await, [false, false, false, true]);
     assert_eq!(feeds.places().by_key.len(), 4);
     tokio::time::sleep(Duration::from_secs(70)).await;
     assert_eq!(feeds.places().by_key.len(), 0);

@@ -57,7 +57,9 @@ async fn read(http: reqwest::Client, url: String) -> Vec<(usize, usize)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_users_stream_survives_kills_with_each_append_once_and_in_order() {
-    let mut broker = Broker::start(None, "[server]\nlong_poll_ms = 300").await;
+    let mut broker = Broker::new(None, "");
+    broker.env("FOREBAY__SERVER__LONG_POLL_MS", "300");
+    broker.up().await;
     let http = broker.door().http;
     let url = broker.url("/v1/stream/agents/a");
     let json = ("content-type", "application/json");

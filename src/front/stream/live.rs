@@ -1,7 +1,7 @@
 //! A durable stream as server-sent events: content, and after each piece where that leaves the reader.
 //!
 //! One loop over the log, as every reader's. The end of a stream is said and then kept; a reader that
-//! is not told of it comes again from where it is, which also happens after a minute, so that caches
+//! is not told of it comes again from where it is, which also happens after some time, so that caches
 //! and balancers between us get their turn.
 
 use std::pin::Pin;
@@ -28,8 +28,8 @@ use crate::wire::durable::{self, Control, Form};
 const FRAME_BYTES: usize = 32 * 1024;
 /// The same of a job's stored records.
 const FRAME_STORED_BYTES: usize = 8 * 1024;
-/// How long a reader stays.
-const STAY: Duration = Duration::from_secs(60);
+/// How long a reader stays, in long polls: a minute, if nobody says otherwise.
+const STAY_POLLS: u32 = 3;
 /// A sign of life that no reader of events sees.
 const COMMENT: &[u8] = b":\n\n";
 
@@ -37,7 +37,11 @@ const COMMENT: &[u8] = b":\n\n";
 pub(super) fn events(visit: &Visit<'_>, source: Source, from: u64, asked: Asked) -> Reply {
     let svc = &visit.connection.front.svc;
     let is_binary = source.form() == Form::Binary;
-    let heartbeat = Duration::from_millis(svc.live.load().config.server.heartbeat_ms.max(1));
+    let (heartbeat, stay) = {
+        let server = &svc.live.load().config.server;
+        let poll = Duration::from_millis(server.long_poll_ms);
+        (Duration::from_millis(server.heartbeat_ms.max(1)), poll.saturating_mul(STAY_POLLS))
+    };
     let reader = Reader {
         svc: Arc::clone(svc),
         source,
@@ -47,7 +51,7 @@ pub(super) fn events(visit: &Visit<'_>, source: Source, from: u64, asked: Asked)
         told: None,
         goes: Goes::On,
         silence: Silence::new(heartbeat),
-        stay: Box::pin(tokio::time::sleep(STAY)),
+        stay: Box::pin(tokio::time::sleep(stay)),
         _counted: Counted::new(),
     };
     let mut reply = reply::events(Some(reader.pieces()));
