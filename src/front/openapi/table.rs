@@ -1,7 +1,7 @@
 //! Every operation of the port, for `/openapi.json`. A new route gets its rows here.
 
 use super::Shape::{Any, Bool, Dialect, Number, Of, OneOf, Text};
-use super::{JSON, Operation, Parameter, of};
+use super::{JSON, Operation, Parameter, of, streams};
 use crate::job::JobId;
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::meter::CostAnswer;
@@ -10,7 +10,7 @@ use crate::wire::collect::Answer;
 use crate::wire::submit::Said;
 
 /// All of them, part by part.
-pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, STREAMS, BROKER, OPEN];
+pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, CLOUDFLARE, streams::STREAMS, BROKER, OPEN];
 
 const EVENTS: &str = "text/event-stream";
 const PLAIN: &str = "text/plain";
@@ -22,8 +22,6 @@ const READ: &[&str] = &["400", "401", "403", "500", "503"];
 const OF_JOB: &[&str] = &["400", "401", "403", "404", "409", "410", "500", "503"];
 /// What a submission may say: all of ours, and whatever a provider refused it with.
 const SUBMIT: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "503", "504"];
-/// What one of a durable stream may say.
-const OF_STREAM: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "500", "503"];
 /// The same in Anthropic's dialect, which has a status of its own for who is overloaded.
 const MESSAGE: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "504", "529"];
 /// A WebSocket that is asked for as if it were none.
@@ -32,7 +30,8 @@ const SOCKET: &[&str] = &["400", "401", "403", "426", "500", "503"];
 const KEY: Parameter = Parameter("header", "Idempotency-Key", "a repeat with the same body joins the job", Text);
 const METADATA: Parameter = Parameter("header", "Forebay-Metadata", "JSON: what cost is broken down by", Text);
 const OPTIONS: Parameter = Parameter("header", "Forebay-Options", "JSON: a job's `options`", Text);
-const GATEWAY: Parameter = Parameter("header", "Forebay-Gateway", "the gateway, where the path names none", Text);
+pub(super) const GATEWAY: Parameter =
+    Parameter("header", "Forebay-Gateway", "the gateway, where the path names none", Text);
 const SUBMITS: &[Parameter] = &[KEY, METADATA, OPTIONS, GATEWAY];
 const CURSOR: Parameter = Parameter("query", "cursor", "after which to begin: -1, now, or one that was given", Text);
 
@@ -48,7 +47,12 @@ pub(super) const IN_PATH: &[(&str, &str, &str, super::Shape)] = &[
 ];
 
 /// A row's beginning; the rest is what it has.
-const fn operation(method: &'static str, path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+pub(super) const fn operation(
+    method: &'static str,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+) -> Operation {
     let (parameters, body, example, answers) = (&[], &[], "", &[]);
     Operation { method, path, id, summary, parameters, body, example, answers, errors: READ, is_open: false }
 }
@@ -200,69 +204,44 @@ const DIALECTS: &[Operation] = &[
     },
 ];
 
-const OFFSET: Parameter = Parameter("query", "offset", "where to begin: -1, now, or one that was given", Text);
-const LIVE: Parameter = Parameter("query", "live", "wait for what comes", OneOf(&["long-poll", "sse"]));
-const STREAM_CURSOR: Parameter = Parameter("query", "cursor", "the last Stream-Cursor", Text);
-const SAME: Parameter = Parameter("header", "If-None-Match", "the ETag of what is known already", Text);
-const STREAM_READS: &[Parameter] = &[OFFSET, LIVE, STREAM_CURSOR, SAME, GATEWAY];
-const STREAM_READ: &[(&str, &str, &[(&str, super::Shape)])] = &[
-    ("200", "content; Stream-Next-Offset is where to go on", &[("*/*", Any)]),
-    ("204", "a long poll without anything new", &[]),
-    ("304", "it is known already", &[]),
-];
-const CLOSES: Parameter = Parameter("header", "Stream-Closed", "`true`: nothing comes after it", Text);
+/// The envelope of Cloudflare's `ai/run`.
+const ENVELOPE: &[(&str, super::Shape)] =
+    &[(JSON, Dialect(&[("success", "boolean"), ("errors", "array"), ("messages", "array")])), (EVENTS, Text)];
+/// What is passed on may be answered with anything that its provider says.
+const PASSED: &[&str] = &["400", "401", "403", "404", "405", "413", "4XX", "5XX"];
 
-/// The Durable Streams protocol.
-const STREAMS: &[Operation] = &[
+/// A request that goes to a provider as it is.
+const fn passed_on(method: &'static str, id: &'static str) -> Operation {
+    let path = "/v1/{account}/{gateway}/{provider}/{path}";
     Operation {
-        parameters: STREAM_READS,
-        answers: STREAM_READ,
-        errors: OF_STREAM,
-        ..operation(
-            "GET",
-            "/v1/stream/jobs/{id}",
-            "readJobStream",
-            "Read a job's records as a durable stream of JSON messages",
-        )
-    },
-    Operation {
-        parameters: STREAM_READS,
-        answers: STREAM_READ,
-        errors: OF_STREAM,
-        ..operation("GET", "/v1/stream/{path}", "readStream", "Read a durable stream")
-    },
-    Operation {
-        parameters: &[
-            Parameter("header", "Stream-TTL", "seconds that it lives after its last use", Text),
-            Parameter("header", "Stream-Expires-At", "RFC 3339: when it ends", Text),
-            CLOSES,
-            GATEWAY,
-        ],
         body: &[("*/*", Any)],
-        answers: &[("200", "it is there, as described", &[]), ("201", "it is new", &[])],
-        errors: OF_STREAM,
-        ..operation("PUT", "/v1/stream/{path}", "createStream", "Create a durable stream with its first content")
+        answers: &[("2XX", "what the provider says", &[("*/*", Any)]), ("3XX", "the same", &[("*/*", Any)])],
+        errors: PASSED,
+        ..operation(method, path, id, "A provider asked as it is, with our key; no job comes of it")
+    }
+}
+
+/// Of Cloudflare's addresses those that are no other name of a door above.
+const CLOUDFLARE: &[Operation] = &[
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("input", "object")]))],
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run", "aiRun", "Submit a job as Cloudflare's clients do")
     },
     Operation {
-        parameters: &[
-            Parameter("header", "Stream-Seq", "must come after the last, byte by byte", Text),
-            Parameter("header", "Producer-Id", "who appends; with the next two, an append is written once", Text),
-            Parameter("header", "Producer-Epoch", "which life of the producer", Text),
-            Parameter("header", "Producer-Seq", "counts its appends in that life from 0", Text),
-            CLOSES,
-            GATEWAY,
-        ],
-        body: &[("*/*", Any)],
-        answers: &[("200", "a producer's append is durable", &[]), ("204", "it is durable", &[])],
-        errors: OF_STREAM,
-        ..operation("POST", "/v1/stream/{path}", "appendToStream", "Append to a durable stream, or close it")
+        parameters: SUBMITS,
+        body: &[(JSON, Any)],
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run/{model}", "aiRunModel", "The same; the body is the input")
     },
-    Operation {
-        parameters: &[GATEWAY],
-        answers: &[("204", "it is gone", &[])],
-        errors: OF_STREAM,
-        ..operation("DELETE", "/v1/stream/{path}", "deleteStream", "Delete a durable stream")
-    },
+    Operation { body: &[], ..passed_on("GET", "passOnGet") },
+    passed_on("POST", "passOnPost"),
+    passed_on("PUT", "passOnPut"),
+    passed_on("PATCH", "passOnPatch"),
+    Operation { body: &[], ..passed_on("DELETE", "passOnDelete") },
 ];
 
 const BROKER: &[Operation] = &[
