@@ -2,7 +2,7 @@
 
 use super::Shape::{Any, OneOf, Text};
 use super::table::{GATEWAY, operation};
-use super::{Operation, Parameter, Shape};
+use super::{JSON, Operation, Parameter, Shape};
 
 /// What one of a durable stream may say.
 const OF_STREAM: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "500", "503"];
@@ -45,7 +45,8 @@ pub(super) const STREAMS: &[Operation] = &[
             CLOSES,
             GATEWAY,
         ],
-        body: &[("*/*", Any)],
+        body: &[(JSON, Any)],
+        example: r#"[{"n": 1}, {"n": 2}]"#,
         answers: &[("200", "it is there, as described", &[]), ("201", "it is new", &[])],
         errors: OF_STREAM,
         ..operation("PUT", "/v1/stream/{path}", "createStream", "Create a durable stream with its first content")
@@ -59,7 +60,8 @@ pub(super) const STREAMS: &[Operation] = &[
             CLOSES,
             GATEWAY,
         ],
-        body: &[("*/*", Any)],
+        body: &[(JSON, Any)],
+        example: r#"[{"n": 1}, {"n": 2}]"#,
         answers: &[("200", "a producer's append is durable", &[]), ("204", "it is durable", &[])],
         errors: OF_STREAM,
         ..operation("POST", "/v1/stream/{path}", "appendToStream", "Append to a durable stream, or close it")
