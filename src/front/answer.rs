@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::reply::{self, Reply};
 use super::route::{Place, Route, Via};
-use super::{cloudflare, cors, jobs, messages, openai, output, route, run, scrape, socket, sse, stream};
+use super::{cloudflare, cors, jobs, messages, openai, output, passing, route, run, scrape, socket, sse, stream};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -127,7 +127,7 @@ async fn place(
         Route::Messages => messages::message(&visit, body).await,
         Route::CountTokens => messages::count_tokens(&visit, body).await,
         Route::AiRun(model) => cloudflare::run(&visit, model, body).await,
-        Route::PassedOn { provider, path } => cloudflare::pass_on(&visit, provider, path, body).await,
+        Route::PassedOn { provider, path } => passing::pass_on(&visit, provider, path, body).await,
         Route::Jobs => jobs::list(&visit).await,
         Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
         Route::Job(id) => jobs::show(&visit, id).await,

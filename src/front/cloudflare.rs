@@ -1,29 +1,24 @@
-//! Cloudflare's own doors: `ai/run`, and a provider's paths passed on as they are.
+//! Cloudflare's own door, `ai/run`, and what all that comes by its addresses is answered with.
 //!
 //! Owns their headers on answers. Who calls one of our doors by Cloudflare's address gets the answer
 //! of that door, with these headers beside it.
 
 use std::sync::Arc;
 
-use futures_util::stream;
 use hyper::body::Incoming;
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{HeaderMap, StatusCode};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::answer::Visit;
-use super::ask::{self, header};
-use super::body::{self, Body, Cut};
 use super::dialect::{self, Answered, Dialect};
 use super::query::decode;
 use super::reply::{self, Reply};
 use super::run::{self, TakenIn};
-use super::{openai, route_cloudflare};
-use crate::config::Scope;
-use crate::job::{Code, Failure, Task, Timeouts};
+use super::openai;
+use crate::job::{Failure, Task};
 use crate::log::Stream;
-use crate::request::{Asked, Passed, Services, Status};
-use crate::telemetry;
+use crate::request::{Services, Status};
 use crate::wire::collect::Collector;
 use crate::wire::openai::{Completion, Embeddings};
 use crate::wire::{beside, cloudflare};
@@ -151,47 +146,4 @@ async fn other(visit: &Visit<'_>, taken: &TakenIn) -> Result<Reply, Failure> {
     };
     taken.mark(&mut reply);
     Ok(reply)
-}
-
-/// `/v1/{account}/{gateway}/{provider}/…`: to the provider as it is, and back.
-pub(super) async fn pass_on(visit: &Visit<'_>, provider: &str, path: &str, body: Incoming) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    let gateway = visit.asked.gateway.clone().unwrap_or_default();
-    visit.asked.access.require_in(Scope::Run, &gateway)?;
-    let svc = &visit.connection.front.svc;
-    let headers = &visit.parts.headers;
-    let live = svc.live.load_full();
-    let is_on = |name: &str| live.on.iter().any(|(known, _)| **known == *name);
-    let asked = Asked {
-        provider: route_cloudflare::provider_of(provider, is_on),
-        method: visit.parts.method.clone(),
-        path,
-        query: visit.parts.uri.query(),
-        headers,
-        body: body::read(visit, body).await?,
-        // Beside our key, the usual headers are the provider's.
-        has_own_key: headers.contains_key(ask::CLOUDFLARE_KEY),
-    };
-    let mut own = Timeouts::default();
-    if let Some(ms) = header(headers, "cf-aig-request-timeout", Code::Invalid)? {
-        let ms = ms.parse().map_err(|_| Failure::invalid("cf-aig-request-timeout", "must be a whole number"))?;
-        own.first_token_ms = Some(ms);
-    }
-    let passed = svc.pass_on(asked, own, &gateway).await?;
-    let mut reply = reply::empty(StatusCode::from_u16(passed.status).unwrap_or(StatusCode::BAD_GATEWAY));
-    *reply.headers_mut() = passed.headers.clone();
-    if visit.parts.method != Method::HEAD {
-        *reply.body_mut() = Body::Pieces(Box::pin(stream::unfold(passed, piece)));
-    }
-    Ok(reply)
-}
-
-async fn piece(mut passed: Passed) -> Option<(Result<bytes::Bytes, Cut>, Passed)> {
-    match passed.next().await {
-        Ok(piece) => Some((Ok(piece?), passed)),
-        Err(failure) => {
-            telemetry::error(&failure);
-            Some((Err(Cut::after_the_rest().await), passed))
-        }
-    }
 }

@@ -16,6 +16,7 @@ mod messages;
 mod openai;
 mod openapi;
 mod output;
+mod passing;
 mod query;
 mod reply;
 mod route;

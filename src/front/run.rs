@@ -16,9 +16,9 @@ use super::route::Via;
 use super::{route_cloudflare, sse};
 use crate::config::Scope;
 use crate::job::caps::FRAME_BYTES_MAX;
-use crate::job::{Code, Failure, JobId, Task};
+use crate::job::{Code, Failure, Job, JobId, Task};
 use crate::log::{Followed, Follower, Stream};
-use crate::request::{Services, Status, Submitted};
+use crate::request::{Asked, Reading, Services, Status, Submitted, Tapped};
 use crate::telemetry::{self, OurStage};
 use crate::wire::collect::{Answer, Collector};
 use crate::wire::record::RecordRef;
@@ -88,6 +88,24 @@ pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result
     Ok(TakenIn { submitted, submitter, overhead_us: visit.overhead().as_micros() })
 }
 
+/// Submits what a provider is asked in its own format; and where its answer comes from.
+pub(super) async fn pass_on(
+    visit: &Visit<'_>,
+    (mut said, door): (Said, Door),
+    asked: (Asked<'_>, Reading),
+) -> Result<(TakenIn, Tapped), Failure> {
+    let svc = &visit.connection.front.svc;
+    // Whatever is asked, it is not asked in the shape that a task's body has here.
+    said.task = Some(Task::Prediction);
+    let job = Job { task: asked.1.task, ..svc.job(said, door)? };
+    telemetry::overhead(OurStage::Parse, visit.arrived.elapsed());
+    visit.asked.access.require_in(Scope::Run, &job.gateway)?;
+    let watch = Arc::clone(svc);
+    let watched = move |submitted: Submitted| (Submitter::new(watch, &submitted), submitted);
+    let ((submitter, submitted), tapped) = svc.pass_on_job(job, asked, watched).await?;
+    Ok((TakenIn { submitted, submitter, overhead_us: visit.overhead().as_micros() }, tapped))
+}
+
 /// Whether the body is MessagePack.
 pub(super) fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Failure> {
     let Some(value) = content_type else { return Ok(false) };
@@ -109,16 +127,23 @@ pub(super) fn beside_body(visit: &Visit<'_>, mut said: Said, task: Option<Task>)
         let is_alias = |name: &str| live.config.models.contains_key(name);
         said.model = route_cloudflare::model_of(said.model, visit.via, is_alias, is_on)?;
     }
+    headers_beside(visit, &mut said)?;
+    let key = header(headers, "idempotency-key", Code::Invalid)?;
+    Ok((said, Door { gateway: visit.asked.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
+}
+
+/// Takes in what the headers say about the job.
+pub(super) fn headers_beside(visit: &Visit<'_>, said: &mut Said) -> Result<(), Failure> {
+    let headers = &visit.parts.headers;
     for name in headers.keys() {
         let name = name.as_str();
         if (name.starts_with("forebay-") || name.starts_with("cf-aig-"))
             && let Some(value) = header(headers, name, Code::Invalid)?
         {
-            beside::apply(&mut said, name, value)?;
+            beside::apply(said, name, value)?;
         }
     }
-    let key = header(headers, "idempotency-key", Code::Invalid)?;
-    Ok((said, Door { gateway: visit.asked.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
+    Ok(())
 }
 
 /// The body's `stream` has the last word; without it, `Accept` has.
@@ -148,20 +173,26 @@ pub(super) fn locate(reply: &mut Reply, id: &JobId) {
 pub(super) struct Submitter {
     svc: Arc<Services>,
     stream: Arc<Stream>,
+    is_served: bool,
 }
 
 impl Submitter {
     /// `None` for who joined a job that another had submitted: that job is not theirs to end.
     fn new(svc: Arc<Services>, submitted: &Submitted) -> Option<Submitter> {
         let stream = Arc::clone(&submitted.stream);
-        (!submitted.reused).then_some(Submitter { svc, stream })
+        (!submitted.reused).then_some(Submitter { svc, stream, is_served: false })
+    }
+
+    /// The client has all it came for, if that is so before the job's end.
+    pub(super) fn served(mut self) {
+        self.is_served = true;
     }
 }
 
 impl Drop for Submitter {
     fn drop(&mut self) {
         // Connections that we cut because we go down are not clients that left.
-        if !self.stream.tail().state.is_terminal() && !self.svc.is_draining() {
+        if !self.is_served && !self.stream.tail().state.is_terminal() && !self.svc.is_draining() {
             self.svc.client_left(&self.stream);
         }
     }

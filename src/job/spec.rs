@@ -34,6 +34,10 @@ pub struct Job {
     /// SHA-256 over everything but `id` and `idempotency_key`: a repeat with another body is a
     /// conflict. `None` when neither an id nor a key was given, so that no repeat can come.
     pub body_sha256: Option<[u8; 32]>,
+    /// Its input is a provider's own request, which goes there as it is, once: nobody else can be
+    /// asked it, and nobody reads the answer's bytes again after a crash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_passed_on: bool,
 }
 
 /// The provider broke after output was emitted.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use reqwest::{Client, redirect};
 
 use super::script::Player;
+use super::tap::{Flow, Tap};
 use super::{Headers, Outbound, Route, credential};
 use crate::job::caps::ERROR_BODY_BYTES_MAX;
 use crate::job::{Code, Failure, Timestamp};
@@ -44,6 +45,8 @@ pub struct Reply {
     /// The headers.
     pub headers: Headers,
     body: Body,
+    /// Who else gets it, until that is told the end or takes no more.
+    flow: Option<Flow>,
 }
 
 enum Body {
@@ -79,7 +82,7 @@ impl Caller {
             Route::Script(script) => {
                 let mut player = Box::new(Player::new(&script, &outbound.body));
                 let head = player.head().await?;
-                Ok(Reply { status: head.status, headers: head.headers, body: Body::Script(player) })
+                Ok(Reply { status: head.status, headers: head.headers, body: Body::Script(player), flow: None })
             }
             Route::Http { method, url, mut headers, credential } => {
                 let url = reqwest::Url::parse(&url).map_err(|_| Failure::internal("the provider's URL is not one"))?;
@@ -95,7 +98,7 @@ impl Caller {
                 let sent = client.request(method, url).headers(headers).body(outbound.body).send().await;
                 let mut response = sent.map_err(|error| unreachable_provider(error, connect))?;
                 let headers = std::mem::take(response.headers_mut());
-                Ok(Reply { status: response.status().as_u16(), headers, body: Body::Http(response) })
+                Ok(Reply { status: response.status().as_u16(), headers, body: Body::Http(response), flow: None })
             }
         }
     }
@@ -172,12 +175,38 @@ impl Reply {
     /// # Errors
     /// `provider_truncated` when the body breaks off.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        match &mut self.body {
-            Body::Http(response) => response.chunk().await.map_err(|error| {
-                let message = format!("the provider's answer broke off: {}", cause(&error.without_url()));
-                Failure::new(Code::ProviderTruncated, message).of_the_target()
-            }),
-            Body::Script(player) => player.chunk().await,
+        let Some(flow) = &self.flow else { return self.body.chunk().await };
+        let Some(room) = flow.room().await else {
+            self.flow = None;
+            return self.body.chunk().await;
+        };
+        let read = self.body.chunk().await;
+        let has_ended = !matches!(read, Ok(Some(_)));
+        if let Ok(piece) = &read {
+            room.send(piece.clone());
+        } else {
+            // It is not whole, and so gets no end.
+            drop(room);
+        }
+        if has_ended {
+            self.flow = None;
+        }
+        read
+    }
+
+    /// From now on whoever holds the other end of `tap` gets what is read, beginning with the head.
+    pub fn tap(&mut self, tap: Tap) {
+        self.flow = Some(tap.told(self.status, &self.headers));
+    }
+
+    /// Reads on for the other end of a tap, as long as somebody takes it and pieces come within `idle`.
+    pub async fn flow_on(&mut self, idle: Duration) {
+        while self.flow.is_some() {
+            match tokio::time::timeout(idle, self.chunk()).await {
+                Ok(Ok(Some(_))) => {}
+                // What was not told its end is broken off.
+                _ => self.flow = None,
+            }
         }
     }
 
@@ -193,6 +222,18 @@ impl Reply {
             }
         }
         body
+    }
+}
+
+impl Body {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        match self {
+            Body::Http(response) => response.chunk().await.map_err(|error| {
+                let message = format!("the provider's answer broke off: {}", cause(&error.without_url()));
+                Failure::new(Code::ProviderTruncated, message).of_the_target()
+            }),
+            Body::Script(player) => player.chunk().await,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod prefill;
 pub mod registry;
 pub mod remote;
 pub mod script;
+pub mod tap;
 pub mod vendor;
 pub mod webhook;
 
@@ -282,6 +283,12 @@ pub trait Provider: Send + Sync + 'static {
 
     /// The request that ends `upstream`. Closing the socket does not.
     fn cancel(&self, _ask: Ask<'_>, _upstream: &Upstream) -> Option<Outbound> {
+        None
+    }
+
+    /// What a request asks that its client wrote in this provider's own format, if the answer to it is
+    /// one that a decoder of ours reads.
+    fn reads(&self, _asked: &passing::Asked<'_>) -> Option<passing::Reading> {
         None
     }
 

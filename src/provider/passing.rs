@@ -7,10 +7,11 @@
 use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::HeaderName;
+use serde::Deserialize;
 
 use super::vendor;
 use super::{Credential, Framing, Headers, Method, Outbound, Route, registry::Registry};
-use crate::job::{Code, Failure};
+use crate::job::{Code, Failure, Task};
 
 /// What a client asks a provider.
 #[derive(Debug)]
@@ -29,6 +30,36 @@ pub struct Asked<'a> {
     pub body: Bytes,
     /// Whether a key in the usual headers is the provider's rather than ours.
     pub has_own_key: bool,
+}
+
+impl Asked<'_> {
+    /// Whether the client brings a key of the provider's own.
+    #[must_use]
+    pub fn brings_key(&self) -> bool {
+        PROVIDER_KEYS.iter().any(|name| self.headers.contains_key(*name))
+            || self.has_own_key && SHARED_KEYS.iter().any(|name| self.headers.contains_key(*name))
+    }
+
+    /// The model that the body names.
+    #[must_use]
+    pub fn model_of_body(&self) -> Option<Box<str>> {
+        #[derive(Deserialize)]
+        struct Named {
+            model: Box<str>,
+        }
+        serde_json::from_slice::<Named>(&self.body).ok().map(|named| named.model)
+    }
+}
+
+/// What is asked in a request whose answer we can read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// The provider's own id of the model.
+    pub model: Box<str>,
+    /// What is asked of it.
+    pub task: Task,
+    /// How the reply is cut.
+    pub framing: Framing,
 }
 
 /// Headers in which a provider's key may come and our own too.
@@ -72,8 +103,7 @@ const ANSWERED_PREFIXES: [&str; 5] = ["anthropic-", "openai-", "x-goog-", "x-rat
 /// `unknown_model` when nobody has that name; `invalid` for a path that leads elsewhere;
 /// `unsupported` for a provider that is not asked over HTTP.
 pub fn outbound(asked: Asked<'_>, registry: &Registry) -> Result<Outbound, Failure> {
-    let has_own_key = PROVIDER_KEYS.iter().any(|name| asked.headers.contains_key(*name))
-        || asked.has_own_key && SHARED_KEYS.iter().any(|name| asked.headers.contains_key(*name));
+    let has_own_key = asked.brings_key();
     let (base_url, mut headers, credential) = match registry.get(asked.provider) {
         Some(entry) if has_own_key => (&*entry.endpoint.base_url, Headers::new(), Credential::InHeaders),
         Some(entry) => (&*entry.endpoint.base_url, entry.endpoint.headers.clone(), entry.endpoint.credential.clone()),

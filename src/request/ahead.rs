@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -58,6 +59,11 @@ impl Ahead {
                 read = self.reply.chunk(), if room => self.keep(read),
             }
         }
+    }
+
+    /// Reads what is left for whoever gets the reply's bytes; nobody else gets it.
+    pub(super) async fn flow_on(&mut self, idle: Duration) {
+        self.reply.flow_on(idle).await;
     }
 
     /// The next piece that has come.

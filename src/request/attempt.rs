@@ -20,6 +20,7 @@ use crate::job::{Bill, Code, Event, Failure, Limits, Target, Timestamp, Usage};
 use crate::policy::terms::Terms;
 use crate::provider::call::Reply;
 use crate::provider::framing::Framer;
+use crate::provider::tap::Tap;
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Provider, Step, Upstream, limits};
 use crate::telemetry::{self, Labels};
 
@@ -101,6 +102,8 @@ pub(super) struct Asked<'a> {
     pub(super) outbound: Outbound,
     /// The answer that it takes up, with the decoder that was cut off if that goes on.
     pub(super) held: Option<Held>,
+    /// Who gets the reply's bytes beside the decoder.
+    pub(super) tap: Option<Tap>,
     pub(super) terms: Terms,
     pub(super) labels: Labels,
     pub(super) tell: TellTale,
@@ -108,12 +111,13 @@ pub(super) struct Asked<'a> {
 
 impl Attempt {
     /// An attempt whose request goes out when it is first listened to.
-    pub(super) fn new(asked: Asked<'_>, pass: Pass) -> Attempt {
-        let Asked { place, svc, provider, ask, outbound, held, terms, labels, tell } = asked;
+    /// Without a pass its target learns nothing of how it went.
+    pub(super) fn new(asked: Asked<'_>, pass: Option<Pass>) -> Attempt {
+        let Asked { place, svc, provider, ask, outbound, held, tap, terms, labels, tell } = asked;
         let is_fetch = held.as_ref().is_some_and(|held| held.is_fetch);
         let (upstream, decoder) = held.map(|held| (held.upstream, held.decoder)).unzip();
         let framing = outbound.framing;
-        let sending = Box::pin(send(Arc::clone(svc), provider, outbound, terms.connect));
+        let sending = Box::pin(send(Arc::clone(svc), provider, outbound, (terms, tap)));
         let now = Instant::now();
         Attempt {
             place,
@@ -122,7 +126,7 @@ impl Attempt {
             labels,
             svc: Arc::clone(svc),
             target: ask.target.clone(),
-            pass: Some(pass),
+            pass,
             decoder: decoder.flatten().unwrap_or_else(|| provider.decoder(ask)),
             upstream,
             is_fetch,
@@ -206,6 +210,13 @@ impl Attempt {
         match &mut self.state {
             State::Listening { ahead, .. } => ahead.during(work).await,
             State::Asking { .. } => work.await,
+        }
+    }
+
+    /// Reads on what is left of the reply for whoever gets its bytes.
+    pub(super) async fn flow_on(&mut self) {
+        if let State::Listening { ahead, .. } = &mut self.state {
+            ahead.flow_on(self.terms.idle).await;
         }
     }
 
@@ -322,16 +333,25 @@ pub(super) fn is_silence(failure: &Failure) -> bool {
 }
 
 /// Sends the request; an answer with an error status is read to its meaning.
-async fn send(svc: Arc<Services>, provider: &'static dyn Provider, outbound: Outbound, connect: Duration) -> Answer {
-    let mut reply = match svc.caller.send(outbound, connect, svc.clock.now()).await {
+async fn send(
+    svc: Arc<Services>,
+    provider: &'static dyn Provider,
+    outbound: Outbound,
+    (terms, tap): (Terms, Option<Tap>),
+) -> Answer {
+    let mut reply = match svc.caller.send(outbound, terms.connect, svc.clock.now()).await {
         Ok(reply) => reply,
         Err(failure) => return Answer { reply: Err(failure), limits: None },
     };
+    if let Some(tap) = tap {
+        reply.tap(tap);
+    }
     let limits = limits::read(&reply.headers, svc.clock.now());
     if (200..300).contains(&reply.status) {
         return Answer { reply: Ok(reply), limits };
     }
     let body = reply.error_body().await;
+    reply.flow_on(terms.idle).await;
     Answer { reply: Err(provider.classify(reply.status, &reply.headers, &body)), limits }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::attempt::TellTale;
+use super::passing::Passage;
 use super::rejoin::{Held, Skip};
 use super::seam::{SoFar, Trim};
 use super::{Live, Services, outbox};
@@ -114,6 +115,8 @@ pub(super) struct Course {
     pub(super) pending: Vec<Event>,
     /// The job with the files inside that it names by their addresses, once somebody wanted it so.
     pub(super) with_files: Option<Arc<Job>>,
+    /// The request that goes to its provider as it is, of a job that has one.
+    pub(super) passage: Option<Passage>,
     /// When it was handed to its actor, then when that began.
     pub(super) begun: Instant,
     pub(super) dispatched_at: Option<Timestamp>,
@@ -139,6 +142,7 @@ impl Course {
             trim: None,
             pending: Vec::new(),
             with_files: None,
+            passage: None,
             begun: Instant::now(),
             dispatched_at: None,
             first_output_at: None,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::course::{Course, Totals};
 use super::fulfil::fulfil;
-use super::{estimate, rejoin};
+use super::{estimate, passing, rejoin};
 use crate::job::caps::MESSAGE_BYTES_MAX;
 use crate::job::{AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, OnCrash, Target};
 use crate::log::Batch;
@@ -49,7 +49,7 @@ pub(super) async fn drive(mut course: Course, mut stop: watch::Receiver<Option<S
     let ending = tokio::select! {
         biased;
         why = stopped(&mut stop) => Ending::Stopped(why),
-        ending = AssertUnwindSafe(fulfil(&mut course, &terms)).catch_unwind() => match ending {
+        ending = AssertUnwindSafe(work(&mut course, &terms)).catch_unwind() => match ending {
             Ok(Ok(Finish { reason, native, .. })) => Ending::Done { reason, native },
             Ok(Err(failure)) => Ending::Failed(failure),
             Err(_) => Ending::Failed(Failure::internal("a bug: the job's driver panicked")),
@@ -59,6 +59,14 @@ pub(super) async fn drive(mut course: Course, mut stop: watch::Receiver<Option<S
         }
     };
     seal(course, ending).await;
+}
+
+/// Asks whoever may answer; or its provider alone, if that is asked in its client's own words.
+async fn work(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
+    match course.passage.take() {
+        Some(passage) => passing::carry(course, passage, terms).await,
+        None => fulfil(course, terms).await,
+    }
 }
 
 async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
@@ -137,9 +145,10 @@ fn with_tries(mut failure: Failure, course: &Course) -> Failure {
 }
 
 /// At a shutdown a job that the next start takes up anyway keeps its place instead of an end: one
-/// that was never sent to a provider, and one whose rule is to go on or to begin anew.
+/// that was never sent to a provider, and one whose rule is to go on or to begin anew. Not one
+/// that was passed on: its client is gone by then.
 fn goes_on_after_restart(course: &Course) -> bool {
-    course.attempts.is_empty() || course.job.options.on_crash != OnCrash::Interrupt
+    !course.job.is_passed_on && (course.attempts.is_empty() || course.job.options.on_crash != OnCrash::Interrupt)
 }
 
 fn last_batch(course: &mut Course, ending: Ending) -> Batch {

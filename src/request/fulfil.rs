@@ -26,9 +26,9 @@ use crate::provider::Finish;
 use crate::telemetry;
 
 /// An attempt that ended without the provider's own end.
-struct Lost {
+pub(super) struct Lost {
     place: usize,
-    failure: Failure,
+    pub(super) failure: Failure,
 }
 
 /// For each target: try, return on success, remember the failure.
@@ -102,7 +102,7 @@ fn remember(course: &mut Course, walk: &mut Walk, terms: &Terms) {
 }
 
 /// A place at the first target of the walk that is free; if none is, waits in line for one.
-async fn admit(course: &mut Course, walk: &Walk, terms: &Terms) -> Result<Pass, Failure> {
+pub(super) async fn admit(course: &mut Course, walk: &Walk, terms: &Terms) -> Result<Pass, Failure> {
     let mut candidates = walk.candidates();
     if let Some(held) = &course.held {
         // To go on hearing an answer makes no work there: retries have nothing to save.
@@ -203,7 +203,7 @@ async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Option<
 }
 
 /// Books a lost attempt.
-fn book(course: &mut Course, attempt: &Attempt, failure: Failure) -> Lost {
+pub(super) fn book(course: &mut Course, attempt: &Attempt, failure: Failure) -> Lost {
     let place = attempt.place;
     let failure = failure.with_provider(&course.attempts[place].target.provider);
     telemetry::attempt_ended(&attempt.labels, AttemptOutcome::Lost, attempt.elapsed());

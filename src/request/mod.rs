@@ -37,7 +37,7 @@ pub use actor::Arbiters;
 pub use gate::Gate;
 pub use listing::ModelsQuery;
 pub use live::Live;
-pub use passing::{Asked, Passed};
+pub use passing::{Asked, Drawn, Passed, Reading, Tapped};
 pub use status::Status;
 
 use crate::clock::Clock;
@@ -53,6 +53,7 @@ use carried::Carried;
 use course::Course;
 use drive::Stop;
 use outbox::Outbox;
+use passing::Passage;
 use roster::Roster;
 
 /// How long a job's `accepted` record waits for its first attempt's, to share a commit with it.
@@ -177,21 +178,32 @@ impl Services {
         job: Job,
         then: impl FnOnce(Submitted) -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        self.submit_with(job, None, then).await
+    }
+
+    async fn submit_with<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: Job,
+        passage: Option<Passage>,
+        then: impl FnOnce(Submitted) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         if self.is_draining() {
             return Err(
                 Failure::new(Code::Overloaded, "the broker is going down").with_retry_after_ms(FULL_RETRY_AFTER_MS)
             );
         }
         let svc = Arc::clone(self);
-        let carried = Carried::new(&self.runtime, async move { svc.take_in(Arc::new(job)).await.map(then) });
+        let carried = Carried::new(&self.runtime, async move { svc.take_in(Arc::new(job), passage).await.map(then) });
         carried.await.unwrap_or_else(|| Err(Failure::internal("a bug: the submission panicked")))
     }
 
-    async fn take_in(self: &Arc<Self>, job: Arc<Job>) -> Result<Submitted, Failure> {
+    async fn take_in(self: &Arc<Self>, job: Arc<Job>, passage: Option<Passage>) -> Result<Submitted, Failure> {
         let asked = Instant::now();
         {
             let live = self.live.load();
-            route::targets(&job, &live.config, &live.on)?;
+            if passage.is_none() {
+                route::targets(&job, &live.config, &live.on)?;
+            }
             if let Some(webhook) = &job.options.webhook {
                 live.webhooks.check(&webhook.url)?;
             }
@@ -204,7 +216,7 @@ impl Services {
             Opened::New(writer) => {
                 telemetry::cache("miss");
                 let stream = Arc::clone(writer.stream());
-                self.begin(Course::new(Arc::clone(&job), Arc::clone(self), writer));
+                self.begin(Course { passage, ..Course::new(Arc::clone(&job), Arc::clone(self), writer) });
                 telemetry::overhead(OurStage::Admit, asked.elapsed());
                 if tokio::time::timeout(FIRST_APPEND_WAIT, stream.begun()).await.is_err() {
                     self.log.hurry();

@@ -1,21 +1,30 @@
 //! Carries a request to a provider as its client wrote it, and the answer back.
 //!
-//! Promises time-outs at every wait and nothing held beyond one piece of the answer. This is no job:
-//! nothing of it is in the log, nothing is tried twice, nothing is priced.
+//! Promises time-outs at every wait, nothing tried twice, and the provider's own bytes. What a decoder
+//! of ours can read is a job: its events are in the log and its attempt is charged, while the client
+//! gets the bytes as they come, not from there. Anything else is none: not in the log, not priced,
+//! and nothing is held of it beyond one piece.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Services;
-use crate::job::{Code, Failure, Gateway, Timeouts};
-use crate::policy::terms;
+use super::attempt::{self, Attempt};
+use super::course::Course;
+use super::relay::{self, relay};
+use super::{Services, Submitted, fulfil};
+use crate::job::{Code, Failure, Gateway, Job, Target, Timeouts};
+use crate::policy::terms::{self, Terms};
+use crate::policy::walk::Walk;
 use crate::provider::call::Reply;
-use crate::provider::{Headers, passing};
+use crate::provider::tap::Tap;
+use crate::provider::{Ask, Finish, Headers, Outbound, passing};
 use crate::telemetry;
 
-pub use crate::provider::passing::Asked;
+pub use crate::provider::passing::{Asked, Reading};
+pub use crate::provider::tap::{Drawn, Tapped};
 
 /// A provider's answer: its head, and its body as it comes. Dropping it closes the socket.
 pub struct Passed {
@@ -69,6 +78,85 @@ impl Passed {
             Ok(Err(_)) => Err(late("the answer stalled")),
             Err(_) => Err(late("the answer took too long")),
         }
+    }
+}
+
+/// A request of a client's own, for the one provider that understands it.
+pub(super) struct Passage {
+    target: Target,
+    outbound: Outbound,
+    /// Whose key it goes with: what happens to another's says nothing of ours.
+    brings_key: bool,
+    tap: Tap,
+}
+
+impl Services {
+    /// What `asked` asks, if the answer to it can be read: then it is [`Services::pass_on_job`]'s.
+    #[must_use]
+    pub fn reading(&self, asked: &Asked<'_>) -> Option<Reading> {
+        self.live.load().registry.get(asked.provider)?.provider.reads(asked)
+    }
+
+    /// Takes in `job`, which is that request, as [`Services::submit_then`] does. What its provider
+    /// sends comes out of the other half of the answer.
+    ///
+    /// # Errors
+    /// As [`Services::pass_on`] before anything is sent, and as [`Services::submit`].
+    pub async fn pass_on_job<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: Job,
+        (asked, reading): (Asked<'_>, Reading),
+        then: impl FnOnce(Submitted) -> T + Send + 'static,
+    ) -> Result<(T, Tapped), Failure> {
+        let live = self.live.load_full();
+        let target = Target { provider: asked.provider.into(), model: reading.model };
+        let brings_key = asked.brings_key();
+        let outbound = Outbound { framing: reading.framing, ..passing::outbound(asked, &live.registry)? };
+        // A client that takes nothing must not look like a provider that sends nothing.
+        let (tap, tapped) = Tap::new(Terms::of(&job, &live.config).idle / 2);
+        let job = Job { is_passed_on: true, ..job };
+        let passage = Passage { target, outbound, brings_key, tap };
+        Ok((self.submit_with(job, Some(passage), then).await?, tapped))
+    }
+}
+
+/// The one attempt of a job that is passed on. Its end is the provider's last word, and comes when
+/// the client has all that the provider sends after that.
+///
+/// # Errors
+/// Why the provider was not asked, what its error means, or why its answer cannot be read. The client
+/// has the provider's bytes all the same.
+pub(super) async fn carry(course: &mut Course, passage: Passage, terms: &Terms) -> Result<Finish, Failure> {
+    let Passage { target, outbound, brings_key, tap } = passage;
+    let pass = match brings_key {
+        true => None,
+        false => Some(fulfil::admit(course, &Walk::new(vec![target.clone()]), terms).await?),
+    };
+    let entry = course.live.registry.get(&target.provider).cloned();
+    let entry = entry.ok_or_else(|| Failure::new(Code::UnknownModel, "its provider was just taken out"))?;
+    let labels = course.live.labels(&course.job, Some(&target));
+    let place = relay::record(course, &target, Vec::new()).await?;
+    let asked = attempt::Asked {
+        place,
+        svc: &course.svc,
+        provider: entry.provider,
+        ask: Ask { job: &course.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
+        outbound,
+        held: None,
+        tap: Some(tap),
+        terms: *terms,
+        labels,
+        tell: Arc::clone(&course.attempts[place].tell),
+    };
+    let mut attempt = Box::new(Attempt::new(asked, pass));
+    let result = relay(course, &mut attempt, None).await;
+    attempt.flow_on().await;
+    match result {
+        Ok(finish) => {
+            relay::completed(course, &attempt, &finish);
+            Ok(finish)
+        }
+        Err(failure) => Err(fulfil::book(course, &attempt, failure).failure),
     }
 }
 

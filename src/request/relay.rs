@@ -65,8 +65,8 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     let held = course.held.take();
     let tell = Arc::clone(&course.attempts[place].tell);
     let (svc, provider, terms) = (&course.svc, entry.provider, *terms);
-    let asked = Asked { place, svc, provider, ask, outbound, held, terms, labels, tell };
-    Ok(Some(Box::new(Attempt::new(asked, pass))))
+    let asked = Asked { place, svc, provider, ask, outbound, held, tap: None, terms, labels, tell };
+    Ok(Some(Box::new(Attempt::new(asked, Some(pass)))))
 }
 
 /// What is asked: the job, or the rest of its answer.
@@ -98,7 +98,7 @@ async fn encode_with_files(course: &mut Course, entry: &Entry, ask: Ask<'_>) -> 
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
-async fn record(course: &mut Course, target: &Target, dropped: Vec<Box<str>>) -> Result<usize, Failure> {
+pub(super) async fn record(course: &mut Course, target: &Target, dropped: Vec<Box<str>>) -> Result<usize, Failure> {
     let place = course.push(target.clone());
     let mode = std::mem::replace(&mut course.mode, AttemptMode::Start);
     course.dispatched_at.get_or_insert(course.svc.clock.now());

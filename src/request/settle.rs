@@ -2,6 +2,7 @@
 //!
 //! | the job | what happens |
 //! | --- | --- |
+//! | was passed on as its client wrote it | `interrupted`, with the usage so far |
 //! | was never sent to a provider, or waited in line | it is dispatched |
 //! | was between two attempts, nothing of the answer out | it is dispatched |
 //! | heard an answer that goes on at its provider | it goes on hearing it |
@@ -43,7 +44,7 @@ pub(super) async fn all(svc: &Arc<Services>) {
 
 async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
     let in_flight = recall(&mut course).await?;
-    if !in_flight && !course.has_emitted {
+    if !in_flight && !course.has_emitted && !course.job.is_passed_on {
         svc.announce(&course.job, course.writer.stream());
         svc.begin(course);
         return Ok(());
@@ -53,11 +54,12 @@ async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
         OnCrash::Continue if course.has_emitted && !is_held => Some(seam::so_far(&course).await?),
         _ => None,
     };
-    let goes_on = match (course.job.options.on_crash, &so_far) {
-        (OnCrash::Interrupt, _) => false,
-        (OnCrash::Continue, Some(so_far)) => so_far.can_continue(&course.job),
-        (OnCrash::Continue, None) | (OnCrash::Restart, _) => true,
-    };
+    let goes_on = !course.job.is_passed_on
+        && match (course.job.options.on_crash, &so_far) {
+            (OnCrash::Interrupt, _) => false,
+            (OnCrash::Continue, Some(so_far)) => so_far.can_continue(&course.job),
+            (OnCrash::Continue, None) | (OnCrash::Restart, _) => true,
+        };
     if !goes_on {
         course.close(AttemptOutcome::Interrupted);
         rejoin::let_go(&mut course);

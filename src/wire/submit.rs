@@ -169,6 +169,7 @@ impl Said {
         let input = normal_input(&self.input, task)?;
         let mut job = Job {
             body_sha256: None,
+            is_passed_on: false,
             id: self.id.clone().unwrap_or_else(|| StreamId::generate().to_job_id()),
             gateway,
             model: self.model,

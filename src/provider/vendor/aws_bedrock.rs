@@ -5,6 +5,7 @@
 
 use crate::job::Failure;
 use crate::provider::family::converse;
+use crate::provider::passing::{Asked, Reading};
 use crate::provider::prefill::{self, Thoughts};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
 
@@ -43,6 +44,10 @@ impl Provider for AwsBedrock {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         converse::decoder(ask)
+    }
+
+    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+        converse::reads(asked)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -2,6 +2,7 @@
 
 use crate::job::Failure;
 use crate::provider::family::cohere;
+use crate::provider::passing::{Asked, Reading};
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct Cohere;
@@ -25,6 +26,10 @@ impl Provider for Cohere {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         cohere::decoder(ask)
+    }
+
+    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+        cohere::reads(asked)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -5,6 +5,7 @@
 use super::google_ai_studio;
 use crate::job::Failure;
 use crate::provider::family::gemini;
+use crate::provider::passing::{Asked, Reading};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct GeminiCompatible;
@@ -31,6 +32,10 @@ impl Provider for GeminiCompatible {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         gemini::decoder(ask)
+    }
+
+    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+        gemini::reads(asked)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -2,6 +2,7 @@
 
 use crate::job::{Failure, Task};
 use crate::provider::family::gemini;
+use crate::provider::passing::{Asked, Reading};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct GoogleAiStudio;
@@ -44,6 +45,10 @@ impl Provider for GoogleAiStudio {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         gemini::decoder(ask)
+    }
+
+    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+        gemini::reads(asked)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::job::{Failure, Task};
 use crate::provider::family::anthropic::{self, Form, MessagesDecoder};
 use crate::provider::family::gemini;
+use crate::provider::passing::{Asked, Reading};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
 
 pub(super) struct GoogleVertexAi;
@@ -119,6 +120,10 @@ impl Provider for GoogleVertexAi {
             return Box::new(MessagesDecoder::new(ask, CLAUDE));
         }
         gemini::decoder(ask)
+    }
+
+    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+        gemini::reads(asked)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -8,6 +8,7 @@
 
 use crate::job::Failure;
 use crate::provider::family::ollama;
+use crate::provider::passing::{Asked, Reading};
 use crate::provider::prefill::Thoughts;
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider};
 
@@ -37,6 +38,10 @@ impl Provider for Ollama {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         ollama::decoder(ask)
+    }
+
+    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+        ollama::reads(asked)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -22,7 +22,8 @@ pub use embed::{EmbedDecoder, encode as encode_embed};
 
 use super::{error, rerank, send};
 use crate::job::{Failure, Task};
-use crate::provider::{Ask, Decoder, Headers, Outbound};
+use crate::provider::passing::{Asked, Reading};
+use crate::provider::{Ask, Decoder, Framing, Headers, Method, Outbound};
 
 /// The version of the API that is spoken.
 const VERSION: &str = "v2";
@@ -48,6 +49,19 @@ pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
         Task::Rerank => Box::<rerank::RerankDecoder>::default(),
         _ => Box::<ChatDecoder>::default(),
     }
+}
+
+/// What a request in Cohere's own format asks, if our decoders read its answer.
+#[must_use]
+pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+    let task = match asked.path.strip_prefix(VERSION)?.strip_prefix('/')? {
+        "chat" => Task::Chat,
+        "embed" => Task::Embedding,
+        "rerank" => Task::Rerank,
+        _ => return None,
+    };
+    let model = asked.model_of_body().filter(|_| asked.method == Method::POST)?;
+    Some(Reading { model, task, framing: Framing::Sse })
 }
 
 /// What an error answer means. Cohere says 498 for a key that it has blocked, which elsewhere means

@@ -26,7 +26,8 @@ pub use encode::are_native;
 pub use error::classify;
 
 use crate::job::{Failure, Task};
-use crate::provider::{Ask, Decoder, Outbound};
+use crate::provider::passing::{Asked, Reading};
+use crate::provider::{Ask, Decoder, Framing, Method, Outbound};
 
 /// The request for a job.
 ///
@@ -41,6 +42,18 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
             Err(Failure::unsupported("task", message))
         }
     }
+}
+
+/// What a request in Converse's own format asks, if our decoder reads its answer.
+#[must_use]
+pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+    let (model, operation) = asked.path.strip_prefix("model/")?.split_once('/')?;
+    let is_read = asked.method == Method::POST && matches!(operation, "converse" | "converse-stream");
+    // AWS's clients write the colons and slashes of ids and ARNs so.
+    let model = ["%3A", "%3a"].iter().fold(model.to_owned(), |model, colon| model.replace(colon, ":"));
+    let model = ["%2F", "%2f"].iter().fold(model, |model, slash| model.replace(slash, "/"));
+    let is_read = is_read && !model.is_empty() && !model.contains('%');
+    is_read.then(|| Reading { model: model.into(), task: Task::Chat, framing: Framing::AwsFrames })
 }
 
 /// A decoder for the reply to that request.

@@ -22,6 +22,7 @@ mod media;
 mod model;
 mod packet;
 mod partial;
+mod reads;
 mod tools;
 mod usage;
 
@@ -31,6 +32,7 @@ pub use encode::{Site, encode};
 pub use error::classify;
 pub use media::wants_files_inside;
 pub use model::path;
+pub use reads::reads;
 
 use crate::job::Task;
 use crate::provider::{Ask, Decoder};

@@ -17,7 +17,8 @@ use super::embeddings::{EmbeddingsDecoder, Form, Wanted};
 use super::{error, send};
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
-use crate::provider::{Ask, Decoder, Framing, Headers, Outbound};
+use crate::provider::passing::{Asked, Reading};
+use crate::provider::{Ask, Decoder, Framing, Headers, Method, Outbound};
 
 /// The request for a job.
 ///
@@ -38,6 +39,18 @@ pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
         Task::Embedding => Box::new(EmbeddingsDecoder::new(ask)),
         _ => Box::new(ChatDecoder::new(ask.job.id.as_str())),
     }
+}
+
+/// What a request in Ollama's own format asks, if our decoders read its answer.
+#[must_use]
+pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+    let (task, framing) = match asked.path {
+        "api/chat" | "api/generate" => (Task::Chat, Framing::Lines),
+        "api/embed" => (Task::Embedding, Framing::Whole),
+        _ => return None,
+    };
+    let model = asked.model_of_body().filter(|_| asked.method == Method::POST)?;
+    Some(Reading { model, task, framing })
 }
 
 /// What an error answer means. What one model cannot do (tools, thinking, images) another can.

@@ -1,0 +1,83 @@
+//! Hands the bytes of a reply to a second reader as they come, whoever decodes them.
+//!
+//! Owns the channel between the two. Promises the provider's bytes in order and untouched, a clean
+//! end only where the provider made one, and that a reader who takes nothing holds up the reply for a
+//! bounded time and loses the rest.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Headers, passing};
+
+/// Pieces that wait for the reader; a provider sends one per token.
+const PIECES_MAX: usize = 64;
+
+/// The end that gives.
+pub struct Tap {
+    head: oneshot::Sender<(u16, Headers)>,
+    flow: Flow,
+}
+
+/// The end that gives, once the head is told.
+pub(super) struct Flow {
+    /// `None` in it is the clean end.
+    pieces: mpsc::Sender<Option<Bytes>>,
+    patience: Duration,
+}
+
+/// The end that takes.
+pub struct Tapped {
+    head: oneshot::Receiver<(u16, Headers)>,
+    pieces: mpsc::Receiver<Option<Bytes>>,
+}
+
+/// What the reader gets next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Drawn {
+    /// Bytes.
+    Piece(Bytes),
+    /// The provider's own end.
+    End,
+    /// There is no more, and it is not whole.
+    Broken,
+}
+
+impl Tap {
+    /// Both ends. A reader who takes nothing for `patience` loses the rest.
+    #[must_use]
+    pub fn new(patience: Duration) -> (Tap, Tapped) {
+        let ((head, told), (sender, pieces)) = (oneshot::channel(), mpsc::channel(PIECES_MAX));
+        (Tap { head, flow: Flow { pieces: sender, patience } }, Tapped { head: told, pieces })
+    }
+
+    pub(super) fn told(self, status: u16, headers: &Headers) -> Flow {
+        // A reader that is gone needs no head.
+        let _ = self.head.send((status, passing::answered(headers)));
+        self.flow
+    }
+}
+
+impl Flow {
+    /// A place for one piece, or `None` when nobody takes any more. Cancel-safe.
+    pub(super) async fn room(&self) -> Option<mpsc::Permit<'_, Option<Bytes>>> {
+        tokio::time::timeout(self.patience, self.pieces.reserve()).await.ok()?.ok()
+    }
+}
+
+impl Tapped {
+    /// The status of the reply and the headers that clients read; `None` if there is none.
+    pub async fn head(&mut self) -> Option<(u16, Headers)> {
+        (&mut self.head).await.ok()
+    }
+
+    /// What comes next. Cancel-safe.
+    pub async fn next(&mut self) -> Drawn {
+        match self.pieces.recv().await {
+            Some(Some(piece)) => Drawn::Piece(piece),
+            Some(None) => Drawn::End,
+            None => Drawn::Broken,
+        }
+    }
+}
