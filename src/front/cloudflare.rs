@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 
 use super::answer::Visit;
 use super::dialect::{self, Answered, Dialect};
+use super::openai;
 use super::query::decode;
 use super::reply::{self, Reply};
 use super::run::{self, TakenIn};
-use super::openai;
 use crate::job::{Failure, Task};
 use crate::log::Stream;
 use crate::request::{Services, Status};

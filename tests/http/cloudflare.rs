@@ -7,6 +7,9 @@ use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
+#[path = "passing.rs"]
+mod passing;
+
 use crate::broker::Broker;
 use crate::client::Client;
 

@@ -225,7 +225,7 @@ const fn passed_on(method: &'static str, id: &'static str) -> Operation {
         example: "{}",
         answers: &[("2XX", "what the provider says", &[("*/*", Any)]), ("3XX", "the same", &[("*/*", Any)])],
         errors: PASSED,
-        ..operation(method, path, id, "A provider asked as it is, with our key; no job comes of it")
+        ..operation(method, path, id, "A provider asked as it is, with our key; a job where its answer can be read")
     }
 }
 
