@@ -81,3 +81,51 @@ impl Tapped {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn give(flow: &Flow, piece: Option<Bytes>) -> bool {
+        let room = flow.room().await;
+        room.map(|room| room.send(piece)).is_some()
+    }
+
+    #[tokio::test]
+    async fn the_reader_gets_the_head_then_every_piece_then_how_it_ended() {
+        for (ends, last) in [(true, Drawn::End), (false, Drawn::Broken)] {
+            let (tap, mut tapped) = Tap::new(PATIENCE);
+            let headers = [("content-type", "a/b"), ("set-cookie", "a=b")];
+            let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let flow = tap.told(203, &headers.into_iter().collect());
+            let (status, told) = tapped.head().await.unwrap();
+            assert_eq!((status, told.len()), (203, 1), "only what clients read");
+            assert!(give(&flow, Some(Bytes::from_static(b"a"))).await && give(&flow, Some("b".into())).await);
+            assert!(!ends || give(&flow, None).await);
+            drop(flow);
+            for expected in [Drawn::Piece("a".into()), Drawn::Piece("b".into()), last] {
+                assert_eq!(tapped.next().await, expected);
+            }
+        }
+        let (tap, mut tapped) = Tap::new(PATIENCE);
+        drop(tap);
+        assert_eq!(tapped.head().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_holds_it_up_for_a_bounded_time() {
+        let (tap, mut tapped) = Tap::new(PATIENCE);
+        let flow = tap.told(200, &Headers::new());
+        for _ in 0..PIECES_MAX {
+            assert!(give(&flow, Some("a".into())).await);
+        }
+        let began = tokio::time::Instant::now();
+        assert!(!give(&flow, Some("b".into())).await);
+        assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+        assert_eq!(tapped.next().await, Drawn::Piece("a".into()), "what it was given it has");
+        drop(tapped);
+        assert!(!give(&flow, Some("b".into())).await, "and nobody gets nothing");
+    }
+}

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::broker::{Broker, found, job, long_job, soon};
+use crate::provider::Provider;
 use crate::support::NatsServer;
 
 /// Reads a job's stream until it says goaway, and whether it then ended with its terminal.
@@ -101,6 +102,22 @@ async fn each_rule_for_a_crash_is_kept() {
             assert_eq!(text, whole);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_passed_on_is_interrupted_and_not_asked_again() {
+    let provider = Provider::start(&json!([{"text": "no Gemini"}, {"delay_ms": 60_000}])).await;
+    let config = provider.config().replace("openai-compatible", "gemini-compatible");
+    let mut broker = Broker::start(None, &config).await;
+    let address = broker.url("/v1/acc/default/counted/v1/models/m:streamGenerateContent");
+    let asked = broker.door().http.post(address).body(r#"{"contents":[]}"#).send().await.unwrap();
+    let id = asked.headers()["forebay-job-id"].to_str().unwrap().to_owned();
+    broker.kill();
+    broker.up().await;
+    let (records, state) = broker.records(&id).await;
+    assert_eq!(state, State::Interrupted, "{records:?}");
+    let status = broker.json(&format!("/v1/jobs/{id}")).await;
+    assert_eq!((&status["state"], provider.requests()), (&json!("interrupted"), 1), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

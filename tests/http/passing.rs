@@ -190,6 +190,27 @@ fn a_client_that_leaves_ends_the_call_only_if_the_job_says_so() {
 }
 
 #[test]
+fn a_key_of_ones_own_is_used_and_says_nothing_about_the_provider() {
+    let (addr, told) = provider("HTTP/1.1 401 No\r\nconnection: close\r\n\r\n{}");
+    let broker = broker("gemini-compatible", addr);
+    let mut client = Client::connect(broker.addr);
+    let mut targets = |headers: &[(&str, &str)], key: &str| {
+        let reply = client.ask("POST", PATH, headers, BODY.as_bytes());
+        assert_eq!((reply.status, reply.text()), (401, "{}".to_owned()));
+        let (job, _) = ended(&broker, reply.header("forebay-job-id"));
+        assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("provider_auth")), "{job}");
+        let asked = told.recv().unwrap();
+        assert_eq!(asked.matches("x-goog-api-key: ").count(), 1, "{asked}");
+        assert!(asked.contains(&format!("x-goog-api-key: {key}\r\n")), "{asked}");
+        let providers = client.get("/v1/providers").json();
+        let mine = providers["data"].as_array().unwrap().iter().find(|one| one["id"] == "mine").unwrap();
+        mine["targets"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(targets(&[("x-goog-api-key", "theirs")], "theirs"), 0);
+    assert_eq!(targets(&[], "ours"), 1, "it is known of ours");
+}
+
+#[test]
 fn who_has_all_of_an_answer_ends_no_job_by_going() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
     let (addr, _told) = provider(format!("{head}{HELLO}{WORLD}").leak());
