@@ -15,6 +15,9 @@ mod broker;
 #[path = "crash/kill.rs"]
 mod kill;
 
+#[path = "crash/line.rs"]
+mod line;
+
 #[path = "crash/once.rs"]
 mod once;
 
@@ -24,8 +27,14 @@ mod operate;
 #[path = "crash/provider.rs"]
 mod provider;
 
+#[path = "crash/stream.rs"]
+mod stream;
+
 #[path = "support/receiver.rs"]
 mod receiver;
+
+#[path = "crash/resume.rs"]
+mod resume;
 
 #[path = "crash/webhook.rs"]
 mod webhook;

@@ -39,6 +39,8 @@ mod receiver;
 mod route;
 #[path = "http/silence.rs"]
 mod silence;
+#[path = "http/stream.rs"]
+mod stream;
 #[path = "http/tls.rs"]
 mod tls;
 #[path = "http/webhook.rs"]

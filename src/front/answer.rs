@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::reply::{self, Reply};
 use super::route::{Place, Route, Via};
-use super::{cloudflare, cors, jobs, messages, openai, output, route, run, scrape, socket, sse};
+use super::{cloudflare, cors, jobs, messages, openai, output, route, run, scrape, socket, sse, stream};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -65,6 +65,9 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     if place.is_some_and(|place| place.via != Via::Own) {
         cloudflare::mark(&parts.headers, &mut reply);
     }
+    if let Some(Place { route: Route::Stream(_) | Route::JobStream(_), .. }) = place {
+        stream::dress(&mut reply);
+    }
     cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
         method = %parts.method,
@@ -105,7 +108,7 @@ async fn place(
     if !route.takes(parts.method.as_str()) {
         return Ok(reply::wrong_method(&route));
     }
-    cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
+    cors::admit(&connection.front.svc.live.load().config, parts, &route)?;
     if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
@@ -131,6 +134,8 @@ async fn place(
         Route::Cancel(id) => jobs::cancel(&visit, id).await,
         Route::Events(id) => sse::follow(&visit, id).await,
         Route::Output(id, index) => output::give(&visit, id, index).await,
+        Route::Stream(path) => Ok(stream::serve(&visit, path, body).await),
+        Route::JobStream(id) => Ok(stream::serve_job(&visit, id).await),
         Route::Costs => scrape::costs(&visit).await,
         Route::RebuildCosts => scrape::rebuild_costs(&visit).await,
         Route::Models => scrape::models(&visit),

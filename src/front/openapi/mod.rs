@@ -2,9 +2,9 @@
 //! are read and written.
 //!
 //! Promises that it is OpenAPI 3.1, made once, and that every schema is the type's own. What an
-//! operation takes and gives is said in `table.rs` and, of others' dialects, in `dialects.rs`.
+//! operation takes and gives is said in `table.rs`, beside nothing else.
 
-mod dialects;
+mod streams;
 mod table;
 
 use std::collections::BTreeMap;
@@ -37,10 +37,8 @@ struct Operation {
     example: &'static str,
     /// What is answered when all is well: status, what it means, media types.
     answers: &'static [(&'static str, &'static str, &'static [(&'static str, Shape)])],
-    /// The statuses of what goes wrong; their body is the error envelope,
+    /// The statuses of what goes wrong; their body is the error envelope.
     errors: &'static [&'static str],
-    /// or the dialect's own.
-    envelope: Option<Shape>,
     /// Whether it needs no key anywhere.
     is_open: bool,
 }
@@ -150,14 +148,7 @@ fn describe(operation: &Operation, types: &mut SchemaGenerator) -> Value {
         answers.insert((*status).to_owned(), answer);
     }
     for status in operation.errors {
-        let error = match operation.envelope {
-            None => json!({"$ref": "#/components/responses/error"}),
-            Some(own) => {
-                let content = media(&[(JSON, own)], types);
-                json!({"description": "What went wrong.", "headers": headers(), "content": content})
-            }
-        };
-        answers.insert((*status).to_owned(), error);
+        answers.insert((*status).to_owned(), json!({"$ref": "#/components/responses/error"}));
     }
     let mut described = json!({
         "operationId": operation.id,

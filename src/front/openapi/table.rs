@@ -1,51 +1,52 @@
 //! Every operation of the port, for `/openapi.json`. A new route gets its rows here.
 
-use super::Shape::{Any, Dialect, Number, Of, OneOf, Text};
-use super::dialects::DIALECTS;
-use super::{JSON, Operation, Parameter, of};
-use crate::job::JobId;
+use super::Shape::{Any, Bool, Dialect, Number, Of, OneOf, Text};
+use super::{JSON, Operation, Parameter, of, streams};
 use crate::job::caps::LIST_ROWS_MAX;
+use crate::job::{Gateway, JobId};
 use crate::meter::CostAnswer;
 use crate::request::Status;
 use crate::wire::collect::Answer;
 use crate::wire::submit::Said;
 
 /// All of them, part by part.
-pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, BROKER, OPEN];
+pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, CLOUDFLARE, streams::STREAMS, BROKER, OPEN];
 
-pub(super) const EVENTS: &str = "text/event-stream";
+const EVENTS: &str = "text/event-stream";
 const PLAIN: &str = "text/plain";
 const PACKED: &str = "application/msgpack";
 
 /// What any route with a key may say.
 const READ: &[&str] = &["400", "401", "403", "500", "503"];
 /// What one of a job may say.
-pub(super) const OF_JOB: &[&str] = &["400", "401", "403", "404", "409", "410", "500", "503"];
+const OF_JOB: &[&str] = &["400", "401", "403", "404", "409", "410", "500", "503"];
 /// What a submission may say: all of ours, and whatever a provider refused it with.
-pub(super) const SUBMIT: &[&str] =
-    &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "503", "504"];
+const SUBMIT: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "503", "504"];
+/// The same in Anthropic's dialect, which has a status of its own for who is overloaded.
+const MESSAGE: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "504", "529"];
 /// A WebSocket that is asked for as if it were none.
 const SOCKET: &[&str] = &["400", "401", "403", "426", "500", "503"];
 
 const KEY: Parameter = Parameter("header", "Idempotency-Key", "a repeat with the same body joins the job", Text);
 const METADATA: Parameter = Parameter("header", "Forebay-Metadata", "JSON: what cost is broken down by", Text);
 const OPTIONS: Parameter = Parameter("header", "Forebay-Options", "JSON: a job's `options`", Text);
-const GATEWAY: Parameter = Parameter("header", "Forebay-Gateway", "the gateway, where the path names none", Text);
-pub(super) const SUBMITS: &[Parameter] = &[KEY, METADATA, OPTIONS, GATEWAY];
+pub(super) const GATEWAY: Parameter =
+    Parameter("header", "Forebay-Gateway", "the gateway, where the path names none", Text);
+const SUBMITS: &[Parameter] = &[KEY, METADATA, OPTIONS, GATEWAY];
 const CURSOR: Parameter = Parameter("query", "cursor", "after which to begin: -1, now, or one that was given", Text);
 
 const COLLECTED: &[(&str, super::Shape)] = &[(JSON, Of(of::<Answer>)), (EVENTS, Text)];
 const STATUS: &[(&str, super::Shape)] = &[(JSON, Of(of::<Status>))];
-pub(super) const LISTED: &[(&str, super::Shape)] = &[(JSON, Dialect(&[("object", "string"), ("data", "array")]))];
+const LISTED: &[(&str, super::Shape)] = &[(JSON, Dialect(&[("object", "string"), ("data", "array")]))];
 
 /// What stands in braces in a path: its name, what it is, an example, its shape.
 pub(super) const IN_PATH: &[(&str, &str, &str, super::Shape)] = &[
     ("id", "the job's id", "turn-17", Of(of::<JobId>)),
+    ("account", "any", "mine", Text),
+    ("gateway", "the gateway's name", "default", Of(of::<Gateway>)),
+    ("provider", "the provider's name, ours or Cloudflare's", "openai", Text),
+    ("path", "the provider's own; its slashes may stand as they are", "v1/files", Text),
     ("index", "the output's number, from 0", "0", Number(0, u32::MAX as u64)),
-    ("account", "whatever the client has", "acc", Text),
-    ("gateway", "the gateway", "default", Text),
-    ("provider", "Cloudflare's name of a provider", "groq", Text),
-    ("path", "a path of the provider's own", "v1/audio/voices", Text),
     ("model", "the model's name; its slashes may stand as they are", "openai/gpt-5-mini", Text),
 ];
 
@@ -57,19 +58,7 @@ pub(super) const fn operation(
     summary: &'static str,
 ) -> Operation {
     let (parameters, body, example, answers) = (&[], &[], "", &[]);
-    Operation {
-        method,
-        path,
-        id,
-        summary,
-        parameters,
-        body,
-        example,
-        answers,
-        errors: READ,
-        envelope: None,
-        is_open: false,
-    }
+    Operation { method, path, id, summary, parameters, body, example, answers, errors: READ, is_open: false }
 }
 
 const JOBS: &[Operation] = &[
@@ -146,6 +135,123 @@ const JOBS: &[Operation] = &[
         errors: SOCKET,
         ..operation("GET", "/v1/ws", "socket", "Submit and follow jobs on a WebSocket")
     },
+];
+
+const DIALECTS: &[Operation] = &[
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("messages", "array")]))],
+        example: r#"{"model": "openai/gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}"#,
+        answers: &[(
+            "200",
+            "OpenAI's chat completion, or its chunks",
+            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), (EVENTS, Text)],
+        )],
+        errors: SUBMIT,
+        ..operation("POST", "/v1/chat/completions", "createChatCompletion", "A chat in OpenAI's dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("prompt", "string|array")]))],
+        example: r#"{"model": "openai/gpt-5-mini", "prompt": "Three rivers:"}"#,
+        answers: &[(
+            "200",
+            "OpenAI's text completion, or its chunks",
+            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), (EVENTS, Text)],
+        )],
+        errors: SUBMIT,
+        ..operation("POST", "/v1/completions", "createCompletion", "A text in OpenAI's older dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("max_tokens", "integer"), ("messages", "array")]))],
+        example: r#"{"model": "anthropic/claude-sonnet-4.5", "max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]}"#,
+        answers: &[(
+            "200",
+            "Anthropic's message, or its events",
+            &[(JSON, Dialect(&[("id", "string"), ("content", "array")])), (EVENTS, Text)],
+        )],
+        errors: MESSAGE,
+        ..operation("POST", "/v1/messages", "createMessage", "A chat in Anthropic's dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("messages", "array")]))],
+        example: r#"{"model": "anthropic/claude-sonnet-4.5", "messages": [{"role": "user", "content": "Hi"}]}"#,
+        answers: &[("200", "an estimate", &[(JSON, Dialect(&[("input_tokens", "integer")]))])],
+        errors: MESSAGE,
+        ..operation("POST", "/v1/messages/count_tokens", "countTokens", "How long a chat in Anthropic's dialect is")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("input", "string|array")]))],
+        example: r#"{"model": "openai/text-embedding-3-small", "input": ["Hi"]}"#,
+        answers: &[("200", "OpenAI's list of embeddings", LISTED)],
+        errors: SUBMIT,
+        ..operation("POST", "/v1/embeddings", "createEmbedding", "Vectors in OpenAI's dialect")
+    },
+    Operation {
+        parameters: &[
+            Parameter("query", "q", "only those whose name contains it", Text),
+            Parameter("query", "provider", "only those of it", Text),
+            Parameter("query", "task", "only those for it", Text),
+            Parameter("query", "all", "also those of providers that are off", Bool),
+        ],
+        answers: &[("200", "in OpenAI's shape, and more", LISTED)],
+        ..operation("GET", "/v1/models", "listModels", "The models that can be asked")
+    },
+    Operation {
+        answers: &[(
+            "200",
+            "in OpenAI's shape, and more",
+            &[(JSON, Dialect(&[("id", "string"), ("object", "string")]))],
+        )],
+        errors: OF_JOB,
+        ..operation("GET", "/v1/models/{model}", "getModel", "One model")
+    },
+];
+
+/// The envelope of Cloudflare's `ai/run`.
+const ENVELOPE: &[(&str, super::Shape)] =
+    &[(JSON, Dialect(&[("success", "boolean"), ("errors", "array"), ("messages", "array")])), (EVENTS, Text)];
+/// What is passed on may be answered with anything that its provider says.
+const PASSED: &[&str] = &["400", "401", "403", "404", "405", "413", "4XX", "5XX"];
+
+/// A request that goes to a provider as it is.
+const fn passed_on(method: &'static str, id: &'static str) -> Operation {
+    let path = "/v1/{account}/{gateway}/{provider}/{path}";
+    Operation {
+        body: &[("*/*", Any)],
+        example: "{}",
+        answers: &[("2XX", "what the provider says", &[("*/*", Any)]), ("3XX", "the same", &[("*/*", Any)])],
+        errors: PASSED,
+        ..operation(method, path, id, "A provider asked as it is, with our key; no job comes of it")
+    }
+}
+
+/// Of Cloudflare's addresses those that are no other name of a door above.
+const CLOUDFLARE: &[Operation] = &[
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("input", "object")]))],
+        example: r#"{"model": "@cf/meta/llama-3.1-8b-instruct", "input": {"prompt": "Hi"}}"#,
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run", "aiRun", "Submit a job as Cloudflare's clients do")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Any)],
+        example: r#"{"prompt": "Hi"}"#,
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run/{model}", "aiRunModel", "The same; the body is the input")
+    },
+    Operation { body: &[], ..passed_on("GET", "passOnGet") },
+    passed_on("POST", "passOnPost"),
+    passed_on("PUT", "passOnPut"),
+    passed_on("PATCH", "passOnPatch"),
+    Operation { body: &[], ..passed_on("DELETE", "passOnDelete") },
 ];
 
 const BROKER: &[Operation] = &[
