@@ -21,6 +21,8 @@ mod health;
 mod limits;
 #[path = "http/openai.rs"]
 mod openai;
+#[path = "http/responses.rs"]
+mod responses;
 #[path = "http/route.rs"]
 mod route;
 #[path = "http/silence.rs"]

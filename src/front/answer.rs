@@ -12,7 +12,7 @@ use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
 use super::route::{Place, Route};
-use super::{jobs, openai, output, route, run, scrape, socket, sse};
+use super::{jobs, openai, output, responses, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -97,6 +97,11 @@ async fn place(
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
         Route::Embeddings => openai::embeddings(&visit, body).await,
+        Route::Responses => responses::create(&visit, body).await,
+        Route::Response(id) if visit.parts.method == Method::DELETE => responses::delete(&visit, id).await,
+        Route::Response(id) => responses::show(&visit, id).await,
+        Route::CancelResponse(id) => responses::cancel(&visit, id).await,
+        Route::InputItems(id) => responses::input_items(&visit, id).await,
         Route::Jobs => jobs::list(&visit).await,
         Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
         Route::Job(id) => jobs::show(&visit, id).await,

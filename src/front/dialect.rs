@@ -26,7 +26,7 @@ use crate::telemetry;
 use crate::wire::openai::Envelope;
 use crate::wire::render::{Render, Served, Told};
 use crate::wire::submit::Said;
-use crate::wire::{Cursor, record};
+use crate::wire::{Cursor, record, responses};
 
 /// What these dialects' libraries obey.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -36,6 +36,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 pub(super) enum Dialect {
     /// OpenAI's.
     OpenAi,
+    /// OpenAI's Responses.
+    Responses,
 }
 
 impl Dialect {
@@ -43,6 +45,7 @@ impl Dialect {
     pub(super) fn refused(self, failure: &Failure) -> Reply {
         let mut reply = match self {
             Dialect::OpenAi => reply::failed(failure, &Envelope::new(failure)),
+            Dialect::Responses => reply::failed(failure, &Envelope::new(&responses::as_asked(failure))),
         };
         if !failure.retryable {
             reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -103,8 +106,8 @@ impl Answered {
     }
 }
 
-/// The stream of a job from its first record, rendered. The head waits for the first thing to tell:
-/// a piece of the answer, why there is none, or that it takes long.
+/// The stream of a job from its first record, rendered. Unless the rendering begins at once, the head
+/// waits for the first thing to tell: a piece of the answer, why there is none, or that it takes long.
 pub(super) async fn streamed<R: Render>(
     svc: &Services,
     stream: &Arc<Stream>,
@@ -147,12 +150,18 @@ impl<R: Render> Reader<R> {
     }
 
     async fn answer(mut self) -> Answered {
+        if self.render.has_begun() {
+            return Answered { served: Served::default(), reply: Ok(reply::events(Some(self.pieces()))) };
+        }
         let first = self.piece().await;
         let served = self.render.served().clone();
         let reply = match first {
             Err(failure) if !self.render.has_begun() => Err(failure),
             first => {
-                self.first = Some(first.unwrap_or_else(|failure| self.breaks(&failure)));
+                let first = first.unwrap_or_else(|failure| self.breaks(&failure));
+                let mut begun = Vec::new();
+                self.render.begin(&mut begun);
+                self.first = Some(if begun.is_empty() { first } else { [first, begun.into()].concat().into() });
                 Ok(reply::events(Some(self.pieces())))
             }
         };

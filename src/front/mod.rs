@@ -14,6 +14,7 @@ mod openai;
 mod output;
 mod query;
 mod reply;
+mod responses;
 mod route;
 mod run;
 mod scrape;

@@ -11,6 +11,14 @@ pub(super) enum Route<'a> {
     ChatCompletions,
     /// Vectors in OpenAI's dialect.
     Embeddings,
+    /// Ask for a response, in OpenAI's dialect.
+    Responses,
+    /// One response.
+    Response(&'a str),
+    /// Cancel it.
+    CancelResponse(&'a str),
+    /// What it was asked.
+    InputItems(&'a str),
     /// List jobs.
     Jobs,
     /// One job.
@@ -56,10 +64,14 @@ impl Route<'_> {
     /// The methods it knows.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Route::Run(_) | Route::ChatCompletions | Route::Embeddings | Route::Cancel(_) | Route::RebuildCosts => {
-                "POST, OPTIONS"
-            }
-            Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
+            Route::Run(_)
+            | Route::ChatCompletions
+            | Route::Embeddings
+            | Route::Responses
+            | Route::Cancel(_)
+            | Route::CancelResponse(_)
+            | Route::RebuildCosts => "POST, OPTIONS",
+            Route::Job(_) | Route::Response(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
@@ -69,6 +81,9 @@ impl Route<'_> {
     pub(super) fn dialect(&self) -> Option<Dialect> {
         match self {
             Route::ChatCompletions | Route::Embeddings => Some(Dialect::OpenAi),
+            Route::Responses | Route::Response(_) | Route::CancelResponse(_) | Route::InputItems(_) => {
+                Some(Dialect::Responses)
+            }
             _ => None,
         }
     }
@@ -116,6 +131,10 @@ fn versioned(rest: &str) -> Option<Route<'_>> {
         ("run", None, ..) => Route::Run(None),
         ("chat", Some("completions"), None, _) => Route::ChatCompletions,
         ("embeddings", None, ..) => Route::Embeddings,
+        ("responses", None, ..) => Route::Responses,
+        ("responses", Some(id), None, _) if !id.is_empty() => Route::Response(id),
+        ("responses", Some(id), Some("cancel"), None) => Route::CancelResponse(id),
+        ("responses", Some(id), Some("input_items"), None) => Route::InputItems(id),
         ("ws", None, ..) => Route::Socket,
         ("costs", None, ..) => Route::Costs,
         ("costs", Some("rebuild"), None, _) => Route::RebuildCosts,
@@ -167,6 +186,12 @@ mod tests {
             ("/v1/chat/completions/", None, None),
             ("/v1/chat", None, None),
             ("/g/team/v1/embeddings", Some("team"), Some(Route::Embeddings)),
+            ("/v1/responses", None, Some(Route::Responses)),
+            ("/v1/responses/", None, None),
+            ("/v1/responses/resp_a", None, Some(Route::Response("resp_a"))),
+            ("/g/team/v1/responses/a/cancel", Some("team"), Some(Route::CancelResponse("a"))),
+            ("/v1/responses/a/input_items", None, Some(Route::InputItems("a"))),
+            ("/v1/responses/a/input_items/b", None, None),
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),
