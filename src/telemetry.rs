@@ -68,7 +68,10 @@ fn describe() {
     describe_counter!("forebay_jobs_total", "Jobs that ended, by terminal state");
     describe_gauge!("forebay_jobs_in_flight", "Jobs under way");
     describe_counter!("forebay_attempts_total", "Attempts that ended, by outcome");
-    describe_histogram!("forebay_overhead_seconds", "Our own time: job in to provider request out, and per event");
+    describe_histogram!(
+        "forebay_overhead_seconds",
+        "Our own time, by stage of a job's way; dispatch is parse to commit"
+    );
     describe_histogram!("forebay_log_commit_seconds", "Write and sync of one commit");
     describe_counter!("forebay_log_records_total", "Records made durable");
     describe_gauge!("forebay_log_bytes", "Bytes of the log on disk");
@@ -82,6 +85,9 @@ fn describe() {
     describe_counter!("forebay_cache_total", "Jobs answered by join, or not");
     describe_gauge!("forebay_queue_depth", "Jobs waiting");
     describe_gauge!("forebay_provider_state", "0 closed, 1 half-open, 2 open");
+    describe_counter!("forebay_passed_on_total", "Requests passed on to a provider as they were, by outcome");
+    describe_counter!("forebay_webhooks_total", "Webhooks tried, by outcome");
+    describe_gauge!("forebay_webhooks_pending", "Jobs whose webhook is still to be told");
     describe_counter!("forebay_errors_total", "Errors given, by code and fault");
     describe_counter!("forebay_skipped_packets_total", "Provider packets of a kind we do not know");
     describe_gauge!("forebay_nats_connected", "1 while NATS is connected");
@@ -161,8 +167,42 @@ pub fn tokens(labels: &Labels, usage: &Usage, after_first: Duration) {
     }
 }
 
-/// Our own time. `stage` is `dispatch` (job in to provider request out) or `event`.
-pub fn overhead(stage: &'static str, took: Duration) {
+/// A part of the way in which the time is ours and not the provider's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OurStage {
+    /// HTTP: from a request's head to the valid job, its body read.
+    Parse,
+    /// From the valid job to its actor on its way, its stream handed to the log.
+    Admit,
+    /// Until the actor runs.
+    Start,
+    /// Until the first attempt is chosen, encoded and handed to the log.
+    Plan,
+    /// Until that is durable, and `accepted` with it.
+    Commit,
+    /// From the job's arrival to its first request on its way to a provider.
+    Dispatch,
+    /// From a provider's packet to its events durable.
+    Event,
+    /// From the provider's end to the terminal durable.
+    Seal,
+    /// HTTP, collected answers: from the terminal durable to all records read into the answer.
+    Render,
+}
+
+/// Our own time.
+pub fn overhead(stage: OurStage, took: Duration) {
+    let stage = match stage {
+        OurStage::Parse => "parse",
+        OurStage::Admit => "admit",
+        OurStage::Start => "start",
+        OurStage::Plan => "plan",
+        OurStage::Commit => "commit",
+        OurStage::Dispatch => "dispatch",
+        OurStage::Event => "event",
+        OurStage::Seal => "seal",
+        OurStage::Render => "render",
+    };
     histogram!("forebay_overhead_seconds", "stage" => stage).record(took);
 }
 
@@ -226,6 +266,28 @@ pub fn charged(charge: &Charge, labels: &Labels, tags: &[(String, String)]) {
 /// `hit`, `miss` or `join`.
 pub fn cache(result: &'static str) {
     counter!("forebay_cache_total", "result" => result).increment(1);
+}
+
+/// A provider was asked for what is no job; its status, or 0 when there was no answer.
+pub fn passed_on(provider: &str, status: u16) {
+    let outcome = match status {
+        0 => "none",
+        100..=399 => "ok",
+        400..=499 => "refused",
+        _ => "failed",
+    };
+    counter!("forebay_passed_on_total", "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A webhook was tried: `delivered`, `failed` (another try follows) or `given_up`.
+pub fn webhook(outcome: &'static str) {
+    counter!("forebay_webhooks_total", "outcome" => outcome).increment(1);
+}
+
+/// Jobs whose webhook is still to be told.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn webhooks_pending(count: usize) {
+    gauge!("forebay_webhooks_pending").set(count as f64);
 }
 
 /// An error was given to somebody.

@@ -34,9 +34,20 @@ const NOBODY: [&str; 4] = ["--nats", "nats://127.0.0.1:1", "--url", "http://127.
 fn help_tells_a_newcomer_what_there_is() {
     let (code, stdout, _) = said(&forebay(&["--help"]));
     assert_eq!(code, Some(0));
-    for word in
-        ["serve", "run", "follow", "cancel", "jobs", "costs", "models", "check", "schema", "Exit codes", "FOREBAY_NATS"]
-    {
+    for word in [
+        "serve",
+        "run",
+        "follow",
+        "cancel",
+        "jobs",
+        "costs",
+        "models",
+        "check",
+        "schema",
+        "key",
+        "Exit codes",
+        "FOREBAY_NATS",
+    ] {
         assert!(stdout.contains(word), "{word} in\n{stdout}");
     }
     assert!(said(&forebay(&["run", "--help"])).1.contains("--tag <KEY=VALUE>"));
@@ -116,4 +127,93 @@ fn a_key_is_not_shown_by_help_or_errors() {
     let (code, _, stderr) = said(&forebay(&arguments));
     assert_eq!(code, Some(3));
     assert!(!stderr.contains("sk-secret"), "{stderr}");
+}
+
+#[test]
+fn a_new_key_is_shown_once_and_its_block_lets_it_in() {
+    let (code, block, key) = said(&forebay(&["key", "new", "--name", "agents", "--gateway", "team", "--scope", "run"]));
+    assert_eq!(code, Some(0), "{key}");
+    let key = key.lines().last().unwrap();
+    assert!(key.starts_with("fb_") && !block.contains(key), "only the block goes into the file");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("forebay.toml");
+    std::fs::write(&path, "[server]\ndrain_s = 7".to_owned() + &block).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(said(&forebay(&["check", "--config", path])).0, Some(0), "{block}");
+
+    let (_, json, stderr) = said(&forebay(&["key", "new", "--json"]));
+    let made: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&made["gateways"], &made["scopes"]),
+        (&serde_json::json!(["default"]), &serde_json::json!(["run", "read"]))
+    );
+    assert!(made["key"].as_str().unwrap() != key && stderr.is_empty(), "no two are alike");
+    check(&["key"], 2, "new");
+    check(&["key", "new", "--scope", "fly"], 2, "unknown variant");
+    check(&["key", "new", "--gateway", "a/b"], 2, "must be");
+    check(&["key", "new", "--name", ""], 2, "--name");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_keys_or_a_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("forebay.toml");
+    let path = path.to_str().unwrap();
+    for (listen, said, fine) in [
+        ("0.0.0.0:0", "", false),
+        ("[::]:0", "", false),
+        ("192.0.2.1:8087", "", false),
+        ("broker.example:8087", "", false),
+        ("0.0.0.0:0", "allow_anonymous = true", true),
+        ("127.0.0.2:0", "", true),
+        ("[::1]:0", "", true),
+        ("localhost:0", "", true),
+    ] {
+        std::fs::write(path, format!("[server]\nlisten = {listen:?}\n{said}\n")).unwrap();
+        if fine {
+            assert_eq!(self::said(&forebay(&["check", "--config", path])).0, Some(0), "{listen} {said}");
+        } else {
+            let wanted = "forebay.toml:2: server.listen: is not loopback: add [[keys]]";
+            check(&["check", "--config", path], 2, wanted);
+            check(&["serve", "--config", path], 2, wanted);
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_named_before_anything_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (ours, theirs) = (certificate(), certificate());
+    for (name, text) in [("cert", &ours.0), ("key", &ours.1), ("other", &theirs.1)] {
+        std::fs::write(at(name), text).unwrap();
+    }
+    std::fs::write(at("both"), ours.0.clone() + &ours.1).unwrap();
+    std::fs::write(at("torn"), &ours.0[..ours.0.len() / 2]).unwrap();
+    for (cert, key, wrong) in [
+        ("cert", "key", ""),
+        ("both", "both", ""),
+        ("nowhere", "key", "forebay.toml:2: server.tls.cert: "),
+        ("cert", "nowhere", "forebay.toml:3: server.tls.key: "),
+        ("key", "key", "forebay.toml:2: server.tls.cert: holds no certificate in PEM"),
+        ("torn", "key", "forebay.toml:2: server.tls.cert: "),
+        ("cert", "cert", "forebay.toml:3: server.tls.key: holds no private key in PEM"),
+        ("cert", "other", "forebay.toml:2: server.tls.cert: and server.tls.key do not go together"),
+    ] {
+        let path = at("forebay.toml");
+        std::fs::write(&path, format!("[server.tls]\ncert = {:?}\nkey = {:?}\n", at(cert), at(key))).unwrap();
+        match wrong {
+            "" => assert_eq!(said(&forebay(&["check", "--config", &path])).0, Some(0), "{cert} {key}"),
+            _ => {
+                check(&["check", "--config", &path], 2, wrong);
+                check(&["serve", "--config", &path], 2, wrong);
+            }
+        }
+    }
+}
+
+/// A certificate and its key, in PEM.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
 }

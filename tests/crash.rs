@@ -23,3 +23,9 @@ mod operate;
 
 #[path = "crash/provider.rs"]
 mod provider;
+
+#[path = "support/receiver.rs"]
+mod receiver;
+
+#[path = "crash/webhook.rs"]
+mod webhook;

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "http/access.rs"]
+mod access;
 #[path = "http/bad.rs"]
 mod bad;
 #[path = "http/broker.rs"]
@@ -13,20 +15,34 @@ mod catalog;
 mod chat;
 #[path = "http/client.rs"]
 mod client;
+#[path = "http/cloudflare.rs"]
+mod cloudflare;
+#[path = "http/cors.rs"]
+mod cors;
 #[path = "http/files.rs"]
 mod files;
 #[path = "http/health.rs"]
 mod health;
+#[path = "http/hostile.rs"]
+mod hostile;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/once.rs"]
+mod once;
 #[path = "http/openai.rs"]
 mod openai;
+#[path = "support/receiver.rs"]
+mod receiver;
 #[path = "http/responses.rs"]
 mod responses;
 #[path = "http/route.rs"]
 mod route;
 #[path = "http/silence.rs"]
 mod silence;
+#[path = "http/tls.rs"]
+mod tls;
+#[path = "http/webhook.rs"]
+mod webhook;
 
 use std::time::Duration;
 

@@ -28,3 +28,5 @@ mod money;
 mod reopen;
 #[path = "log/retention.rs"]
 mod retention;
+#[path = "log/rows.rs"]
+mod rows;

@@ -55,7 +55,7 @@ async fn run(log: &Arc<MemoryLog>, meter: &Meter, team: &str) -> Charge {
     let (finish_reason, timing) = ("stop".into(), Timing::default());
     let end =
         Event::Completed(Completed { finish_reason, native_finish_reason: None, usage, cost, timing, attempts: 1 });
-    writer.append(Batch { events: vec![end], charges: vec![charge.clone()] }).await.unwrap();
+    writer.append(Batch { events: vec![end], charges: vec![charge.clone()], ..Batch::default() }).await.unwrap();
     charge
 }
 

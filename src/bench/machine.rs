@@ -3,6 +3,7 @@
 //! Owns the units in which rows are compared: CPU seconds of a process, its resident bytes, and
 //! what one fdatasync of 4 KiB takes on the disk that the log is on.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -88,6 +89,23 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64((user + system) as f64 / USER_HZ))
 }
 
+/// CPU time of a process's threads so far, by name; threads of the same name are one.
+pub(super) fn thread_cpu(pid: u32) -> Result<BTreeMap<String, Duration>> {
+    let mut used: BTreeMap<String, Duration> = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the measured process is gone")? {
+        let path = task?.path();
+        // A thread may end between the two; what it used is lost then.
+        let (Ok(name), Ok(stat)) = (fs::read_to_string(path.join("comm")), fs::read_to_string(path.join("schedstat")))
+        else {
+            continue;
+        };
+        let on_cpu_ns = stat.split_whitespace().next().and_then(|first| first.parse().ok());
+        *used.entry(name.trim().to_owned()).or_default() +=
+            Duration::from_nanos(on_cpu_ns.context("/proc/<pid>/task/<tid>/schedstat has another form")?);
+    }
+    Ok(used)
+}
+
 /// Resident bytes of a process.
 pub(super) fn rss_bytes(pid: u32) -> Result<u64> {
     status_bytes(pid, "VmRSS:")
@@ -162,6 +180,7 @@ mod tests {
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(60) {}
         assert!(cpu(pid).unwrap() > before);
+        assert!(thread_cpu(pid).unwrap().values().sum::<Duration>() > Duration::from_millis(10));
         assert!(rss_bytes(pid).unwrap() > 100_000);
         assert!(cpu(u32::MAX).is_err());
     }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::BenchArgs;
-use crate::job::{State, Task};
+use crate::config::Scope;
+use crate::job::{Gateway, State, Task};
 
 /// A durable inference layer for agents: every token is in a log before anyone sees it.
 ///
@@ -30,6 +31,7 @@ Examples:
   forebay costs --by teamId --by model --bucket day
   forebay models sonnet --task chat
   forebay check                                      is forebay.toml right?
+  forebay key new --name agents >> forebay.toml      a key for clients, shown once
 
 Exit codes: 0 done, 1 the job failed, 2 usage, 3 cannot connect.
 Log: FOREBAY_LOG=debug (or forebay=debug,async_nats=warn).";
@@ -112,11 +114,37 @@ pub(super) enum Command {
     Models(ModelsArguments),
     /// Check the configuration, its overrides and its secrets.
     Check,
+    /// Keys that clients present.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print a JSON Schema, or the names of all.
     Schema {
         /// For example `job`, `event`, `error`.
         name: Option<String>,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum KeyCommand {
+    /// Make a key. Its [[keys]] block goes to stdout, to be appended to forebay.toml; the key itself is
+    /// shown once, on stderr, and kept nowhere.
+    New(NewKeyArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct NewKeyArguments {
+    /// What logs call it [default: made of its digest].
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) name: Option<String>,
+    /// A gateway that it may use. May be given several times [default: default].
+    #[arg(long = "gateway", value_name = "GATEWAY")]
+    pub(super) gateways: Vec<Gateway>,
+    /// What it may do there: run, read, admin. May be given several times [default: run and read].
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = named::<Scope>)]
+    pub(super) scopes: Vec<Scope>,
+    /// Print the key and all about it as JSON on stdout instead, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]

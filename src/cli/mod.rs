@@ -12,6 +12,8 @@ mod check;
 
 mod costs;
 
+mod key;
+
 mod models;
 
 pub mod nats;
@@ -31,7 +33,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::job::{Code, Failure};
-use args::{Arguments, Command};
+use args::{Arguments, Command, KeyCommand};
 
 /// How a command ended, if not well.
 #[derive(Debug)]
@@ -122,6 +124,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Trouble> {
         }
         Command::Bench(args) => crate::bench::run(args).map_err(|error| Trouble::Failed(Some(format!("{error:#}")))),
         Command::Check => check::run(config),
+        Command::Key(KeyCommand::New(said)) => key::new(&said),
         Command::Schema { name } => schema::run(name.as_deref()),
         Command::Run(job) => block_on(run::run(&arguments.reach, job)),
         Command::Follow { id, cursor, json } => block_on(run::follow(&arguments.reach, &id, &cursor, json)),

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use super::origin::is_origin;
 use super::problem::Path;
 use super::{
     Config, HealthConfig, KeyConfig, LogConfig, ModelConfig, Nats, PriceConfig, ProviderConfig, QueueConfig, Secret,
-    Server, Strategy,
+    Server, Strategy, TlsConfig, WebhooksConfig,
 };
 use crate::job::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, RETENTION_S_MAX, TAG_KEY_BYTES_MAX, TAG_LABELS_MAX, TARGETS_MAX,
@@ -22,11 +23,18 @@ const DRAIN_S_MAX: u64 = 3_600;
 const OPEN_MS_MAX: u64 = 600_000;
 /// The most jobs that may wait: each holds an actor, some kilobytes.
 const WAITING_MAX: u64 = 1_000_000;
+/// The longest that a receiver may hold one of our places: a minute.
+const WEBHOOK_MS_MAX: u64 = 60_000;
+/// More tries tell nobody anything new.
+const WEBHOOK_ATTEMPTS_MAX: u64 = 100;
 /// A price above this is a slip of the decimal point: a million dollars.
 const PRICE_MAX: Usd = Usd::from_pico(1_000_000_000_000_000_000);
 
 /// A weight above this is a slip: targets differ by less.
 const WEIGHT_MAX: f64 = 1_000_000.0;
+
+/// Origins of pages: each request of a page is compared with them.
+const ORIGINS_MAX: usize = 256;
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -56,12 +64,8 @@ pub(super) fn check(config: &Config, env: Env<'_>) -> Vec<(Path, String)> {
     check_queue(&config.queue, &mut found);
     check_keys(&config.keys, &mut found);
     check_tag_labels(&config.metrics.tag_labels, &mut found);
-    for (at, host) in config.egress.allow_hosts.iter().enumerate() {
-        let is_host = !host.is_empty() && !host.contains(['/', '@', '*', ' ']) && !host.contains("://");
-        found.unless(is_host, &["egress", "allow_hosts", &at.to_string()], || {
-            "must be a host or address, without scheme, port or path".into()
-        });
-    }
+    check_hosts("egress", &config.egress.allow_hosts, &mut found);
+    check_webhooks(&config.webhooks, env, &mut found);
     found.0
 }
 
@@ -86,6 +90,7 @@ fn check_server(server: &Server, found: &mut Findings) {
     for (key, value, range) in [
         ("drain_s", server.drain_s, (0, DRAIN_S_MAX)),
         ("body_bytes_max", server.body_bytes_max as u64, (KIB, GIB)),
+        ("bodies_bytes_max", server.bodies_bytes_max as u64, (KIB, 1024 * GIB)),
         ("connections_max", server.connections_max as u64, (1, 10_000_000)),
         ("jobs_max", server.jobs_max as u64, (1, 10_000_000)),
         ("hello_ms", server.hello_ms, (1, DURATION_MS_MAX)),
@@ -93,6 +98,16 @@ fn check_server(server: &Server, found: &mut Findings) {
         ("arbiters", server.arbiters as u64, (0, 1024)),
     ] {
         found.range(value, range, &["server", key]);
+    }
+    let count = server.cors_origins.len();
+    found.unless(count <= ORIGINS_MAX, &["server", "cors_origins"], || format!("must be at most {ORIGINS_MAX}"));
+    for (at, origin) in server.cors_origins.iter().enumerate() {
+        found.unless(is_origin(origin), &["server", "cors_origins", &at.to_string()], || {
+            "must be a scheme and a host, for example https://app.example, or *".into()
+        });
+    }
+    if let Some(Err((key, message))) = server.tls.as_ref().map(TlsConfig::acceptor) {
+        found.unless(false, &["server", "tls", key], || message);
     }
 }
 
@@ -307,6 +322,31 @@ fn check_keys(keys: &[KeyConfig], found: &mut Findings) {
         found.unless(digests.insert(key.sha256.to_ascii_lowercase()), &at("sha256"), || "is another key's".into());
         found.unless(!key.gateways.is_empty(), &at("gateways"), || "must name a gateway".into());
         found.unless(!key.scopes.is_empty(), &at("scopes"), || "must be some of run, read, admin".into());
+    }
+}
+
+fn check_hosts(section: &str, hosts: &[Box<str>], found: &mut Findings) {
+    for (at, host) in hosts.iter().enumerate() {
+        let is_host = !host.is_empty() && !host.contains(['/', '@', '*', ' ']) && !host.contains("://");
+        found.unless(is_host, &[section, "allow_hosts", &at.to_string()], || {
+            "must be a host or address, without scheme, port or path".into()
+        });
+    }
+}
+
+fn check_webhooks(webhooks: &WebhooksConfig, env: Env<'_>, found: &mut Findings) {
+    if let Some(problem) = webhooks.secret.as_ref().and_then(|secret| secret.resolve_with(env).err()) {
+        found.unless(false, &["webhooks", "secret"], || problem);
+    }
+    check_hosts("webhooks", &webhooks.allow_hosts, found);
+    for (key, value, range) in [
+        ("timeout_ms", webhooks.timeout_ms, (1, WEBHOOK_MS_MAX)),
+        ("attempts_max", u64::from(webhooks.attempts_max), (1, WEBHOOK_ATTEMPTS_MAX)),
+        ("delay_ms", webhooks.delay_ms, (1, DURATION_MS_MAX)),
+        ("delay_ms_max", webhooks.delay_ms_max, (webhooks.delay_ms, DURATION_MS_MAX)),
+        ("give_up_s", webhooks.give_up_s, (1, RETENTION_S_MAX)),
+    ] {
+        found.range(value, range, &["webhooks", key]);
     }
 }
 

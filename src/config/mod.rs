@@ -12,11 +12,17 @@ mod check;
 
 mod gate;
 
+mod origin;
+
 mod price;
 
 mod secret;
 
+mod tls;
+
 mod watch;
+
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,10 +31,13 @@ use serde::Deserialize;
 
 pub use gate::{HealthConfig, QueueConfig};
 pub use load::{Loaded, environment, load};
+pub use origin::Allowed;
 pub use price::{PriceConfig, TierConfig};
 pub use problem::Problem;
 pub use secret::Secret;
+pub use tls::TlsConfig;
 pub use watch::{Reloaded, Watcher};
+pub use webhooks::WebhooksConfig;
 
 use crate::job::caps;
 use crate::job::{Gateway, Retry, Task, Timeouts};
@@ -61,6 +70,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What may be asked on behalf of a job.
     pub egress: EgressConfig,
+    /// Who is told that a job has ended.
+    pub webhooks: WebhooksConfig,
 }
 
 /// `[server]`
@@ -75,6 +86,8 @@ pub struct Server {
     pub drain_s: u64,
     /// Bytes of a job as submitted.
     pub body_bytes_max: usize,
+    /// Bytes of all bodies that are coming in over HTTP at once.
+    pub bodies_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
     /// Jobs under way at once.
@@ -85,6 +98,11 @@ pub struct Server {
     pub heartbeat_ms: u64,
     /// Threads that run actors; 0 = one per core.
     pub arbiters: usize,
+    /// Pages of browsers that may use the port: `https://app.example`, or `*` for all. Absent = only
+    /// those that come from this port.
+    pub cors_origins: Vec<Box<str>>,
+    /// TLS on the port. Absent = plain HTTP.
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for Server {
@@ -94,11 +112,14 @@ impl Default for Server {
             allow_anonymous: false,
             drain_s: 30,
             body_bytes_max: caps::JOB_BYTES_DEFAULT,
+            bodies_bytes_max: 512 * 1024 * 1024,
             connections_max: 20_000,
             jobs_max: caps::JOBS_MAX_DEFAULT,
             hello_ms: 10_000,
             heartbeat_ms: 15_000,
             arbiters: 0,
+            cors_origins: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -289,13 +310,15 @@ pub struct ModelConfig {
 }
 
 /// `[gateways.NAME]`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// Retries of its jobs.
     pub retry: Retry,
     /// Time-outs of its jobs.
     pub timeouts: Timeouts,
+    /// Who is told of its background jobs that name no webhook of their own.
+    pub webhook: Option<Box<str>>,
 }
 
 /// What a key may do.
@@ -308,6 +331,18 @@ pub enum Scope {
     Read,
     /// Everything.
     Admin,
+}
+
+impl Scope {
+    /// As the configuration says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Run => "run",
+            Scope::Read => "read",
+            Scope::Admin => "admin",
+        }
+    }
 }
 
 /// `[[keys]]`

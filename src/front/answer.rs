@@ -1,7 +1,7 @@
 //! From a request to its answer: find the place, see who comes, hand over, note what came of it.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::HeaderName;
@@ -11,8 +11,8 @@ use hyper::{Method, Request};
 use super::ask::Asked;
 use super::connection::Connection;
 use super::reply::{self, Reply};
-use super::route::{Place, Route};
-use super::{jobs, openai, output, responses, route, run, scrape, socket, sse};
+use super::route::{Place, Route, Via};
+use super::{cloudflare, cors, jobs, openai, output, responses, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -24,11 +24,20 @@ pub(super) struct Visit<'a> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) parts: &'a Parts,
     pub(super) asked: Asked,
+    /// Whose address it came by.
+    pub(super) via: Via<'a>,
     /// When its head was here.
     pub(super) arrived: Instant,
+    /// When its body was.
+    pub(super) read: OnceLock<Instant>,
 }
 
 impl Visit<'_> {
+    /// What we have taken so far, without the time in which the client sent its body.
+    pub(super) fn overhead(&self) -> Duration {
+        self.read.get().unwrap_or(&self.arrived).elapsed()
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.parts.method == Method::HEAD
     }
@@ -38,13 +47,12 @@ impl Visit<'_> {
 pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Reply {
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let mut reply = match place(connection, &mut parts, body, arrived).await {
-        Ok(reply) => reply,
-        Err(failure) => match route::of(parts.uri.path()).and_then(|place| place.route.dialect()) {
-            Some(dialect) => dialect.refused(&failure),
-            None => reply::refused(&failure),
-        },
-    };
+    let answered = place(connection, &mut parts, body, arrived).await;
+    let place = route::of(parts.uri.path());
+    let mut reply = answered.unwrap_or_else(|failure| match place.and_then(|place| place.route.dialect()) {
+        Some(dialect) => dialect.refused(&failure),
+        None => reply::refused(&failure),
+    });
     let given = parts
         .headers
         .get(REQUEST_ID)
@@ -55,6 +63,10 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
         }
         None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
     }
+    if place.is_some_and(|place| place.via != Via::Own) {
+        cloudflare::mark(&parts.headers, &mut reply);
+    }
+    cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -74,7 +86,7 @@ async fn place(
 ) -> Result<Reply, Failure> {
     // The path is copied only where the upgrade needs the request's parts for itself.
     let path = parts.uri.clone();
-    let Some(Place { gateway, route }) = route::of(path.path()) else {
+    let Some(Place { gateway, route, via }) = route::of(path.path()) else {
         return Err(Failure::new(Code::NotFound, "there is no such route"));
     };
     if parts.method == Method::OPTIONS {
@@ -83,7 +95,8 @@ async fn place(
     if !route.takes(parts.method.as_str()) {
         return Ok(reply::wrong_method(&route));
     }
-    if let Route::Root | Route::Healthz | Route::Readyz = route {
+    cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
+    if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }
     if let Route::Socket | Route::JobSocket(_) = route {
@@ -92,7 +105,7 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-    let visit = Visit { connection, parts, asked, arrived };
+    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new() };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
@@ -102,6 +115,8 @@ async fn place(
         Route::Response(id) => responses::show(&visit, id).await,
         Route::CancelResponse(id) => responses::cancel(&visit, id).await,
         Route::InputItems(id) => responses::input_items(&visit, id).await,
+        Route::AiRun(model) => cloudflare::run(&visit, model, body).await,
+        Route::PassedOn { provider, path } => cloudflare::pass_on(&visit, provider, path, body).await,
         Route::Jobs => jobs::list(&visit).await,
         Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
         Route::Job(id) => jobs::show(&visit, id).await,
@@ -114,7 +129,7 @@ async fn place(
         Route::Model(id) => scrape::model(&visit, id),
         Route::Providers => scrape::providers(&visit),
         Route::Metrics => scrape::metrics(&visit),
-        Route::Root | Route::Healthz | Route::Readyz | Route::Socket | Route::JobSocket(_) => {
+        Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi | Route::Socket | Route::JobSocket(_) => {
             Err(Failure::internal("this route was served above"))
         }
     }

@@ -11,6 +11,9 @@ use crate::job::{Code, Failure, Gateway};
 use crate::policy::access::{self, Access};
 
 const GATEWAY: HeaderName = HeaderName::from_static("forebay-gateway");
+/// Cloudflare's names for the same: their clients keep `Authorization` for the provider's key.
+const CLOUDFLARE_GATEWAY: HeaderName = HeaderName::from_static("cf-aig-gateway-id");
+pub(super) const CLOUDFLARE_KEY: HeaderName = HeaderName::from_static("cf-aig-authorization");
 const API_KEYS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
 
 /// Who asks, and for which gateway.
@@ -50,7 +53,7 @@ impl Asked {
 
 /// The key as it was presented, if any was.
 pub(super) fn presented(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    if let Some(value) = headers.get(AUTHORIZATION) {
+    if let Some(value) = headers.get(CLOUDFLARE_KEY).or_else(|| headers.get(AUTHORIZATION)) {
         let value = value.as_bytes();
         let (scheme, key) = value.split_at_checked(7)?;
         return scheme.eq_ignore_ascii_case(b"bearer ").then(|| String::from_utf8_lossy(key.trim_ascii()));
@@ -60,7 +63,7 @@ pub(super) fn presented(headers: &HeaderMap) -> Option<Cow<'_, str>> {
 
 fn gateway_of(headers: &HeaderMap, address: Option<&str>) -> Result<Option<Gateway>, Failure> {
     let address = address.map(|text| decode(text, false).parse::<Gateway>()).transpose()?;
-    let Some(header) = headers.get(GATEWAY) else { return Ok(address) };
+    let Some(header) = headers.get(GATEWAY).or_else(|| headers.get(CLOUDFLARE_GATEWAY)) else { return Ok(address) };
     let header: Gateway = header.to_str().unwrap_or_default().parse()?;
     match address {
         Some(address) if address != header => {

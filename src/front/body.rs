@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -11,8 +12,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
 
-use super::Limits;
 use super::answer::Visit;
+use super::{Front, Limits};
 use crate::job::{Code, Failure};
 
 /// Bytes of an over-long body that are read and thrown away, so that its sender gets to read our
@@ -85,10 +86,11 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// Reads a body of at most `server.body_bytes_max`. A body that came in one piece is not copied.
+/// Reads a body of at most `server.body_bytes_max`; all that are coming in are at most
+/// `server.bodies_bytes_max` together. A body that came in one piece is not copied.
 ///
 /// # Errors
-/// `too_large`, or `invalid` when it is slow or breaks off.
+/// `too_large`, `overloaded`, or `invalid` when it is slow or breaks off.
 pub(super) async fn read(visit: &Visit<'_>, mut body: Incoming) -> Result<Bytes, Failure> {
     let front = &visit.connection.front;
     let (limits, bytes_max) = (&front.limits, front.svc.live.load().config.server.body_bytes_max);
@@ -96,28 +98,58 @@ pub(super) async fn read(visit: &Visit<'_>, mut body: Incoming) -> Result<Bytes,
     let gathered = match said {
         Some(bytes) if bytes > bytes_max => Err(too_large(bytes_max)),
         _ => {
-            let whole =
-                tokio::time::timeout(limits.body, gather(&mut body, limits, bytes_max, said.unwrap_or_default()));
+            let room = Room { front, bytes: 0, bytes_max };
+            let whole = tokio::time::timeout(limits.body, gather(&mut body, limits, room, said.unwrap_or_default()));
             whole.await.unwrap_or_else(|_| Err(slow()))
         }
     };
     // Who asked first has not sent it: looking for it would tell them to.
     let asks_first = visit.parts.headers.contains_key(EXPECT);
-    if !asks_first && matches!(&gathered, Err(failure) if failure.code == Code::TooLarge) {
+    let is_too_much = matches!(&gathered, Err(failure) if matches!(failure.code, Code::TooLarge | Code::Overloaded));
+    if !asks_first && is_too_much {
         let _ = tokio::time::timeout(DISCARD_WAIT, discard(&mut body)).await;
     }
+    visit.read.get_or_init(Instant::now);
     gathered
 }
 
-async fn gather(body: &mut Incoming, limits: &Limits, bytes_max: usize, said: usize) -> Result<Bytes, Failure> {
+/// What one body takes of the room that all bodies share while they come in.
+struct Room<'a> {
+    front: &'a Front,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Room<'_> {
+    /// # Errors
+    /// `too_large`; `overloaded`, when the others have left too little.
+    fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        if self.bytes + bytes > self.bytes_max {
+            return Err(too_large(self.bytes_max));
+        }
+        self.bytes += bytes;
+        let all = self.front.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // One body has room in any case, however little is configured for all.
+        if all > self.front.svc.live.load().config.server.bodies_bytes_max && all > self.bytes {
+            return Err(Failure::new(Code::Overloaded, "too many large bodies are coming in; try again"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.front.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+async fn gather(body: &mut Incoming, limits: &Limits, mut room: Room<'_>, said: usize) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = tokio::time::timeout(limits.body_idle, body.frame()).await.map_err(|_| slow())? {
         let frame = frame.map_err(|_| Failure::new(Code::Invalid, "the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
-        if data.len() + first.len() + whole.len() > bytes_max {
-            return Err(too_large(bytes_max));
-        }
+        room.take(data.len())?;
         if first.is_empty() && whole.is_empty() {
             first = data;
             continue;

@@ -7,9 +7,11 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use super::socket::Upgrade;
 use super::{Front, answer};
@@ -17,6 +19,8 @@ use super::{Front, answer};
 /// Bytes of a request's head, and of answers that wait for a slow reader before the next frame is
 /// asked for.
 const BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// How long a client may take for a TLS handshake, if it has not less for a request's head.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// How long a refused client gets to read why.
 const REFUSAL_WAIT: Duration = Duration::from_millis(500);
 /// Written without looking at the request: a full house reads nothing.
@@ -34,9 +38,37 @@ pub(super) struct Connection {
     pub(super) upgrade: Mutex<Option<Upgrade>>,
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(stream: TcpStream, front: Arc<Front>, mut closing: watch::Receiver<bool>) {
-    super::prompt(&stream, front.svc.live.load().config.server.heartbeat_ms);
+/// Serves one connection to its end, under TLS where that is configured now.
+pub(super) async fn serve(stream: TcpStream, front: Arc<Front>, closing: watch::Receiver<bool>) {
+    let live = front.svc.live.load();
+    super::prompt(&stream, live.config.server.heartbeat_ms);
+    let tls = live.tls.clone();
+    drop(live);
+    match tls {
+        None => speak(stream, front, closing).await,
+        // On the heap, so that plain connections are no larger than they need.
+        Some(tls) => Box::pin(speak_tls(stream, tls, front, closing)).await,
+    }
+}
+
+async fn speak_tls(stream: TcpStream, tls: Arc<ServerConfig>, front: Arc<Front>, mut closing: watch::Receiver<bool>) {
+    let shaken = tokio::time::timeout(front.limits.head.min(HANDSHAKE_WAIT), TlsAcceptor::from(tls).accept(stream));
+    let shaken = tokio::select! {
+        shaken = shaken => shaken,
+        _ = closing.wait_for(|closing| *closing) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => speak(stream, front, closing).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// HTTP/1.1 over whatever carries bytes.
+async fn speak<IO>(io: IO, front: Arc<Front>, mut closing: watch::Receiver<bool>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = Arc::new(Connection { front, upgrade: Mutex::new(None) });
     let head_wait = connection.front.limits.head;
     let service = {
@@ -50,7 +82,7 @@ pub(super) async fn serve(stream: TcpStream, front: Arc<Front>, mut closing: wat
         .timer(TokioTimer::new())
         .header_read_timeout(head_wait)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut http = std::pin::pin!(http);
     let ended = tokio::select! {
@@ -75,8 +107,12 @@ pub(super) async fn serve(stream: TcpStream, front: Arc<Front>, mut closing: wat
 }
 
 /// Tells a client that the house is full, and waits a moment for it to read that: closing with
-/// something unread would reset the connection under the answer.
-pub(super) async fn refuse(mut stream: TcpStream) {
+/// something unread would reset the connection under the answer. Where TLS is spoken, a full house
+/// shakes no hands: the connection is closed.
+pub(super) async fn refuse(mut stream: TcpStream, front: Arc<Front>) {
+    if front.svc.live.load().tls.is_some() {
+        return;
+    }
     let polite = async {
         stream.write_all(REFUSAL.as_bytes()).await?;
         stream.shutdown().await?;

@@ -14,6 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::answer::Visit;
 use super::body::{self, Cut, Pieces};
+use super::cloudflare::Step;
 use super::query::Query;
 use super::reply::{self, Reply};
 use super::run::{self, Submitter, TakenIn};
@@ -23,6 +24,7 @@ use crate::job::{Failure, State, Task};
 use crate::log::{Chunk, Followed, Follower, Silence, Stream};
 use crate::request::Services;
 use crate::telemetry;
+use crate::wire::cloudflare;
 use crate::wire::openai::Envelope;
 use crate::wire::render::{Render, Served, Told};
 use crate::wire::submit::Said;
@@ -38,6 +40,8 @@ pub(super) enum Dialect {
     OpenAi,
     /// OpenAI's Responses.
     Responses,
+    /// Cloudflare's.
+    Cloudflare,
 }
 
 impl Dialect {
@@ -46,6 +50,7 @@ impl Dialect {
         let mut reply = match self {
             Dialect::OpenAi => reply::failed(failure, &Envelope::new(failure)),
             Dialect::Responses => reply::failed(failure, &Envelope::new(&responses::as_asked(failure))),
+            Dialect::Cloudflare => reply::failed(failure, &cloudflare::failure(failure)),
         };
         if !failure.retryable {
             reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -93,6 +98,7 @@ impl Answered {
         });
         if self.served.attempts > 0 {
             reply::set(&mut reply, "forebay-attempts", self.served.attempts.to_string());
+            reply.extensions_mut().insert(Step(self.served.step));
         }
         if let Some(cost) = self.served.cost.filter(|cost| cost.priced) {
             reply::set(&mut reply, "forebay-cost-usd", cost.usd.to_string());

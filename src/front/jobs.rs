@@ -37,7 +37,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> 
     visit.asked.access.require(Scope::Read)?;
     no_parameters(visit)?;
     let stream = find(visit, id).await?;
-    Ok(reply::json(StatusCode::OK, &Status::of(&stream)))
+    Ok(status(&stream))
 }
 
 /// `POST /v1/jobs/{id}/cancel`: answers when the terminal is durable.
@@ -46,7 +46,13 @@ pub(super) async fn cancel(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure
     no_parameters(visit)?;
     let found = find(visit, id).await?;
     let stream = visit.connection.front.svc.cancel(&found.head().id, "client").await?;
-    Ok(reply::json(StatusCode::OK, &Status::of(&stream)))
+    Ok(status(&stream))
+}
+
+fn status(stream: &Stream) -> Reply {
+    let mut reply = reply::json(StatusCode::OK, &Status::of(stream));
+    reply::set(&mut reply, "forebay-job-id", stream.head().id.as_str());
+    reply
 }
 
 /// `DELETE /v1/jobs/{id}`.

@@ -7,15 +7,19 @@
 mod answer;
 mod ask;
 mod body;
+mod cloudflare;
 mod connection;
+mod cors;
 mod dialect;
 mod jobs;
 mod openai;
+mod openapi;
 mod output;
 mod query;
 mod reply;
 mod responses;
 mod route;
+mod route_cloudflare;
 mod run;
 mod scrape;
 mod socket;
@@ -25,6 +29,7 @@ use std::future::Future;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -72,6 +77,8 @@ impl Default for Limits {
 struct Front {
     svc: Arc<Services>,
     limits: Limits,
+    /// Of bodies that are coming in.
+    body_bytes: AtomicUsize,
 }
 
 /// Serves until `shutdown` resolves; then takes no more connections, lets answers under way finish
@@ -87,7 +94,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let front = Arc::new(Front { svc, limits });
+    let front = Arc::new(Front { svc, limits, body_bytes: AtomicUsize::new(0) });
     let (closing, closes) = watch::channel(false);
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
     tokio::pin!(shutdown);
@@ -102,7 +109,7 @@ pub async fn serve(
                             connections.spawn(connection::serve(stream, Arc::clone(&front), closes.clone()));
                         }
                         true if refusals.len() < REFUSALS_MAX => {
-                            refusals.spawn(connection::refuse(stream));
+                            refusals.spawn(connection::refuse(stream, Arc::clone(&front)));
                         }
                         true => {}
                     }

@@ -1,5 +1,8 @@
 //! OpenAI's dialect over HTTP: chat completions and embeddings.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -8,7 +11,9 @@ use super::answer::Visit;
 use super::dialect::{self, Answered, Dialect};
 use super::reply::{self, Reply};
 use super::run;
-use crate::job::{Failure, OutputBody, Task};
+use crate::job::{Failure, Output, OutputBody, Task};
+use crate::log::Stream;
+use crate::request::Services;
 use crate::wire::openai::{self, Chunks, Completion, Embeddings};
 
 /// `POST /v1/chat/completions`.
@@ -55,16 +60,20 @@ pub(super) async fn embeddings(visit: &Visit<'_>, body: Incoming) -> Result<Repl
     let served = whole.served().clone();
     let vectors = async {
         read?;
-        let output = whole.output()?;
-        let vectors = match (output.body, output.sha256) {
-            (_, Some(sha256)) => svc.log.get_output(stream, &sha256).await?,
-            (OutputBody::Data(data), None) => data.0,
-            (OutputBody::Value(value), None) => value.to_string().into(),
-            (OutputBody::Url(_), None) => return Err(Failure::internal("vectors are not fetched from elsewhere")),
-        };
+        let vectors = bytes_of(svc, stream, whole.output()?).await?;
         let json = HeaderValue::from_static("application/json");
         Ok(reply::whole(StatusCode::OK, json, whole.finish(&vectors, &input)?))
     };
     let answered = Answered { reply: vectors.await, served };
     Ok(answered.reply(Dialect::OpenAi, &taken))
+}
+
+/// The bytes of an output, wherever they are kept.
+pub(super) async fn bytes_of(svc: &Services, stream: &Arc<Stream>, output: Output) -> Result<Bytes, Failure> {
+    Ok(match (output.body, output.sha256) {
+        (_, Some(sha256)) => svc.log.get_output(stream, &sha256).await?,
+        (OutputBody::Data(data), None) => data.0,
+        (OutputBody::Value(value), None) => value.to_string().into(),
+        (OutputBody::Url(_), None) => return Err(Failure::internal("an output is not fetched from elsewhere")),
+    })
 }

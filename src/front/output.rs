@@ -42,6 +42,7 @@ pub(super) async fn give(visit: &Visit<'_>, id: &str, index: &str) -> Result<Rep
     let headers = reply.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    reply::set(&mut reply, "forebay-job-id", stream.head().id.as_str());
     Ok(reply)
 }
 

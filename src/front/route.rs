@@ -1,6 +1,7 @@
 //! Which door of the house an address names. Pure.
 
 use super::dialect::Dialect;
+use super::route_cloudflare;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +20,10 @@ pub(super) enum Route<'a> {
     CancelResponse(&'a str),
     /// What it was asked.
     InputItems(&'a str),
+    /// Cloudflare's `ai/run`; the model, if the address names it.
+    AiRun(Option<&'a str>),
+    /// To a provider as it is.
+    PassedOn { provider: &'a str, path: &'a str },
     /// List jobs.
     Jobs,
     /// One job.
@@ -49,15 +54,28 @@ pub(super) enum Route<'a> {
     Healthz,
     /// Whether we take jobs.
     Readyz,
+    /// The port, described for programs.
+    OpenApi,
     /// What there is.
     Root,
 }
 
-/// A route, and the gateway that the address names.
+/// Whose address led to a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Via<'a> {
+    /// Ours.
+    #[default]
+    Own,
+    /// Cloudflare's; the provider, where the address names one.
+    Cloudflare { provider: Option<&'a str> },
+}
+
+/// A route, and what else the address names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Place<'a> {
     pub(super) gateway: Option<&'a str>,
     pub(super) route: Route<'a>,
+    pub(super) via: Via<'a>,
 }
 
 impl Route<'_> {
@@ -65,12 +83,14 @@ impl Route<'_> {
     pub(super) fn methods(&self) -> &'static str {
         match self {
             Route::Run(_)
+            | Route::AiRun(_)
             | Route::ChatCompletions
             | Route::Embeddings
             | Route::Responses
             | Route::Cancel(_)
             | Route::CancelResponse(_)
             | Route::RebuildCosts => "POST, OPTIONS",
+            Route::PassedOn { .. } => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             Route::Job(_) | Route::Response(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
@@ -80,10 +100,11 @@ impl Route<'_> {
     /// Whose errors it answers with, where not with our own.
     pub(super) fn dialect(&self) -> Option<Dialect> {
         match self {
-            Route::ChatCompletions | Route::Embeddings => Some(Dialect::OpenAi),
+            Route::ChatCompletions | Route::Embeddings | Route::Models | Route::Model(_) => Some(Dialect::OpenAi),
             Route::Responses | Route::Response(_) | Route::CancelResponse(_) | Route::InputItems(_) => {
                 Some(Dialect::Responses)
             }
+            Route::AiRun(_) | Route::PassedOn { .. } => Some(Dialect::Cloudflare),
             _ => None,
         }
     }
@@ -94,8 +115,12 @@ impl Route<'_> {
     }
 }
 
-/// The place that `path` names.
+/// The place that `path` names. Our own names win.
 pub(super) fn of(path: &str) -> Option<Place<'_>> {
+    own(path).or_else(|| route_cloudflare::of(path))
+}
+
+fn own(path: &str) -> Option<Place<'_>> {
     let (gateway, path) = match path.strip_prefix("/g/") {
         Some(rest) => {
             let (gateway, _) = rest.split_once('/')?;
@@ -111,13 +136,15 @@ pub(super) fn of(path: &str) -> Option<Place<'_>> {
             "/metrics" => Route::Metrics,
             "/healthz" => Route::Healthz,
             "/readyz" => Route::Readyz,
+            "/openapi.json" => Route::OpenApi,
             _ => return None,
         },
     };
-    Some(Place { gateway, route })
+    Some(Place { gateway, route, via: Via::Own })
 }
 
-fn versioned(rest: &str) -> Option<Route<'_>> {
+/// What stands after `/v1/`.
+pub(super) fn versioned(rest: &str) -> Option<Route<'_>> {
     if let Some(model) = rest.strip_prefix("run/") {
         return (!model.is_empty()).then_some(Route::Run(Some(model)));
     }
@@ -195,11 +222,12 @@ mod tests {
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),
+            ("/openapi.json", None, Some(Route::OpenApi)),
             ("//v1/run", None, None),
             ("", None, None),
             ("*", None, None),
         ] {
-            assert_eq!(of(path), route.map(|route| Place { gateway, route }), "{path}");
+            assert_eq!(of(path), route.map(|route| Place { gateway, route, via: Via::Own }), "{path}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Taking a job in, and answering it: collected, streamed, or at once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -11,12 +12,14 @@ use super::ask::header;
 use super::body;
 use super::query::{Query, decode};
 use super::reply::{self, Reply};
-use super::sse;
+use super::route::Via;
+use super::{route_cloudflare, sse};
 use crate::config::Scope;
 use crate::job::caps::FRAME_BYTES_MAX;
-use crate::job::{Code, Failure, Task};
+use crate::job::{Code, Failure, JobId, Task};
 use crate::log::{Followed, Follower, Stream};
 use crate::request::{Services, Status, Submitted};
+use crate::telemetry::{self, OurStage};
 use crate::wire::collect::{Answer, Collector};
 use crate::wire::record::RecordRef;
 use crate::wire::submit::{self, Door, Said};
@@ -73,6 +76,7 @@ impl TakenIn {
 pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result<TakenIn, Failure> {
     let front = &visit.connection.front;
     let job = front.svc.job(said, door)?;
+    telemetry::overhead(OurStage::Parse, visit.arrived.elapsed());
     visit.asked.access.require_in(Scope::Run, &job.gateway)?;
     let background = job.options.background;
     let svc = Arc::clone(&front.svc);
@@ -81,7 +85,7 @@ pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result
         (submitted, submitter)
     };
     let (submitted, submitter) = front.svc.submit_then(job, watched).await?;
-    Ok(TakenIn { submitted, submitter, overhead_us: visit.arrived.elapsed().as_micros() })
+    Ok(TakenIn { submitted, submitter, overhead_us: visit.overhead().as_micros() })
 }
 
 /// Whether the body is MessagePack.
@@ -99,6 +103,12 @@ pub(super) fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Fai
 /// What was said, with what the headers say about the job; and what the door knows of it.
 pub(super) fn beside_body(visit: &Visit<'_>, mut said: Said, task: Option<Task>) -> Result<(Said, Door), Failure> {
     let headers = &visit.parts.headers;
+    if visit.via != Via::Own {
+        let live = visit.connection.front.svc.live.load();
+        let is_on = |name: &str| live.on.iter().any(|(known, _)| **known == *name);
+        let is_alias = |name: &str| live.config.models.contains_key(name);
+        said.model = route_cloudflare::model_of(said.model, visit.via, is_alias, is_on)?;
+    }
     for name in headers.keys() {
         let name = name.as_str();
         if (name.starts_with("forebay-") || name.starts_with("cf-aig-"))
@@ -123,10 +133,15 @@ fn wants_stream(visit: &Visit<'_>, said: &Said) -> bool {
 
 fn accepted(submitted: &Submitted) -> Reply {
     let mut reply = reply::json(StatusCode::ACCEPTED, &Status::of(&submitted.stream));
-    if let Ok(place) = HeaderValue::try_from(format!("/v1/jobs/{}", submitted.stream.head().id)) {
+    locate(&mut reply, &submitted.stream.head().id);
+    reply
+}
+
+/// Says where the job is.
+pub(super) fn locate(reply: &mut Reply, id: &JobId) {
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
         reply.headers_mut().insert(LOCATION, place);
     }
-    reply
 }
 
 /// Tells the job when the client that submitted it leaves before its end.
@@ -184,11 +199,13 @@ pub(super) async fn read_whole(
 ) -> Result<(), Failure> {
     let closed = || Failure::internal("the log is closed");
     stream.watch().wait_for(|tail| tail.state.is_terminal()).await.map_err(|_| closed())?;
+    let ended = Instant::now();
     let mut follower = Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start)?;
     while let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? {
         for (seq, stored) in chunk.iter() {
             take(record::decode(seq, stored)?);
         }
     }
+    telemetry::overhead(OurStage::Render, ended.elapsed());
     Ok(())
 }

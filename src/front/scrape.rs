@@ -5,10 +5,10 @@ use hyper::header::HeaderValue;
 use serde_json::json;
 
 use super::answer::Visit;
-use super::jobs;
 use super::query::{Query, decode};
 use super::reply::{self, Reply};
 use super::route::Route;
+use super::{jobs, openapi};
 use crate::config::Scope;
 use crate::job::Failure;
 use crate::meter::CostQuery;
@@ -32,9 +32,10 @@ GET    /v1/costs                     what was spent (by, since, until, bucket, t
 POST   /v1/costs/rebuild             adds the sums up again from the ledger
 GET    /v1/models, /v1/models/{id}   what can be asked (q, provider, task, all)
 GET    /v1/providers                 who can be asked, and how they are
-GET    /metrics, /healthz, /readyz
+GET    /metrics, /healthz, /readyz, /openapi.json
 
-/g/{gateway}/v1/… is the same in another gateway.
+/g/{gateway}/v1/… is the same in another gateway; /v1/{account}/{gateway}/… and /accounts/{account}/ai/…
+are Cloudflare's names for the same.
 ";
 
 /// What needs no key.
@@ -44,6 +45,9 @@ pub(super) fn open(route: Route<'_>, svc: &Services) -> Reply {
             None => reply::json(StatusCode::OK, &json!({ "ready": true })),
             Some(reason) => reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason })),
         },
+        Route::OpenApi => {
+            reply::whole(StatusCode::OK, HeaderValue::from_static("application/json"), openapi::document())
+        }
         Route::Healthz => reply::text(StatusCode::OK, "ok\n"),
         _ => reply::text(StatusCode::OK, LANDING),
     }

@@ -21,6 +21,8 @@ pub const FALLBACKS_MAX: usize = 8;
 pub const PROVIDERS_NAMED_MAX: usize = 32;
 /// Bytes of a provider's name.
 pub const PROVIDER_BYTES_MAX: usize = 64;
+/// Bytes of a webhook's address.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
 /// Attempts at one target that a job may ask for.
 pub const ATTEMPTS_MAX: u32 = 20;
 /// Attempts over all targets together, whatever the job asks for: the last word on loops.
@@ -48,6 +50,12 @@ pub const OUTPUT_INLINE_BYTES_MAX: usize = 32 * 1024;
 pub const RECORD_BYTES_MAX: usize = 40 * 1024;
 /// Events that one append may carry.
 pub const BATCH_EVENTS_MAX: usize = 512;
+/// Bytes of a row's key in the log: a handful of names.
+pub const ROW_KEY_BYTES_MAX: usize = 512;
+/// Bytes of a row in the log; the store cuts it into at most 255 pieces of 6 KiB.
+pub const ROW_BYTES_MAX: usize = 1024 * 1024;
+/// Rows that are written together.
+pub const ROWS_BATCH_MAX: usize = 1024;
 /// Bytes of one provider packet (an SSE event, a JSON line). A provider that sends a 10 MB delta
 /// still fits; an endless line does not.
 pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;

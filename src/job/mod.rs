@@ -34,7 +34,7 @@ pub use money::{Cost, Usd};
 pub use output::{Blob, Output, OutputBody};
 pub use spec::{
     Backoff, CacheMode, CacheOptions, CostOverride, Deliver, Job, OnCrash, OnDisconnect, OnStreamFailure, Options,
-    ProviderChoice, Retry, Timeouts, usd_of_number,
+    ProviderChoice, Retry, Timeouts, Webhook, usd_of_number,
 };
 pub use tags::{TagValue, Tags};
 pub use target::Target;

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, PROVIDER_BYTES_MAX, PROVIDERS_NAMED_MAX, RETENTION_S_MAX,
+    WEBHOOK_URL_BYTES_MAX,
 };
 use super::{Gateway, JobId, ModelName, Tags, Task, Timestamp, Usd};
 
@@ -202,6 +203,15 @@ pub struct Deliver {
     pub subject: Box<str>,
 }
 
+/// Who is told that the job has ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// An https address, told by a signed POST (Standard Webhooks), at least once.
+    #[schemars(length(min = 1, max = WEBHOOK_URL_BYTES_MAX))]
+    pub url: Box<str>,
+}
+
 /// Which providers may serve a job, each by its name in the configuration or by its kind. Whoever
 /// asks for `provider/model` and says something here may be served by the others of that model too.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -230,6 +240,14 @@ pub struct CostOverride {
     #[serde(deserialize_with = "usd_of_number")]
     #[schemars(with = "DollarsSaid")]
     pub per_token_out: Usd,
+    /// Per input token that was read from the provider's cache. Absent = as any input token.
+    #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DollarsSaid")]
+    pub per_cache_read_token: Option<Usd>,
+    /// Per input token that was written to the provider's cache. Absent = as any input token.
+    #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DollarsSaid")]
+    pub per_cache_write_token: Option<Usd>,
 }
 
 /// An amount in USD, as a JSON number or a decimal string.
@@ -267,6 +285,10 @@ pub fn usd_of_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resul
         return Err(D::Error::custom("must not be negative"));
     }
     Ok(usd)
+}
+
+fn some_usd_of_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Usd>, D::Error> {
+    usd_of_number(deserializer).map(Some)
 }
 
 /// How a job is to be done.
@@ -309,6 +331,9 @@ pub struct Options {
     pub drop_unsupported: bool,
     /// Where records are published as they become durable.
     pub deliver: Option<Deliver>,
+    /// Who is told that the job has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// The caller's own prices.
     pub cost: Option<CostOverride>,
 }
@@ -331,6 +356,7 @@ impl Default for Options {
             background: false,
             drop_unsupported: false,
             deliver: None,
+            webhook: None,
             cost: None,
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::entry::JobText;
 use super::journal::JournalFile;
+use super::rows::Unsealed;
 use super::stream::Stream;
 use crate::job::{Charge, JobId, StreamId};
 
@@ -33,6 +34,8 @@ pub(super) struct Book {
     forgets: Vec<(u64, Forgotten)>,
     /// Charges that are durable and not added up yet, in the order of their lines.
     charges: Vec<(u64, Charge)>,
+    /// Rows that are durable and not sealed.
+    pub(super) rows: Unsealed,
 }
 
 /// A stream that is to be removed from the store.
@@ -222,8 +225,17 @@ impl Book {
     /// The last tick of the files, oldest first, in which nothing is unsealed.
     pub(super) fn sealed_upto_tick(&self) -> Option<u64> {
         let others = self.files.len().saturating_sub(1);
-        let free = self.files.iter().take(others).take_while(|file| !self.pins.contains_key(&file.number));
+        let free = self.files.iter().take(others).take_while(|file| !self.is_pinned(file.number));
         free.last().map(|file| file.last_tick)
+    }
+
+    fn is_pinned(&self, file: u64) -> bool {
+        self.pins.contains_key(&file) || self.rows.pins(file)
+    }
+
+    /// Whether rows are to be sealed: they weigh too much, or pin the oldest file while it is `pinned`.
+    pub(super) fn rows_are_due(&self, pinned: bool) -> bool {
+        self.rows.is_heavy() || (pinned && self.files.front().is_some_and(|file| self.rows.pins(file.number)))
     }
 
     /// Takes out the files that end at or before `tick`.

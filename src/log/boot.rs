@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::sealer::Sealing;
 use super::shared::{DiskGuard, Queue, Shared, lock};
 use super::sled_log::Store;
 use super::stream::Stream;
-use super::{ledger, lookup, outputs, retention, sealer};
+use super::{ledger, lookup, outputs, retention, row_calls, sealer};
 use crate::clock::Clock;
 use crate::config::{Durability, LogConfig};
 use crate::job::{Failure, Job};
@@ -74,6 +74,7 @@ pub(super) fn boot(config: &LogConfig, clock: Clock) -> Result<Booted, Failure> 
         released: Notify::new(),
         money: Mutex::new(()),
         sealing: Mutex::new(Sealing::default()),
+        rows_gate: RwLock::new(()),
         store,
         notes: Mutex::new(notes),
         bytes: AtomicU64::new(0),
@@ -152,6 +153,7 @@ fn restore(scanned: Scanned<'_>) -> (Book, Directory) {
         book.forget(file, forgotten);
     }
     book.charge(scanned.replay.charges);
+    book.rows = scanned.replay.rows;
     (book, directory)
 }
 
@@ -174,6 +176,7 @@ fn settle_loss(shared: &Shared, last: u64) -> Result<(), Failure> {
         retention::forget(shared, &mut sealing, forgotten)?;
         lock(&shared.book).forgot(*file);
     }
+    row_calls::seal(shared)?;
     shared.store.put(Tree::Meta, key::FLOOR, &last.to_be_bytes())?;
     shared.store.sync()?;
     let files = std::mem::take(&mut lock(&shared.book).files);

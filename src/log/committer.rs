@@ -10,12 +10,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Block;
 use super::book::{Forgotten, Slot, UsedFile};
 use super::entry::{self, JobText};
 use super::journal::{self, HEADER_BYTES, JournalFile, Mark, TICK_BYTES_MAX};
+use super::rows;
 use super::shared::{Phase, Shared, lock};
 use super::stream::{Outcome, Stream};
 use crate::config::Durability;
@@ -35,14 +37,18 @@ pub(super) enum Op {
     Append { stream: Arc<Stream>, block: Arc<Block>, streaming: bool, ending: Option<Box<Ending>> },
     /// A stream is to be gone.
     Forget { stream: StreamId, id: JobId, done: oneshot::Sender<Result<(), Failure>> },
+    /// A batch of rows, as [`rows::encode`] made it.
+    Rows { rows: Bytes, done: oneshot::Sender<Result<(), Failure>> },
 }
 
-/// What a last append brings beside its records.
+/// What an append, mostly a last one, brings beside its records.
 pub(super) struct Ending {
     pub(super) outcome: Option<Outcome>,
     pub(super) charges: Vec<Charge>,
     /// The charges' MessagePack; empty if there is none.
     pub(super) encoded: Vec<u8>,
+    /// A batch of rows, as [`rows::encode`] made it.
+    pub(super) rows: Bytes,
 }
 
 impl Op {
@@ -50,15 +56,18 @@ impl Op {
     pub(super) fn len(&self) -> usize {
         match self {
             Op::Create { head, job, block, .. } => entry::create_len(head, job, block),
-            Op::Append { block, ending, .. } => entry::append_len(block, charges_of(ending)),
+            Op::Append { block, ending, .. } => {
+                entry::append_len(block, charges_of(ending)) + entry::rows_len(rows_of(ending))
+            }
             Op::Forget { id, .. } => entry::forget_len(id),
+            Op::Rows { rows, .. } => entry::rows_len(rows),
         }
     }
 
     fn stream(&self) -> Option<(&Arc<Stream>, &Arc<Block>)> {
         match self {
             Op::Create { stream, block, .. } | Op::Append { stream, block, .. } => Some((stream, block)),
-            Op::Forget { .. } => None,
+            Op::Forget { .. } | Op::Rows { .. } => None,
         }
     }
 
@@ -69,6 +78,10 @@ impl Op {
 
 fn charges_of(ending: &Option<Box<Ending>>) -> &[u8] {
     ending.as_ref().map_or(&[], |ending| &ending.encoded)
+}
+
+fn rows_of(ending: &Option<Box<Ending>>) -> &[u8] {
+    ending.as_ref().map_or(&[], |ending| &ending.rows)
 }
 
 /// See the module.
@@ -118,6 +131,7 @@ impl Committer {
                     return;
                 }
                 queue.bytes = 0;
+                queue.hurried = false;
                 std::mem::take(&mut queue.ops)
             };
             self.commit(ops.into());
@@ -202,8 +216,11 @@ impl Committer {
             Op::Append { stream, block, ending, .. } => {
                 entry::put_append(&mut self.buffer, stream.head().stream, block, self.line, charges_of(ending));
                 self.line += ending.as_ref().map_or(0, |ending| ending.charges.len() as u64);
+                // In the same tick, which is there as a whole or not at all.
+                entry::put_rows(&mut self.buffer, rows_of(ending));
             }
             Op::Forget { stream, id, .. } => entry::put_forget(&mut self.buffer, *stream, id),
+            Op::Rows { rows, .. } => entry::put_rows(&mut self.buffer, rows),
         }
     }
 
@@ -285,7 +302,7 @@ fn next_file(shared: &Shared) -> Result<JournalFile, Failure> {
 
 /// Shows a durable batch to readers, then books what the sealer has to do.
 fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>) {
-    book_ahead(shared, line, &mut batch);
+    book_ahead(shared, (file, line), &mut batch);
     let mut forgotten = Vec::new();
     for op in &batch {
         match op {
@@ -295,6 +312,7 @@ fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>)
                 stream.publish(Arc::clone(block), *streaming, outcome);
             }
             Op::Forget { stream, .. } => forgotten.push(*stream),
+            Op::Rows { .. } => {}
         }
     }
     if !forgotten.is_empty() {
@@ -314,6 +332,7 @@ fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>)
                 book.forget(file, Forgotten { stream, id });
                 answers.push(done);
             }
+            Op::Rows { done, .. } => answers.push(done),
         }
     }
     if let Some(current) = book.files.back_mut() {
@@ -321,15 +340,15 @@ fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>)
     }
     drop(book);
     for done in answers {
-        // Whoever asked may be gone; the forget is done all the same.
+        // Whoever asked may be gone; it is done all the same.
         let _ = done.send(Ok(()));
     }
 }
 
 /// Before anybody sees a stream its job is where readers look, and before anybody sees a terminal
-/// its charges are where queries look.
-fn book_ahead(shared: &Shared, mut line: u64, batch: &mut [Op]) {
-    let (mut lines, mut slots) = (Vec::new(), Vec::new());
+/// its charges and rows are where queries look.
+fn book_ahead(shared: &Shared, (file, mut line): (u64, u64), batch: &mut [Op]) {
+    let (mut lines, mut slots, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for op in batch {
         match op {
             Op::Create { stream, job, .. } => slots.push(Slot::new(Arc::clone(stream), Some(job.clone()), None)),
@@ -338,13 +357,16 @@ fn book_ahead(shared: &Shared, mut line: u64, batch: &mut [Op]) {
                 let count = charges.len() as u64;
                 lines.extend((line..).zip(charges));
                 line += count;
+                rows.extend(rows::decode(&ending.rows).unwrap_or_default());
             }
+            Op::Rows { rows: batch, .. } => rows.extend(rows::decode(batch).unwrap_or_default()),
             _ => {}
         }
     }
-    if !lines.is_empty() || !slots.is_empty() {
+    if !lines.is_empty() || !slots.is_empty() || !rows.is_empty() {
         let mut book = lock(&shared.book);
         book.charge(lines);
+        book.rows.put(file, rows);
         book.slots.extend(slots.into_iter().map(|slot| (slot.stream.head().stream, slot)));
     }
 }
@@ -354,10 +376,10 @@ fn fail(shared: &Shared, ops: Vec<Op>, failure: &Failure) {
         match op {
             Op::Create { stream, .. } => {
                 lock(&shared.directory).remove(stream.head());
-                stream.fail_pending();
+                stream.never_began();
             }
             Op::Append { stream, .. } => stream.fail_pending(),
-            Op::Forget { done, .. } => {
+            Op::Forget { done, .. } | Op::Rows { done, .. } => {
                 let _ = done.send(Err(failure.clone()));
             }
         }

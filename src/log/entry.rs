@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::rows::{self, Row};
 use super::{Block, Head};
 use crate::job::{Charge, Epoch, JobId, StreamId};
 use crate::wire::row;
@@ -13,6 +14,7 @@ const START: u8 = 1;
 const CREATE: u8 = 2;
 const APPEND: u8 = 3;
 const FORGET: u8 = 4;
+const ROWS: u8 = 5;
 
 const INLINE: u8 = 0;
 const FILE: u8 = 1;
@@ -48,6 +50,8 @@ pub(super) enum Entry {
     Append { stream: StreamId, block: Block, first_line: u64, charges: Vec<Charge> },
     /// A stream that is to be gone.
     Forget { stream: StreamId, id: JobId },
+    /// A batch of rows.
+    Rows { rows: Vec<Row> },
 }
 
 /// Appends a [`Entry::Start`].
@@ -106,6 +110,19 @@ pub(super) fn put_forget(out: &mut Vec<u8>, stream: StreamId, id: &JobId) {
 /// Bytes that [`put_forget`] appends.
 pub(super) fn forget_len(id: &JobId) -> usize {
     1 + 16 + 4 + id.as_str().len()
+}
+
+/// Appends a [`Entry::Rows`]; `rows` is what [`rows::encode`] made. Nothing is appended of none.
+pub(super) fn put_rows(out: &mut Vec<u8>, rows: &[u8]) {
+    if !rows.is_empty() {
+        out.push(ROWS);
+        put_bytes(out, rows);
+    }
+}
+
+/// Bytes that [`put_rows`] appends.
+pub(super) fn rows_len(rows: &[u8]) -> usize {
+    if rows.is_empty() { 0 } else { 1 + 4 + rows.len() }
 }
 
 fn len32(len: usize) -> [u8; 4] {
@@ -168,6 +185,7 @@ impl<'a> Reader<'a> {
                 let id = std::str::from_utf8(self.bytes()?).ok()?.parse().ok()?;
                 Entry::Forget { stream, id }
             }
+            ROWS => Entry::Rows { rows: rows::decode(&Bytes::copy_from_slice(self.bytes()?))? },
             _ => return None,
         })
     }
@@ -240,11 +258,14 @@ mod tests {
         let id: JobId = "a-job".parse().unwrap();
         let stream = StreamId([9; 16]);
         let block = block();
+        let rows = [Row::put("k", "v"), Row::remove("gone")];
+        let encoded = rows::encode(&rows).unwrap();
         let cases = [
             written(|out| put_append(out, stream, &block, 0, &[]), append_len(&block, &[])),
             written(|out| put_append(out, stream, &block, 8, &[0x90]), append_len(&block, &[0x90])),
             written(|out| put_forget(out, stream, &id), forget_len(&id)),
             written(|out| put_start(out, 77), 9),
+            written(|out| put_rows(out, &encoded), rows_len(&encoded)),
         ];
         for bytes in cases {
             let mut reader = Reader(&bytes);
@@ -255,6 +276,7 @@ mod tests {
                 }
                 Entry::Forget { id: known, .. } => assert_eq!(known, id),
                 Entry::Start { prev } => assert_eq!(prev, 77),
+                Entry::Rows { rows: read } => assert_eq!(read, rows),
                 Entry::Create { .. } => unreachable!("none was written"),
             }
             assert!(reader.0.is_empty());

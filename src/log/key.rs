@@ -45,11 +45,13 @@ pub(super) enum Tree {
     TombstonesDue,
     /// Single values by name.
     Meta,
+    /// key → value: see [`super::Row`].
+    Rows,
 }
 
 impl Tree {
     /// All of them.
-    pub(super) const ALL: [Tree; 15] = [
+    pub(super) const ALL: [Tree; 16] = [
         Tree::Packs,
         Tree::Heads,
         Tree::Streams,
@@ -65,6 +67,7 @@ impl Tree {
         Tree::Tombstones,
         Tree::TombstonesDue,
         Tree::Meta,
+        Tree::Rows,
     ];
 
     /// Its name on disk.
@@ -85,6 +88,7 @@ impl Tree {
             Tree::Tombstones => "tombstones",
             Tree::TombstonesDue => "tombstones_due",
             Tree::Meta => "meta",
+            Tree::Rows => "rows",
         }
     }
 }

@@ -9,7 +9,7 @@ use super::entry::JobText;
 use super::key::{self, StreamRow, Tree};
 use super::shared::{Shared, lock};
 use super::stream::{Head, Stream};
-use super::{Chunk, Found, ListQuery, opening, outputs, retention};
+use super::{Chunk, Found, ListQuery, outputs, retention};
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::job::{Code, Failure, Job, JobId, StreamId};
 use crate::wire::row;
@@ -18,7 +18,8 @@ use crate::wire::row;
 pub(super) async fn find(shared: &Arc<Shared>, id: &JobId) -> Result<Found, Failure> {
     let known = lock(&shared.directory).of_job(id);
     if let Some(stream) = known {
-        return Ok(match opening::durable(&stream).await {
+        shared.hurry();
+        return Ok(match stream.begun().await {
             Ok(()) => Found::Stream(stream),
             Err(_) => Found::Nothing,
         });

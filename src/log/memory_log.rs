@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, ready};
 use sha2::{Digest, Sha256};
 
 use super::stream::{Head, Outcome, Stream, StreamWriter};
-use super::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Unfinished};
+use super::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Row, RowRange, Unfinished, rows};
 use crate::clock::Clock;
 use crate::job::{Accepted, Charge, Code, Epoch, Event, Failure, Gateway, Job, JobId, RollupKey, StreamId, Sums};
 
@@ -30,8 +30,20 @@ struct State {
     keys: HashMap<(Gateway, Box<str>), StreamId>,
     outputs: HashMap<(StreamId, String), Bytes>,
     charges: Vec<Charge>,
+    rows: BTreeMap<Bytes, Bytes>,
     epochs: u32,
     closed: bool,
+}
+
+impl State {
+    fn write(&mut self, rows: Vec<Row>) {
+        for Row { key, value } in rows {
+            match value {
+                Some(value) => self.rows.insert(key, value),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
 }
 
 impl MemoryLog {
@@ -92,19 +104,26 @@ pub fn join(stream: &Arc<Stream>, job: &Job) -> Result<Opened, Failure> {
 }
 
 impl Log for MemoryLog {
-    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
+    fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
         ready(self.open_now(job)).boxed()
     }
 
+    fn hurry(&self) {}
+
     fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {
         let at = self.clock.now();
+        rows::encode(&batch.rows)?;
         // Encoded before places are reserved, so that a refused record leaves no hole.
         let mut block = Block::encode(0, at, &batch.events)?;
         block.first_seq = stream.reserve(block.ends.len() as u64)?;
         let upto = block.next_seq();
         let streaming = batch.events.iter().any(Event::is_output);
         let outcome = batch.events.last().and_then(|event| Outcome::of(at, event));
-        self.lock().charges.extend(batch.charges);
+        {
+            let mut state = self.lock();
+            state.charges.extend(batch.charges);
+            state.write(batch.rows);
+        }
         stream.publish(Arc::new(block), streaming, outcome);
         Ok(upto)
     }
@@ -194,6 +213,38 @@ impl Log for MemoryLog {
 
     fn rebuild_rollups(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         ready(Ok(self.lock().charges.len() as u64)).boxed()
+    }
+
+    fn write_rows(&self, rows: Vec<Row>) -> BoxFuture<'static, Result<(), Failure>> {
+        let mut state = self.lock();
+        let done = match rows::encode(&rows) {
+            Err(failure) => Err(failure),
+            Ok(_) if state.closed => Err(Failure::new(Code::Overloaded, "the log is closed")),
+            Ok(_) => {
+                state.write(rows);
+                Ok(())
+            }
+        };
+        ready(done).boxed()
+    }
+
+    fn row(&self, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, Failure>> {
+        ready(Ok(self.lock().rows.get(&key).cloned())).boxed()
+    }
+
+    fn rows(&self, range: RowRange) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, Failure>> {
+        let (from, to) = (Bytes::from(range.from()), Bytes::from(range.to()));
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        if from < to {
+            for (key, value) in self.lock().rows.range(from..to) {
+                if !range.takes(page.len(), bytes) {
+                    break;
+                }
+                bytes += value.len();
+                page.push((key.clone(), value.clone()));
+            }
+        }
+        ready(Ok(page)).boxed()
     }
 
     fn health(&self) -> Health {

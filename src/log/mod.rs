@@ -1,8 +1,9 @@
 //! The durable log: one append-only stream per job.
 //!
-//! Owns the order of records and the moment they are durable. Promises: `seq` is dense from 0; a
-//! reader sees a record only when it is durable; a batch is there as a whole or not at all, its
-//! charges included; a slow reader costs a position, nothing more. Does not know what a job does.
+//! Owns the order of records and the moment they are durable, and a map of small rows beside them.
+//! Promises: `seq` is dense from 0; a reader sees a record only when it is durable; a batch is there
+//! as a whole or not at all, its charges and rows included; a slow reader costs a position, nothing
+//! more. Does not know what a job does.
 
 mod block;
 mod book;
@@ -21,6 +22,8 @@ mod outputs;
 mod recovery;
 mod replay;
 mod retention;
+mod row_calls;
+mod rows;
 mod sealer;
 mod shared;
 mod sled_calls;
@@ -30,10 +33,12 @@ pub mod stream;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use block::{Block, Chunk};
 pub use follow::{Followed, Follower, Silence};
+pub use rows::{Row, RowRange};
 pub use sled_log::SledLog;
 pub use stream::{Head, Stream, StreamWriter, Tail};
 
@@ -41,18 +46,20 @@ use crate::job::{
     Charge, Event, Failure, Gateway, Job, JobId, RollupKey, State, StreamId, Sums, TagValue, Timestamp, Usage,
 };
 
-/// Events to append together, and the charges that become durable with them.
+/// Events to append together, and the charges and rows that become durable with them.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// At least one, at most [`crate::job::caps::BATCH_EVENTS_MAX`]. A terminal is the last.
     pub events: Vec<Event>,
     /// Ledger lines; only beside a terminal.
     pub charges: Vec<Charge>,
+    /// Rows, in this order: what must be known of the events elsewhere, such as who is to be told.
+    pub rows: Vec<Row>,
 }
 
 impl From<Vec<Event>> for Batch {
     fn from(events: Vec<Event>) -> Batch {
-        Batch { events, charges: Vec::new() }
+        Batch { events, ..Batch::default() }
     }
 }
 
@@ -143,14 +150,35 @@ pub struct Health {
 /// The log. Implementations: [`memory_log::MemoryLog`], `sled_log::SledLog`; both run through
 /// `tests/log.rs`.
 pub trait Log: Send + Sync + 'static {
-    /// Opens the stream of a new job, or finds the one that its id or idempotency key names.
-    /// Durable, `accepted` record included, when it resolves. Concurrent equal calls open one.
-    /// Cancel-safe: a dropped call may still have opened the stream, and a repeat then joins it;
-    /// the job is then in [`Log::unfinished`] of the next start, so run it to the end.
+    /// Opens the stream of a new job, or finds the one that its id or idempotency key names. What is
+    /// joined is durable. A new stream is on its way to be, [`Stream::begun`] tells when it is: its
+    /// `accepted` record waits for the first append to it, which becomes durable in the same commit
+    /// or a later one, or for [`Log::hurry`]. Concurrent equal calls open one. Cancel-safe: a dropped
+    /// call may still have opened the stream, and a repeat then joins it; the job is then in
+    /// [`Log::unfinished`] of the next start, so run it to the end.
     ///
     /// # Errors
     /// `conflict` (another body), `expired` (the id's stream was removed), `overloaded` (disk full).
-    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>>;
+    fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>>;
+
+    /// What waits to become durable waits no longer.
+    fn hurry(&self);
+
+    /// As [`Log::create`], and durable when it resolves.
+    ///
+    /// # Errors
+    /// As [`Log::create`].
+    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
+        async move {
+            let opened = self.create(job).await?;
+            if let Opened::New(writer) = &opened {
+                self.hurry();
+                writer.stream().begun().await?;
+            }
+            Ok(opened)
+        }
+        .boxed()
+    }
 
     /// Hands a batch to the committer and returns the tail that makes it durable
     /// ([`StreamWriter::append`] waits for it). One writer per stream.
@@ -227,6 +255,26 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// `internal` when the log is damaged.
     fn rebuild_rollups(&self) -> BoxFuture<'_, Result<u64, Failure>>;
+
+    /// Writes rows, in this order, together or not at all; durable when it resolves, and nobody reads
+    /// them before. Handed over at the call, before the first poll: batches count in the order of the
+    /// calls. Cancel-safe: dropped, the batch becomes durable (or fails) on its own.
+    ///
+    /// # Errors
+    /// `overloaded` when the disk is full (a batch that only removes is taken), `too_large`.
+    fn write_rows(&self, rows: Vec<Row>) -> BoxFuture<'static, Result<(), Failure>>;
+
+    /// The row under a key.
+    ///
+    /// # Errors
+    /// `internal` when the log is damaged.
+    fn row(&self, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, Failure>>;
+
+    /// A page of rows, keys and values, in the order of their keys: as they were at one moment.
+    ///
+    /// # Errors
+    /// `internal` when the log is damaged.
+    fn rows(&self, range: RowRange) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, Failure>>;
 
     /// How it is doing.
     fn health(&self) -> Health;

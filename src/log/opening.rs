@@ -40,7 +40,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// See [`super::Log::open`].
+/// See [`super::Log::create`].
 pub(super) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedStream, Failure> {
     let claim = loop {
         let mut released = pin!(shared.released.notified());
@@ -48,7 +48,7 @@ pub(super) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedS
         released.as_mut().enable();
         let claimed = lock(&shared.directory).claim(job);
         match claimed {
-            Claimed::Known(stream) => return joined(stream, job).await,
+            Claimed::Known(stream) => return joined(shared, stream, job).await,
             Claimed::Busy => released.await,
             Claimed::Mine => break Claim { shared, job },
         }
@@ -57,31 +57,20 @@ pub(super) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedS
     if job.body_sha256.is_some() {
         let wanted = Arc::clone(job);
         match shared.blocking(move |shared| lookup::find_repeat(shared, &wanted)).await? {
-            Found::Stream(stream) => return joined(stream, job).await,
+            Found::Stream(stream) => return joined(shared, stream, job).await,
             Found::Expired(_) => {
                 return Err(Failure::new(Code::Expired, "a job with this id was removed after its retention"));
             }
             Found::Nothing => {}
         }
     }
-    let stream = create(shared, job, claim).await?;
-    durable(&stream).await?;
-    Ok(OpenedStream::New(stream))
+    create(shared, job, claim).await.map(OpenedStream::New)
 }
 
-async fn joined(stream: Arc<Stream>, job: &Job) -> Result<OpenedStream, Failure> {
-    durable(&stream).await?;
+async fn joined(shared: &Shared, stream: Arc<Stream>, job: &Job) -> Result<OpenedStream, Failure> {
+    shared.hurry();
+    stream.begun().await?;
     join(&stream, job).map(|_| OpenedStream::Joined(stream))
-}
-
-/// Waits until a stream's first record is durable.
-pub(super) async fn durable(stream: &Stream) -> Result<(), Failure> {
-    let mut tail = stream.watch();
-    let known = tail.wait_for(|tail| tail.durable > 0 || tail.failures > 0).await;
-    match known.map(|tail| tail.durable) {
-        Ok(1..) => Ok(()),
-        _ => Err(Failure::new(Code::Overloaded, "the log could not be written")),
-    }
 }
 
 async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Result<Arc<Stream>, Failure> {
@@ -104,9 +93,9 @@ async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Resul
     lock(&shared.directory).enter(&stream);
     drop(claim);
     let op = Op::Create { stream: Arc::clone(&stream), head: encoded, job: text, block };
-    if let Err(failure) = shared.push(op) {
+    if let Err(failure) = shared.push_quietly(op) {
         lock(&shared.directory).remove(stream.head());
-        stream.fail_pending();
+        stream.never_began();
         return Err(failure);
     }
     Ok(stream)

@@ -1,4 +1,4 @@
-//! Journal entries become streams again.
+//! Journal entries become streams and rows again.
 //!
 //! Owns what a stream is after a restart: the sealed part from the store, then what the journal
 //! adds. Promises that a stream which lost something that may have been visible gets a new epoch
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::book::Forgotten;
 use super::entry::{Entry, JobText};
 use super::key::{self, StreamRow, Tree};
+use super::rows::Unsealed;
 use super::sled_log::Store;
 use super::stream::{Outcome, Stream};
 use super::{Block, Head, Tombstone};
@@ -29,6 +30,8 @@ pub(super) struct Replay<'a> {
     pub(super) charges: Vec<(u64, Charge)>,
     /// Entries of streams that nothing is known of.
     unknown: HashSet<StreamId>,
+    /// Rows that the store may not have yet.
+    pub(super) rows: Unsealed,
 }
 
 /// A stream as recovered.
@@ -103,6 +106,7 @@ impl<'a> Replay<'a> {
             forgets: Vec::new(),
             charges: Vec::new(),
             unknown: HashSet::new(),
+            rows: Unsealed::default(),
         };
         let mut open = Vec::new();
         store.scan_back(Tree::Open, &[0xff; 18], &mut |id| {
@@ -154,6 +158,10 @@ impl<'a> Replay<'a> {
                 self.streams.remove(&stream);
                 self.done.insert(stream);
                 self.forgets.push((file, Forgotten { stream, id }));
+                Ok(())
+            }
+            Entry::Rows { rows } => {
+                self.rows.put(file, rows);
                 Ok(())
             }
         }

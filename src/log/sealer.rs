@@ -15,7 +15,7 @@ use super::journal::{self, JournalFile};
 use super::key::{self, Packer, StreamRow, Tree};
 use super::shared::{Phase, SEALER_TICK, Shared, lock};
 use super::stream::{Outcome, Stream};
-use super::{ledger, outputs, retention};
+use super::{ledger, outputs, retention, row_calls};
 use crate::job::{Failure, StreamId};
 use crate::telemetry;
 use crate::wire::row;
@@ -93,14 +93,18 @@ pub(super) fn pass(shared: &Shared, effort: Effort) {
 }
 
 fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<(), Failure> {
-    let (pressed, work) = {
+    let (pressed, work, rows_due) = {
         let mut book = lock(&shared.book);
         let pressed = book.used_bytes() > shared.config.journal_bytes_max / 2;
         let work = if effort == Effort::All { book.take_everything() } else { book.take_work(pressed) };
-        (pressed, work)
+        let rows_due = !book.rows.is_empty() && (effort == Effort::All || book.rows_are_due(pressed));
+        (pressed, work, rows_due)
     };
-    sealing.unsynced |= !work.streams.is_empty() || !work.forgets.is_empty();
+    sealing.unsynced |= rows_due || !work.streams.is_empty() || !work.forgets.is_empty();
     seal_work(shared, sealing, work)?;
+    if rows_due {
+        row_calls::seal(shared)?;
+    }
     if !sealing.keeps_all {
         match retention::expire(shared, sealing) {
             Ok(removed) => sealing.unsynced |= removed,
@@ -112,7 +116,9 @@ fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<()
         }
     }
     let due = pressed || effort == Effort::All || sealing.synced_at.elapsed() >= SYNC_EVERY;
-    if due && sealing.unsynced && shared.phase() != Phase::Dropped {
+    // Rows that were overwritten or removed before they were sealed leave files behind without a word.
+    let frees = pressed && lock(&shared.book).sealed_upto_tick().is_some();
+    if due && (sealing.unsynced || frees) && shared.phase() != Phase::Dropped {
         sync(shared)?;
         sealing.synced_at = Instant::now();
         sealing.unsynced = false;

@@ -2,13 +2,13 @@
 //!
 //! Owns the queue to the committer, the guard of the disk, and the way off the arbiters. Locks are
 //! std mutexes held for a few map operations, never across an await, a sync or a read of the store
-//! (`sealing` and `money` excepted: only threads that may block take those). Order where two are
-//! held: `sealing`, `money`, `directory`, `book`.
+//! (`sealing`, `money` and `rows_gate` excepted: only threads that may block take those). Order where
+//! two are held: `sealing`, `money`, `rows_gate`, `directory`, `book`.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) money: Mutex<()>,
     /// Held while streams are sealed or removed.
     pub(super) sealing: Mutex<Sealing>,
+    /// Held for writing while rows move from memory into the store.
+    pub(super) rows_gate: RwLock<()>,
     pub(super) store: Store,
     pub(super) disk: DiskGuard,
     pub(super) notes: Mutex<Vec<String>>,
@@ -64,6 +66,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) ops: Vec<Op>,
+    /// Whether the committer was woken for what waits.
+    pub(super) hurried: bool,
     pub(super) bytes: usize,
     pub(super) phase: Phase,
 }
@@ -97,8 +101,30 @@ impl Shared {
         Arc::new(Semaphore::new(READS_MAX))
     }
 
-    /// Hands an operation to the committer.
+    /// Hands an operation to the committer, and wakes it.
     pub(super) fn push(&self, op: Op) -> Result<(), Failure> {
+        self.wake(self.enqueue(op)?);
+        Ok(())
+    }
+
+    /// Hands an operation to the committer, which takes it with the next that it is woken for.
+    pub(super) fn push_quietly(&self, op: Op) -> Result<(), Failure> {
+        self.enqueue(op).map(drop)
+    }
+
+    /// Wakes the committer for what waits.
+    pub(super) fn hurry(&self) {
+        self.wake(lock(&self.queue));
+    }
+
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if !queue.ops.is_empty() && !std::mem::replace(&mut queue.hurried, true) {
+            drop(queue);
+            self.queued.notify_one();
+        }
+    }
+
+    fn enqueue(&self, op: Op) -> Result<MutexGuard<'_, Queue>, Failure> {
         let bytes = op.len();
         let mut queue = lock(&self.queue);
         if queue.phase != Phase::Open {
@@ -109,12 +135,7 @@ impl Shared {
         }
         queue.bytes += bytes;
         queue.ops.push(op);
-        let first = queue.ops.len() == 1;
-        drop(queue);
-        if first {
-            self.queued.notify_one();
-        }
-        Ok(())
+        Ok(queue)
     }
 
     /// How far down the log is.

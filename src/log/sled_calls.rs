@@ -11,8 +11,8 @@ use super::opening::OpenedStream;
 use super::shared::{Phase, Shared, lock};
 use super::sled_log::SledLog;
 use super::stream::{Outcome, Stream, StreamWriter};
-use super::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Unfinished};
-use super::{ledger, lookup, opening, outputs};
+use super::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Row, RowRange, Unfinished};
+use super::{ledger, lookup, opening, outputs, row_calls, rows};
 use crate::config::Durability;
 use crate::job::{Charge, Code, Event, Failure, Job, JobId, RollupKey, Sums};
 use crate::wire::row;
@@ -20,8 +20,17 @@ use crate::wire::row;
 /// Bytes of one append: a journal tick holds it whole.
 const APPEND_BYTES_MAX: usize = 20 * 1024 * 1024;
 
+/// # Errors
+/// `too_large`.
+pub(super) fn fits(bytes: usize) -> Result<(), Failure> {
+    match bytes {
+        ..=APPEND_BYTES_MAX => Ok(()),
+        _ => Err(Failure::new(Code::TooLarge, format!("an append is over {APPEND_BYTES_MAX} bytes"))),
+    }
+}
+
 impl Log for SledLog {
-    fn open(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
+    fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
         async move {
             Ok(match opening::open(&self.shared, &job).await? {
                 OpenedStream::Joined(stream) => Opened::Joined(stream),
@@ -34,6 +43,10 @@ impl Log for SledLog {
         .boxed()
     }
 
+    fn hurry(&self) {
+        self.shared.hurry();
+    }
+
     fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {
         let at = self.shared.clock.now();
         let outcome = batch.events.last().and_then(|event| Outcome::of(at, event));
@@ -42,18 +55,18 @@ impl Log for SledLog {
         }
         // Encoded before places are reserved, so that a refused record leaves no hole.
         let mut block = Block::encode(0, at, &batch.events)?;
-        if block.bytes.len() > APPEND_BYTES_MAX {
-            return Err(Failure::new(Code::TooLarge, format!("an append is over {APPEND_BYTES_MAX} bytes")));
-        }
+        let rows = rows::encode(&batch.rows)?;
+        fits(block.bytes.len() + rows.len())?;
         let streaming = batch.events.iter().any(Event::is_output);
         let encoded = if batch.charges.is_empty() { Vec::new() } else { row::encode(&batch.charges) };
-        let ending = (outcome.is_some() || !batch.charges.is_empty())
-            .then(|| Box::new(Ending { outcome, charges: batch.charges, encoded }));
+        let ending = (outcome.is_some() || !batch.charges.is_empty() || !rows.is_empty())
+            .then(|| Box::new(Ending { outcome, charges: batch.charges, encoded, rows }));
         block.first_seq = stream.reserve(block.ends.len() as u64)?;
         let upto = block.next_seq();
+        let first = block.first_seq;
         let op = Op::Append { stream: Arc::clone(stream), block: Arc::new(block), streaming, ending };
         if let Err(failure) = self.shared.push(op) {
-            stream.fail_pending();
+            stream.give_back(first);
             return Err(failure);
         }
         Ok(upto)
@@ -127,6 +140,19 @@ impl Log for SledLog {
 
     fn rebuild_rollups(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         self.shared.blocking(|shared| ledger::rebuild(shared)).boxed()
+    }
+
+    fn write_rows(&self, rows: Vec<Row>) -> BoxFuture<'static, Result<(), Failure>> {
+        let handed = row_calls::write(&self.shared, &rows);
+        async move { handed?.await.unwrap_or_else(|_| Err(Failure::internal("the log is closed"))) }.boxed()
+    }
+
+    fn row(&self, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, Failure>> {
+        row_calls::get(&self.shared, key).boxed()
+    }
+
+    fn rows(&self, range: RowRange) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, Failure>> {
+        self.shared.blocking(move |shared| row_calls::range(shared, &range)).boxed()
     }
 
     fn health(&self) -> Health {

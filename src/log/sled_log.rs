@@ -206,12 +206,25 @@ impl Store {
     pub(super) fn remove(&self, tree: Tree, key: &[u8]) -> Result<(), Failure> {
         guarded(|| {
             let Some(first) = self.tree(tree).remove(piece_key(key, 0)?)? else { return Ok(()) };
-            let len = first.first_chunk().map_or(0, |len| u32::from_le_bytes(*len) as usize);
-            for piece in 1..len.div_ceil(ROW_BYTES_MAX) {
+            for piece in 1..pieces_of(&first) {
                 self.tree(tree).remove(piece_key(key, piece)?)?;
             }
             Ok(())
         })
+    }
+
+    /// Makes a row what it shall be, whatever it was. Begun and not finished it is damaged: the caller
+    /// keeps what it shall be until this is done.
+    pub(super) fn replace(&self, tree: Tree, key: &[u8], row: Option<&[u8]>) -> Result<(), Failure> {
+        guarded(|| {
+            let before = self.tree(tree).get(piece_key(key, 0)?)?;
+            // From the back, so that a repeat after a crash still finds how many there were.
+            for piece in (pieces(row)..before.as_deref().map_or(0, pieces_of)).rev() {
+                self.tree(tree).remove(piece_key(key, piece)?)?;
+            }
+            Ok(())
+        })?;
+        row.map_or(Ok(()), |row| self.put(tree, key, row))
     }
 
     /// Removes all rows of a tree.
@@ -221,9 +234,21 @@ impl Store {
 
     /// Visits rows from `from` to before `to` until the visitor says `false`.
     pub(super) fn scan(&self, tree: Tree, from: &[u8], to: &[u8], visit: Visitor<'_>) -> Result<(), Failure> {
+        self.scan_unknown(tree, (from, to), &|_| false, visit)
+    }
+
+    /// The same without reading the rows that are `known`.
+    pub(super) fn scan_unknown(
+        &self,
+        tree: Tree,
+        (from, to): (&[u8], &[u8]),
+        known: &dyn Fn(&[u8]) -> bool,
+        visit: Visitor<'_>,
+    ) -> Result<(), Failure> {
         let mut rows = self.tree(tree).range(from..to);
         while let Some((key, first)) = guarded(|| rows.next().transpose())? {
             if let Some((0, key)) = key.split_last()
+                && !known(key)
                 && !visit(key, self.whole(tree, key, &first)?)?
             {
                 break;
@@ -272,6 +297,17 @@ enum OpenError {
     Io(Failure),
     /// The database itself.
     Broken(String),
+}
+
+/// Pieces of a row.
+fn pieces(row: Option<&[u8]>) -> usize {
+    row.map_or(0, |row| row.len().div_ceil(ROW_BYTES_MAX).max(1))
+}
+
+/// Pieces of the row whose first is `first`.
+fn pieces_of(first: &[u8]) -> usize {
+    let len = first.first_chunk().map_or(0, |len| u32::from_le_bytes(*len) as usize);
+    len.div_ceil(ROW_BYTES_MAX).max(1)
 }
 
 fn piece_key(key: &[u8], piece: usize) -> sled::Result<Vec<u8>> {

@@ -5,13 +5,13 @@
 //! clone of a few pointers, never across an await.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
 use super::{Batch, Block, Chunk, Log};
 use crate::job::{
-    Cost, Epoch, Event, Failure, Gateway, Job, JobId, ModelName, State, StreamId, Tags, Task, Timestamp, Usage,
+    Code, Cost, Epoch, Event, Failure, Gateway, Job, JobId, ModelName, State, StreamId, Tags, Task, Timestamp, Usage,
 };
 use crate::wire::Cursor;
 
@@ -134,6 +134,8 @@ struct Inner {
     next_seq: u64,
     /// How many appends had failed when the last places were reserved.
     reserved_in: u32,
+    /// Its first record could not be written: there is nothing that a later one could follow.
+    never_began: bool,
     ring: VecDeque<Arc<Block>>,
     ring_bytes: usize,
     outcome: Option<Arc<Outcome>>,
@@ -189,6 +191,19 @@ impl Stream {
         self.lock().outcome.clone()
     }
 
+    /// Waits until its first record is durable. Cancel-safe.
+    ///
+    /// # Errors
+    /// `overloaded` when it could not be written.
+    pub async fn begun(&self) -> Result<(), Failure> {
+        let mut tail = self.watch();
+        let known = tail.wait_for(|tail| tail.durable > 0 || tail.failures > 0).await;
+        match known.map(|tail| tail.durable) {
+            Ok(1..) => Ok(()),
+            _ => Err(Failure::new(Code::Overloaded, "the log could not be written")),
+        }
+    }
+
     /// The cursor before record `seq`.
     #[must_use]
     pub fn cursor(&self, seq: u64) -> Cursor {
@@ -219,11 +234,14 @@ impl Stream {
     /// Takes the next `count` places for an append. For implementations of [`Log`].
     ///
     /// # Errors
-    /// `internal` after a terminal.
+    /// `internal` after a terminal, and where the stream never began.
     pub fn reserve(&self, count: u64) -> Result<u64, Failure> {
         let mut inner = self.lock();
         if self.tail.borrow().state.is_terminal() {
             return Err(Failure::internal("an append after the terminal"));
+        }
+        if inner.never_began {
+            return Err(Failure::internal("an append to a stream whose beginning could not be written"));
         }
         let first = inner.next_seq;
         inner.next_seq += count;
@@ -261,9 +279,25 @@ impl Stream {
         });
     }
 
+    /// Gives back the places that were reserved last, from `first` on: nobody was told of them. For
+    /// implementations of [`Log`].
+    pub fn give_back(&self, first: u64) {
+        self.lock().next_seq = first;
+    }
+
     /// Appends after the durable tail came to nothing. For implementations of [`Log`].
     pub fn fail_pending(&self) {
+        self.fail(self.lock());
+    }
+
+    /// The first record came to nothing, and no other can follow. For implementations of [`Log`].
+    pub fn never_began(&self) {
         let mut inner = self.lock();
+        inner.never_began = true;
+        self.fail(inner);
+    }
+
+    fn fail(&self, mut inner: MutexGuard<'_, Inner>) {
         self.tail.send_modify(|tail| {
             inner.next_seq = tail.durable;
             tail.failures = tail.failures.wrapping_add(1);
@@ -290,7 +324,7 @@ impl Stream {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.state.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -343,7 +377,7 @@ impl StreamWriter {
                     return Ok(());
                 }
                 if tail.failures != failures {
-                    return Err(Failure::new(crate::job::Code::Overloaded, "the log could not be written"));
+                    return Err(Failure::new(Code::Overloaded, "the log could not be written"));
                 }
             }
             if self.tail.changed().await.is_err() {
@@ -352,3 +386,7 @@ impl StreamWriter {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

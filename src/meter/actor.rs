@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, Addr, ArbiterHandle, Context, Handler, Message, MessageResult, ResponseFuture};
+use actix::prelude::SendError;
+use actix::{Actor, Addr, ArbiterHandle, Context, Handler, MailboxError, Message, MessageResult, ResponseFuture};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
@@ -59,9 +60,14 @@ impl Meter {
         self.addr.send(Query(query)).await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Counts charges that became durable. Not cancel-safe: dropped, they may not be counted.
+    /// Has charges counted that became durable; waits only while the mailbox is full. Not cancel-safe:
+    /// dropped, they may not be counted.
     pub async fn settled(&self, charges: Vec<Charge>) {
-        self.gone(self.addr.send(Settled(charges)).await);
+        let sent = match self.addr.try_send(Settled(charges)) {
+            Err(SendError::Full(settled)) => self.addr.send(settled).await,
+            sent => sent.map_err(|_| MailboxError::Closed),
+        };
+        self.gone(sent);
     }
 
     /// Throws the sums away and adds them up again from the ledger. Returns its lines. Once begun
@@ -73,7 +79,7 @@ impl Meter {
         self.addr.send(Rebuild).await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    fn gone(&self, sent: Result<(), actix::MailboxError>) {
+    fn gone(&self, sent: Result<(), MailboxError>) {
         if sent.is_err() {
             tracing::debug!("the meter has stopped; charges are in the ledger and not in the metrics");
         }

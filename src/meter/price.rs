@@ -134,9 +134,15 @@ fn unit_of(key: &str) -> Option<Unit> {
     })
 }
 
-fn overriding(own: &CostOverride) -> [Price; 2] {
-    let per_million = |usd: Usd| usd.pico().saturating_mul(MILLION);
-    [price(Unit::Input, 0, per_million(own.per_token_in)), price(Unit::Output, 0, per_million(own.per_token_out))]
+fn overriding(own: &CostOverride) -> Vec<Price> {
+    let said = [
+        (Unit::Input, Some(own.per_token_in)),
+        (Unit::Output, Some(own.per_token_out)),
+        (Unit::Cached, own.per_cache_read_token),
+        (Unit::Write, own.per_cache_write_token),
+    ];
+    let each = said.into_iter().filter_map(|(unit, usd)| Some((unit, usd?)));
+    each.map(|(unit, usd)| price(unit, 0, usd.pico().saturating_mul(MILLION))).collect()
 }
 
 #[cfg(test)]

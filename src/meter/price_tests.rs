@@ -140,7 +140,9 @@ fn the_jobs_own_prices_win() {
         assert_eq!(cost(own, target, tokens(1000, 100)), ("0.0012".to_owned(), true), "{target}");
     }
     let cached = Usage { cached_input_tokens: Some(600), ..tokens(1000, 100) };
-    assert_eq!(cost(own, "openai/gpt", cached), ("0.0012".to_owned(), true), "cached tokens are input tokens");
+    assert_eq!(cost(own, "openai/gpt", cached.clone()), ("0.0012".to_owned(), true), "cached tokens are input tokens");
+    let cheaper = own.replace("0.000002\"}", "0.000002\",\"per_cache_read_token\":0.0000001}");
+    assert_eq!(cost(&cheaper, "openai/gpt", cached), ("0.00066".to_owned(), true), "unless they have their own price");
     assert_eq!(cost(own, "openai/gpt", Usage::default()), ("0".to_owned(), false));
 }
 

@@ -54,12 +54,7 @@ impl Access {
         if self.has(scope) {
             return Ok(());
         }
-        let scope = match scope {
-            Scope::Run => "run",
-            Scope::Read => "read",
-            Scope::Admin => "admin",
-        };
-        Err(Failure::new(Code::Forbidden, format!("this key lacks the scope `{scope}`")))
+        Err(Failure::new(Code::Forbidden, format!("this key lacks the scope `{}`", scope.as_str())))
     }
 
     /// # Errors

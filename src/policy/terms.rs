@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::job::{Backoff, Job, Retry, Timeouts};
+use crate::job::{Backoff, Gateway, Job, Retry, Timeouts};
 
 const DEFAULT_TIMEOUTS: Timeouts = Timeouts {
     connect_ms: Some(5_000),
@@ -48,6 +48,13 @@ pub struct Terms {
     pub delay_ms: u64,
     /// The longest wait.
     pub delay_ms_max: u64,
+}
+
+/// The time-outs of a request that is no job: its own over its gateway's over the default, all filled.
+#[must_use]
+pub fn timeouts(own: Timeouts, gateway: &Gateway, config: &Config) -> Timeouts {
+    let gateway = config.gateways.get(gateway.as_str());
+    own.or(gateway.map(|gateway| gateway.timeouts).unwrap_or_default()).or(DEFAULT_TIMEOUTS)
 }
 
 impl Terms {

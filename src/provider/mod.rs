@@ -18,11 +18,13 @@ pub mod family;
 pub mod fetch;
 pub mod framing;
 pub mod limits;
+pub mod passing;
 pub mod prefill;
 pub mod registry;
 pub mod remote;
 pub mod script;
 pub mod vendor;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 

@@ -17,6 +17,8 @@ use crate::job::caps::REMOTE_FILE_BYTES_MAX;
 
 /// Redirects that are followed: image hosts use one or two.
 const REDIRECTS_MAX: usize = 4;
+/// The section of the configuration that names hosts which may be asked in any case.
+const SETTING: &str = "egress";
 /// For the whole file.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// To open a connection.
@@ -51,7 +53,7 @@ impl Remote {
     /// A sentence for the caller, without the address.
     pub async fn fetch(&self, address: &str) -> Result<File, String> {
         let url = Url::parse(address).map_err(|error| format!("is not an address: {error}"))?;
-        may_ask(&url, &self.allowed)?;
+        may_ask(&url, &self.allowed, SETTING)?;
         let mut response = self.client()?.get(url).send().await.map_err(said)?;
         if !response.status().is_success() {
             return Err(format!("its server answers {}", response.status().as_u16()));
@@ -79,7 +81,7 @@ impl Remote {
             if attempt.previous().len() > REDIRECTS_MAX {
                 return attempt.error("too many redirects");
             }
-            match may_ask(attempt.url(), &allowed) {
+            match may_ask(attempt.url(), &allowed, SETTING) {
                 Ok(()) => attempt.follow(),
                 Err(problem) => attempt.error(problem),
             }
@@ -92,14 +94,15 @@ impl Remote {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(FETCH_TIMEOUT)
             .pool_max_idle_per_host(0)
-            .dns_resolver(Arc::new(PublicNames(Arc::clone(&self.allowed))))
+            .dns_resolver(Arc::new(PublicNames::new(Arc::clone(&self.allowed), SETTING)))
             .build()
             .map_err(|_| "cannot be fetched: the HTTP client cannot be set up".to_owned())?;
         Ok(self.client.get_or_init(|| client))
     }
 }
 
-fn said(error: reqwest::Error) -> String {
+/// The innermost reason, without the address.
+pub(super) fn said(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut inner: &dyn std::error::Error = &error;
     while let Some(source) = inner.source() {
@@ -108,8 +111,9 @@ fn said(error: reqwest::Error) -> String {
     format!("cannot be fetched: {inner}")
 }
 
-/// Whether the address itself may be asked. Names are looked at when they are resolved.
-fn may_ask(url: &Url, allowed: &HashSet<Box<str>>) -> Result<(), String> {
+/// Whether the address itself may be asked. Names are looked at when they are resolved. `setting` is
+/// the section whose `allow_hosts` has the `allowed`.
+pub(super) fn may_ask(url: &Url, allowed: &HashSet<Box<str>>, setting: &str) -> Result<(), String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must be an http, https or data address".into());
     }
@@ -118,26 +122,36 @@ fn may_ask(url: &Url, allowed: &HashSet<Box<str>>) -> Result<(), String> {
         return Ok(());
     }
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(address) if !is_public(address) => Err(private()),
+        Ok(address) if !is_public(address) => Err(private(setting)),
         _ => Ok(()),
     }
 }
 
-fn private() -> String {
-    "is not a public address; egress.allow_hosts in the configuration can name its host".into()
+fn private(setting: &str) -> String {
+    format!("is not a public address; {setting}.allow_hosts in the configuration can name its host")
 }
 
 /// Resolves names, and only to public addresses.
-struct PublicNames(Arc<HashSet<Box<str>>>);
+pub(super) struct PublicNames {
+    allowed: Arc<HashSet<Box<str>>>,
+    setting: &'static str,
+}
+
+impl PublicNames {
+    /// Those of `allowed` are resolved to any address.
+    pub(super) fn new(allowed: Arc<HashSet<Box<str>>>, setting: &'static str) -> PublicNames {
+        PublicNames { allowed, setting }
+    }
+}
 
 impl Resolve for PublicNames {
     fn resolve(&self, name: Name) -> Resolving {
-        let is_allowed = self.0.contains(name.as_str());
+        let (is_allowed, setting) = (self.allowed.contains(name.as_str()), self.setting);
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let usable: Vec<SocketAddr> = found.filter(|address| is_allowed || is_public(address.ip())).collect();
             if usable.is_empty() {
-                return Err(private().into());
+                return Err(private(setting).into());
             }
             Ok(Box::new(usable.into_iter()) as Addrs)
         })

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::attempt::TellTale;
 use super::rejoin::{Held, Skip};
 use super::seam::{SoFar, Trim};
-use super::{Live, Services};
+use super::{Live, Services, outbox};
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{
     AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Lost, Restarted, Target, Timestamp, Timing,
@@ -112,6 +114,8 @@ pub(super) struct Course {
     pub(super) pending: Vec<Event>,
     /// The job with the files inside that it names by their addresses, once somebody wanted it so.
     pub(super) with_files: Option<Arc<Job>>,
+    /// When it was handed to its actor, then when that began.
+    pub(super) begun: Instant,
     pub(super) dispatched_at: Option<Timestamp>,
     pub(super) first_output_at: Option<Timestamp>,
 }
@@ -135,6 +139,7 @@ impl Course {
             trim: None,
             pending: Vec::new(),
             with_files: None,
+            begun: Instant::now(),
             dispatched_at: None,
             first_output_at: None,
         }
@@ -211,8 +216,14 @@ impl Course {
             last.unpriced_job = !totals.cost.priced;
         }
         let mut events = std::mem::take(&mut self.pending);
-        events.push(terminal(totals));
-        Batch { events, charges }
+        let terminal = terminal(totals);
+        let default = self.live.config.gateways.get(self.job.gateway.as_str());
+        let default = default.and_then(|gateway| gateway.webhook.as_deref());
+        let stream = self.writer.stream().head().stream;
+        let ended = terminal.terminal().map(|state| (state, now));
+        let rows = ended.and_then(|ended| outbox::row_of(&self.job, default, stream, ended)).into_iter().collect();
+        events.push(terminal);
+        Batch { events, charges, rows }
     }
 
     /// Takes over what the attempts were told, now that they are over, and ends those without an end.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::course::{Course, Totals};
 use super::fulfil::fulfil;
@@ -17,7 +18,7 @@ use crate::job::{AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Fail
 use crate::log::Batch;
 use crate::policy::terms::Terms;
 use crate::provider::Finish;
-use crate::telemetry;
+use crate::telemetry::{self, OurStage};
 
 /// Tries to write a terminal while the log refuses: the disk may be freed meanwhile. What cannot be
 /// ended now is settled at the next start.
@@ -41,6 +42,8 @@ enum Ending {
 
 /// Carries one job to its sealed stream.
 pub(super) async fn drive(mut course: Course, mut stop: watch::Receiver<Option<Stop>>) {
+    let handed = std::mem::replace(&mut course.begun, Instant::now());
+    telemetry::overhead(OurStage::Start, course.begun.saturating_duration_since(handed));
     let terms = Terms::of(&course.job, &course.live.config);
     let elapsed = Duration::from_millis(course.svc.clock.now().ms_since(course.job.submitted_at));
     let ending = tokio::select! {
@@ -68,6 +71,7 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
 
 /// Writes the one terminal with the charges of all attempts.
 async fn seal(mut course: Course, ending: Ending) {
+    let ended = Instant::now();
     if matches!(ending, Ending::Stopped(Stop::Shutdown)) && goes_on_after_restart(&course) {
         return;
     }
@@ -90,8 +94,12 @@ async fn seal(mut course: Course, ending: Ending) {
     for _ in 0..SEAL_TRIES_MAX {
         match course.writer.append(batch.clone()).await {
             Ok(()) => {
+                telemetry::overhead(OurStage::Seal, ended.elapsed());
                 if let Some(state) = state {
                     telemetry::job_ended(&course.labels(), state);
+                }
+                if !batch.rows.is_empty() {
+                    course.svc.outbox.add(course.writer.stream().head().stream, course.svc.clock.now());
                 }
                 course.svc.meter.settled(batch.charges).await;
                 return;

@@ -1,13 +1,17 @@
 //! The configuration in force and what was built from it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
 
 use crate::catalog::{self, Entry};
-use crate::config::Config;
+use crate::config::{Config, TlsConfig};
 use crate::job::{Job, ModelName, Target, Task};
 use crate::policy::route::{self, On};
 use crate::provider::registry::Registry;
 use crate::provider::remote::Remote;
+use crate::provider::webhook::Webhooks;
 use crate::telemetry::{self, Labels};
 
 /// One generation of configuration. Swapped as a whole.
@@ -24,6 +28,10 @@ pub struct Live {
     labelled: HashSet<Box<str>>,
     /// Fetches the files that jobs name by their addresses.
     pub remote: Remote,
+    /// Tells that jobs have ended.
+    pub webhooks: Webhooks,
+    /// What the main port takes connections with, if it speaks TLS.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Live {
@@ -38,12 +46,15 @@ impl Live {
         }
         let targets = config.models.values().flat_map(|model| model.targets.iter());
         let labelled = targets.chain(config.prices.keys()).cloned().collect();
+        let tls = config.server.tls.as_ref().map(TlsConfig::acceptor).transpose();
+        let tls = tls.map_err(|(key, message)| vec![format!("server.tls.{key}: {message}")])?;
+        let webhooks = webhooks(&config, env).map_err(|problem| vec![problem])?;
         let remote = Remote::new(config.egress.allow_hosts.iter().cloned());
         // Read now rather than on the first job's way.
         tracing::debug!(date = catalog::date(), "the catalog of models and prices");
         let kind = |name: &str| registry.get(name).map(|entry| (name.into(), entry.provider.card().id));
         let on = registry.names().filter_map(kind).collect();
-        Ok(Live { config, registry, on, labelled, remote })
+        Ok(Live { config, registry, on, labelled, remote, webhooks, tls })
     }
 
     /// The task of a model that the configuration or the catalog knows.
@@ -88,4 +99,15 @@ impl Live {
         let is_said = self.labelled.contains(name.as_str());
         is_said || self.entry_of(target).is_some_and(|entry| *entry.id == *target.model && telemetry::is_series(&name))
     }
+}
+
+/// Who tells webhooks, if the gateways' own may be told.
+fn webhooks(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Webhooks, String> {
+    let webhooks = Webhooks::build(&config.webhooks, env)?;
+    for (name, gateway) in &config.gateways {
+        if let Some(url) = &gateway.webhook {
+            webhooks.check(url).map_err(|failure| format!("gateways.{name}.webhook: {}", failure.message))?;
+        }
+    }
+    Ok(webhooks)
 }

@@ -6,6 +6,7 @@
 mod actor;
 mod ahead;
 mod attempt;
+mod carried;
 mod course;
 mod drive;
 mod estimate;
@@ -14,6 +15,8 @@ mod gate;
 mod inline;
 mod listing;
 mod live;
+mod outbox;
+mod passing;
 mod plan;
 mod rejoin;
 mod relay;
@@ -28,25 +31,31 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 pub use actor::Arbiters;
 pub use gate::Gate;
 pub use listing::ModelsQuery;
 pub use live::Live;
+pub use passing::{Asked, Passed};
 pub use status::Status;
 
 use crate::clock::Clock;
 use crate::job::{Code, Failure, Job, JobId};
-use crate::log::{Found, Log, Opened, Stream, StreamWriter};
+use crate::log::{Found, Log, Opened, Stream};
 use crate::meter::Meter;
 use crate::policy::route;
 use crate::provider::call::Caller;
-use crate::telemetry;
+use crate::telemetry::{self, OurStage};
 use crate::wire::submit::{Door, Said};
+use carried::Carried;
 use course::Course;
 use drive::Stop;
+use outbox::Outbox;
 use roster::Roster;
 
+/// How long a job's `accepted` record waits for its first attempt's, to share a commit with it.
+const FIRST_APPEND_WAIT: Duration = Duration::from_millis(1);
 /// Milliseconds that a client is advised to wait when all places are taken.
 const FULL_RETRY_AFTER_MS: u64 = 1000;
 
@@ -88,6 +97,7 @@ pub struct Services {
     arbiters: Arbiters,
     runtime: tokio::runtime::Handle,
     roster: Roster,
+    outbox: Outbox,
     random: Mutex<fastrand::Rng>,
     drain: watch::Sender<bool>,
     nats_connected: AtomicBool,
@@ -126,6 +136,7 @@ impl Services {
             arbiters: parts.arbiters,
             runtime: parts.runtime,
             roster: Roster::new(),
+            outbox: Outbox::default(),
             random: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
             drain: watch::Sender::new(false),
             nats_connected: AtomicBool::new(false),
@@ -146,7 +157,8 @@ impl Services {
     /// Cancel-safe: once it is polled the job is carried through, whoever waits for this.
     ///
     /// # Errors
-    /// `unknown_model`, `conflict`, `expired`, `overloaded`.
+    /// `unknown_model`, `conflict`, `expired`, `overloaded`; `invalid` or `unsupported` for a webhook
+    /// that may not be told.
     pub async fn submit(self: &Arc<Self>, job: Job) -> Result<Submitted, Failure> {
         self.submit_then(job, |submitted| submitted).await
     }
@@ -167,24 +179,34 @@ impl Services {
             );
         }
         let svc = Arc::clone(self);
-        let carried = self.runtime.spawn(async move { svc.take_in(Arc::new(job)).await.map(then) });
-        carried.await.unwrap_or_else(|_| Err(Failure::internal("a bug: the submission panicked")))
+        let carried = Carried::new(&self.runtime, async move { svc.take_in(Arc::new(job)).await.map(then) });
+        carried.await.unwrap_or_else(|| Err(Failure::internal("a bug: the submission panicked")))
     }
 
     async fn take_in(self: &Arc<Self>, job: Arc<Job>) -> Result<Submitted, Failure> {
+        let asked = Instant::now();
         {
             let live = self.live.load();
             route::targets(&job, &live.config, &live.on)?;
+            if let Some(webhook) = &job.options.webhook {
+                live.webhooks.check(&webhook.url)?;
+            }
             if self.roster.len() >= live.config.server.jobs_max {
                 let full = Failure::new(Code::Overloaded, "too many jobs are under way");
                 return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));
             }
         }
-        match self.log.open(Arc::clone(&job)).await? {
+        match self.log.create(Arc::clone(&job)).await? {
             Opened::New(writer) => {
                 telemetry::cache("miss");
                 let stream = Arc::clone(writer.stream());
-                self.dispatch(job, writer);
+                self.begin(Course::new(Arc::clone(&job), Arc::clone(self), writer));
+                telemetry::overhead(OurStage::Admit, asked.elapsed());
+                if tokio::time::timeout(FIRST_APPEND_WAIT, stream.begun()).await.is_err() {
+                    self.log.hurry();
+                }
+                stream.begun().await?;
+                self.announce(&job, &stream);
                 Ok(Submitted { stream, reused: false })
             }
             Opened::Joined(stream) => {
@@ -194,20 +216,16 @@ impl Services {
         }
     }
 
-    /// Starts the actor of a job whose stream is open.
-    fn dispatch(self: &Arc<Self>, job: Arc<Job>, writer: StreamWriter) {
-        self.begin(Course::new(job, Arc::clone(self), writer));
-    }
-
+    /// Starts the actor of a job.
     fn begin(self: &Arc<Self>, course: Course) {
-        if let Some(deliver) = &course.job.options.deliver {
-            self.announce(Delivery { stream: Arc::clone(course.writer.stream()), subject: deliver.subject.clone() });
-        }
         let seat = self.roster.seat(course.writer.stream().head().stream);
         actor::start(&self.arbiters, course, seat);
     }
 
-    fn announce(&self, delivery: Delivery) {
+    /// Has the records published where the job says so.
+    fn announce(&self, job: &Job, stream: &Arc<Stream>) {
+        let Some(deliver) = &job.options.deliver else { return };
+        let delivery = Delivery { stream: Arc::clone(stream), subject: deliver.subject.clone() };
         let sender = self.deliveries.lock().expect("nothing panics while it holds this lock").clone();
         match sender.map(|sender| (sender.try_send(delivery), sender)) {
             Some((Ok(()), _)) => {}

@@ -23,7 +23,7 @@ use crate::job::{
 use crate::policy::terms::Terms;
 use crate::provider::registry::Entry;
 use crate::provider::{Ask, Finish, Outbound};
-use crate::telemetry;
+use crate::telemetry::{self, OurStage};
 
 /// Begins an attempt: its record is durable, and its request goes out when it is listened to. `None`
 /// if there is nothing left to ask for: what readers have is all that the job allows.
@@ -60,10 +60,6 @@ pub(super) async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Res
     let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
     let place = record(course, &target, dropped).await?;
     course.attempts[place].is_prefilled = prefilled;
-    if place == 0 {
-        let since = course.svc.clock.now().ms_since(course.job.submitted_at);
-        telemetry::overhead("dispatch", std::time::Duration::from_millis(since));
-    }
     let outbound = encoded?.for_attempt(Course::number(place));
     // Until here whoever ends the job ends this as well.
     let held = course.held.take();
@@ -115,7 +111,15 @@ async fn record(course: &mut Course, target: &Target, dropped: Vec<Box<str>>) ->
         let state = ProgressState::Running;
         events.push(Event::Progress(Progress { state, fraction: None, note: None, upstream }));
     }
+    let handed = Instant::now();
     course.append(events).await?;
+    if place == 0 {
+        let (planned, begun) = (handed.saturating_duration_since(course.begun), handed.elapsed());
+        telemetry::overhead(OurStage::Plan, planned);
+        telemetry::overhead(OurStage::Commit, begun);
+        let since = course.svc.clock.now().ms_since(course.job.submitted_at);
+        telemetry::overhead(OurStage::Dispatch, std::time::Duration::from_millis(since));
+    }
     Ok(place)
 }
 
@@ -238,7 +242,7 @@ async fn publish(course: &mut Course, events: &mut Vec<Event>, arrived: Instant)
     }
     if !events.is_empty() {
         course.append(std::mem::take(events)).await?;
-        telemetry::overhead("event", arrived.elapsed());
+        telemetry::overhead(OurStage::Event, arrived.elapsed());
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ pub(super) async fn all(svc: &Arc<Services>) {
 async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
     let in_flight = recall(&mut course).await?;
     if !in_flight && !course.has_emitted {
+        svc.announce(&course.job, course.writer.stream());
         svc.begin(course);
         return Ok(());
     }
@@ -79,6 +80,7 @@ async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
         None if course.has_emitted => course.restart(),
         None => {}
     }
+    svc.announce(&course.job, course.writer.stream());
     svc.begin(course);
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! A job's status, the same at every door.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::{Cost, Failure, Gateway, JobId, ModelName, State, Tags, Task, Usage};
 use crate::log::Stream;
 
 /// Where a job stands, and what it came to.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Status {
     id: JobId,
     gateway: Gateway,

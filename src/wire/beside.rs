@@ -3,6 +3,9 @@
 //! Owns `Forebay-Metadata`, `Forebay-Options` and the `cf-aig-*` aliases. Promises that a header and
 //! the body which disagree are an error that names the field; nothing is overridden silently. Does
 //! not know HTTP: it takes names and values.
+//!
+//! What the aliases mean is Cloudflare's documentation of its AI Gateway
+//! (developers.cloudflare.com/ai-gateway/), as of October 2026.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -27,7 +30,8 @@ pub fn apply(said: &mut Said, name: &str, value: &str) -> Result<(), Failure> {
             let before = std::mem::replace(options, meant.clone());
             agree(name, before == Options::default() || before == meant)
         }
-        "cf-aig-request-timeout" => set(name, &mut options.timeouts.total_ms, number(name, value)?),
+        // Until the first part of the answer; after that they set no limit.
+        "cf-aig-request-timeout" => set(name, &mut options.timeouts.first_token_ms, number(name, value)?),
         "cf-aig-max-attempts" => set(name, &mut options.retry.max_attempts, number(name, value)?),
         "cf-aig-retry-delay" => set(name, &mut options.retry.delay_ms, number(name, value)?),
         "cf-aig-backoff" => {
@@ -35,15 +39,21 @@ pub fn apply(said: &mut Said, name: &str, value: &str) -> Result<(), Failure> {
                 .map_err(|_| Failure::invalid(name, "must be constant, linear or exponential"))?;
             set(name, &mut options.retry.backoff, backoff)
         }
-        "cf-aig-collect-log" => {
+        "cf-aig-collect-log" | "cf-aig-collect-log-payload" => {
             options.log_payload &= boolean(name, value)?;
             Ok(())
         }
         "cf-aig-custom-cost" => set(name, &mut options.cost, json::<CostOverride>(name, value)?),
-        "cf-aig-skip-cache" if boolean(name, value)? => Ok(()),
-        "cf-aig-skip-cache" | "cf-aig-cache-ttl" | "cf-aig-cache-key" => {
-            Err(Failure::unsupported(name, "the answer cache is not built yet"))
+        // They say how old an answer may be, not that there is one: a cache that always misses does
+        // what they ask, and the answer says `miss`.
+        "cf-aig-skip-cache" => boolean(name, value).map(drop),
+        "cf-aig-cache-ttl" => number::<u64>(name, value).map(drop),
+        "cf-aig-cache-key" => Ok(()),
+        // Whoever says one of these counts on it.
+        "cf-aig-zdr" if boolean(name, value)? => {
+            Err(Failure::unsupported(name, "what a provider keeps is between it and the owner of the key"))
         }
+        "cf-aig-byok-alias" => Err(Failure::unsupported(name, "a provider has one key; name another provider")),
         _ => Ok(()),
     }
 }
@@ -124,17 +134,28 @@ mod tests {
             ("cf-aig-max-attempts", "4"),
             ("cf-aig-retry-delay", "10"),
             ("cf-aig-backoff", "linear"),
-            ("cf-aig-collect-log", "false"),
-            ("cf-aig-custom-cost", r#"{"per_token_in":0.000001,"per_token_out":0.000002}"#),
+            ("cf-aig-collect-log", "true"),
+            ("cf-aig-collect-log-payload", "false"),
+            (
+                "cf-aig-custom-cost",
+                r#"{"per_token_in":0.000001,"per_token_out":0.000002,"per_cache_read_token":"0.0000001"}"#,
+            ),
             ("cf-aig-skip-cache", "true"),
+            ("cf-aig-cache-ttl", "3600"),
+            ("cf-aig-cache-key", "mine"),
+            ("cf-aig-zdr", "false"),
+            ("cf-aig-event-id", "whatever"),
         ];
         let said = said(r#"{"model":"m","input":"x"}"#, &headers).unwrap();
-        assert_eq!(said.options.timeouts.total_ms, Some(5000));
+        assert_eq!((said.options.timeouts.first_token_ms, said.options.timeouts.total_ms), (Some(5000), None));
         assert_eq!(said.options.retry.max_attempts, Some(4));
         assert_eq!(said.options.retry.delay_ms, Some(10));
         assert_eq!(said.options.retry.backoff, Some(Backoff::Linear));
         assert!(!said.options.log_payload);
-        assert_eq!(said.options.cost.map(|cost| cost.per_token_out.to_string()).as_deref(), Some("0.000002"));
+        let cost = said.options.cost.unwrap();
+        assert_eq!(cost.per_token_out.to_string(), "0.000002");
+        assert_eq!(cost.per_cache_read_token.map(|usd| usd.to_string()).as_deref(), Some("0.0000001"));
+        assert_eq!(cost.per_cache_write_token, None);
         assert!(said.metadata.get("teamId").is_some());
     }
 
@@ -152,8 +173,11 @@ mod tests {
             ("cf-aig-backoff", "sometimes"),
             ("cf-aig-collect-log", "maybe"),
             ("cf-aig-custom-cost", "{}"),
-            ("cf-aig-cache-ttl", "60"),
-            ("cf-aig-skip-cache", "false"),
+            ("cf-aig-custom-cost", r#"{"total_cost":1}"#),
+            ("cf-aig-cache-ttl", "soon"),
+            ("cf-aig-skip-cache", "perhaps"),
+            ("cf-aig-zdr", "true"),
+            ("cf-aig-byok-alias", "other"),
         ] {
             let failure = said(body, &[(name, value)]).expect_err(name);
             assert_eq!(failure.param.as_deref(), Some(name), "{failure}");

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use super::record::{BodyRef, RecordRef};
 use crate::job::{Code, Cost, Event, Failure, JobId, Output, Part, State, ToolCall, Usage};
 
 /// What `POST /v1/run` answers when nobody asked for a stream.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct Answer {
     /// The job.
     pub id: JobId,
@@ -37,7 +38,7 @@ pub struct Answer {
 }
 
 /// The content of an answer.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, JsonSchema)]
 pub struct AnswerBody {
     /// The text; several answers one after the other, by index.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +77,7 @@ pub struct AnswerBody {
 }
 
 /// A tool call put together.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, JsonSchema)]
 pub struct WholeCall {
     /// The provider's id of the call.
     #[serde(skip_serializing_if = "Option::is_none")]

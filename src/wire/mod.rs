@@ -5,6 +5,7 @@
 //! Does not know sockets.
 
 pub mod beside;
+pub mod cloudflare;
 pub mod collect;
 pub mod cursor;
 mod extra;

@@ -45,6 +45,8 @@ pub struct Served {
     pub attempts: u32,
     /// Who was asked last: provider and the provider's own id of the model.
     pub target: Option<(Box<str>, Box<str>)>,
+    /// How often somebody else was turned to.
+    pub step: u32,
     /// With the terminal.
     pub cost: Option<Cost>,
 }
@@ -55,7 +57,9 @@ impl Served {
         match event {
             Event::Attempt(attempt) => {
                 self.attempts = attempt.attempt;
-                self.target = Some((attempt.provider.clone(), attempt.model.clone()));
+                let target = Some((attempt.provider.clone(), attempt.model.clone()));
+                let before = std::mem::replace(&mut self.target, target);
+                self.step += u32::from(before.is_some() && before != self.target);
             }
             Event::Completed(end) => self.cost = Some(end.cost),
             Event::Failed(end) => self.cost = Some(end.cost),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::subject::is_subject;
 use crate::job::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX, PROVIDER_BYTES_MAX,
-    PROVIDERS_NAMED_MAX, RETENTION_S_MAX,
+    PROVIDERS_NAMED_MAX, RETENTION_S_MAX, WEBHOOK_URL_BYTES_MAX,
 };
 use crate::job::{
     CacheMode, Code, Failure, Gateway, Job, JobId, ModelName, Options, ProviderChoice, StreamId, Tags, Task, Timestamp,
@@ -102,6 +102,11 @@ pub struct Door {
 /// # Errors
 /// `invalid`, naming the field.
 pub fn from_json(bytes: &[u8]) -> Result<Said, Failure> {
+    read_object(bytes)
+}
+
+/// Reads what is said as a JSON object with named fields.
+pub(super) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|_| Failure::new(Code::Invalid, "the body is not UTF-8"))?;
     // serde takes an array for a struct, field by field; a client that sends one has it wrong.
     if !text.trim_ascii_start().starts_with('{') {
@@ -236,6 +241,14 @@ fn check_options(options: &Options) -> Result<(), Failure> {
     }
     if options.deliver.as_ref().is_some_and(|deliver| !is_subject(&deliver.subject)) {
         return Err(Failure::invalid("options.deliver.subject", "must be a NATS subject without wildcards"));
+    }
+    if let Some(webhook) = &options.webhook {
+        let is_address = (1..=WEBHOOK_URL_BYTES_MAX).contains(&webhook.url.len())
+            && webhook.url.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_address {
+            let message = format!("must be an https address of at most {WEBHOOK_URL_BYTES_MAX} bytes");
+            return Err(Failure::invalid("options.webhook.url", message));
+        }
     }
     if options.cache.mode != CacheMode::Off {
         return Err(Failure::unsupported("options.cache.mode", "the answer cache is not built yet"));

@@ -53,7 +53,13 @@ fn models_are_listed_as_openais_clients_read_them_and_with_what_they_cost() {
     assert_eq!(gpt["prices"]["in"], "1.25");
     assert_eq!(gpt["prices"]["cached/priority"], "0.25");
     assert!(gpt["abilities"].as_array().unwrap().contains(&json!("tools")));
-    for (name, id) in [("work/GPT-5", "work/gpt-5"), ("gpt-5", "openai/gpt-5"), ("smart", "smart")] {
+    for (name, id) in [
+        ("work/GPT-5", "work/gpt-5"),
+        ("gpt-5", "openai/gpt-5"),
+        ("smart", "smart"),
+        // As OpenAI's libraries write it.
+        ("openai%2Fgpt-5", "openai/gpt-5"),
+    ] {
         assert_eq!(client.get(&format!("/v1/models/{name}")).json()["id"], id, "{name}");
     }
     let house = client.get("/v1/models/house").json();

@@ -10,8 +10,14 @@ use serde_json::Value;
 /// No answer is that slow, on any machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What carries bytes both ways.
+pub(crate) trait Wire: Read + Write {}
+
+impl<T: Read + Write> Wire for T {}
+
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
+    address: SocketAddr,
     unread: Vec<u8>,
 }
 
@@ -47,14 +53,20 @@ impl Response {
 
 impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Client {
+        Client::through(addr, |stream| stream)
+    }
+
+    /// Over what `wrap` makes of the connection, for example TLS.
+    pub(crate) fn through<W: Wire + 'static>(addr: SocketAddr, wrap: impl FnOnce(TcpStream) -> W) -> Client {
         let stream = TcpStream::connect(addr).expect("the door is open");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time");
-        Client { stream, unread: Vec::new() }
+        let address = stream.local_addr().expect("it is connected");
+        Client { stream: Box::new(wrap(stream)), address, unread: Vec::new() }
     }
 
     /// Where it connects from.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("it is connected")
+        self.address
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -120,6 +132,16 @@ impl Client {
         (body, false)
     }
 
+    /// The payload of the next frame of a WebSocket's server, below 64 KiB.
+    pub(crate) fn frame(&mut self) -> Option<Vec<u8>> {
+        let head = self.take(2)?;
+        let length = match head[1] {
+            126 => self.take(2)?.iter().fold(0, |length, byte| length * 256 + usize::from(*byte)),
+            short => usize::from(short),
+        };
+        self.take(length)
+    }
+
     /// Whether the server has closed the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.unread.is_empty() && self.more().is_none()
@@ -151,10 +173,16 @@ impl Client {
                 self.unread.extend_from_slice(&bytes[..count]);
                 Some(())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) if is_end(&error) => None,
             Err(error) => panic!("no answer: {error}"),
         }
     }
+}
+
+/// Whether it says that the server has gone, politely or not.
+fn is_end(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {

@@ -33,6 +33,36 @@ fn a_body_over_the_limit_is_refused_however_it_comes() {
 }
 
 #[test]
+fn bodies_that_come_in_at_once_share_a_room_and_give_it_back() {
+    let broker = Broker::start("[server]\nbodies_bytes_max = 10000");
+    let spaces = " ".repeat(6000);
+    let begin = |client: &mut Client, spaces: &str| {
+        let length = spaces.len() + JOB.len();
+        client.send(format!("POST /v1/run HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{spaces}"));
+    };
+    let (mut first, mut second) = (Client::connect(broker.addr), Client::connect(broker.addr));
+    begin(&mut first, &spaces);
+    // Its body is coming in once a small one after it was answered, and one too large for the rest is not.
+    let refused = (0..1000).find_map(|_| {
+        begin(&mut second, &spaces);
+        second.send(JOB);
+        let answer = second.response(false).unwrap();
+        (answer.status != 200).then_some(answer)
+    });
+    let refused = refused.expect("the first body has come in at some time");
+    assert_eq!((refused.error().0, refused.error().1.as_str()), (503, "overloaded"));
+    assert_eq!(second.post("/v1/run", JOB).status, 200, "a small one finds room");
+    first.send(JOB);
+    assert_eq!(first.response(false).unwrap().status, 200);
+    begin(&mut second, &spaces);
+    second.send(JOB);
+    assert_eq!(second.response(false).unwrap().status, 200, "the room was given back");
+    begin(&mut second, &"  ".repeat(20_000));
+    second.send(JOB);
+    assert_eq!(second.response(false).unwrap().status, 200, "one alone always has room");
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let broker = Broker::start("");
     let mut client = Client::connect(broker.addr);

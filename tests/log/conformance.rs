@@ -269,6 +269,28 @@ fn a_dropped_open_leaves_the_id_to_be_joined() {
 }
 
 #[test]
+fn a_beginning_becomes_durable_with_the_first_append_or_with_whoever_asks_for_it() {
+    check(async |bed| {
+        let begin = async |name: &str| match bed.log.create(Arc::new(job(name, 1))).await.unwrap() {
+            Opened::New(writer) => writer,
+            Opened::Joined(_) => panic!("{name} is new"),
+        };
+        let mut writer = begin("appended").await;
+        writer.append(vec![delta("x"), end()].into()).await.unwrap();
+        assert_eq!(read(&bed.log, writer.stream(), Cursor::Start, 999).await.len(), 3);
+        let hurried = begin("hurried").await;
+        bed.log.hurry();
+        hurried.stream().begun().await.unwrap();
+        let joined = begin("joined").await;
+        assert!(matches!(bed.log.create(Arc::new(job("joined", 1))).await.unwrap(), Opened::Joined(_)));
+        assert_eq!(joined.stream().tail().durable, 1, "what is joined is durable");
+        let found = begin("found").await;
+        let id = found.stream().head().id.clone();
+        assert!(matches!(bed.log.find(&id).await.unwrap(), Found::Stream(stream) if stream.tail().durable == 1));
+    });
+}
+
+#[test]
 fn after_close_nothing_is_taken() {
     check(async |bed| {
         let mut writer = start(&bed.log, job("x", 1)).await;

@@ -117,7 +117,7 @@ pub(crate) fn paid_end(job: &Job, micro_usd: i128, at: Timestamp) -> Batch {
         closes_job: true,
         unpriced_job: false,
     };
-    Batch { events: vec![completed(usage, cost)], charges: vec![charge] }
+    Batch { events: vec![completed(usage, cost)], charges: vec![charge], ..Batch::default() }
 }
 
 pub(crate) async fn start(log: &Arc<dyn Log>, job: Job) -> StreamWriter {

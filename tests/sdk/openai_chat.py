@@ -2,17 +2,13 @@
 
 import asyncio
 import json
-import os
-import sys
 import time
-import traceback
 
 import openai
 from pydantic import BaseModel
+from support.claims import ASKED, BASE, KEY, NAME, failing, jobs_of, main, soon, state_of
 
-BASE = os.environ["FOREBAY_HTTP"]
-CLIENT = openai.OpenAI(base_url=f"{BASE}/v1", api_key=os.environ["FOREBAY_KEY"])
-ASKED = [{"role": "user", "content": "Say hello in five words."}]
+CLIENT = openai.OpenAI(base_url=f"{BASE}/v1", api_key=KEY)
 REAL = {"model": "local/smollm2", "messages": ASKED, "max_tokens": 32, "temperature": 0}
 ONCE = {"Forebay-Options": json.dumps({"retry": {"max_attempts": 1}, "on_stream_failure": "fail"})}
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
@@ -42,7 +38,7 @@ def run(ask):
     """What `ask` makes of an asynchronous client, which lives as long as its loop."""
 
     async def asked():
-        async with openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key=os.environ["FOREBAY_KEY"]) as client:
+        async with openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key=KEY) as client:
             return await ask(client)
 
     return asyncio.run(asked())
@@ -65,14 +61,6 @@ def raises(kind, ask, **said):
 
 def text_of(chunks):
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-
-
-def jobs_of(tag):
-    return CLIENT.get(f"/jobs?tag.t={tag}", cast_to=object)
-
-
-def state_of(job):
-    return CLIENT.get(f"/jobs/{job}", cast_to=object)["state"]
 
 
 def a_real_answer_whole_and_streamed_is_the_same():
@@ -188,17 +176,15 @@ def each_failure_is_its_exception_and_is_not_asked_again():
         500: openai.InternalServerError,
         503: openai.InternalServerError,
     }
-    # A provider each: one that fails is left alone for a while.
-    providers = (f"p{number}" for number in range(2 * len(kinds)))
     for status, kind in kinds.items():
         for more in ({}, {"stream": True}):
-            tag = next(providers)
+            tag = failing()
             headers = {**ONCE, "Forebay-Metadata": json.dumps({"t": tag})}
             steps = [{"status": {"status": status, "error": {"message": "no", "code": "their_code"}}}]
             asked = {**scripted(steps, extra_headers=headers, **more), "model": f"{tag}/echo"}
             error = raises(kind, lambda: CLIENT.chat.completions.create(**asked))
             assert error.code.startswith("provider_") and error.request_id and error.body["provider_code"] == "their_code"
-            assert len(jobs_of(tag)["jobs"]) == 1, f"{status} was asked again"
+            assert len(jobs_of(tag)) == 1, f"{status} was asked again"
 
 
 def what_the_caller_did_wrong_is_said_by_name():
@@ -210,8 +196,8 @@ def what_the_caller_did_wrong_is_said_by_name():
     raises(openai.NotFoundError, lambda: chat(model="nobody", messages=ASKED), code="unknown_model", param="model")
     raises(openai.BadRequestError, lambda: chat(model="echo", messages="Hi"), code="invalid", param="messages")
     raises(openai.BadRequestError, lambda: chat(**hello, **headers(Forebay_Metadata="x")), param="forebay-metadata")
-    chat(**hello, **headers(Idempotency_Key="k"))
-    conflict = lambda: chat(**hello, temperature=1, **headers(Idempotency_Key="k"))
+    chat(**hello, **headers(Idempotency_Key=NAME))
+    conflict = lambda: chat(**hello, temperature=1, **headers(Idempotency_Key=NAME))
     raises(openai.ConflictError, conflict, code="conflict")
     team = CLIENT.with_options(base_url=f"{BASE}/g/team/v1")
     raw = team.chat.completions.with_raw_response.create(**hello)
@@ -243,10 +229,7 @@ def who_leaves_ends_a_job_that_wants_that():
     job = next(stream).id.removeprefix("chatcmpl-")
     assert state_of(job) == "streaming"
     stream.close()
-    deadline = time.monotonic() + 10
-    while state_of(job) != "cancelled":
-        assert time.monotonic() < deadline, state_of(job)
-        time.sleep(0.02)
+    soon("the job's end", lambda: state_of(job) == "cancelled")
 
 
 CLAIMS = [
@@ -264,18 +247,5 @@ CLAIMS = [
 ]
 
 
-def main():
-    wrong = 0
-    for claim in CLAIMS:
-        what = claim.__name__.replace("_", " ")
-        try:
-            claim()
-            print(f"  ✓ {what}", flush=True)
-        except Exception:
-            wrong += 1
-            print(f"  ✗ NOT SO: {what}\n{traceback.format_exc()}", flush=True)
-    return int(wrong > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main(CLAIMS)

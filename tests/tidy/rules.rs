@@ -47,6 +47,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper", &["src/front/", "src/bench/"]),
     ("hyper_util", &["src/front/", "src/bench/"]),
     ("http_body_util", &["src/front/", "src/bench/"]),
+    ("tokio_rustls", &["src/front/connection.rs"]),
     ("socket2", &["src/front/"]),
     ("notify", &["src/config/watch.rs"]),
     ("clap", &["src/cli/", "src/main.rs", "src/bench/"]),

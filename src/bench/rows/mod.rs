@@ -8,6 +8,7 @@ mod idle;
 mod log;
 mod replay;
 mod sockets;
+mod stages;
 mod transit;
 
 use anyhow::Result;
@@ -22,6 +23,8 @@ pub enum Group {
     Cpu,
     /// Added latency and time to first token.
     Latency,
+    /// Where the time and the CPU of a request go.
+    Stages,
     /// Requests per second.
     Rate,
     /// What is added to a token's way.
@@ -48,9 +51,10 @@ pub enum Group {
 
 impl Group {
     /// In the order in which they are measured.
-    pub const ALL: [Group; 13] = [
+    pub const ALL: [Group; 14] = [
         Group::Cpu,
         Group::Latency,
+        Group::Stages,
         Group::Rate,
         Group::Transit,
         Group::Held,
@@ -70,6 +74,7 @@ impl Group {
         match self {
             Group::Cpu => "cpu",
             Group::Latency => "latency",
+            Group::Stages => "stages",
             Group::Rate => "rate",
             Group::Transit => "transit",
             Group::Held => "held",
@@ -88,6 +93,7 @@ impl Group {
         match self {
             Group::Cpu => http::costs(bench).await,
             Group::Latency => http::latency(bench).await,
+            Group::Stages => stages::measure(bench).await,
             Group::Rate => http::rate(bench).await,
             Group::Transit => transit::measure(bench).await,
             Group::Held => held::measure(bench).await,

@@ -1,13 +1,16 @@
 //! From a job to the body of a chat completion, in the dialect of its endpoint.
 
+use std::borrow::Cow;
+
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::draft::Draft;
 use super::messages;
 use super::rules::Rules;
 use crate::job::{Failure, Fields, Task};
-use crate::provider::chat::quoted;
+use crate::provider::chat::{quoted, unsupported};
 use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// The fields of a job's input. Values are skipped over, never parsed.
@@ -43,6 +46,9 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
         return Err(Failure::invalid("input.messages", "a chat needs messages"));
     };
     let messages = messages.get();
+    if job.echo.is_some() {
+        only_functions(&input, &endpoint.name)?;
+    }
     let stream_options = input.iter().rev().find(|(name, value)| name == "stream_options" && value.get() != "null");
     let stream_options = stream_options.map(|(_, value)| *value);
     input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options"));
@@ -77,6 +83,21 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let route = Route::Http { method: Method::POST, url, headers, credential: endpoint.credential.clone() };
     Ok(Outbound { route, body: out.into(), framing: Framing::Sse, dropped })
+}
+
+/// A tool that came by the door of Responses and is no function has the shape of that dialect.
+fn only_functions(input: &[(Cow<'_, str>, &RawValue)], provider: &str) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Tool<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    let tools = input.iter().rev().find(|(name, _)| name == "tools");
+    let tools: Vec<Tool<'_>> = tools.and_then(|(_, tools)| serde_json::from_str(tools.get()).ok()).unwrap_or_default();
+    match tools.iter().position(|tool| tool.kind != "function") {
+        Some(at) => Err(unsupported(&format!("input.tools[{at}].type"), provider)),
+        None => Ok(()),
+    }
 }
 
 /// What the caller asked of the stream, and usage whatever the caller asked: without it no cost.

@@ -1,0 +1,60 @@
+//! `[server.tls]`: the certificate and key of the main port, and what rustls makes of them.
+//!
+//! Promises that what is wrong names the key of the configuration, never a content of the files.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::Deserialize;
+
+/// Bytes of a PEM file. A chain has some kilobytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// `[server.tls]`. Present = the port speaks TLS, and nothing else.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM: the server's certificate, then those between it and the root.
+    pub cert: PathBuf,
+    /// PEM: its private key, as PKCS#8, SEC1 or PKCS#1 (RSA).
+    pub key: PathBuf,
+}
+
+impl TlsConfig {
+    /// What connections are taken with. Reads both files.
+    ///
+    /// # Errors
+    /// The key below `server.tls` that is wrong, and why.
+    pub fn acceptor(&self) -> Result<Arc<ServerConfig>, (&'static str, String)> {
+        let chain = read(&self.cert).map_err(|message| ("cert", message))?;
+        let chain: Result<Vec<CertificateDer<'static>>, pem::Error> = CertificateDer::pem_slice_iter(&chain).collect();
+        let chain = chain.map_err(|_| ("cert", "is not PEM".to_owned()))?;
+        if chain.is_empty() {
+            return Err(("cert", "holds no certificate in PEM".to_owned()));
+        }
+        let key = read(&self.key).map_err(|message| ("key", message))?;
+        let key = PrivateKeyDer::from_pem_slice(&key)
+            .map_err(|_| ("key", "holds no private key in PEM (PKCS#8, SEC1 or PKCS#1; not encrypted)".to_owned()))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring knows TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| ("cert", format!("and server.tls.key do not go together: {error}")))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn read(path: &FilePath) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if !about.is_file() || about.len() > FILE_BYTES_MAX {
+        return Err(format!("{}: must be a file of at most {FILE_BYTES_MAX} bytes", path.display()));
+    }
+    std::fs::read(path).map_err(failed)
+}
