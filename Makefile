@@ -21,11 +21,12 @@ check: ## format, clippy without warnings, tidy, schemas, docs
 	cargo test --quiet --test tidy --test schemas
 	@echo "make check: all rules hold"
 
-test: need-python ## every test, on a real nats-server and a real sled; then on a real model the demo, every wire form, answers cut in the middle, the official client libraries
+test: need-python ## every test, on a real nats-server and a real sled; then on a real model the demo, every wire form, answers cut in the middle, the official client libraries, all that /openapi.json allows
 	@nats=$$(scripts/tools.sh nats) && echo "nats-server: $$nats" && export NATS_SERVER=$$nats && \
 	scripts/tools.sh model >/dev/null && cargo test --no-fail-fast && \
 	export FOREBAY_BIN=$${CARGO_TARGET_DIR:-target}/debug/forebay && \
-	$(PYTHON) scripts/demo.py && $(PYTHON) scripts/forms.py && $(PYTHON) scripts/continue.py && $(PYTHON) scripts/sdk.py
+	$(PYTHON) scripts/demo.py && $(PYTHON) scripts/forms.py && $(PYTHON) scripts/continue.py && $(PYTHON) scripts/sdk.py && \
+	$(PYTHON) scripts/openapi.py
 	@echo "make test: everything passed"
 
 soak: ## the long forms of the tests: 200 kills, tens of gigabytes, every cut; 40 minutes and 10 GB of disk
@@ -45,7 +46,7 @@ tools: ## fetches nats-server and the local model into .forebay/tools
 
 clean: ## removes what was built and what ran; fetched tools stay
 	cargo clean
-	rm -rf .forebay/data .forebay/nats .forebay/demo .forebay/forms .forebay/continue .forebay/sdk .forebay/logs bench-results
+	rm -rf .forebay/data .forebay/nats .forebay/demo .forebay/forms .forebay/continue .forebay/sdk .forebay/openapi .forebay/logs bench-results
 
 need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "forebay: python3 is missing: install Python 3.10 or newer" >&2; exit 1; }

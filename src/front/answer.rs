@@ -4,15 +4,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::HeaderName;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
 use super::ask::Asked;
 use super::connection::Connection;
+use super::dialect::Dialect;
 use super::reply::{self, Reply};
 use super::route::{Place, Route, Via};
-use super::{cloudflare, cors, jobs, openai, output, responses, route, run, scrape, socket, sse};
+use super::{cloudflare, cors, jobs, messages, openai, output, responses, route, run, scrape, socket, sse};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -30,6 +31,8 @@ pub(super) struct Visit<'a> {
     pub(super) arrived: Instant,
     /// When its body was.
     pub(super) read: OnceLock<Instant>,
+    /// The client's own, else ours.
+    pub(super) request_id: HeaderValue,
 }
 
 impl Visit<'_> {
@@ -47,22 +50,18 @@ impl Visit<'_> {
 pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Reply {
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let answered = place(connection, &mut parts, body, arrived).await;
+    let request_id = request_id(&parts.headers);
+    let answered = place(connection, &mut parts, body, (arrived, request_id.clone())).await;
     let place = route::of(parts.uri.path());
-    let mut reply = answered.unwrap_or_else(|failure| match place.and_then(|place| place.route.dialect()) {
-        Some(dialect) => dialect.refused(&failure),
+    let dialect = place.and_then(|place| place.route.dialect());
+    let mut reply = answered.unwrap_or_else(|failure| match dialect {
+        Some(dialect) => dialect.refused(&failure, &request_id),
         None => reply::refused(&failure),
     });
-    let given = parts
-        .headers
-        .get(REQUEST_ID)
-        .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
-    match given {
-        Some(id) => {
-            reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.clone());
-        }
-        None => reply::set(&mut reply, REQUEST_ID, StreamId::generate().to_job_id().as_str()),
+    if dialect == Some(Dialect::Anthropic) {
+        reply.headers_mut().insert(HeaderName::from_static("request-id"), request_id.clone());
     }
+    reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), request_id);
     if place.is_some_and(|place| place.via != Via::Own) {
         cloudflare::mark(&parts.headers, &mut reply);
     }
@@ -78,11 +77,22 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     reply
 }
 
+/// The client's own if it is fit to be given back, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(REQUEST_ID);
+    let is_fit = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    given.filter(is_fit).cloned().unwrap_or_else(|| {
+        HeaderValue::from_str(StreamId::generate().to_job_id().as_str()).expect("an id is letters and digits")
+    })
+}
+
 async fn place(
     connection: &Arc<Connection>,
     parts: &mut Parts,
     body: Incoming,
-    arrived: Instant,
+    (arrived, request_id): (Instant, HeaderValue),
 ) -> Result<Reply, Failure> {
     // The path is copied only where the upgrade needs the request's parts for itself.
     let path = parts.uri.clone();
@@ -105,16 +115,19 @@ async fn place(
     let live = connection.front.svc.live.load();
     let asked = Asked::read(&live.config, &parts.headers, gateway)?;
     drop(live);
-    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new() };
+    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new(), request_id };
     match route {
         Route::Run(model) => run::run(&visit, model, body).await,
         Route::ChatCompletions => openai::chat(&visit, body).await,
+        Route::Completions => openai::completion(&visit, body).await,
         Route::Embeddings => openai::embeddings(&visit, body).await,
         Route::Responses => responses::create(&visit, body).await,
         Route::Response(id) if visit.parts.method == Method::DELETE => responses::delete(&visit, id).await,
         Route::Response(id) => responses::show(&visit, id).await,
         Route::CancelResponse(id) => responses::cancel(&visit, id).await,
         Route::InputItems(id) => responses::input_items(&visit, id).await,
+        Route::Messages => messages::message(&visit, body).await,
+        Route::CountTokens => messages::count_tokens(&visit, body).await,
         Route::AiRun(model) => cloudflare::run(&visit, model, body).await,
         Route::PassedOn { provider, path } => cloudflare::pass_on(&visit, provider, path, body).await,
         Route::Jobs => jobs::list(&visit).await,

@@ -106,9 +106,9 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
             };
             Answered { reply: result.map(enveloped), served }
         }
-        _ => return other(svc, &taken).await,
+        _ => return other(visit, &taken).await,
     };
-    Ok(answered.reply(Dialect::Cloudflare, &taken))
+    Ok(answered.reply(Dialect::Cloudflare, visit, &taken))
 }
 
 fn enveloped(result: Value) -> Reply {
@@ -129,14 +129,15 @@ async fn vectors(
 }
 
 /// The answer of a task that has no shape of its own here: what the provider gave, if that is one value.
-async fn other(svc: &Arc<Services>, taken: &TakenIn) -> Result<Reply, Failure> {
+async fn other(visit: &Visit<'_>, taken: &TakenIn) -> Result<Reply, Failure> {
+    let svc = &visit.connection.front.svc;
     let stream = &taken.submitted.stream;
     let mut collector = Collector::default();
     run::read_whole(svc, stream, |record| collector.push(record)).await?;
     let answer = collector.finish(stream.head().id.clone());
     let mut answer = answer.ok_or_else(|| Failure::internal("the job ended without a terminal"))?;
     let mut reply = match answer.error.take() {
-        Some(failure) => Dialect::Cloudflare.refused(&failure),
+        Some(failure) => Dialect::Cloudflare.refused(&failure, &visit.request_id),
         None => {
             let mut outputs =
                 answer.result.as_mut().map(|result| std::mem::take(&mut result.outputs)).unwrap_or_default();

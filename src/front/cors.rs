@@ -20,9 +20,9 @@ use crate::job::{Code, Failure};
 
 /// Headers of ours that a page may read beside those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, x-should-retry, retry-after, location, etag, www-authenticate, forebay-job-id, forebay-attempts, \
-     forebay-provider, forebay-model, forebay-cost-usd, forebay-cache, forebay-overhead-us, stream-next-offset, \
-     stream-cursor, stream-up-to-date, stream-closed",
+    "x-request-id, request-id, x-should-retry, retry-after, location, etag, www-authenticate, forebay-job-id, \
+     forebay-attempts, forebay-provider, forebay-model, forebay-cost-usd, forebay-cache, forebay-overhead-us, \
+     stream-next-offset, stream-cursor, stream-up-to-date, stream-closed",
 );
 /// Seconds that a browser may keep what a preflight said.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
@@ -24,11 +25,9 @@ use crate::job::{Failure, State, Task};
 use crate::log::{Chunk, Followed, Follower, Silence, Stream};
 use crate::request::Services;
 use crate::telemetry;
-use crate::wire::cloudflare;
-use crate::wire::openai::Envelope;
 use crate::wire::render::{Render, Served, Told};
 use crate::wire::submit::Said;
-use crate::wire::{Cursor, record, responses};
+use crate::wire::{Cursor, anthropic, cloudflare, openai, record, responses};
 
 /// What these dialects' libraries obey.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -40,16 +39,23 @@ pub(super) enum Dialect {
     OpenAi,
     /// OpenAI's Responses.
     Responses,
+    /// Anthropic's.
+    Anthropic,
     /// Cloudflare's.
     Cloudflare,
 }
 
 impl Dialect {
     /// What a failure looks like to this dialect's clients.
-    pub(super) fn refused(self, failure: &Failure) -> Reply {
+    pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
         let mut reply = match self {
-            Dialect::OpenAi => reply::failed(failure, &Envelope::new(failure)),
-            Dialect::Responses => reply::failed(failure, &Envelope::new(&responses::as_asked(failure))),
+            Dialect::OpenAi => reply::failed(failure, &openai::Envelope::new(failure)),
+            Dialect::Responses => reply::failed(failure, &openai::Envelope::new(&responses::as_asked(failure))),
+            Dialect::Anthropic => {
+                let mut reply = reply::failed(failure, &anthropic::Envelope::new(failure, request_id.to_str().ok()));
+                *reply.status_mut() = StatusCode::from_u16(anthropic::status(failure)).unwrap_or(reply.status());
+                reply
+            }
             Dialect::Cloudflare => reply::failed(failure, &cloudflare::failure(failure)),
         };
         if !failure.retryable {
@@ -62,7 +68,7 @@ impl Dialect {
 /// The body of a request that submits a job.
 pub(super) async fn read(visit: &Visit<'_>, body: Incoming) -> Result<Bytes, Failure> {
     visit.asked.access.require(Scope::Run)?;
-    Query::parse(visit.parts.uri.query()).only(|name| name == "api-version")?;
+    Query::parse(visit.parts.uri.query()).only(|name| matches!(name, "api-version" | "beta"))?;
     if run::is_msgpack(visit.parts.headers.get(CONTENT_TYPE))? {
         return Err(Failure::invalid("content-type", "must be application/json"));
     }
@@ -87,9 +93,9 @@ pub(super) struct Answered {
 
 impl Answered {
     /// With its headers.
-    pub(super) fn reply(self, dialect: Dialect, taken: &TakenIn) -> Reply {
+    pub(super) fn reply(self, dialect: Dialect, visit: &Visit<'_>, taken: &TakenIn) -> Reply {
         let mut reply = self.reply.unwrap_or_else(|failure| {
-            let mut reply = dialect.refused(&failure);
+            let mut reply = dialect.refused(&failure, &visit.request_id);
             // All that could be tried was. One that we broke off ourselves may be asked anew.
             if taken.submitted.stream.tail().state != State::Interrupted {
                 reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));

@@ -12,6 +12,7 @@ mod connection;
 mod cors;
 mod dialect;
 mod jobs;
+mod messages;
 mod openai;
 mod openapi;
 mod output;

@@ -1,4 +1,4 @@
-//! OpenAI's dialect over HTTP: chat completions and embeddings.
+//! OpenAI's dialect over HTTP: chat completions, the older completions, and embeddings.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::run;
 use crate::job::{Failure, Output, OutputBody, Task};
 use crate::log::Stream;
 use crate::request::Services;
-use crate::wire::openai::{self, Chunks, Completion, Embeddings};
+use crate::wire::openai::{self, Chunks, Completion, Embeddings, Texts};
 
 /// `POST /v1/chat/completions`.
 pub(super) async fn chat(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
@@ -42,7 +42,30 @@ pub(super) async fn chat(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Fai
             }
         }
     };
-    Ok(answered.reply(Dialect::OpenAi, &taken))
+    Ok(answered.reply(Dialect::OpenAi, visit, &taken))
+}
+
+/// `POST /v1/completions`, which is a chat behind an older door.
+pub(super) async fn completion(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(visit, body).await?;
+    let asked = openai::completion(&body)?;
+    drop(body);
+    let streamed = asked.said.stream == Some(true);
+    let mut taken = dialect::take_in(visit, asked.said, Task::Chat).await?;
+    let svc = &visit.connection.front.svc;
+    let id = taken.submitted.stream.head().id.clone();
+    let answered = if streamed {
+        let texts = Texts::new(&id, asked.include_usage);
+        dialect::streamed(svc, &taken.submitted.stream, texts, taken.submitter.take()).await
+    } else {
+        let mut whole = Completion::default();
+        let read = run::read_whole(svc, &taken.submitted.stream, |record| whole.push(record)).await;
+        drop(taken.submitter.take());
+        let served = whole.served().clone();
+        let whole = read.and_then(|()| whole.finish(&id)).map(|whole| openai::of_chat(whole, &id));
+        Answered { reply: whole.map(|whole| reply::json(StatusCode::OK, &whole)), served }
+    };
+    Ok(answered.reply(Dialect::OpenAi, visit, &taken))
 }
 
 /// `POST /v1/embeddings`.
@@ -65,7 +88,7 @@ pub(super) async fn embeddings(visit: &Visit<'_>, body: Incoming) -> Result<Repl
         Ok(reply::whole(StatusCode::OK, json, whole.finish(&vectors, &input)?))
     };
     let answered = Answered { reply: vectors.await, served };
-    Ok(answered.reply(Dialect::OpenAi, &taken))
+    Ok(answered.reply(Dialect::OpenAi, visit, &taken))
 }
 
 /// The bytes of an output, wherever they are kept.

@@ -62,7 +62,7 @@ pub(super) async fn create(visit: &Visit<'_>, body: Incoming) -> Result<Reply, F
             whole.into()
         }
     };
-    Ok(answered.reply(Dialect::Responses, &taken))
+    Ok(answered.reply(Dialect::Responses, visit, &taken))
 }
 
 /// What was said, with what it goes on from; or the refusal, where that is not there.

@@ -10,6 +10,8 @@ pub(super) enum Route<'a> {
     Run(Option<&'a str>),
     /// A chat in OpenAI's dialect.
     ChatCompletions,
+    /// A text in OpenAI's older dialect.
+    Completions,
     /// Vectors in OpenAI's dialect.
     Embeddings,
     /// Ask for a response, in OpenAI's dialect.
@@ -20,6 +22,10 @@ pub(super) enum Route<'a> {
     CancelResponse(&'a str),
     /// What it was asked.
     InputItems(&'a str),
+    /// A chat in Anthropic's dialect.
+    Messages,
+    /// How long it would be.
+    CountTokens,
     /// Cloudflare's `ai/run`; the model, if the address names it.
     AiRun(Option<&'a str>),
     /// To a provider as it is.
@@ -85,8 +91,11 @@ impl Route<'_> {
             Route::Run(_)
             | Route::AiRun(_)
             | Route::ChatCompletions
+            | Route::Completions
             | Route::Embeddings
             | Route::Responses
+            | Route::Messages
+            | Route::CountTokens
             | Route::Cancel(_)
             | Route::CancelResponse(_)
             | Route::RebuildCosts => "POST, OPTIONS",
@@ -100,7 +109,9 @@ impl Route<'_> {
     /// Whose errors it answers with, where not with our own.
     pub(super) fn dialect(&self) -> Option<Dialect> {
         match self {
-            Route::ChatCompletions | Route::Embeddings | Route::Models | Route::Model(_) => Some(Dialect::OpenAi),
+            Route::ChatCompletions | Route::Completions | Route::Embeddings => Some(Dialect::OpenAi),
+            Route::Models | Route::Model(_) => Some(Dialect::OpenAi),
+            Route::Messages | Route::CountTokens => Some(Dialect::Anthropic),
             Route::Responses | Route::Response(_) | Route::CancelResponse(_) | Route::InputItems(_) => {
                 Some(Dialect::Responses)
             }
@@ -157,11 +168,14 @@ pub(super) fn versioned(rest: &str) -> Option<Route<'_>> {
     let route = match (first, id, what, index) {
         ("run", None, ..) => Route::Run(None),
         ("chat", Some("completions"), None, _) => Route::ChatCompletions,
+        ("completions", None, ..) => Route::Completions,
         ("embeddings", None, ..) => Route::Embeddings,
         ("responses", None, ..) => Route::Responses,
         ("responses", Some(id), None, _) if !id.is_empty() => Route::Response(id),
         ("responses", Some(id), Some("cancel"), None) => Route::CancelResponse(id),
         ("responses", Some(id), Some("input_items"), None) => Route::InputItems(id),
+        ("messages", None, ..) => Route::Messages,
+        ("messages", Some("count_tokens"), None, _) => Route::CountTokens,
         ("ws", None, ..) => Route::Socket,
         ("costs", None, ..) => Route::Costs,
         ("costs", Some("rebuild"), None, _) => Route::RebuildCosts,
@@ -219,6 +233,10 @@ mod tests {
             ("/g/team/v1/responses/a/cancel", Some("team"), Some(Route::CancelResponse("a"))),
             ("/v1/responses/a/input_items", None, Some(Route::InputItems("a"))),
             ("/v1/responses/a/input_items/b", None, None),
+            ("/v1/completions", None, Some(Route::Completions)),
+            ("/g/team/v1/messages", Some("team"), Some(Route::Messages)),
+            ("/v1/messages/count_tokens", None, Some(Route::CountTokens)),
+            ("/v1/messages/count_tokens/again", None, None),
             ("/v1", None, None),
             ("/g/team", None, None),
             ("/g/team/metrics", None, None),

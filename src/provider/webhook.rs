@@ -169,14 +169,14 @@ fn key_of(secret: &str) -> Option<Box<[u8]>> {
 
 /// The signatures of a message, one for each key, with blanks between.
 fn sign(keys: &[Box<[u8]>], id: &str, at: &str, body: &[u8]) -> String {
-    let one = |key: &Box<[u8]>| {
+    let one = |key: &[u8]| {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
         for part in [id.as_bytes(), b".", at.as_bytes(), b".", body] {
             mac.update(part);
         }
         format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
     };
-    keys.iter().map(one).collect::<Vec<_>>().join(" ")
+    keys.iter().map(|key| one(key)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

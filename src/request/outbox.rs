@@ -310,7 +310,7 @@ mod tests {
     fn a_webhook_is_told_again_until_it_is_over() {
         let config = WebhooksConfig::default();
         let ok = |status, after: Option<u64>| Ok(Heard { status, retry_after: after.map(Duration::from_secs) });
-        let again = |ms| Verdict::Again(Timestamp(1_000_000 + ms));
+        let again = |ms: u64| Verdict::Again(Timestamp(1_000_000 + ms));
         for (heard, tries, chance, expected) in [
             (ok(204, None), 1, 0.5, Verdict::Told),
             (ok(410, None), 1, 0.5, Verdict::GiveUp),

@@ -45,6 +45,7 @@ pub struct AnswerBody {
     pub text: Option<String>,
     /// The single texts, where there is more than one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub texts: Vec<String>,
     /// The model's reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,12 +59,15 @@ pub struct AnswerBody {
     /// What the assistant message of a next turn must carry so that the model can go on from its
     /// reasoning: to be sent back as it is, under this name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub reasoning_details: Vec<Value>,
     /// Calls, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub tool_calls: Vec<WholeCall>,
     /// Outputs, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     pub outputs: Vec<Output>,
     /// `stop`, `length`, `tool_calls`, `content_filter`, …
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 //! subjects, cursors, errors. Promises that bad input becomes a `Failure` that names the field.
 //! Does not know sockets.
 
+pub mod anthropic;
 pub mod beside;
 pub mod cloudflare;
 pub mod collect;

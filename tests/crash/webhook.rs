@@ -19,7 +19,7 @@ async fn a_webhook_is_told_although_the_broker_was_killed_and_once_it_answered_n
     for _ in 0..2 {
         let told = receiver.next();
         broker.kill();
-        assert!(told.is_signed_with(&[SECRET]), "{told:?}");
+        assert!(told.path == "/hook" && told.is_signed_with(&[SECRET]), "{told:?}");
         ids.push(told.header("webhook-id").to_owned());
         broker.up().await;
     }

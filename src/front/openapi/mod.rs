@@ -32,6 +32,8 @@ struct Operation {
     parameters: &'static [Parameter],
     /// What may be sent, by media type.
     body: &'static [(&'static str, Shape)],
+    /// One that may be sent, as JSON; empty = none is shown.
+    example: &'static str,
     /// What is answered when all is well: status, what it means, media types.
     answers: &'static [(&'static str, &'static str, &'static [(&'static str, Shape)])],
     /// The statuses of what goes wrong; their body is the error envelope.
@@ -132,9 +134,7 @@ fn build() -> Value {
 
 fn describe(operation: &Operation, types: &mut SchemaGenerator) -> Value {
     let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let mut parameters: Vec<Value> = in_path
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
-        .collect();
+    let mut parameters: Vec<Value> = in_path.map(|name| path_parameter(name, types)).collect();
     parameters.extend(operation.parameters.iter().map(|Parameter(place, name, what, shape)| {
         json!({"name": name, "in": place, "description": what, "schema": schema(*shape, types)})
     }));
@@ -157,11 +157,28 @@ fn describe(operation: &Operation, types: &mut SchemaGenerator) -> Value {
     });
     if !operation.body.is_empty() {
         described["requestBody"] = json!({"required": true, "content": media(operation.body, types)});
+        if let Ok(example) = serde_json::from_str::<Value>(operation.example) {
+            described["requestBody"]["content"][JSON]["example"] = example;
+        }
     }
     if operation.is_open {
         described["security"] = json!([]);
     }
     described
+}
+
+/// What stands in braces in a path.
+fn path_parameter(name: &str, types: &mut SchemaGenerator) -> Value {
+    let mut parameter = json!({"name": name, "in": "path", "required": true});
+    match table::IN_PATH.iter().find(|(known, ..)| *known == name) {
+        Some((_, what, example, shape)) => {
+            parameter["description"] = (*what).into();
+            parameter["schema"] = schema(*shape, types);
+            parameter["example"] = serde_json::from_str(example).unwrap_or_else(|_| (*example).into());
+        }
+        None => parameter["schema"] = json!({"type": "string", "minLength": 1}),
+    }
+    parameter
 }
 
 /// What every answer carries.

@@ -2,6 +2,7 @@
 
 use super::Shape::{Any, Bool, Dialect, Number, Of, OneOf, Text};
 use super::{JSON, Operation, Parameter, of};
+use crate::job::JobId;
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::meter::CostAnswer;
 use crate::request::Status;
@@ -21,6 +22,8 @@ const READ: &[&str] = &["400", "401", "403", "500", "503"];
 const OF_JOB: &[&str] = &["400", "401", "403", "404", "409", "410", "500", "503"];
 /// What a submission may say: all of ours, and whatever a provider refused it with.
 const SUBMIT: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "503", "504"];
+/// The same in Anthropic's dialect, which has a status of its own for who is overloaded.
+const MESSAGE: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "504", "529"];
 /// A WebSocket that is asked for as if it were none.
 const SOCKET: &[&str] = &["400", "401", "403", "426", "500", "503"];
 
@@ -35,16 +38,24 @@ const COLLECTED: &[(&str, super::Shape)] = &[(JSON, Of(of::<Answer>)), (EVENTS, 
 const STATUS: &[(&str, super::Shape)] = &[(JSON, Of(of::<Status>))];
 const LISTED: &[(&str, super::Shape)] = &[(JSON, Dialect(&[("object", "string"), ("data", "array")]))];
 
+/// What stands in braces in a path: its name, what it is, an example, its shape.
+pub(super) const IN_PATH: &[(&str, &str, &str, super::Shape)] = &[
+    ("id", "the job's id", "turn-17", Of(of::<JobId>)),
+    ("index", "the output's number, from 0", "0", Number(0, u32::MAX as u64)),
+    ("model", "the model's name; its slashes may stand as they are", "openai/gpt-5-mini", Text),
+];
+
 /// A row's beginning; the rest is what it has.
 const fn operation(method: &'static str, path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-    let (parameters, body, answers) = (&[], &[], &[]);
-    Operation { method, path, id, summary, parameters, body, answers, errors: READ, is_open: false }
+    let (parameters, body, example, answers) = (&[], &[], "", &[]);
+    Operation { method, path, id, summary, parameters, body, example, answers, errors: READ, is_open: false }
 }
 
 const JOBS: &[Operation] = &[
     Operation {
         parameters: SUBMITS,
         body: &[(JSON, Of(of::<Said>)), (PACKED, Any)],
+        example: r#"{"model": "openai/gpt-5-mini", "input": "Name three rivers.", "metadata": {"teamId": "AI"}}"#,
         answers: &[("200", "the answer, or its records as they come", COLLECTED), ("202", "it is under way", STATUS)],
         errors: SUBMIT,
         ..operation("POST", "/v1/run", "run", "Submit a job")
@@ -52,6 +63,7 @@ const JOBS: &[Operation] = &[
     Operation {
         parameters: SUBMITS,
         body: &[(JSON, Any)],
+        example: r#"{"messages": [{"role": "user", "content": "Hi"}]}"#,
         answers: &[("200", "the answer, or its records as they come", COLLECTED), ("202", "it is under way", STATUS)],
         errors: SUBMIT,
         ..operation("POST", "/v1/run/{model}", "runModel", "Submit a job whose body is the input alone")
@@ -119,6 +131,7 @@ const DIALECTS: &[Operation] = &[
     Operation {
         parameters: SUBMITS,
         body: &[(JSON, Dialect(&[("model", "string"), ("messages", "array")]))],
+        example: r#"{"model": "openai/gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}"#,
         answers: &[(
             "200",
             "OpenAI's chat completion, or its chunks",
@@ -129,7 +142,37 @@ const DIALECTS: &[Operation] = &[
     },
     Operation {
         parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("prompt", "string|array")]))],
+        answers: &[(
+            "200",
+            "OpenAI's text completion, or its chunks",
+            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), (EVENTS, Text)],
+        )],
+        errors: SUBMIT,
+        ..operation("POST", "/v1/completions", "createCompletion", "A text in OpenAI's older dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("max_tokens", "integer"), ("messages", "array")]))],
+        answers: &[(
+            "200",
+            "Anthropic's message, or its events",
+            &[(JSON, Dialect(&[("id", "string"), ("content", "array")])), (EVENTS, Text)],
+        )],
+        errors: MESSAGE,
+        ..operation("POST", "/v1/messages", "createMessage", "A chat in Anthropic's dialect")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("messages", "array")]))],
+        answers: &[("200", "an estimate", &[(JSON, Dialect(&[("input_tokens", "integer")]))])],
+        errors: MESSAGE,
+        ..operation("POST", "/v1/messages/count_tokens", "countTokens", "How long a chat in Anthropic's dialect is")
+    },
+    Operation {
+        parameters: SUBMITS,
         body: &[(JSON, Dialect(&[("model", "string"), ("input", "string|array")]))],
+        example: r#"{"model": "openai/text-embedding-3-small", "input": ["Hi"]}"#,
         answers: &[("200", "OpenAI's list of embeddings", LISTED)],
         errors: SUBMIT,
         ..operation("POST", "/v1/embeddings", "createEmbedding", "Vectors in OpenAI's dialect")
@@ -161,6 +204,7 @@ const RESPONSES: &[Operation] = &[
     Operation {
         parameters: SUBMITS,
         body: &[(JSON, Dialect(&[("model", "string"), ("input", "string|array")]))],
+        example: r#"{"model": "openai/gpt-5-mini", "input": "Name three rivers."}"#,
         answers: &[("200", "OpenAI's response, or its events", &[(JSON, RESPONSE), (EVENTS, Text)])],
         errors: SUBMIT,
         ..operation("POST", "/v1/responses", "createResponse", "A response in OpenAI's dialect")

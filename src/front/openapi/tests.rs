@@ -53,3 +53,13 @@ fn the_document_refers_to_nothing_that_it_lacks() {
     let ids: BTreeSet<&str> = operations().map(|operation| operation.id).collect();
     assert_eq!(ids.len(), operations().count(), "an operationId is given twice");
 }
+
+#[test]
+fn every_example_is_json_and_every_job_a_job() {
+    for operation in operations().filter(|operation| !operation.body.is_empty()) {
+        let example: Value = serde_json::from_str(operation.example).unwrap_or_else(|_| panic!("{}", operation.path));
+        if operation.path == "/v1/run" {
+            crate::wire::submit::from_value(example).unwrap();
+        }
+    }
+}

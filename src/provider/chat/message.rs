@@ -35,6 +35,8 @@ pub struct Message<'a> {
     pub calls: Vec<Call<'a>>,
     /// The call that this is the result of.
     pub call_id: Option<Cow<'a, str>>,
+    /// Whether the tool failed, and this is how.
+    pub is_error: bool,
     /// The speaker's or the tool's name.
     pub name: Option<Cow<'a, str>>,
     /// What the model thought before it spoke, with what must be sent back so that it can go on.
@@ -161,6 +163,8 @@ struct SaidMessage<'a> {
     tool_calls: Option<Vec<SaidCall<'a>>>,
     #[serde(borrow, default)]
     tool_call_id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    is_error: Option<bool>,
     #[serde(borrow, default)]
     name: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -241,6 +245,7 @@ fn read_one(raw: &RawValue, param: String) -> Result<Message<'_>, Failure> {
         parts,
         calls,
         call_id: said.tool_call_id,
+        is_error: said.is_error == Some(true),
         name: said.name,
         thoughts,
         cache_control: said.cache_control,

@@ -13,7 +13,7 @@ mod tools;
 
 pub use body::{Body, quoted};
 pub use message::{Call, Message, Part, Role, Source};
-pub use params::{Params, asks, unsupported};
+pub use params::{ANTHROPIC, Params, asks, unsupported};
 pub use thought::Thought;
 pub use tools::{Choice, ResponseFormat, Tool};
 

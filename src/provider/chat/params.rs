@@ -10,9 +10,15 @@ use crate::job::{Failure, Fields};
 use crate::provider::family::openai_chat;
 
 /// Parameters that change nothing at a provider that does not know them: who asks and what the
-/// caller notes down, and the form in which the stream comes, which is ours to choose.
+/// caller notes down, the form in which the stream comes, which is ours to choose, and what is said to
+/// Anthropic alone.
 const HARMLESS: &[&str] =
-    &["stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key"];
+    &["stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", ANTHROPIC];
+
+/// The field that holds what a client of Anthropic's dialect says to Anthropic alone: what is in it goes
+/// there as it came, and counts before what the rest of the chat says of the same. Everybody else
+/// ignores it. A tool may have one too.
+pub const ANTHROPIC: &str = "anthropic";
 
 /// The fields of an input that are not taken yet. Null is the same as absent.
 pub struct Params<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);

@@ -21,6 +21,8 @@ pub struct Tool<'a> {
     pub strict: Option<bool>,
     /// Where a provider's prompt cache may end.
     pub cache_control: Option<&'a RawValue>,
+    /// What else is said of it to Anthropic alone: an object.
+    pub own: Option<&'a RawValue>,
     /// A tool that is not a function (a provider's own), as it came; the rest is empty then.
     pub native: Option<&'a RawValue>,
 }
@@ -66,6 +68,8 @@ struct SaidTool<'a> {
     function: Option<SaidFunction<'a>>,
     #[serde(borrow)]
     cache_control: Option<&'a RawValue>,
+    #[serde(borrow)]
+    anthropic: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +100,7 @@ fn read_one<'a>(raw: &'a RawValue, param: &str) -> Result<Tool<'a>, Failure> {
             parameters: function.parameters,
             strict: function.strict,
             cache_control: said.cache_control.or(function.cache_control),
+            own: said.anthropic,
             native: None,
         }),
         None if kind == Some("function") => Err(Failure::invalid(&format!("{param}.function"), "is missing")),
@@ -105,6 +110,7 @@ fn read_one<'a>(raw: &'a RawValue, param: &str) -> Result<Tool<'a>, Failure> {
             parameters: None,
             strict: None,
             cache_control: None,
+            own: None,
             native: Some(raw),
         }),
     }

@@ -67,6 +67,7 @@ pub(super) static ALIBABA: Vendor = Vendor {
         messages: MessageRules {
             reasoning: Reasoning::In("reasoning_content"),
             rewrite_part: Some(audio_is_an_address),
+            keeps: &["cache_control"],
             ..MessageRules::USUAL
         },
         prefill: PrefillRules { takes: qwen_goes_on, message: Some("partial"), ..PrefillRules::ALWAYS },

@@ -1,7 +1,7 @@
 //! A llama.cpp server on this machine.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{PrefillRules, Rules, Vendor};
+use crate::provider::family::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
 
 pub(super) static LLAMACPP: Vendor = Vendor {
     card: &Card {
@@ -11,6 +11,10 @@ pub(super) static LLAMACPP: Vendor = Vendor {
         ..Card::PLAIN
     },
     // It goes on from a last message of the assistant by itself, in every format that it speaks.
-    chat: &Rules { prefill: PrefillRules { in_responses: true, ..PrefillRules::UNLESS_THINKING }, ..Rules::PLAIN },
+    chat: &Rules {
+        messages: MessageRules { keeps: &["reasoning_content"], ..MessageRules::PLAIN },
+        prefill: PrefillRules { in_responses: true, ..PrefillRules::UNLESS_THINKING },
+        ..Rules::PLAIN
+    },
     embeddings: Some(&Rules::EMBEDDINGS),
 };

@@ -1,7 +1,7 @@
 //! OpenRouter: takes the dialect as it is, sends `reasoning_details` and wants them back.
 
 use crate::catalog;
-use crate::provider::family::openai_chat::{Money, PrefillRules, ReplyRules, Rules, Vendor};
+use crate::provider::family::openai_chat::{MessageRules, Money, PrefillRules, ReplyRules, Rules, Vendor};
 use crate::provider::prefill::{Thoughts, by_catalog};
 use crate::provider::{Ask, Card, Prefill};
 
@@ -23,6 +23,7 @@ pub(super) static OPENROUTER: Vendor = Vendor {
     },
     chat: &Rules {
         words: &[Rules::ANY_IS_REQUIRED],
+        messages: MessageRules { keeps: &["cache_control", "reasoning_details"], ..MessageRules::PLAIN },
         prefill: PrefillRules { takes: claude_goes_on, ..PrefillRules::ALWAYS },
         reply: ReplyRules { money: Money::Dollars("cost"), ..ReplyRules::PLAIN },
         ..Rules::PLAIN

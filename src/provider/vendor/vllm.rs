@@ -1,7 +1,7 @@
 //! A vLLM server on this machine.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{PrefillRules, Rules, Vendor};
+use crate::provider::family::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
 
 /// Its template closes every message and opens a new answer, unless it is told.
 const GOES_ON: &[(&str, &str)] = &[("continue_final_message", "true"), ("add_generation_prompt", "false")];
@@ -13,6 +13,10 @@ pub(super) static VLLM: Vendor = Vendor {
         docs: "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
         ..Card::PLAIN
     },
-    chat: &Rules { prefill: PrefillRules { request: GOES_ON, ..PrefillRules::UNLESS_THINKING }, ..Rules::PLAIN },
+    chat: &Rules {
+        messages: MessageRules { keeps: &["reasoning_content"], ..MessageRules::PLAIN },
+        prefill: PrefillRules { request: GOES_ON, ..PrefillRules::UNLESS_THINKING },
+        ..Rules::PLAIN
+    },
     embeddings: Some(&Rules::EMBEDDINGS),
 };

@@ -22,16 +22,62 @@ pub struct Chat {
 /// # Errors
 /// `invalid`, naming the field.
 pub fn chat(body: &[u8]) -> Result<Chat, Failure> {
-    #[derive(Deserialize, Default)]
-    struct StreamOptions {
-        #[serde(default)]
-        include_usage: Option<bool>,
-    }
     let (rest, [model, stream, options, messages]) = take_out(body, ["model", "stream", "stream_options"], "messages")?;
     match messages {
         Some(messages) if messages.get().starts_with('[') => {}
         Some(_) => return Err(Failure::invalid("messages", "must be an array")),
         None => return Err(Failure::invalid("messages", "is missing")),
+    }
+    let (stream, include_usage) = streaming(stream, options)?;
+    Ok(Chat { said: said(model, rest, Some(stream))?, include_usage })
+}
+
+/// Reads the body of `/v1/completions`: a chat of one message.
+///
+/// # Errors
+/// `invalid`, naming the field; `unsupported` for what a chat cannot do.
+pub fn completion(body: &[u8]) -> Result<Chat, Failure> {
+    let names = ["model", "stream", "stream_options", "prompt", "suffix", "echo", "best_of", "logprobs"];
+    let (rest, [model, stream, options, prompt, suffix, echo, best_of, logprobs, messages]) =
+        take_out(body, names, "messages")?;
+    if messages.is_some() {
+        return Err(Failure::invalid("messages", "belongs to /v1/chat/completions"));
+    }
+    for (name, value, nothing) in [
+        ("suffix", suffix, "\"\""),
+        ("echo", echo, "false"),
+        ("best_of", best_of, "1"),
+        ("logprobs", logprobs, "false"),
+    ] {
+        if value.is_some_and(|value| ![nothing, "null"].contains(&value.get())) {
+            return Err(Failure::unsupported(name, "the prompt is put as a chat, which cannot do that"));
+        }
+    }
+    let prompt =
+        prompt.filter(|prompt| prompt.get() != "null").ok_or_else(|| Failure::invalid("prompt", "is missing"))?;
+    let several = || Failure::unsupported("prompt", "must be one text: ask for each by itself");
+    let prompt: &RawValue = match prompt.get().as_bytes().first() {
+        Some(b'[') => match field::<Vec<&RawValue>>("prompt", Some(prompt), "must be a text")?.as_deref() {
+            Some([only]) => only,
+            _ => return Err(several()),
+        },
+        _ => prompt,
+    };
+    if !prompt.get().starts_with('"') {
+        return Err(several());
+    }
+    let comma = if rest[1..].trim_ascii_start().starts_with('}') { "" } else { "," };
+    let messages = format!(r#"{{"messages":[{{"role":"user","content":{prompt}}}]{comma}"#);
+    let (stream, include_usage) = streaming(stream, options)?;
+    Ok(Chat { said: said(model, messages + &rest[1..], Some(stream))?, include_usage })
+}
+
+/// Whether there is to be a stream, and whether it ends with the usage.
+fn streaming(stream: Option<&RawValue>, options: Option<&RawValue>) -> Result<(bool, bool), Failure> {
+    #[derive(Deserialize, Default)]
+    struct StreamOptions {
+        #[serde(default)]
+        include_usage: Option<bool>,
     }
     let stream: Option<bool> = field("stream", stream, "must be true or false")?;
     let options: Option<StreamOptions> =
@@ -39,8 +85,7 @@ pub fn chat(body: &[u8]) -> Result<Chat, Failure> {
     if options.is_some() && stream != Some(true) {
         return Err(Failure::invalid("stream_options", "is only for a stream"));
     }
-    let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
-    Ok(Chat { said: said(model, rest, Some(stream.unwrap_or(false)))?, include_usage })
+    Ok((stream.unwrap_or(false), options.and_then(|options| options.include_usage).unwrap_or(false)))
 }
 
 /// Reads the body of `/v1/embeddings`.
@@ -140,6 +185,36 @@ mod tests {
         }
         let said = embedding(br#"{"input": ["a"], "model": "m", "dimensions": 3}"#).unwrap();
         assert_eq!(said.input.get(), r#"{"input": ["a"], "dimensions": 3}"#);
+    }
+
+    #[test]
+    fn a_prompt_is_a_chat_of_one_message() {
+        for (body, input) in [
+            (r#"{"model":"m","prompt":"Hi"}"#, r#"{"messages":[{"role":"user","content":"Hi"}]}"#),
+            (
+                r#"{"prompt":["Hi"],"max_tokens":5, "echo":false,"model":"m","suffix":null,"n":2}"#,
+                r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":5,"n":2}"#,
+            ),
+        ] {
+            let asked = completion(body.as_bytes()).unwrap_or_else(|failure| panic!("{body}: {failure}"));
+            assert_eq!(asked.said.input.get(), input);
+        }
+        for (body, code, param) in [
+            (r#"{"model":"m"}"#, Code::Invalid, "prompt"),
+            (r#"{"model":"m","prompt":["a","b"]}"#, Code::Unsupported, "prompt"),
+            (r#"{"model":"m","prompt":[1,2]}"#, Code::Unsupported, "prompt"),
+            (r#"{"model":"m","prompt":[[1]]}"#, Code::Unsupported, "prompt"),
+            (r#"{"model":"m","prompt":7}"#, Code::Unsupported, "prompt"),
+            (r#"{"model":"m","prompt":"a","suffix":"b"}"#, Code::Unsupported, "suffix"),
+            (r#"{"model":"m","prompt":"a","echo":true}"#, Code::Unsupported, "echo"),
+            (r#"{"model":"m","prompt":"a","logprobs":1}"#, Code::Unsupported, "logprobs"),
+            (r#"{"model":"m","prompt":"a","best_of":3}"#, Code::Unsupported, "best_of"),
+            (r#"{"model":"m","prompt":"a","messages":[]}"#, Code::Invalid, "messages"),
+            (r#"{"prompt":"a"}"#, Code::Invalid, "model"),
+        ] {
+            let failure = completion(body.as_bytes()).expect_err(body);
+            assert_eq!((failure.code, failure.param.as_deref()), (code, Some(param)), "{failure}");
+        }
     }
 
     #[test]

@@ -245,18 +245,18 @@ impl Chunks {
     }
 }
 
-fn write_error(failure: &Failure, out: &mut Vec<u8>) {
+pub(super) fn write_error(failure: &Failure, out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: ");
     write(&Envelope::new(failure), out);
     out.extend_from_slice(b"\n\n");
 }
 
-fn breaks(failure: Failure, out: &mut Vec<u8>) -> Told {
+pub(super) fn breaks(failure: Failure, out: &mut Vec<u8>) -> Told {
     write_error(&failure, out);
     Told::Broken(failure)
 }
 
-fn begins_anew() -> Failure {
+pub(super) fn begins_anew() -> Failure {
     let message = "the answer begins anew, which this stream cannot tell: ask again, or read the job's own events";
     Failure::new(Code::ProviderTruncated, message)
 }
@@ -279,7 +279,7 @@ pub(super) fn media(output: Output) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), json!([entry]))])
 }
 
-fn write(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+pub(super) fn write(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
     serde_json::to_writer(out, value).expect("plain data is JSON, and a Vec takes every byte");
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::usage;
-use crate::job::{Event, Failure, Output, Usage};
+use crate::job::{Code, Event, Failure, Output, Usage};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
 use crate::wire::render::Served;
@@ -49,12 +49,13 @@ impl Embeddings {
     /// Where the vectors are, once the job is done.
     ///
     /// # Errors
-    /// What the job failed with; `internal` without vectors.
+    /// What the job failed with; `provider_truncated` without vectors.
     pub fn output(&mut self) -> Result<Output, Failure> {
         if let Some(failure) = self.end.as_ref().and_then(collect::failure_of) {
             return Err(failure);
         }
-        self.output.take().ok_or_else(|| Failure::internal("the job ended without vectors"))
+        let missing = || Failure::new(Code::ProviderTruncated, "the provider's answer holds no vectors");
+        self.output.take().ok_or_else(missing)
     }
 
     /// The answer, of the vectors' bytes and the input that asked for them.

@@ -1,23 +1,25 @@
 //! OpenAI's dialect: what its clients say, and what they read back.
 //!
-//! Owns the requests and answers of `/v1/chat/completions` and `/v1/embeddings`. Pure: the same
-//! records give the same bytes, from record 0, at every reading; ids come from the job, dates from
+//! Owns the requests and answers of `/v1/chat/completions`, `/v1/completions` and `/v1/embeddings`. Pure:
+//! the same records give the same bytes, from record 0, at every reading; ids come from the job, dates from
 //! its `accepted` record. Does not know HTTP: the door sends the bytes and picks the status.
 
 mod asked;
 mod chunks;
 mod completion;
 mod embeddings;
+mod text;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::job::{Code, Failure, Usage};
 
-pub use asked::{Chat, chat, embedding};
+pub use asked::{Chat, chat, completion, embedding};
 pub use chunks::Chunks;
 pub use completion::Completion;
 pub use embeddings::Embeddings;
+pub use text::{Texts, of_chat};
 
 /// Names of the message that are ours to write; what a provider puts there itself is in another
 /// shape, which clients of this dialect would trip over.

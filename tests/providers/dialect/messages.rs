@@ -1,14 +1,18 @@
 //! Anthropic's Messages, at Anthropic and elsewhere.
 
-use forebay::job::Task;
+use forebay::job::{Completed, Cost, Event, Record, Task, Timestamp, Timing};
 use forebay::provider::family::anthropic;
 use forebay::provider::{Ask, Decoder, Endpoint, Framing, Provider};
+use forebay::wire::anthropic as anthropic_door;
+use forebay::wire::collect::Collector;
+use forebay::wire::record::RecordRef;
+use forebay::wire::render::Render as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Dialect, Rebuild, sse_data, vendor_of};
 use crate::recorded;
-use crate::replay::{Gist, Reply, job, target};
+use crate::replay::{Adapter, Gist, Outcome, Reply, job, replay, target};
 
 pub(crate) const DIALECT: Dialect = Dialect {
     name: "messages",
@@ -283,4 +287,88 @@ fn a_request_in_its_own_shape_is_taken_as_it_is() {
         count += 1;
     }
     assert!(count > 30, "only {count} recorded requests were found");
+}
+
+#[test]
+fn a_request_at_our_own_door_reaches_anthropic_as_it_was() {
+    let Some(folder) = recorded::folder() else { return };
+    let mut count = 0;
+    for entry in recorded::load(&folder.join("index.json")).as_array().expect("a list") {
+        let text = |field: &str| entry[field].as_str().expect("a text");
+        let exchange = recorded::load(&folder.join(text("file")));
+        let said = &exchange["request"]["body"];
+        let is_whole = said["messages"][0].is_object() && said["max_tokens"].is_u64();
+        if text("api") != "messages" || text("provider") != "anthropic" || !is_whole {
+            continue;
+        }
+        let file = text("file");
+        let asked = anthropic_door::message(said.to_string().as_bytes(), &["b-1"]);
+        let asked = asked.unwrap_or_else(|failure| panic!("{file}: {failure} {:?}", failure.param));
+        let (job, target) = (job(asked.input.get()), target(&model(&exchange)));
+        let endpoint = Endpoint::plain("p", "http://h");
+        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        let sent = match vendor_of("anthropic").encode(ask) {
+            Ok(sent) => sent,
+            // What Anthropic refused then is refused here now.
+            Err(failure) if exchange["response"]["status"] == 400 => {
+                assert_eq!(failure.code, forebay::job::Code::Unsupported, "{file}: {failure}");
+                continue;
+            }
+            Err(failure) => panic!("{file}: {failure} {:?}", failure.param),
+        };
+        let sent: Value = serde_json::from_slice(&sent.body).expect("JSON");
+        assert_eq!(normal(&sent, &target.model), normal(said, &target.model), "{file}");
+        count += 1;
+    }
+    assert!(count > 30, "only {count} recorded requests were found");
+}
+
+/// A job's answer, from what its provider said.
+fn answer(outcome: Outcome, render: &mut impl FnMut(RecordRef<'static>)) -> Value {
+    let end = outcome.end.expect("a good answer");
+    let done = Event::Completed(Completed {
+        finish_reason: end.reason,
+        native_finish_reason: end.native,
+        usage: end.usage.unwrap_or_default(),
+        cost: Cost::FREE,
+        timing: Timing::default(),
+        attempts: 1,
+    });
+    let mut collector = Collector::default();
+    for (seq, event) in (0..).zip(outcome.events.into_iter().chain([done])) {
+        let record = || Record { seq, at: Timestamp(0), event: event.clone() }.into();
+        collector.push(record());
+        render(record());
+    }
+    let answer = collector.finish("j".parse().expect("an id")).expect("it has an end");
+    let mut answer = serde_json::to_value(answer).expect("plain data");
+    // Which model it really was is not told again.
+    answer["result"]["extra"]["chunk"].take();
+    answer
+}
+
+#[test]
+fn an_answer_is_told_at_our_own_door_as_anthropic_told_it() {
+    let Some(folder) = recorded::folder() else { return };
+    let mut count = 0;
+    for entry in recorded::load(&folder.join("index.json")).as_array().expect("a list") {
+        let text = |field: &str| entry[field].as_str().expect("a text");
+        if text("api") != "messages" || text("provider") != "anthropic" {
+            continue;
+        }
+        let exchange = recorded::load(&folder.join(text("file")));
+        let reply = Reply::of(&exchange);
+        let make = || decoder(&exchange);
+        let adapter = Adapter { framing: Framing::Sse, decoder: &make, classify: &anthropic::classify };
+        let outcome = replay(&adapter, &reply, [&reply.body[..]]);
+        if outcome.end.is_err() {
+            continue;
+        }
+        let (mut render, mut told) = (anthropic_door::Events::new(&"j".parse().expect("an id")), Vec::new());
+        let first = answer(outcome, &mut |record| drop(render.push(record, &mut told)));
+        let again = replay(&adapter, &Reply { body: told.clone(), ..Reply::of(&exchange) }, [&told[..]]);
+        assert_eq!(answer(again, &mut |_| {}), first, "{}: {}", text("file"), String::from_utf8_lossy(&told));
+        count += 1;
+    }
+    assert!(count > 30, "only {count} recorded answers were found");
 }

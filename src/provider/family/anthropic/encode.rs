@@ -5,6 +5,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
 
 use super::model::Model;
+use super::own::Own;
 use super::thinking::{self, Plan};
 use super::tools;
 use super::turns::{self, Turns};
@@ -176,23 +177,32 @@ fn translated(
 ) -> Result<Extras, Failure> {
     let max_tokens = chat.params.take_max_tokens()?.unwrap_or_else(|| model.output_tokens_max());
     body.put("max_tokens", &max_tokens);
-    let mut betas = Vec::new();
+    let mut own = Own::take(&mut chat)?;
+    let mut betas = own.as_mut().and_then(Own::betas).map(read_betas).transpose()?.unwrap_or_default();
     for name in ["betas", "anthropic_beta"] {
         betas.extend(chat.params.take(name).map(read_betas).transpose()?.unwrap_or_default());
     }
-    let plan = thinking::plan(&mut chat, model, max_tokens, &mut refusals)?;
+    let plan = match &mut own {
+        Some(own) => own.plan(),
+        None => thinking::plan(&mut chat, model, max_tokens, &mut refusals)?,
+    };
     messages(&mut chat, model, form, &mut refusals, body)?;
     if has_files(&chat) && !betas.iter().any(|beta| beta.contains("files-api")) {
         betas.push(FILES_BETA.into());
     }
     tools::put(&mut chat, model, &mut refusals, body)?;
-    sampling(&mut chat.params, model, plan.is_on, &mut refusals, body)?;
+    if own.is_none() {
+        sampling(&mut chat.params, model, plan.is_on, &mut refusals, body)?;
+    }
     stops(&mut chat.params, &mut refusals, body)?;
     output_config(&mut chat, model, &plan, &mut refusals, body)?;
     if let Some(thinking) = plan.thinking {
         body.put_json("thinking", &thinking);
     }
     account(&mut chat.params, &mut refusals, body)?;
+    if let Some(own) = own {
+        own.put(&mut chat, body);
+    }
     for (name, value) in chat.params.take_all(OWN_PARAMS) {
         body.put(&name, value);
     }

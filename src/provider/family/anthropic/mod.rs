@@ -20,6 +20,7 @@ mod finish;
 mod model;
 mod native;
 mod open;
+mod own;
 mod thinking;
 mod tools;
 mod turns;

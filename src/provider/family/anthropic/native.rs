@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 use crate::job::Fields;
+use crate::provider::chat;
 
 const OURS: &[&str] =
     &["system", "stop_sequences", "anthropic_version", "output_format", "mcp_servers", "context_management"];
@@ -39,6 +40,7 @@ const FOREIGN: &[&str] = &[
     "prediction",
     "verbosity",
     "web_search_options",
+    chat::ANTHROPIC,
 ];
 
 const OUR_PARTS: &[&str] = &[

@@ -5,6 +5,7 @@ use super::model::Model;
 use super::native::is_versioned;
 use crate::job::Failure;
 use crate::provider::chat::{Body, Chat, Choice, Tool};
+use crate::provider::family::openai_chat;
 
 /// The schema of a tool without arguments: the field is required.
 const NO_ARGUMENTS: &str = r#"{"type":"object","properties":{}}"#;
@@ -74,5 +75,8 @@ fn one(tool: &Tool<'_>) -> Option<String> {
     json.put_json("input_schema", if schema == "{}" { NO_ARGUMENTS } else { schema });
     json.put_some("strict", tool.strict);
     json.put_some("cache_control", tool.cache_control);
+    for (name, value) in tool.own.and_then(|own| openai_chat::fields(own).ok()).unwrap_or_default().0 {
+        json.put(&name, value);
+    }
     Some(json.into_json())
 }

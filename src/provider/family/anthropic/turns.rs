@@ -116,6 +116,9 @@ fn tool_result<'a>(message: &Message<'a>, content: Vec<Block<'a>>) -> Result<Blo
     if !content.is_empty() {
         result.put_json("content", &blocks::content(content));
     }
+    if message.is_error {
+        result.put("is_error", &true);
+    }
     Ok(Block::Json(result.into_json()))
 }
 

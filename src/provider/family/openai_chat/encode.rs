@@ -1,16 +1,13 @@
 //! From a job to the body of a chat completion, in the dialect of its endpoint.
 
-use std::borrow::Cow;
-
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::draft::Draft;
-use super::messages;
 use super::rules::Rules;
+use super::{foreign, messages};
 use crate::job::{Failure, Fields, Task};
-use crate::provider::chat::{quoted, unsupported};
+use crate::provider::chat::{self, quoted};
 use crate::provider::{Ask, Framing, Method, Outbound, Route};
 
 /// The fields of a job's input. Values are skipped over, never parsed.
@@ -46,18 +43,26 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
         return Err(Failure::invalid("input.messages", "a chat needs messages"));
     };
     let messages = messages.get();
-    if job.echo.is_some() {
-        only_functions(&input, &endpoint.name)?;
-    }
+    let is_response = job.echo.is_some();
+    let is_foreign = is_response || input.iter().any(|(name, _)| name == chat::ANTHROPIC);
     let stream_options = input.iter().rev().find(|(name, value)| name == "stream_options" && value.get() != "null");
     let stream_options = stream_options.map(|(_, value)| *value);
-    input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options"));
+    input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options" | chat::ANTHROPIC));
     let mut draft = Draft::new(&target.model, &endpoint.name, rules.path, job.options.drop_unsupported);
     draft.fill(rules, input.into_iter().map(|(name, value)| (name, value.get())).collect())?;
     let asked = rules.prefill.message.filter(|_| prefilled);
     let continues = asked.or(rules.messages.continues);
-    if let Some(messages) = messages::rewrite(&rules.messages, continues, &mut draft, messages)? {
+    let plain = is_foreign.then(|| foreign::messages(&rules.messages, messages)).transpose()?;
+    let messages = plain.as_deref().unwrap_or(messages);
+    if let Some(messages) = messages::rewrite(&rules.messages, continues, &mut draft, messages)?.or(plain) {
         draft.put("messages", messages);
+    }
+    if let Some(tools) = draft.get("tools").filter(|_| is_foreign) {
+        if is_response {
+            foreign::only_functions(tools, draft.provider)?;
+        }
+        let tools = foreign::tools(&rules.messages, tools)?;
+        draft.put("tools", tools);
     }
     if let Some(translate) = rules.translate {
         translate(&mut draft)?;
@@ -83,21 +88,6 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let route = Route::Http { method: Method::POST, url, headers, credential: endpoint.credential.clone() };
     Ok(Outbound { route, body: out.into(), framing: Framing::Sse, dropped })
-}
-
-/// A tool that came by the door of Responses and is no function has the shape of that dialect.
-fn only_functions(input: &[(Cow<'_, str>, &RawValue)], provider: &str) -> Result<(), Failure> {
-    #[derive(Deserialize)]
-    struct Tool<'a> {
-        #[serde(borrow, default, rename = "type")]
-        kind: Cow<'a, str>,
-    }
-    let tools = input.iter().rev().find(|(name, _)| name == "tools");
-    let tools: Vec<Tool<'_>> = tools.and_then(|(_, tools)| serde_json::from_str(tools.get()).ok()).unwrap_or_default();
-    match tools.iter().position(|tool| tool.kind != "function") {
-        Some(at) => Err(unsupported(&format!("input.tools[{at}].type"), provider)),
-        None => Ok(()),
-    }
 }
 
 /// What the caller asked of the stream, and usage whatever the caller asked: without it no cost.

@@ -15,6 +15,7 @@ mod draft;
 mod encode;
 mod extra;
 mod finish;
+mod foreign;
 mod messages;
 mod money;
 mod rules;

@@ -132,6 +132,9 @@ pub struct MessageRules {
     pub call_id: Option<for<'a> fn(&'a str) -> Cow<'a, str>>,
     /// The field that a last message of the assistant must have set for the model to go on from it.
     pub continues: Option<&'static str>,
+    /// What is kept of what a client of Anthropic's dialect says beside a chat (`cache_control`,
+    /// `reasoning_details`, `reasoning_content`): most refuse a field that they do not know.
+    pub keeps: &'static [&'static str],
 }
 
 /// Writes a part otherwise: its `type`, its JSON.
@@ -148,6 +151,7 @@ impl MessageRules {
         rewrite_part: None,
         call_id: None,
         continues: None,
+        keeps: &[],
     };
 
     /// What holds for most vendors that are not OpenAI.
