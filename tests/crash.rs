@@ -15,6 +15,9 @@ mod broker;
 #[path = "crash/kill.rs"]
 mod kill;
 
+#[path = "crash/line.rs"]
+mod line;
+
 #[path = "crash/once.rs"]
 mod once;
 
@@ -26,6 +29,9 @@ mod provider;
 
 #[path = "support/receiver.rs"]
 mod receiver;
+
+#[path = "crash/resume.rs"]
+mod resume;
 
 #[path = "crash/webhook.rs"]
 mod webhook;

@@ -105,7 +105,7 @@ async fn place(
     if !route.takes(parts.method.as_str()) {
         return Ok(reply::wrong_method(&route));
     }
-    cors::admit(&connection.front.svc.live.load().config.server, parts, &route)?;
+    cors::admit(&connection.front.svc.live.load().config, parts, &route)?;
     if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
         return Ok(scrape::open(route, &connection.front.svc));
     }

@@ -15,8 +15,9 @@ use hyper::{HeaderMap, Method};
 
 use super::reply::Reply;
 use super::route::Route;
-use crate::config::{Allowed, Server};
+use crate::config::{Allowed, Config, Server};
 use crate::job::{Code, Failure};
+use crate::policy::access;
 
 /// Headers of ours that a page may read beside those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -33,25 +34,33 @@ const REQUESTED_BYTES_MAX: usize = 4096;
 ///
 /// # Errors
 /// `forbidden`, for a page of another origin.
-pub(super) fn admit(server: &Server, parts: &Parts, route: &Route<'_>) -> Result<(), Failure> {
+pub(super) fn admit(config: &Config, parts: &Parts, route: &Route<'_>) -> Result<(), Failure> {
     let Some(origin) = parts.headers.get(ORIGIN) else { return Ok(()) };
     let is_socket = matches!(route, Route::Socket | Route::JobSocket(_));
     let acts = is_socket || !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if !acts || is_own(origin, parts) || server.allows(origin.to_str().unwrap_or_default()) != Allowed::No {
+    if !acts
+        || is_own(origin, parts, config)
+        || config.server.allows(origin.to_str().unwrap_or_default()) != Allowed::No
+    {
         return Ok(());
     }
     let message = "a page of another origin may not: name it in server.cors_origins";
     Err(Failure::new(Code::Forbidden, message).with_param("origin"))
 }
 
-/// Whether the page came from this very host and port.
-fn is_own(origin: &HeaderValue, parts: &Parts) -> bool {
+/// Whether the page came from this very host and port. A broker that is open because only its own
+/// machine reaches it goes by names of that machine alone: anybody can have a name of theirs point
+/// to it.
+fn is_own(origin: &HeaderValue, parts: &Parts, config: &Config) -> bool {
     let host = match parts.uri.authority() {
         Some(authority) => Some(authority.as_str()),
         None => parts.headers.get(HOST).and_then(|host| host.to_str().ok()),
     };
     let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    host.zip(of_origin).is_some_and(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs))
+    let is_any_name_fine = !config.keys.is_empty() || config.server.allow_anonymous;
+    host.zip(of_origin).is_some_and(|(ours, theirs)| {
+        ours.eq_ignore_ascii_case(theirs) && (is_any_name_fine || access::is_loopback(ours))
+    })
 }
 
 /// Tells the browser what its page may do. A route with rules of its own says

@@ -106,7 +106,9 @@ pub fn check_listen(config: &Config) -> Result<(), Failure> {
     Err(Failure::invalid("server.listen", message))
 }
 
-fn is_loopback(listen: &str) -> bool {
+/// Whether an address, or a host with or without a port, is this machine's own.
+#[must_use]
+pub fn is_loopback(listen: &str) -> bool {
     if let Ok(address) = listen.parse::<SocketAddr>() {
         return address.ip().is_loopback();
     }

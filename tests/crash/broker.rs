@@ -143,6 +143,11 @@ impl Broker {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
+    /// Host and port.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn ws(&self) -> String {
         format!("ws://127.0.0.1:{}/v1/ws", self.port)
     }

@@ -82,6 +82,7 @@ fn bad_input_is_named_and_leaves_the_connection_usable() {
         let response = client.response(false).unwrap_or_else(|| panic!("{what}: no answer"));
         assert_eq!(response.error(), (status, code.to_owned(), param.to_owned()), "{what}: {}", response.text());
         assert_eq!(response.header("content-type"), "application/json");
+        assert!(!response.header("x-request-id").is_empty(), "{what}");
         assert_eq!(client.get("/healthz").status, 200, "{what}: the connection is of no more use");
     }
 }

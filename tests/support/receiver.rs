@@ -32,7 +32,7 @@ impl Receiver {
     pub(crate) fn start(answers: &'static [(u16, &'static str)]) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(64);
         std::thread::spawn(move || {
             let mut answers = answers.iter();
             for stream in listener.incoming() {

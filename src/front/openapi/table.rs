@@ -2,15 +2,15 @@
 
 use super::Shape::{Any, Bool, Dialect, Number, Of, OneOf, Text};
 use super::{JSON, Operation, Parameter, of};
-use crate::job::JobId;
 use crate::job::caps::LIST_ROWS_MAX;
+use crate::job::{Gateway, JobId};
 use crate::meter::CostAnswer;
 use crate::request::Status;
 use crate::wire::collect::Answer;
 use crate::wire::submit::Said;
 
 /// All of them, part by part.
-pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, RESPONSES, BROKER, OPEN];
+pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, RESPONSES, CLOUDFLARE, BROKER, OPEN];
 
 const EVENTS: &str = "text/event-stream";
 const PLAIN: &str = "text/plain";
@@ -41,6 +41,10 @@ const LISTED: &[(&str, super::Shape)] = &[(JSON, Dialect(&[("object", "string"),
 /// What stands in braces in a path: its name, what it is, an example, its shape.
 pub(super) const IN_PATH: &[(&str, &str, &str, super::Shape)] = &[
     ("id", "the job's id", "turn-17", Of(of::<JobId>)),
+    ("account", "any", "mine", Text),
+    ("gateway", "the gateway's name", "default", Of(of::<Gateway>)),
+    ("provider", "the provider's name, ours or Cloudflare's", "openai", Text),
+    ("path", "the provider's own; its slashes may stand as they are", "v1/files", Text),
     ("index", "the output's number, from 0", "0", Number(0, u32::MAX as u64)),
     ("model", "the model's name; its slashes may stand as they are", "openai/gpt-5-mini", Text),
 ];
@@ -143,6 +147,7 @@ const DIALECTS: &[Operation] = &[
     Operation {
         parameters: SUBMITS,
         body: &[(JSON, Dialect(&[("model", "string"), ("prompt", "string|array")]))],
+        example: r#"{"model": "openai/gpt-5-mini", "prompt": "Three rivers:"}"#,
         answers: &[(
             "200",
             "OpenAI's text completion, or its chunks",
@@ -154,6 +159,7 @@ const DIALECTS: &[Operation] = &[
     Operation {
         parameters: SUBMITS,
         body: &[(JSON, Dialect(&[("model", "string"), ("max_tokens", "integer"), ("messages", "array")]))],
+        example: r#"{"model": "anthropic/claude-sonnet-4.5", "max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]}"#,
         answers: &[(
             "200",
             "Anthropic's message, or its events",
@@ -165,6 +171,7 @@ const DIALECTS: &[Operation] = &[
     Operation {
         parameters: SUBMITS,
         body: &[(JSON, Dialect(&[("model", "string"), ("messages", "array")]))],
+        example: r#"{"model": "anthropic/claude-sonnet-4.5", "messages": [{"role": "user", "content": "Hi"}]}"#,
         answers: &[("200", "an estimate", &[(JSON, Dialect(&[("input_tokens", "integer")]))])],
         errors: MESSAGE,
         ..operation("POST", "/v1/messages/count_tokens", "countTokens", "How long a chat in Anthropic's dialect is")
@@ -238,6 +245,49 @@ const RESPONSES: &[Operation] = &[
         errors: OF_JOB,
         ..operation("GET", "/v1/responses/{id}/input_items", "listInputItems", "What a response was asked")
     },
+];
+
+/// The envelope of Cloudflare's `ai/run`.
+const ENVELOPE: &[(&str, super::Shape)] =
+    &[(JSON, Dialect(&[("success", "boolean"), ("errors", "array"), ("messages", "array")])), (EVENTS, Text)];
+/// What is passed on may be answered with anything that its provider says.
+const PASSED: &[&str] = &["400", "401", "403", "404", "405", "413", "4XX", "5XX"];
+
+/// A request that goes to a provider as it is.
+const fn passed_on(method: &'static str, id: &'static str) -> Operation {
+    let path = "/v1/{account}/{gateway}/{provider}/{path}";
+    Operation {
+        body: &[("*/*", Any)],
+        example: "{}",
+        answers: &[("2XX", "what the provider says", &[("*/*", Any)]), ("3XX", "the same", &[("*/*", Any)])],
+        errors: PASSED,
+        ..operation(method, path, id, "A provider asked as it is, with our key; no job comes of it")
+    }
+}
+
+/// Of Cloudflare's addresses those that are no other name of a door above.
+const CLOUDFLARE: &[Operation] = &[
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("input", "object")]))],
+        example: r#"{"model": "@cf/meta/llama-3.1-8b-instruct", "input": {"prompt": "Hi"}}"#,
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run", "aiRun", "Submit a job as Cloudflare's clients do")
+    },
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Any)],
+        example: r#"{"prompt": "Hi"}"#,
+        answers: &[("200", "Cloudflare's envelope, or OpenAI's chunks", ENVELOPE), ("202", "under way", ENVELOPE)],
+        errors: SUBMIT,
+        ..operation("POST", "/accounts/{account}/ai/run/{model}", "aiRunModel", "The same; the body is the input")
+    },
+    Operation { body: &[], ..passed_on("GET", "passOnGet") },
+    passed_on("POST", "passOnPost"),
+    passed_on("PUT", "passOnPut"),
+    passed_on("PATCH", "passOnPatch"),
+    Operation { body: &[], ..passed_on("DELETE", "passOnDelete") },
 ];
 
 const BROKER: &[Operation] = &[

@@ -8,7 +8,7 @@ use super::*;
 /// The name of a route's variant.
 fn name(route: &Route<'_>) -> String {
     let shown = format!("{route:?}");
-    shown.split('(').next().unwrap_or_default().to_owned()
+    shown.split(['(', ' ']).next().unwrap_or_default().to_owned()
 }
 
 /// The names of all variants, as `route.rs` declares them.

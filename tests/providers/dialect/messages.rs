@@ -2,7 +2,7 @@
 
 use forebay::job::{Completed, Cost, Event, Record, Task, Timestamp, Timing};
 use forebay::provider::family::anthropic;
-use forebay::provider::{Ask, Decoder, Endpoint, Framing, Provider};
+use forebay::provider::{Ask, Decoder, Endpoint, Framing, Headers, Provider};
 use forebay::wire::anthropic as anthropic_door;
 use forebay::wire::collect::Collector;
 use forebay::wire::record::RecordRef;
@@ -366,7 +366,9 @@ fn an_answer_is_told_at_our_own_door_as_anthropic_told_it() {
         }
         let (mut render, mut told) = (anthropic_door::Events::new(&"j".parse().expect("an id")), Vec::new());
         let first = answer(outcome, &mut |record| drop(render.push(record, &mut told)));
-        let again = replay(&adapter, &Reply { body: told.clone(), ..Reply::of(&exchange) }, [&told[..]]);
+        // What was whole then is a stream now.
+        let stream = Reply { headers: Headers::default(), ..Reply::of(&exchange) };
+        let again = replay(&adapter, &stream, [&told[..]]);
         assert_eq!(answer(again, &mut |_| {}), first, "{}: {}", text("file"), String::from_utf8_lossy(&told));
         count += 1;
     }
