@@ -1,12 +1,12 @@
 # What people type. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test soak bench sim tools clean
+.PHONY: help run demo check test conformance soak bench sim tools clean
 
 PYTHON ?= python3
 export PYTHON
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: need-python ## everything on this machine: nats-server, a local model, the broker, a first job; Ctrl-C stops it
 	@exec $(PYTHON) scripts/run.py
@@ -21,13 +21,16 @@ check: ## format, clippy without warnings, tidy, schemas, docs
 	cargo test --quiet --test tidy --test schemas
 	@echo "make check: all rules hold"
 
-test: need-python ## every test, on a real nats-server and a real sled; then on a real model the demo, every wire form, answers cut in the middle, the official client libraries, all that /openapi.json allows
+test: need-python ## every test, on a real nats-server and a real sled; then on a real model the demo, every wire form, answers cut in the middle, the official client libraries, all that /openapi.json allows, the Durable Streams protocol's own tests
 	@nats=$$(scripts/tools.sh nats) && echo "nats-server: $$nats" && export NATS_SERVER=$$nats && \
 	scripts/tools.sh model >/dev/null && cargo test --no-fail-fast && \
 	export FOREBAY_BIN=$${CARGO_TARGET_DIR:-target}/debug/forebay && \
 	$(PYTHON) scripts/demo.py && $(PYTHON) scripts/forms.py && $(PYTHON) scripts/continue.py && $(PYTHON) scripts/sdk.py && \
-	$(PYTHON) scripts/openapi.py
+	$(PYTHON) scripts/openapi.py && $(PYTHON) scripts/conformance.py
 	@echo "make test: everything passed"
+
+conformance: need-python ## the Durable Streams protocol's own tests alone, on a broker of their own
+	@exec $(PYTHON) scripts/conformance.py
 
 soak: ## the long forms of the tests: 200 kills, tens of gigabytes, every cut; 40 minutes and 10 GB of disk
 	@nats=$$(scripts/tools.sh nats) && NATS_SERVER=$$nats FOREBAY_SOAK=1 FOREBAY_ALL_CUTS=1 cargo test --release --no-fail-fast -- --include-ignored
@@ -46,7 +49,7 @@ tools: ## fetches nats-server and the local model into .forebay/tools
 
 clean: ## removes what was built and what ran; fetched tools stay
 	cargo clean
-	rm -rf .forebay/data .forebay/nats .forebay/demo .forebay/forms .forebay/continue .forebay/sdk .forebay/openapi .forebay/logs bench-results
+	rm -rf .forebay/data .forebay/nats .forebay/demo .forebay/forms .forebay/continue .forebay/sdk .forebay/openapi .forebay/conformance .forebay/logs bench-results
 
 need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "forebay: python3 is missing: install Python 3.10 or newer" >&2; exit 1; }

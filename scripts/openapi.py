@@ -30,6 +30,7 @@ def config(folder, http):
     (folder / "forebay.toml").write_text(
         f"""[server]
 listen = "127.0.0.1:{http}"
+long_poll_ms = 100
 [nats]
 enabled = false
 [log]

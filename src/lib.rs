@@ -7,10 +7,10 @@
 //!
 //! *Packet → event → record → frame*: four stages, four words, four types. A *token* is a model's
 //! token (credentials are *keys*); a *stream* is a job's durable log (a provider gives a *reply*);
-//! a *cursor* is an opaque position in a stream; a *door* is a protocol by which people come in.
+//! a *feed* is a stream that its users write; a *cursor* is an opaque position in either; a *door* is a protocol by which people come in.
 //!
 //! Imports point downhill; each library has one door (`tests/tidy.rs` checks both):
-//! `job` ← `wire`, `policy`, `provider`, `meter` ← `log` ← `request` ← `intake`, `session`, `front` ← `app`.
+//! `job` ← `wire`, `policy`, `provider`, `meter` ← `log` ← `feed` ← `request` ← `intake`, `session`, `front` ← `app`.
 
 pub mod clock;
 pub mod config;
@@ -27,6 +27,8 @@ pub mod policy;
 pub mod provider;
 
 pub mod log;
+
+pub mod feed;
 
 pub mod meter;
 

@@ -27,6 +27,9 @@ mod operate;
 #[path = "crash/provider.rs"]
 mod provider;
 
+#[path = "crash/stream.rs"]
+mod stream;
+
 #[path = "support/receiver.rs"]
 mod receiver;
 

@@ -41,6 +41,8 @@ mod responses;
 mod route;
 #[path = "http/silence.rs"]
 mod silence;
+#[path = "http/stream.rs"]
+mod stream;
 #[path = "http/tls.rs"]
 mod tls;
 #[path = "http/webhook.rs"]

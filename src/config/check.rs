@@ -95,6 +95,7 @@ fn check_server(server: &Server, found: &mut Findings) {
         ("jobs_max", server.jobs_max as u64, (1, 10_000_000)),
         ("hello_ms", server.hello_ms, (1, DURATION_MS_MAX)),
         ("heartbeat_ms", server.heartbeat_ms, (1, DURATION_MS_MAX)),
+        ("long_poll_ms", server.long_poll_ms, (1, DURATION_MS_MAX)),
         ("arbiters", server.arbiters as u64, (0, 1024)),
     ] {
         found.range(value, range, &["server", key]);

@@ -96,6 +96,9 @@ pub struct Server {
     pub hello_ms: u64,
     /// Milliseconds between two heartbeats to a reader.
     pub heartbeat_ms: u64,
+    /// Milliseconds that a long poll of a durable stream waits for something new; its server-sent
+    /// events end after three times as long, and readers come again.
+    pub long_poll_ms: u64,
     /// Threads that run actors; 0 = one per core.
     pub arbiters: usize,
     /// Pages of browsers that may use the port: `https://app.example`, or `*` for all. Absent = only
@@ -117,6 +120,7 @@ impl Default for Server {
             jobs_max: caps::JOBS_MAX_DEFAULT,
             hello_ms: 10_000,
             heartbeat_ms: 15_000,
+            long_poll_ms: 20_000,
             arbiters: 0,
             cors_origins: Vec::new(),
             tls: None,

@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::reply::{self, Reply};
 use super::route::{Place, Route, Via};
-use super::{cloudflare, cors, jobs, messages, openai, output, responses, route, run, scrape, socket, sse};
+use super::{cloudflare, cors, jobs, messages, openai, output, responses, route, run, scrape, socket, sse, stream};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -64,6 +64,9 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), request_id);
     if place.is_some_and(|place| place.via != Via::Own) {
         cloudflare::mark(&parts.headers, &mut reply);
+    }
+    if let Some(Place { route: Route::Stream(_) | Route::JobStream(_), .. }) = place {
+        stream::dress(&mut reply);
     }
     cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
     tracing::debug!(
@@ -136,6 +139,8 @@ async fn place(
         Route::Cancel(id) => jobs::cancel(&visit, id).await,
         Route::Events(id) => sse::follow(&visit, id).await,
         Route::Output(id, index) => output::give(&visit, id, index).await,
+        Route::Stream(path) => Ok(stream::serve(&visit, path, body).await),
+        Route::JobStream(id) => Ok(stream::serve_job(&visit, id).await),
         Route::Costs => scrape::costs(&visit).await,
         Route::RebuildCosts => scrape::rebuild_costs(&visit).await,
         Route::Models => scrape::models(&visit),

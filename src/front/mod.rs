@@ -25,6 +25,7 @@ mod run;
 mod scrape;
 mod socket;
 mod sse;
+mod stream;
 
 use std::future::Future;
 use std::io;
@@ -98,6 +99,8 @@ pub async fn serve(
     let front = Arc::new(Front { svc, limits, body_bytes: AtomicUsize::new(0) });
     let (closing, closes) = watch::channel(false);
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
+    let mut tending = JoinSet::new();
+    tending.spawn(Arc::clone(&front.svc.feeds).tend());
     tokio::pin!(shutdown);
     loop {
         tokio::select! {

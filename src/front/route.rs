@@ -44,6 +44,10 @@ pub(super) enum Route<'a> {
     JobSocket(&'a str),
     /// Everything on a WebSocket.
     Socket,
+    /// A job's records as a durable stream.
+    JobStream(&'a str),
+    /// A user's own durable stream.
+    Stream(&'a str),
     /// What was spent.
     Costs,
     /// That is added up again.
@@ -101,6 +105,7 @@ impl Route<'_> {
             | Route::RebuildCosts => "POST, OPTIONS",
             Route::PassedOn { .. } => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
             Route::Job(_) | Route::Response(_) => "GET, HEAD, DELETE, OPTIONS",
+            Route::Stream(_) => "GET, HEAD, PUT, POST, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
@@ -162,6 +167,13 @@ pub(super) fn versioned(rest: &str) -> Option<Route<'_>> {
     if let Some(model) = rest.strip_prefix("models/") {
         return (!model.is_empty()).then_some(Route::Model(model));
     }
+    if let Some(path) = rest.strip_prefix("stream/") {
+        return match path.strip_prefix("jobs") {
+            Some("") => Some(Route::JobStream("")),
+            Some(id) if id.starts_with('/') => Some(Route::JobStream(&id[1..])),
+            _ => (!path.is_empty()).then_some(Route::Stream(path)),
+        };
+    }
     let mut parts = rest.split('/');
     let first = parts.next()?;
     let (id, what, index, more) = (parts.next(), parts.next(), parts.next(), parts.next());
@@ -218,6 +230,12 @@ mod tests {
             ("/v1/jobs/a/outputs/3", None, Some(Route::Output("a", "3"))),
             ("/v1/jobs/a/ws", None, Some(Route::JobSocket("a"))),
             ("/v1/ws", None, Some(Route::Socket)),
+            ("/v1/stream/jobs/a", None, Some(Route::JobStream("a"))),
+            ("/g/team/v1/stream/a/b/", Some("team"), Some(Route::Stream("a/b/"))),
+            ("/v1/stream/jobsite", None, Some(Route::Stream("jobsite"))),
+            ("/v1/stream/jobs", None, Some(Route::JobStream(""))),
+            ("/v1/stream/", None, None),
+            ("/v1/stream", None, None),
             ("/v1/run/", None, None),
             ("/v1/jobs/", None, None),
             ("/v1/jobs/a/outputs/3/4", None, None),

@@ -41,6 +41,7 @@ pub use passing::{Asked, Passed};
 pub use status::Status;
 
 use crate::clock::Clock;
+use crate::feed::Feeds;
 use crate::job::{Code, Failure, Job, JobId};
 use crate::log::{Found, Log, Opened, Stream};
 use crate::meter::Meter;
@@ -93,6 +94,8 @@ pub struct Services {
     pub meter: Meter,
     /// The way to the providers.
     pub gate: Gate,
+    /// Users' own streams.
+    pub feeds: Arc<Feeds>,
     caller: Caller,
     arbiters: Arbiters,
     runtime: tokio::runtime::Handle,
@@ -127,6 +130,7 @@ impl Services {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Services> {
         Arc::new(Services {
+            feeds: Feeds::new(Arc::clone(&parts.log), parts.clock, parts.runtime.clone()),
             log: parts.log,
             live: ArcSwap::from_pointee(parts.live),
             clock: parts.clock,

@@ -9,6 +9,7 @@ pub mod beside;
 pub mod cloudflare;
 pub mod collect;
 pub mod cursor;
+pub mod durable;
 mod extra;
 pub mod frame;
 pub mod openai;

@@ -18,13 +18,30 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("policy", &["job", "catalog", "config"]),
     ("provider", &["job", "catalog", "config", "telemetry"]),
     ("log", &["job", "wire", "clock", "config", "telemetry"]),
+    ("feed", &["job", "wire", "log", "clock"]),
     ("meter", &["job", "catalog", "wire", "log", "clock", "config", "telemetry"]),
-    ("request", &["job", "catalog", "wire", "policy", "provider", "meter", "log", "clock", "config", "telemetry"]),
+    (
+        "request",
+        &["job", "catalog", "wire", "policy", "provider", "meter", "log", "feed", "clock", "config", "telemetry"],
+    ),
     ("intake", &["job", "catalog", "wire", "log", "meter", "policy", "request", "clock", "config", "telemetry"]),
     ("session", &["job", "wire", "log", "policy", "request", "clock", "config", "telemetry"]),
     (
         "front",
-        &["job", "catalog", "wire", "policy", "log", "meter", "request", "session", "clock", "config", "telemetry"],
+        &[
+            "job",
+            "catalog",
+            "wire",
+            "policy",
+            "log",
+            "feed",
+            "meter",
+            "request",
+            "session",
+            "clock",
+            "config",
+            "telemetry",
+        ],
     ),
 ];
 /// Rooms on top, which see everything but each other's absence.

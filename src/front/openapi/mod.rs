@@ -4,6 +4,7 @@
 //! Promises that it is OpenAPI 3.1, made once, and that every schema is the type's own. What an
 //! operation takes and gives is said in `table.rs`, beside nothing else.
 
+mod streams;
 mod table;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Every operation of the port, for `/openapi.json`. A new route gets its rows here.
 
 use super::Shape::{Any, Bool, Dialect, Number, Of, OneOf, Text};
-use super::{JSON, Operation, Parameter, of};
+use super::{JSON, Operation, Parameter, of, streams};
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::job::{Gateway, JobId};
 use crate::meter::CostAnswer;
@@ -10,7 +10,7 @@ use crate::wire::collect::Answer;
 use crate::wire::submit::Said;
 
 /// All of them, part by part.
-pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, RESPONSES, CLOUDFLARE, BROKER, OPEN];
+pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, RESPONSES, CLOUDFLARE, streams::STREAMS, BROKER, OPEN];
 
 const EVENTS: &str = "text/event-stream";
 const PLAIN: &str = "text/plain";
@@ -30,7 +30,8 @@ const SOCKET: &[&str] = &["400", "401", "403", "426", "500", "503"];
 const KEY: Parameter = Parameter("header", "Idempotency-Key", "a repeat with the same body joins the job", Text);
 const METADATA: Parameter = Parameter("header", "Forebay-Metadata", "JSON: what cost is broken down by", Text);
 const OPTIONS: Parameter = Parameter("header", "Forebay-Options", "JSON: a job's `options`", Text);
-const GATEWAY: Parameter = Parameter("header", "Forebay-Gateway", "the gateway, where the path names none", Text);
+pub(super) const GATEWAY: Parameter =
+    Parameter("header", "Forebay-Gateway", "the gateway, where the path names none", Text);
 const SUBMITS: &[Parameter] = &[KEY, METADATA, OPTIONS, GATEWAY];
 const CURSOR: Parameter = Parameter("query", "cursor", "after which to begin: -1, now, or one that was given", Text);
 
@@ -50,7 +51,12 @@ pub(super) const IN_PATH: &[(&str, &str, &str, super::Shape)] = &[
 ];
 
 /// A row's beginning; the rest is what it has.
-const fn operation(method: &'static str, path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+pub(super) const fn operation(
+    method: &'static str,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+) -> Operation {
     let (parameters, body, example, answers) = (&[], &[], "", &[]);
     Operation { method, path, id, summary, parameters, body, example, answers, errors: READ, is_open: false }
 }

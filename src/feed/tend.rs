@@ -1,0 +1,94 @@
+//! What happens to feeds when nobody asks: their time ends, their rows go, their memory is given back.
+//!
+//! Owns removal in small batches. A row dooms each feed until nothing is left of it, so that a crash in
+//! between only delays it; another row says when to look at a feed that may end, and is moved on if it
+//! has been used since.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Feeds, row};
+use crate::job::{Failure, StreamId};
+use crate::log::{Row, RowRange};
+
+/// Between two looks at what may have ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks after which a feed that nobody used goes from memory.
+const FORGET_EVERY: u32 = 30;
+/// Rows that are removed at once.
+const REMOVE_ROWS: usize = 256;
+/// Bytes of their values that are looked at for that.
+const REMOVE_BYTES: usize = 1024 * 1024;
+/// Feeds looked at in one round.
+const LOOK_ROWS: usize = 64;
+
+impl Feeds {
+    /// Ends feeds whose time is over and removes what is left of old ones, until it is dropped.
+    pub async fn tend(self: Arc<Self>) {
+        for round in 1_u32.. {
+            if let Err(failure) = self.tend_once().await {
+                tracing::warn!(target: "forebay::feed", %failure, "streams could not be tidied up; trying again");
+            }
+            if round.is_multiple_of(FORGET_EVERY) {
+                self.places().forget_unused(|place| !place.used.swap(false, Ordering::Relaxed));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.doomed.notified() => {}
+            }
+        }
+    }
+
+    async fn tend_once(&self) -> Result<(), Failure> {
+        self.end_due().await?;
+        for (key, _) in self.page(row::all_doomed(), LOOK_ROWS).await? {
+            if let Some(id) = row::doomed_of(&key) {
+                self.clear(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn page(&self, prefix: Bytes, limit: usize) -> Result<Vec<(Bytes, Bytes)>, Failure> {
+        self.log.rows(RowRange { prefix, after: None, limit, budget_bytes: REMOVE_BYTES }).await
+    }
+
+    async fn end_due(&self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        for (due, place) in self.page(row::all_due(), LOOK_ROWS).await? {
+            let Some((at, id, key)) = row::due_of(&due, &place) else {
+                self.log.write_rows(vec![Row::remove(due)]).await?;
+                continue;
+            };
+            if at > now {
+                break;
+            }
+            let mut rows = vec![Row::remove(due)];
+            if let Some(feed) = self.find(&key).await?.filter(|feed| feed.head.id == id) {
+                // It was used since.
+                rows.extend(feed.ends().map(|end| Row::put(row::due(end.max(now.plus_ms(1)), id), place)));
+            } else {
+                self.remove(&key, |feed| feed.head.id == id).await?;
+            }
+            self.log.write_rows(rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all that is left of a feed that nobody finds any more.
+    async fn clear(&self, id: StreamId) -> Result<(), Failure> {
+        for prefix in [row::contents(id), row::producers(id)] {
+            loop {
+                let page = self.page(prefix.clone(), REMOVE_ROWS).await?;
+                if page.is_empty() {
+                    break;
+                }
+                self.log.write_rows(page.into_iter().map(|(key, _)| Row::remove(key)).collect()).await?;
+            }
+        }
+        self.log.write_rows(vec![Row::remove(row::mark(id)), Row::remove(row::doomed(id))]).await
+    }
+}
