@@ -18,6 +18,7 @@ mod openapi;
 mod output;
 mod query;
 mod reply;
+mod responses;
 mod route;
 mod route_cloudflare;
 mod run;

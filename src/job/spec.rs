@@ -34,6 +34,10 @@ pub struct Job {
     /// SHA-256 over everything but `id` and `idempotency_key`: a repeat with another body is a
     /// conflict. `None` when neither an id nor a key was given, so that no repeat can come.
     pub body_sha256: Option<[u8; 32]>,
+    /// A JSON object: what the answers in its door's dialect repeat of the request. `None` unless that
+    /// dialect repeats anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<Box<RawValue>>,
 }
 
 /// The provider broke after output was emitted.

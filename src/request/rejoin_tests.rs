@@ -37,6 +37,7 @@ fn decoder() -> Box<dyn Decoder> {
         options: Options::default(),
         submitted_at: Timestamp(0),
         body_sha256: None,
+        echo: None,
     };
     let target = Target { provider: "openai".into(), model: "gpt-9".into() };
     provider.decoder(Ask {

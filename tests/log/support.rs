@@ -75,6 +75,7 @@ pub(crate) fn job(name: &str, body: u8) -> Job {
         options: Default::default(),
         submitted_at: Timestamp(1_795_000_000_000),
         body_sha256: Some([body; 32]),
+        echo: None,
     }
 }
 

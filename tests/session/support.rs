@@ -109,6 +109,7 @@ impl Broker {
             options: Options::default(),
             submitted_at: Timestamp(0),
             body_sha256: None,
+            echo: None,
         };
         match self.svc.log.open(Arc::new(job)).await.unwrap() {
             Opened::New(writer) => writer,

@@ -10,7 +10,7 @@ use crate::wire::collect::Answer;
 use crate::wire::submit::Said;
 
 /// All of them, part by part.
-pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, CLOUDFLARE, streams::STREAMS, BROKER, OPEN];
+pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, RESPONSES, CLOUDFLARE, streams::STREAMS, BROKER, OPEN];
 
 const EVENTS: &str = "text/event-stream";
 const PLAIN: &str = "text/plain";
@@ -208,6 +208,48 @@ const DIALECTS: &[Operation] = &[
         )],
         errors: OF_JOB,
         ..operation("GET", "/v1/models/{model}", "getModel", "One model")
+    },
+];
+
+const RESPONSE: super::Shape = Dialect(&[("id", "string"), ("status", "string"), ("output", "array")]);
+
+const RESPONSES: &[Operation] = &[
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("input", "string|array")]))],
+        example: r#"{"model": "openai/gpt-5-mini", "input": "Name three rivers."}"#,
+        answers: &[("200", "OpenAI's response, or its events", &[(JSON, RESPONSE), (EVENTS, Text)])],
+        errors: SUBMIT,
+        ..operation("POST", "/v1/responses", "createResponse", "A response in OpenAI's dialect")
+    },
+    Operation {
+        parameters: &[
+            Parameter("query", "stream", "whether its events are read", Bool),
+            Parameter("query", "starting_after", "the number of the last event that was read", Number(0, u64::MAX)),
+        ],
+        answers: &[("200", "the response as far as it is, or its events", &[(JSON, RESPONSE), (EVENTS, Text)])],
+        errors: OF_JOB,
+        ..operation("GET", "/v1/responses/{id}", "getResponse", "A response, by its id or its job's")
+    },
+    Operation {
+        answers: &[("200", "it is gone", &[(JSON, Dialect(&[("id", "string"), ("deleted", "boolean")]))])],
+        errors: OF_JOB,
+        ..operation("DELETE", "/v1/responses/{id}", "deleteResponse", "Forget a response; it is cancelled first")
+    },
+    Operation {
+        answers: &[("200", "it has ended", &[(JSON, RESPONSE)])],
+        errors: OF_JOB,
+        ..operation("POST", "/v1/responses/{id}/cancel", "cancelResponse", "Cancel a response")
+    },
+    Operation {
+        parameters: &[
+            Parameter("query", "limit", "items at most", Number(1, 100)),
+            Parameter("query", "after", "the id of the last item of the page before", Text),
+            Parameter("query", "order", "newest first unless said otherwise", OneOf(&["asc", "desc"])),
+        ],
+        answers: &[("200", "OpenAI's list of items", LISTED)],
+        errors: OF_JOB,
+        ..operation("GET", "/v1/responses/{id}/input_items", "listInputItems", "What a response was asked")
     },
 ];
 

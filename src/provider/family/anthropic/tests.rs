@@ -21,6 +21,7 @@ fn job(input: &Value) -> Job {
         options: Options::default(),
         submitted_at: Timestamp(0),
         body_sha256: None,
+        echo: None,
     }
 }
 

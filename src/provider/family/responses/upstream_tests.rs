@@ -20,6 +20,7 @@ fn job(input: &str) -> Job {
         options: Options::default(),
         submitted_at: Timestamp(0),
         body_sha256: None,
+        echo: None,
     }
 }
 
