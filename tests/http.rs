@@ -35,6 +35,8 @@ mod once;
 mod openai;
 #[path = "support/receiver.rs"]
 mod receiver;
+#[path = "http/responses.rs"]
+mod responses;
 #[path = "http/route.rs"]
 mod route;
 #[path = "http/silence.rs"]

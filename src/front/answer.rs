@@ -13,7 +13,9 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::reply::{self, Reply};
 use super::route::{Place, Route, Via};
-use super::{cloudflare, cors, jobs, messages, openai, output, passing, route, run, scrape, socket, sse, stream};
+use super::{
+    cloudflare, cors, jobs, messages, openai, output, passing, responses, route, run, scrape, socket, sse, stream,
+};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -124,6 +126,11 @@ async fn place(
         Route::ChatCompletions => openai::chat(&visit, body).await,
         Route::Completions => openai::completion(&visit, body).await,
         Route::Embeddings => openai::embeddings(&visit, body).await,
+        Route::Responses => responses::create(&visit, body).await,
+        Route::Response(id) if visit.parts.method == Method::DELETE => responses::delete(&visit, id).await,
+        Route::Response(id) => responses::show(&visit, id).await,
+        Route::CancelResponse(id) => responses::cancel(&visit, id).await,
+        Route::InputItems(id) => responses::input_items(&visit, id).await,
         Route::Messages => messages::message(&visit, body).await,
         Route::CountTokens => messages::count_tokens(&visit, body).await,
         Route::AiRun(model) => cloudflare::run(&visit, model, body).await,

@@ -27,7 +27,7 @@ use crate::request::Services;
 use crate::telemetry;
 use crate::wire::render::{Render, Served, Told};
 use crate::wire::submit::Said;
-use crate::wire::{Cursor, anthropic, cloudflare, openai, record};
+use crate::wire::{Cursor, anthropic, cloudflare, openai, record, responses};
 
 /// What these dialects' libraries obey.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -37,6 +37,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 pub(super) enum Dialect {
     /// OpenAI's.
     OpenAi,
+    /// OpenAI's Responses.
+    Responses,
     /// Anthropic's.
     Anthropic,
     /// Cloudflare's.
@@ -48,6 +50,7 @@ impl Dialect {
     pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
         let mut reply = match self {
             Dialect::OpenAi => reply::failed(failure, &openai::Envelope::new(failure)),
+            Dialect::Responses => reply::failed(failure, &openai::Envelope::new(&responses::as_asked(failure))),
             Dialect::Anthropic => {
                 let mut reply = reply::failed(failure, &anthropic::Envelope::new(failure, request_id.to_str().ok()));
                 *reply.status_mut() = StatusCode::from_u16(anthropic::status(failure)).unwrap_or(reply.status());
@@ -115,8 +118,8 @@ impl Answered {
     }
 }
 
-/// The stream of a job from its first record, rendered. The head waits for the first thing to tell:
-/// a piece of the answer, why there is none, or that it takes long.
+/// The stream of a job from its first record, rendered. Unless the rendering begins at once, the head
+/// waits for the first thing to tell: a piece of the answer, why there is none, or that it takes long.
 pub(super) async fn streamed<R: Render>(
     svc: &Services,
     stream: &Arc<Stream>,
@@ -159,12 +162,18 @@ impl<R: Render> Reader<R> {
     }
 
     async fn answer(mut self) -> Answered {
+        if self.render.has_begun() {
+            return Answered { served: Served::default(), reply: Ok(reply::events(Some(self.pieces()))) };
+        }
         let first = self.piece().await;
         let served = self.render.served().clone();
         let reply = match first {
             Err(failure) if !self.render.has_begun() => Err(failure),
             first => {
-                self.first = Some(first.unwrap_or_else(|failure| self.breaks(&failure)));
+                let first = first.unwrap_or_else(|failure| self.breaks(&failure));
+                let mut begun = Vec::new();
+                self.render.begin(&mut begun);
+                self.first = Some(if begun.is_empty() { first } else { [first, begun.into()].concat().into() });
                 Ok(reply::events(Some(self.pieces())))
             }
         };

@@ -19,6 +19,7 @@ mod output;
 mod passing;
 mod query;
 mod reply;
+mod responses;
 mod route;
 mod route_cloudflare;
 mod run;

@@ -14,6 +14,14 @@ pub(super) enum Route<'a> {
     Completions,
     /// Vectors in OpenAI's dialect.
     Embeddings,
+    /// Ask for a response, in OpenAI's dialect.
+    Responses,
+    /// One response.
+    Response(&'a str),
+    /// Cancel it.
+    CancelResponse(&'a str),
+    /// What it was asked.
+    InputItems(&'a str),
     /// A chat in Anthropic's dialect.
     Messages,
     /// How long it would be.
@@ -89,12 +97,14 @@ impl Route<'_> {
             | Route::ChatCompletions
             | Route::Completions
             | Route::Embeddings
+            | Route::Responses
             | Route::Messages
             | Route::CountTokens
             | Route::Cancel(_)
+            | Route::CancelResponse(_)
             | Route::RebuildCosts => "POST, OPTIONS",
             Route::PassedOn { .. } => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-            Route::Job(_) => "GET, HEAD, DELETE, OPTIONS",
+            Route::Job(_) | Route::Response(_) => "GET, HEAD, DELETE, OPTIONS",
             Route::Stream(_) => "GET, HEAD, PUT, POST, DELETE, OPTIONS",
             Route::Socket | Route::JobSocket(_) => "GET, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
@@ -107,6 +117,9 @@ impl Route<'_> {
             Route::ChatCompletions | Route::Completions | Route::Embeddings => Some(Dialect::OpenAi),
             Route::Models | Route::Model(_) => Some(Dialect::OpenAi),
             Route::Messages | Route::CountTokens => Some(Dialect::Anthropic),
+            Route::Responses | Route::Response(_) | Route::CancelResponse(_) | Route::InputItems(_) => {
+                Some(Dialect::Responses)
+            }
             Route::AiRun(_) | Route::PassedOn { .. } => Some(Dialect::Cloudflare),
             _ => None,
         }
@@ -169,6 +182,10 @@ pub(super) fn versioned(rest: &str) -> Option<Route<'_>> {
         ("chat", Some("completions"), None, _) => Route::ChatCompletions,
         ("completions", None, ..) => Route::Completions,
         ("embeddings", None, ..) => Route::Embeddings,
+        ("responses", None, ..) => Route::Responses,
+        ("responses", Some(id), None, _) if !id.is_empty() => Route::Response(id),
+        ("responses", Some(id), Some("cancel"), None) => Route::CancelResponse(id),
+        ("responses", Some(id), Some("input_items"), None) => Route::InputItems(id),
         ("messages", None, ..) => Route::Messages,
         ("messages", Some("count_tokens"), None, _) => Route::CountTokens,
         ("ws", None, ..) => Route::Socket,
@@ -228,6 +245,12 @@ mod tests {
             ("/v1/chat/completions/", None, None),
             ("/v1/chat", None, None),
             ("/g/team/v1/embeddings", Some("team"), Some(Route::Embeddings)),
+            ("/v1/responses", None, Some(Route::Responses)),
+            ("/v1/responses/", None, None),
+            ("/v1/responses/resp_a", None, Some(Route::Response("resp_a"))),
+            ("/g/team/v1/responses/a/cancel", Some("team"), Some(Route::CancelResponse("a"))),
+            ("/v1/responses/a/input_items", None, Some(Route::InputItems("a"))),
+            ("/v1/responses/a/input_items/b", None, None),
             ("/v1/completions", None, Some(Route::Completions)),
             ("/g/team/v1/messages", Some("team"), Some(Route::Messages)),
             ("/v1/messages/count_tokens", None, Some(Route::CountTokens)),

@@ -20,6 +20,8 @@ Forebay: a durable inference layer for agents
 
 POST   /v1/run                       a job: {\"model\": …, \"input\": …}; Accept: text/event-stream for its records
 POST   /v1/run/{model}               the same, the body is the input
+POST   /v1/chat/completions, /v1/responses, /v1/embeddings: OpenAI's dialect, for its own libraries
+GET    /v1/responses/{id}            the response, or its events (stream, starting_after)  DELETE: forget
 GET    /v1/jobs                      list (state, tag.KEY, limit, after)
 GET    /v1/jobs/{id}                 status            DELETE: forget
 POST   /v1/jobs/{id}/cancel

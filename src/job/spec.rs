@@ -38,6 +38,10 @@ pub struct Job {
     /// asked it, and nobody reads the answer's bytes again after a crash.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_passed_on: bool,
+    /// A JSON object: what the answers in its door's dialect repeat of the request. `None` unless that
+    /// dialect repeats anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<Box<RawValue>>,
 }
 
 /// The provider broke after output was emitted.

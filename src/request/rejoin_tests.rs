@@ -38,6 +38,7 @@ fn decoder() -> Box<dyn Decoder> {
         submitted_at: Timestamp(0),
         body_sha256: None,
         is_passed_on: false,
+        echo: None,
     };
     let target = Target { provider: "openai".into(), model: "gpt-9".into() };
     provider.decoder(Ask {

@@ -57,7 +57,8 @@ impl Client {
             let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
             request.headers_mut().insert("Authorization", bearer.map_err(|error| bad(&error))?);
         }
-        let connecting = tokio_tungstenite::connect_async_with_config(request, None, true);
+        // On the heap: with TLS it is large, and whoever follows would be as large.
+        let connecting = Box::pin(tokio_tungstenite::connect_async_with_config(request, None, true));
         let (ws, _) = match timeout(Duration::from_millis(CONNECT_MS), connecting).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return Err(refused(error)),

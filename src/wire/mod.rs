@@ -15,6 +15,7 @@ pub mod frame;
 pub mod openai;
 pub mod record;
 pub mod render;
+pub mod responses;
 pub mod row;
 pub mod subject;
 pub mod submit;

@@ -28,6 +28,9 @@ pub trait Render: Send + 'static {
     /// Whether part of the answer was told: until then a failure may be an HTTP status.
     fn has_begun(&self) -> bool;
 
+    /// The head leaves before there is anything to tell. Appends what was held back for it.
+    fn begin(&mut self, _out: &mut Vec<u8>) {}
+
     /// Who served it, as far as it was read.
     fn served(&self) -> &Served;
 

@@ -50,6 +50,10 @@ pub struct Said {
     /// HTTP only: answer as server-sent events.
     #[serde(default)]
     pub stream: Option<bool>,
+    /// See [`Job::echo`]; a door's own, nothing that can be said in a job.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub echo: Option<Box<RawValue>>,
 }
 
 impl Said {
@@ -66,6 +70,7 @@ impl Said {
             idempotency_key: None,
             options: Options::default(),
             stream,
+            echo: None,
         }
     }
 }
@@ -179,6 +184,7 @@ impl Said {
             idempotency_key: key,
             options: self.options,
             submitted_at: now,
+            echo: self.echo,
         };
         if self.id.is_some() || job.idempotency_key.is_some() {
             job.body_sha256 = Some(digest(&job));
@@ -359,9 +365,12 @@ fn check_depth(json: &[u8]) -> Result<(), Failure> {
 fn digest(job: &Job) -> [u8; 32] {
     // serde_json's map is sorted by key, so parsing and printing again is canonical.
     let input: Value = serde_json::from_str(job.input.get()).unwrap_or_default();
-    let canonical = serde_json::json!({
+    let mut canonical = serde_json::json!({
         "model": job.model, "task": job.task, "input": input, "metadata": job.metadata, "options": job.options,
     });
+    if let Some(echo) = &job.echo {
+        canonical["echo"] = serde_json::from_str(echo.get()).unwrap_or_default();
+    }
     Sha256::digest(canonical.to_string()).into()
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -18,6 +19,8 @@ const PIECES: u64 = 600;
 const INTERVAL_MS: u64 = 3;
 /// A line's most bytes: so few that a reader needs more lines than its share of `BREAKS`.
 const BYTES_MAX: usize = 3_000;
+/// And so many more after each line by which nothing came.
+const BYTES_MORE: usize = 500;
 const KILLS: usize = 4;
 
 /// How a reader says where it was.
@@ -29,9 +32,18 @@ enum Way {
     Cursor,
     /// `?from=`: how many events it has.
     From,
+    /// `?starting_after=` of an OpenAI response.
+    StartingAfter,
+    /// A durable stream's `?offset=`, asked again and again.
+    Offset,
+    /// The same, answered when there is something.
+    LongPoll,
+    /// The same as events.
+    OffsetSse,
 }
 
-const WAYS: [Way; 3] = [Way::LastEventId, Way::Cursor, Way::From];
+const WAYS: [Way; 7] =
+    [Way::LastEventId, Way::Cursor, Way::From, Way::StartingAfter, Way::Offset, Way::LongPoll, Way::OffsetSse];
 
 /// One reader of one job.
 struct Reader {
@@ -52,32 +64,66 @@ impl Reader {
 
     /// Path and headers of what it asks next.
     fn asks(&self) -> (String, String) {
-        let Reader { job, place, .. } = self;
-        let events = format!("/v1/jobs/{job}/events");
-        match self.way {
-            Way::LastEventId => (events, format!("last-event-id: {place}\r\n")),
-            Way::Cursor => (format!("{events}?cursor={place}"), String::new()),
-            Way::From => (format!("{events}?from={}", self.has.len()), String::new()),
-        }
+        let Reader { job, place, has, .. } = self;
+        let (events, stream) = (format!("/v1/jobs/{job}/events"), format!("/v1/stream/jobs/{job}?offset={place}"));
+        let path = match self.way {
+            Way::LastEventId => return (events, format!("last-event-id: {place}\r\n")),
+            Way::Cursor => format!("{events}?cursor={place}"),
+            Way::From => format!("{events}?from={}", has.len()),
+            Way::StartingAfter => match has.len().checked_sub(1) {
+                None => format!("/v1/responses/resp_{job}?stream=true"),
+                Some(last) => format!("/v1/responses/resp_{job}?stream=true&starting_after={last}"),
+            },
+            Way::Offset => stream,
+            Way::LongPoll => stream + "&live=long-poll",
+            Way::OffsetSse => stream + "&live=sse",
+        };
+        (path, String::new())
     }
 
     /// Takes what arrived whole.
     fn takes(&mut self, answer: &Answer) {
-        assert_eq!(answer.status, 200, "{:?} {}", self.way, String::from_utf8_lossy(&answer.body));
-        for (place, data) in events(&answer.body) {
-            let record: Value = serde_json::from_str(&data).unwrap();
-            self.ended = ["completed", "failed", "interrupted"].iter().any(|kind| record["kind"] == **kind);
-            self.has.push(data);
-            self.place = place;
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!(answer.status == 200 || answer.status == 204, "{:?} {} {body}", self.way, answer.status);
+        match self.way {
+            Way::LastEventId | Way::Cursor | Way::From | Way::StartingAfter => {
+                for Sent { id, data, .. } in events(&body) {
+                    self.ended = is_last(&data);
+                    self.has.push(data);
+                    self.place = id;
+                }
+            }
+            // Half an array is none.
+            Way::Offset | Way::LongPoll if !answer.whole => {}
+            Way::Offset | Way::LongPoll => {
+                self.has.extend(messages(&body));
+                self.place = answer.header("stream-next-offset").to_owned();
+                self.ended = answer.header("stream-closed") == "true";
+            }
+            Way::OffsetSse => {
+                let mut told = Vec::new();
+                for Sent { event, data, .. } in events(&body) {
+                    if event != "control" {
+                        told.extend(messages(&data));
+                        continue;
+                    }
+                    // Only what is followed by its place was read.
+                    let control: Value = serde_json::from_str(&data).unwrap();
+                    self.has.append(&mut told);
+                    self.place = control["streamNextOffset"].as_str().unwrap().to_owned();
+                    self.ended = control["streamClosed"] == true;
+                }
+            }
         }
     }
 
     /// Reads to the job's end, through everything.
     async fn reads(mut self, broker: String, mut random: fastrand::Rng) -> Reader {
+        let mut bytes_max = BYTES_MAX;
         while !self.ended {
             let (path, headers) = self.asks();
-            let breaks = Break::draw(&mut random, BYTES_MAX);
-            match line::get(&broker, &path, &headers, Some(breaks)).await {
+            let has = self.has.len();
+            match line::get(&broker, &path, &headers, Some(Break::draw(&mut random, bytes_max))).await {
                 Ok(answer) => {
                     self.breaks += usize::from(answer.as_ref().is_none_or(|answer| !answer.whole));
                     answer.iter().for_each(|answer| self.takes(answer));
@@ -85,18 +131,42 @@ impl Reader {
                 // Nobody listens while the broker is dead.
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
+            // What is too long to arrive whole would be asked for without end.
+            bytes_max = if self.has.len() > has { BYTES_MAX } else { bytes_max + BYTES_MORE };
         }
         self
     }
 }
 
-/// The events of a session that are whole: `id` and `data`.
-fn events(session: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(session);
-    let whole = text.rfind("\n\n").map_or("", |end| &text[..end]);
-    let field = |event: &str, name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-    let events = whole.split("\n\n");
-    events.filter_map(|event| Some((field(event, "id: ").unwrap_or_default(), field(event, "data: ")?))).collect()
+/// One server-sent event.
+struct Sent {
+    event: String,
+    id: String,
+    data: String,
+}
+
+/// The events of a session that are whole, without the comments between.
+fn events(session: &str) -> Vec<Sent> {
+    let whole = session.rfind("\n\n").map_or("", |end| &session[..end]);
+    let field = |event: &str, name: &str| {
+        let lines = event.lines().filter_map(|line| line.strip_prefix(name));
+        lines.map(|value| value.strip_prefix(' ').unwrap_or(value)).collect::<Vec<_>>().join("\n")
+    };
+    let sent = |event| Sent { event: field(event, "event:"), id: field(event, "id:"), data: field(event, "data:") };
+    whole.split("\n\n").map(sent).filter(|sent| !sent.data.is_empty()).collect()
+}
+
+/// The elements of an array, as they were sent.
+fn messages(array: &str) -> Vec<String> {
+    let array: Vec<Box<RawValue>> = if array.is_empty() { Vec::new() } else { serde_json::from_str(array).unwrap() };
+    array.into_iter().map(|message| message.get().to_owned()).collect()
+}
+
+/// Whether a record, or an event of a response, is its stream's last.
+fn is_last(data: &str) -> bool {
+    let told: Value = serde_json::from_str(data).unwrap();
+    let name = told["kind"].as_str().or(told["type"].as_str()).unwrap();
+    ["completed", "failed", "interrupted", "response.completed", "response.failed"].contains(&name)
 }
 
 /// A seed that a failure prints, or that of `$SEED`.
@@ -123,11 +193,14 @@ async fn end(reading: Vec<JoinHandle<Reader>>) -> Vec<Reader> {
 async fn check(broker: &Broker, readers: &[Reader]) -> BTreeMap<Way, usize> {
     let mut broken = BTreeMap::new();
     for reader in readers {
-        let path = Reader::new(reader.way, &reader.job).asks().0;
-        let uncut = line::get(&broker.address(), &path, "", None).await.unwrap().unwrap();
-        assert!(uncut.whole);
-        let whole: Vec<String> = events(&uncut.body).into_iter().map(|(_, data)| data).collect();
-        assert_eq!(reader.has, whole, "{:?} of {}", reader.way, reader.job);
+        let mut uncut = Reader::new(reader.way, &reader.job);
+        while !uncut.ended {
+            let (path, headers) = uncut.asks();
+            let answer = line::get(&broker.address(), &path, &headers, None).await.unwrap().unwrap();
+            assert!(answer.whole);
+            uncut.takes(&answer);
+        }
+        assert_eq!(reader.has, uncut.has, "{:?} of {}", reader.way, reader.job);
         *broken.entry(reader.way).or_default() += reader.breaks;
     }
     broken
@@ -137,8 +210,8 @@ async fn check(broker: &Broker, readers: &[Reader]) -> BTreeMap<Way, usize> {
 async fn check_records(broker: &Broker, job: &str) {
     let uncut = line::get(&broker.address(), &format!("/v1/jobs/{job}/events"), "", None).await.unwrap().unwrap();
     let mut text = String::new();
-    for (seq, (_, data)) in events(&uncut.body).into_iter().enumerate() {
-        let record: Value = serde_json::from_str(&data).unwrap();
+    for (seq, sent) in events(&String::from_utf8_lossy(&uncut.body)).into_iter().enumerate() {
+        let record: Value = serde_json::from_str(&sent.data).unwrap();
         assert_eq!(record["seq"], seq, "{job}");
         text += record["text"].as_str().unwrap_or_default();
     }

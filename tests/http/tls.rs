@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,24 @@ fn answers_streams_and_sockets_are_the_same_under_tls() {
         said += &String::from_utf8(frame).unwrap();
     }
     assert!(said.contains(r#""text":"a""#), "{said}");
+}
+
+#[test]
+fn a_job_is_followed_under_tls_by_who_trusts_the_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(certify(folder.path()));
+    let broker = Broker::start(&config(folder.path()));
+    let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
+    broker.append(writer.stream(), vec![text("a word"), completed()]);
+    let url = format!("https://{NAME}:{}", broker.addr.port());
+    for (trusts, wanted) in [(true, Some(0)), (false, Some(3))] {
+        let mut follow = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        follow.args(["follow", "j", "--url", &url]).env_remove("SSL_CERT_DIR");
+        follow.env("SSL_CERT_FILE", folder.path().join(if trusts { "cert.pem" } else { "key.pem" }));
+        let said = follow.output().unwrap();
+        assert_eq!(said.status.code(), wanted, "{}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(String::from_utf8_lossy(&said.stdout).contains("a word"), trusts);
+    }
 }
 
 #[test]

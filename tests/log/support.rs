@@ -76,6 +76,7 @@ pub(crate) fn job(name: &str, body: u8) -> Job {
         submitted_at: Timestamp(1_795_000_000_000),
         body_sha256: Some([body; 32]),
         is_passed_on: false,
+        echo: None,
     }
 }
 

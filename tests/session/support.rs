@@ -110,6 +110,7 @@ impl Broker {
             submitted_at: Timestamp(0),
             body_sha256: None,
             is_passed_on: false,
+            echo: None,
         };
         match self.svc.log.open(Arc::new(job)).await.unwrap() {
             Opened::New(writer) => writer,

@@ -10,9 +10,10 @@ use crate::wire::collect::Answer;
 use crate::wire::submit::Said;
 
 /// All of them, part by part.
-pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, CLOUDFLARE, streams::STREAMS, BROKER, OPEN];
+pub(super) const OPERATIONS: &[&[Operation]] = &[JOBS, DIALECTS, RESPONSES, CLOUDFLARE, streams::STREAMS, BROKER, OPEN];
 
-const EVENTS: &str = "text/event-stream";
+/// Events of a stream, each of them JSON; OpenAPI 3.1 has no word for what one of many is like.
+const EVENTS: (&str, super::Shape) = ("text/event-stream", Any);
 const PLAIN: &str = "text/plain";
 const PACKED: &str = "application/msgpack";
 
@@ -35,7 +36,7 @@ pub(super) const GATEWAY: Parameter =
 const SUBMITS: &[Parameter] = &[KEY, METADATA, OPTIONS, GATEWAY];
 const CURSOR: Parameter = Parameter("query", "cursor", "after which to begin: -1, now, or one that was given", Text);
 
-const COLLECTED: &[(&str, super::Shape)] = &[(JSON, Of(of::<Answer>)), (EVENTS, Text)];
+const COLLECTED: &[(&str, super::Shape)] = &[(JSON, Of(of::<Answer>)), EVENTS];
 const STATUS: &[(&str, super::Shape)] = &[(JSON, Of(of::<Status>))];
 const LISTED: &[(&str, super::Shape)] = &[(JSON, Dialect(&[("object", "string"), ("data", "array")]))];
 
@@ -115,7 +116,7 @@ const JOBS: &[Operation] = &[
             Parameter("query", "from", "after how many records to begin", Number(0, u64::MAX)),
             Parameter("header", "Last-Event-ID", "the same as `cursor`, and wins", Text),
         ],
-        answers: &[("200", "records; `id:` is the cursor after each", &[(EVENTS, Text)])],
+        answers: &[("200", "records; `id:` is the cursor after each", &[EVENTS])],
         errors: OF_JOB,
         ..operation("GET", "/v1/jobs/{id}/events", "followJob", "Read a job's records from a cursor on")
     },
@@ -145,7 +146,7 @@ const DIALECTS: &[Operation] = &[
         answers: &[(
             "200",
             "OpenAI's chat completion, or its chunks",
-            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), (EVENTS, Text)],
+            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), EVENTS],
         )],
         errors: SUBMIT,
         ..operation("POST", "/v1/chat/completions", "createChatCompletion", "A chat in OpenAI's dialect")
@@ -157,7 +158,7 @@ const DIALECTS: &[Operation] = &[
         answers: &[(
             "200",
             "OpenAI's text completion, or its chunks",
-            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), (EVENTS, Text)],
+            &[(JSON, Dialect(&[("id", "string"), ("choices", "array")])), EVENTS],
         )],
         errors: SUBMIT,
         ..operation("POST", "/v1/completions", "createCompletion", "A text in OpenAI's older dialect")
@@ -169,7 +170,7 @@ const DIALECTS: &[Operation] = &[
         answers: &[(
             "200",
             "Anthropic's message, or its events",
-            &[(JSON, Dialect(&[("id", "string"), ("content", "array")])), (EVENTS, Text)],
+            &[(JSON, Dialect(&[("id", "string"), ("content", "array")])), EVENTS],
         )],
         errors: MESSAGE,
         ..operation("POST", "/v1/messages", "createMessage", "A chat in Anthropic's dialect")
@@ -211,9 +212,51 @@ const DIALECTS: &[Operation] = &[
     },
 ];
 
+const RESPONSE: super::Shape = Dialect(&[("id", "string"), ("status", "string"), ("output", "array")]);
+
+const RESPONSES: &[Operation] = &[
+    Operation {
+        parameters: SUBMITS,
+        body: &[(JSON, Dialect(&[("model", "string"), ("input", "string|array")]))],
+        example: r#"{"model": "openai/gpt-5-mini", "input": "Name three rivers."}"#,
+        answers: &[("200", "OpenAI's response, or its events", &[(JSON, RESPONSE), EVENTS])],
+        errors: SUBMIT,
+        ..operation("POST", "/v1/responses", "createResponse", "A response in OpenAI's dialect")
+    },
+    Operation {
+        parameters: &[
+            Parameter("query", "stream", "whether its events are read", Bool),
+            Parameter("query", "starting_after", "the number of the last event that was read", Number(0, u64::MAX)),
+        ],
+        answers: &[("200", "the response as far as it is, or its events", &[(JSON, RESPONSE), EVENTS])],
+        errors: OF_JOB,
+        ..operation("GET", "/v1/responses/{id}", "getResponse", "A response, by its id or its job's")
+    },
+    Operation {
+        answers: &[("200", "it is gone", &[(JSON, Dialect(&[("id", "string"), ("deleted", "boolean")]))])],
+        errors: OF_JOB,
+        ..operation("DELETE", "/v1/responses/{id}", "deleteResponse", "Forget a response; it is cancelled first")
+    },
+    Operation {
+        answers: &[("200", "it has ended", &[(JSON, RESPONSE)])],
+        errors: OF_JOB,
+        ..operation("POST", "/v1/responses/{id}/cancel", "cancelResponse", "Cancel a response")
+    },
+    Operation {
+        parameters: &[
+            Parameter("query", "limit", "items at most", Number(1, 100)),
+            Parameter("query", "after", "the id of the last item of the page before", Text),
+            Parameter("query", "order", "newest first unless said otherwise", OneOf(&["asc", "desc"])),
+        ],
+        answers: &[("200", "OpenAI's list of items", LISTED)],
+        errors: OF_JOB,
+        ..operation("GET", "/v1/responses/{id}/input_items", "listInputItems", "What a response was asked")
+    },
+];
+
 /// The envelope of Cloudflare's `ai/run`.
 const ENVELOPE: &[(&str, super::Shape)] =
-    &[(JSON, Dialect(&[("success", "boolean"), ("errors", "array"), ("messages", "array")])), (EVENTS, Text)];
+    &[(JSON, Dialect(&[("success", "boolean"), ("errors", "array"), ("messages", "array")])), EVENTS];
 /// What is passed on may be answered with anything that its provider says.
 const PASSED: &[&str] = &["400", "401", "403", "404", "405", "413", "4XX", "5XX"];
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::typed;
-use crate::job::Failure;
+use crate::job::{Failure, Fields};
 use crate::provider::family::openai_chat;
 
 /// Parameters that change nothing at a provider that does not know them: who asks and what the
@@ -161,6 +161,12 @@ pub fn unsupported(param: &str, provider: &str) -> Failure {
     Failure::unsupported(param, message).of_the_target()
 }
 
+/// Whether nothing of the reasoning is asked for but that it is told.
+fn is_only_summary(reasoning: &str) -> bool {
+    let Ok(fields) = serde_json::from_str::<Fields<'_>>(reasoning) else { return false };
+    fields.0.iter().all(|(name, value)| matches!(&**name, "summary" | "generate_summary") || value.get() == "null")
+}
+
 /// Whether leaving the field out would change the answer: `n: 1`, `logprobs: false` and the like ask
 /// for what everybody does anyway, and some are only for the caller's own notes.
 #[must_use]
@@ -174,6 +180,8 @@ pub fn asks(name: &str, value: &str) -> bool {
         ("frequency_penalty" | "presence_penalty" | "top_logprobs", zero) => {
             serde_json::from_str::<f64>(zero).map_or(true, |number| number != 0.0)
         }
+        // Whatever reasoning there is is told.
+        ("reasoning", said) => !is_only_summary(said),
         ("modalities", list) => list.replace(char::is_whitespace, "") != "[\"text\"]",
         _ => true,
     }

@@ -91,7 +91,7 @@ fn usage(usage: &Usage) -> Option<Value> {
 }
 
 /// Takes a level of what a provider said beside the answer.
-fn level(extra: &mut Value, name: &str) -> Map<String, Value> {
+pub(super) fn level(extra: &mut Value, name: &str) -> Map<String, Value> {
     match extra.get_mut(name).map(Value::take) {
         Some(Value::Object(fields)) => fields,
         _ => Map::new(),
@@ -106,6 +106,6 @@ fn set_parts_aside(message: &mut Map<String, Value>) {
 }
 
 /// The id of a call whose provider gives none: an answer to it must name one.
-fn call_id(job: &str, index: u32) -> String {
+pub(super) fn call_id(job: &str, index: u32) -> String {
     format!("call_{job}_{index}")
 }

@@ -22,6 +22,7 @@ fn job(input: &Value) -> Job {
         submitted_at: Timestamp(0),
         body_sha256: None,
         is_passed_on: false,
+        echo: None,
     }
 }
 

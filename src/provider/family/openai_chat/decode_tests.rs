@@ -20,6 +20,7 @@ fn job(input: &str) -> Job {
         submitted_at: Timestamp(0),
         body_sha256: None,
         is_passed_on: false,
+        echo: None,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::rules::Rules;
@@ -101,8 +102,13 @@ impl<'a> Draft<'a> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Only<'a> {
-            #[serde(borrow)]
-            effort: &'a RawValue,
+            #[serde(borrow, default)]
+            effort: Option<&'a RawValue>,
+            /// Whatever reasoning there is is told.
+            #[serde(default, rename = "summary")]
+            _summary: IgnoredAny,
+            #[serde(default, rename = "generate_summary")]
+            _generate_summary: IgnoredAny,
         }
         let Some(said) = self.get("reasoning") else { return Ok(()) };
         let Ok(effort) = serde_json::from_str::<Only<'_>>(said) else {
@@ -110,9 +116,9 @@ impl<'a> Draft<'a> {
             let is_refused = rules.takes_only.is_some() && self.take("reasoning").is_some();
             return if is_refused { self.refuse("input.reasoning".to_owned()) } else { Ok(()) };
         };
-        let effort = word(rules, "reasoning_effort", effort.effort.get()).to_owned();
+        let effort = effort.effort.map(|effort| word(rules, "reasoning_effort", effort.get()).to_owned());
         self.take("reasoning");
-        if !self.has("reasoning_effort") {
+        if let Some(effort) = effort.filter(|_| !self.has("reasoning_effort")) {
             self.put("reasoning_effort", effort);
         }
         Ok(())

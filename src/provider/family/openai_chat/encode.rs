@@ -43,7 +43,8 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
         return Err(Failure::invalid("input.messages", "a chat needs messages"));
     };
     let messages = messages.get();
-    let is_foreign = input.iter().any(|(name, _)| name == chat::ANTHROPIC);
+    let is_response = job.echo.is_some();
+    let is_foreign = is_response || input.iter().any(|(name, _)| name == chat::ANTHROPIC);
     let stream_options = input.iter().rev().find(|(name, value)| name == "stream_options" && value.get() != "null");
     let stream_options = stream_options.map(|(_, value)| *value);
     input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options" | chat::ANTHROPIC));
@@ -57,6 +58,9 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
         draft.put("messages", messages);
     }
     if let Some(tools) = draft.get("tools").filter(|_| is_foreign) {
+        if is_response {
+            foreign::only_functions(tools, draft.provider)?;
+        }
         let tools = foreign::tools(&rules.messages, tools)?;
         draft.put("tools", tools);
     }

@@ -1,8 +1,11 @@
-//! What a client of Anthropic's dialect says beside a chat, left out for those who refuse it.
+//! What clients of other dialects say beside a chat, left out for those who refuse it.
 //!
 //! Most servers of this dialect answer a field of a message that they do not know with an error, and
 //! such clients send marks for a prompt cache and sealed thoughts with every request.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::rules::{MessageRules, Reasoning};
@@ -41,6 +44,23 @@ pub(super) fn tools(rules: &MessageRules, json: &str) -> Result<String, Failure>
     each(json, "input.tools", |name, value| {
         Ok((!SAID.contains(&name) || rules.keeps.contains(&name)).then(|| value.to_owned()))
     })
+}
+
+/// A tool that came by the door of Responses and is no function has the shape of that dialect.
+///
+/// # Errors
+/// `unsupported`, naming it.
+pub(super) fn only_functions(tools: &str, provider: &str) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Tool<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    let tools: Vec<Tool<'_>> = serde_json::from_str(tools).unwrap_or_default();
+    match tools.iter().position(|tool| tool.kind != "function") {
+        Some(at) => Err(chat::unsupported(&format!("input.tools[{at}].type"), provider)),
+        None => Ok(()),
+    }
 }
 
 /// A list of objects with each field as `write` has it.

@@ -1,5 +1,7 @@
 //! When a chat is asked for in this dialect, and what else depends on the model.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -36,7 +38,13 @@ const OPENAI_THOUGHTS: &str = "openai-responses-v1";
 /// Providers whose encrypted reasoning only they can read.
 const OWN_THOUGHTS: &[(&str, &str)] = &[("azure-openai", "azure-openai-responses-v1"), ("xai", "xai-responses-v1")];
 
+/// Providers that serve all their models by Responses, some of them better: what comes in this dialect
+/// goes out in it.
+const PREFERRED: &[&str] = &["openai", "xai"];
+
 /// Whether a job is asked for by Responses instead of chat completions. It is
+/// - for a job that came in this dialect, at a provider that prefers it, or with a tool that only
+///   this dialect has;
 /// - for an input in the dialect's own shape: `input` is a list of items, or a field is there that
 ///   chat completions do not have;
 /// - for a provider that is configured with `api = "responses"`;
@@ -52,7 +60,28 @@ pub fn is_wanted(ask: Ask<'_>, kind: &str) -> bool {
         let entry = catalog::find(kind, &ask.target.model);
         entry.is_some_and(|entry| entry.abilities.has("responses_only"))
     };
-    ask.endpoint.setting("api") == Some("responses") || is_native(&ask.job.input) || only_there()
+    let came_so = || ask.job.echo.is_some() && (PREFERRED.contains(&kind) || has_native_tools(&ask.job.input));
+    let is_chosen = match ask.endpoint.setting("api") {
+        Some("responses") => true,
+        Some("chat") => false,
+        _ => came_so(),
+    };
+    is_chosen || is_native(&ask.job.input) || only_there()
+}
+
+fn has_native_tools(input: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Peek<'a> {
+        #[serde(borrow, default)]
+        tools: Vec<Tool<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Tool<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Cow<'a, str>,
+    }
+    let peek = serde_json::from_str::<Peek<'_>>(input.get());
+    peek.is_ok_and(|peek| peek.tools.iter().any(|tool| tool.kind != "function"))
 }
 
 fn is_native(input: &RawValue) -> bool {

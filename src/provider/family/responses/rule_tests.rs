@@ -17,6 +17,7 @@ fn job(input: &str) -> Job {
         submitted_at: Timestamp(0),
         body_sha256: None,
         is_passed_on: false,
+        echo: None,
     }
 }
 
@@ -62,5 +63,27 @@ fn who_speaks_in_items_gets_responses() {
         );
         job.task = Task::Embedding;
         assert!(!is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, "nobody"));
+    }
+}
+
+#[test]
+fn what_came_in_this_dialect_goes_out_in_it_where_that_is_better_or_the_only_way() {
+    let search = r#"{"messages":[],"tools":[{"type":"function"},{"type":"web_search"}]}"#;
+    let function = r#"{"messages":[],"tools":[{"type":"function"}]}"#;
+    for (input, came_so, kind, api, expected) in [
+        (function, true, "openai", None, true),
+        (function, true, "openai", Some("chat"), false),
+        (function, false, "openai", None, false),
+        (function, true, "vllm", None, false),
+        (search, true, "vllm", None, true),
+        (search, false, "vllm", None, false),
+    ] {
+        let mut job = job(input);
+        job.echo = came_so.then(|| RawValue::from_string("{}".to_owned()).expect("JSON"));
+        let target = Target { provider: "p".into(), model: "gpt-4o".into() };
+        let mut endpoint = Endpoint::plain("p", "http://h");
+        endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
+        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        assert_eq!(is_wanted(ask, kind), expected, "{input} {came_so} {kind} {api:?}");
     }
 }

@@ -1,0 +1,167 @@
+//! What was said before: as messages to go on from, and as items to be listed.
+//!
+//! Owns the reading of an earlier job, whichever door it came by. Its instructions are not part of
+//! the conversation; its input, and what it answered, are.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::asked::raw;
+use super::sealed;
+use crate::job::{Failure, Fields, Job, JobId};
+
+/// Items of a page, where nobody says how many.
+const PAGE_DEFAULT: usize = 20;
+/// Items of a page.
+const PAGE_MAX: usize = 100;
+/// What a next turn takes from an answer's message.
+const KEPT: &[&str] = &["role", "content", "refusal", "tool_calls", "reasoning_details", "reasoning_content"];
+
+/// The conversation up to a job's answer, which is given as a chat completion: messages of a chat.
+/// `None` when the job has none, since it was asked in some provider's own shape.
+#[must_use]
+pub fn turns(job: &Job, mut completion: Value) -> Option<Vec<Box<RawValue>>> {
+    let mut turns: Vec<Box<RawValue>> = messages(job)?.into_iter().map(RawValue::to_owned).collect();
+    if let Some(Value::Object(message)) = completion.pointer_mut("/choices/0/message").map(Value::take) {
+        let message = message.into_iter().filter(|(name, value)| KEPT.contains(&&**name) && !value.is_null());
+        let message: Map<String, Value> = message.collect();
+        let says = |name: &str| message.get(name).is_some_and(|value| *value != "" && *value != json!([]));
+        if says("content") || says("refusal") || says("tool_calls") {
+            turns.push(raw(Value::Object(message).to_string()).ok()?);
+        }
+    }
+    Some(turns)
+}
+
+/// The messages of a job without its instructions.
+fn messages(job: &Job) -> Option<Vec<&RawValue>> {
+    let Fields(input) = serde_json::from_str(job.input.get()).ok()?;
+    let (_, messages) = input.into_iter().rfind(|(name, _)| name == "messages")?;
+    let mut messages: Vec<&RawValue> = serde_json::from_str(messages.get()).ok()?;
+    let echo = job.echo.as_ref().and_then(|echo| serde_json::from_str::<Fields<'_>>(echo.get()).ok());
+    let is_instructed = echo.is_some_and(|echo| echo.0.iter().any(|(name, _)| name == "instructions"));
+    if is_instructed && !messages.is_empty() {
+        messages.remove(0);
+    }
+    Some(messages)
+}
+
+/// A page of what a job was asked, as items: `limit`, `after` and `order` as the query has them.
+///
+/// # Errors
+/// `invalid`, naming the parameter; `not_found` for a job that was asked in some provider's own shape.
+pub fn input_items(job: &Job, limit: Option<&str>, after: Option<&str>, order: Option<&str>) -> Result<Value, Failure> {
+    let limit = match limit {
+        None => PAGE_DEFAULT,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=PAGE_MAX).contains(limit))
+            .ok_or_else(|| Failure::invalid("limit", format!("must be 1 to {PAGE_MAX}")))?,
+    };
+    let mut items = items(job);
+    match order {
+        None | Some("desc") => items.reverse(),
+        Some("asc") => {}
+        Some(_) => return Err(Failure::invalid("order", "must be asc or desc")),
+    }
+    let start = match after {
+        None => 0,
+        Some(after) => {
+            let at = items.iter().position(|item| item["id"] == after);
+            at.ok_or_else(|| Failure::invalid("after", "must be the id of an item of this list"))? + 1
+        }
+    };
+    let has_more = items.len() - start > limit;
+    let data: Vec<Value> = items.into_iter().skip(start).take(limit).collect();
+    let id = |item: Option<&Value>| item.map_or(Value::Null, |item| item["id"].clone());
+    Ok(json!({
+        "object": "list", "first_id": id(data.first()), "last_id": id(data.last()), "has_more": has_more, "data": data,
+    }))
+}
+
+fn items(job: &Job) -> Vec<Value> {
+    let mut items = Vec::new();
+    for message in messages(job).unwrap_or_default() {
+        match serde_json::from_str(message.get()) {
+            Ok(Value::Object(message)) => of_message(message, &mut items),
+            _ => continue,
+        }
+    }
+    for (at, item) in items.iter_mut().enumerate() {
+        item["id"] = id(&job.id, at).into();
+    }
+    items
+}
+
+/// Not the id of an item of an answer: what was asked is not told by us.
+fn id(job: &JobId, at: usize) -> String {
+    format!("item_{job}_in{at}")
+}
+
+fn of_message(mut message: Map<String, Value>, items: &mut Vec<Value>) {
+    let mut take = |name: &str| message.remove(name).unwrap_or_default();
+    let (role, content) = (take("role"), take("content"));
+    match role.as_str() {
+        Some("tool") => {
+            let output = if content.is_array() { json!(parts(content, "input_text")) } else { content };
+            let id = take("tool_call_id");
+            items.push(json!({"type": "function_call_output", "call_id": id, "output": output, "status": "completed"}));
+        }
+        Some("assistant") => {
+            let (details, plain) = (take("reasoning_details"), take("reasoning_content"));
+            let details = details.as_array().cloned().unwrap_or_default();
+            if !details.is_empty() || plain.is_string() {
+                let said = plain.as_str().map(|text| json!({"type": "summary_text", "text": text}));
+                let mut item = json!({"type": "reasoning", "summary": Vec::from_iter(said)});
+                if let Some(seal) = sealed::seal(&details) {
+                    item["encrypted_content"] = seal.into();
+                }
+                items.push(item);
+            }
+            let mut content = parts(content, "output_text");
+            content.extend(take("refusal").as_str().map(|text| json!({"type": "refusal", "refusal": text})));
+            if !content.is_empty() {
+                items.push(json!({"type": "message", "role": "assistant", "status": "completed", "content": content}));
+            }
+            for mut call in take("tool_calls").as_array_mut().map(std::mem::take).unwrap_or_default() {
+                let mut function = call["function"].take();
+                items.push(json!({
+                    "type": "function_call", "call_id": call["id"].take(), "name": function["name"].take(),
+                    "arguments": function["arguments"].take(), "status": "completed",
+                }));
+            }
+        }
+        _ => items.push(json!({
+            "type": "message", "role": role, "status": "completed", "content": parts(content, "input_text"),
+        })),
+    }
+}
+
+fn parts(content: Value, kind: &str) -> Vec<Value> {
+    match content {
+        Value::String(text) if text.is_empty() && kind == "output_text" => Vec::new(),
+        Value::String(text) => vec![part(json!({"type": "text", "text": text}), kind)],
+        Value::Array(parts) => parts.into_iter().map(|said| part(said, kind)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn part(mut said: Value, kind: &str) -> Value {
+    match said["type"].as_str() {
+        Some("text") if kind == "output_text" => json!({"type": kind, "text": said["text"].take(), "annotations": []}),
+        Some("text") => json!({"type": kind, "text": said["text"].take()}),
+        Some("image_url") => {
+            let mut image = said["image_url"].take();
+            let detail = image.get_mut("detail").map_or_else(|| json!("auto"), Value::take);
+            let url = if image.is_string() { image } else { image["url"].take() };
+            json!({"type": "input_image", "image_url": url, "detail": detail})
+        }
+        Some("file") => {
+            let mut file = said["file"].take();
+            file["type"] = "input_file".into();
+            file
+        }
+        _ => said,
+    }
+}
