@@ -41,15 +41,20 @@ fn bodies_that_come_in_at_once_share_a_room_and_give_it_back() {
         client.send(format!("POST /v1/run HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{spaces}"));
     };
     let (mut first, mut second) = (Client::connect(broker.addr), Client::connect(broker.addr));
-    begin(&mut first, &spaces);
-    // Its body is coming in once a small one after it was answered, and one too large for the rest is not.
+    // Whose body is the second to come in has no room, and nobody knows which of two it is.
     let refused = (0..1000).find_map(|_| {
+        begin(&mut first, &spaces);
         begin(&mut second, &spaces);
         second.send(JOB);
         let answer = second.response(false).unwrap();
-        (answer.status != 200).then_some(answer)
+        if answer.status != 200 {
+            return Some(answer);
+        }
+        first.send(JOB);
+        first.response(false).unwrap();
+        None
     });
-    let refused = refused.expect("the first body has come in at some time");
+    let refused = refused.expect("the first body is the first to come in at some time");
     assert_eq!((refused.error().0, refused.error().1.as_str()), (503, "overloaded"));
     assert_eq!(second.post("/v1/run", JOB).status, 200, "a small one finds room");
     first.send(JOB);
