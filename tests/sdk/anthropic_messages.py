@@ -7,7 +7,7 @@ import anthropic
 import httpx2
 from anthropic import beta_tool
 from pydantic import BaseModel
-from support.claims import ASKED, BASE, KEY, NAME, failing, jobs_of, main, soon, state_of
+from support.claims import ASKED, BASE, KEY, NAME, all_of, failing, jobs_of, main, raises, soon, state_of
 
 CLIENT = anthropic.Anthropic(base_url=BASE, api_key=KEY)
 REAL = {"model": "local/smollm2", "messages": ASKED, "max_tokens": 32, "extra_body": {"temperature": 0}}
@@ -50,21 +50,6 @@ def run(ask):
             return await ask(client)
 
     return asyncio.run(asked())
-
-
-async def all_of(asking):
-    return [event async for event in await asking]
-
-
-def raises(kind, ask, **said):
-    try:
-        ask()
-    except anthropic.APIError as error:
-        assert type(error) is kind, f"{type(error).__name__}: {error}"
-        for name, value in said.items():
-            assert getattr(error, name) == value, f"{name} is {getattr(error, name)!r}: {error}"
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 def text_of(message):

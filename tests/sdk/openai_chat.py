@@ -6,7 +6,7 @@ import time
 
 import openai
 from pydantic import BaseModel
-from support.claims import ASKED, BASE, KEY, NAME, failing, jobs_of, main, soon, state_of
+from support.claims import ASKED, BASE, KEY, NAME, failing, jobs_of, main, raises, soon, state_of
 
 CLIENT = openai.OpenAI(base_url=f"{BASE}/v1", api_key=KEY)
 REAL = {"model": "local/smollm2", "messages": ASKED, "max_tokens": 32, "temperature": 0}
@@ -46,17 +46,6 @@ def run(ask):
 
 async def stream_of(client, **asked):
     return [chunk async for chunk in await client.chat.completions.create(**asked, stream=True)]
-
-
-def raises(kind, ask, **said):
-    try:
-        ask()
-    except openai.APIError as error:
-        assert type(error) is kind, f"{type(error).__name__}: {error}"
-        for name, value in said.items():
-            assert getattr(error, name) == value, f"{name} is {getattr(error, name)!r}: {error}"
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 def text_of(chunks):

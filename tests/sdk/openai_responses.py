@@ -5,7 +5,7 @@ import json
 
 import openai
 from pydantic import BaseModel
-from support.claims import ASKED, BASE, KEY, NAME, failing, jobs_of, main, soon, state_of
+from support.claims import ASKED, BASE, KEY, NAME, all_of, failing, jobs_of, main, raises, soon, state_of
 
 CLIENT = openai.OpenAI(base_url=f"{BASE}/v1", api_key=KEY)
 PROMPT = ASKED[0]["content"]
@@ -47,21 +47,6 @@ def run(ask):
             return await ask(client)
 
     return asyncio.run(asked())
-
-
-async def all_of(asking):
-    return [event async for event in await asking]
-
-
-def raises(kind, ask, **said):
-    try:
-        ask()
-    except openai.APIError as error:
-        assert type(error) is kind, f"{type(error).__name__}: {error}"
-        for name, value in said.items():
-            assert getattr(error, name) == value, f"{name} is {getattr(error, name)!r}: {error}"
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 def text_of(events):

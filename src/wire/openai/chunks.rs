@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Envelope, call_id, level, set_parts_aside, usage};
+use super::{Envelope, KEEP_ALIVE, call_id, level, set_parts_aside, usage};
 use crate::job::{Code, Completed, Delta, Event, Failure, JobId, Output, OutputBody, Part, ToolCall};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
@@ -34,8 +34,7 @@ pub struct Chunks {
 }
 
 impl Render for Chunks {
-    /// A comment; an empty line after it would make OpenAI's Python library raise.
-    const KEEP_ALIVE: &'static [u8] = b": still here\n";
+    const KEEP_ALIVE: &'static [u8] = KEEP_ALIVE;
 
     fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
         match record.body {
@@ -235,14 +234,19 @@ impl Chunks {
                 self.close(Some(&end.finish_reason), choice, Map::new(), out);
             }
         }
-        if let Some(usage) = usage(&end.usage).filter(|_| self.include_usage) {
-            out.extend_from_slice(self.prefix.as_bytes());
-            out.extend_from_slice(br#","choices":[],"usage":"#);
-            write(&usage, out);
-            out.extend_from_slice(b"}\n\n");
-        }
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        write_end(&self.prefix, usage(&end.usage).filter(|_| self.include_usage), out);
     }
+}
+
+/// The polite end of a stream whose chunks begin with `prefix`, and before it the usage, if it is wanted.
+pub(super) fn write_end(prefix: &str, usage: Option<Value>, out: &mut Vec<u8>) {
+    if let Some(usage) = usage {
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend_from_slice(br#","choices":[],"usage":"#);
+        write(&usage, out);
+        out.extend_from_slice(b"}\n\n");
+    }
+    out.extend_from_slice(b"data: [DONE]\n\n");
 }
 
 pub(super) fn write_error(failure: &Failure, out: &mut Vec<u8>) {

@@ -21,6 +21,10 @@ pub use completion::Completion;
 pub use embeddings::Embeddings;
 pub use text::{Texts, of_chat};
 
+/// A sign of life on streams of this dialect: a comment. An empty line after it would make OpenAI's
+/// Python library raise.
+pub(in crate::wire) const KEEP_ALIVE: &[u8] = b": still here\n";
+
 /// Names of the message that are ours to write; what a provider puts there itself is in another
 /// shape, which clients of this dialect would trip over.
 const OWN_PARTS: &str = "content";

@@ -8,8 +8,8 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use super::chunks::{begins_anew, breaks, write, write_error};
-use super::usage;
+use super::chunks::{begins_anew, breaks, write, write_end, write_error};
+use super::{KEEP_ALIVE, usage};
 use crate::job::{Completed, Event, Failure, JobId, Part};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
@@ -30,8 +30,7 @@ pub struct Texts {
 }
 
 impl Render for Texts {
-    /// A comment; an empty line after it would make OpenAI's Python library raise.
-    const KEEP_ALIVE: &'static [u8] = b": still here\n";
+    const KEEP_ALIVE: &'static [u8] = KEEP_ALIVE;
 
     fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
         match record.body {
@@ -130,13 +129,7 @@ impl Texts {
             let finish = finish.as_deref().filter(|_| *index > 0).unwrap_or(&end.finish_reason);
             self.chunk(*index, "", Some(finish), out);
         }
-        if let Some(usage) = usage(&end.usage).filter(|_| self.include_usage) {
-            out.extend_from_slice(self.prefix.as_bytes());
-            out.extend_from_slice(br#","choices":[],"usage":"#);
-            write(&usage, out);
-            out.extend_from_slice(b"}\n\n");
-        }
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        write_end(&self.prefix, usage(&end.usage).filter(|_| self.include_usage), out);
     }
 }
 

@@ -15,7 +15,7 @@ use super::object::{About, Response, write};
 use super::teller::Teller;
 use crate::job::{Code, Delta, Event, Failure, Part, ToolCall};
 use crate::wire::collect;
-use crate::wire::openai::{Envelope, level};
+use crate::wire::openai::{Envelope, KEEP_ALIVE, level};
 use crate::wire::record::{BodyRef, RecordRef};
 use crate::wire::render::{Render, Served, Told};
 
@@ -41,8 +41,7 @@ pub struct Events {
 }
 
 impl Render for Events {
-    /// A comment; an empty line after it would make OpenAI's Python library raise.
-    const KEEP_ALIVE: &'static [u8] = b": still here\n";
+    const KEEP_ALIVE: &'static [u8] = KEEP_ALIVE;
 
     fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
         match record.body {

@@ -34,6 +34,23 @@ def state_of(job):
     return get(f"/v1/jobs/{job}")["state"]
 
 
+def raises(kind, ask, **said):
+    """The error that `ask` raises: of just this class, and with these attributes."""
+    try:
+        ask()
+    except Exception as error:
+        assert type(error) is kind, f"{type(error).__name__}: {error}"
+        for name, value in said.items():
+            assert getattr(error, name) == value, f"{name} is {getattr(error, name)!r}: {error}"
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+async def all_of(asking):
+    """The events of an asynchronous stream that is being asked for."""
+    return [event async for event in await asking]
+
+
 def soon(what, look):
     """What `look` finds, within a time that is long enough on any machine."""
     deadline = time.monotonic() + WAIT_S
