@@ -39,7 +39,7 @@ Log: FOREBAY_LOG=debug (or forebay=debug,async_nats=warn).";
 /// Where the broker is.
 #[derive(Args, Debug)]
 pub(super) struct Reach {
-    /// NATS server, for `run`.
+    /// The address of the NATS server, for `run`, `cancel`, `costs` and `models`.
     #[arg(
         long,
         global = true,
@@ -60,7 +60,7 @@ pub(super) struct Reach {
         help_heading = "Global options"
     )]
     pub(super) prefix: String,
-    /// The broker's HTTP address, for everything else.
+    /// The broker's HTTP address, for `jobs` and `follow`.
     #[arg(
         long,
         global = true,
@@ -70,7 +70,7 @@ pub(super) struct Reach {
         help_heading = "Global options"
     )]
     pub(super) url: String,
-    /// The key, where the broker wants one.
+    /// The key, where the broker wants one, for `jobs` and `follow`.
     #[arg(
         long,
         global = true,
