@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "cli/deploy.rs"]
+mod deploy;
+#[path = "cli/promql.rs"]
+mod promql;
+
 use std::process::{Command, Output};
 
 fn forebay(arguments: &[&str]) -> Output {
