@@ -1,6 +1,7 @@
 //! The binary as a shell meets it: exit codes, help, and where output goes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "a test says which program it lacks")]
 
 #[path = "cli/deploy.rs"]
 mod deploy;
