@@ -14,19 +14,20 @@ run: need-python ## everything on this machine: nats-server, a local model, the 
 demo: need-python ## a tour that proves the point: cut readers, kill -9, idempotency, costs; every claim is checked
 	@exec $(PYTHON) scripts/demo.py
 
-check: ## format, clippy without warnings, tidy, schemas, docs
+check: need-python ## format, clippy without warnings, tidy, schemas, docs, the convention of the guides' code blocks
 	cargo fmt --all --check
 	cargo clippy --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 	cargo test --quiet --test tidy --test schemas
+	$(PYTHON) scripts/guide_blocks.py
 	@echo "make check: all rules hold"
 
-test: need-python ## every test, on a real nats-server and a real sled; then on a real model the demo, every wire form, answers cut in the middle, the official client libraries, all that /openapi.json allows, the Durable Streams protocol's own tests
+test: need-python ## every test, on a real nats-server and a real sled; then on a real model the demo, every wire form, answers cut in the middle, the official client libraries, every code block of the guides, all that /openapi.json allows, the Durable Streams protocol's own tests
 	@nats=$$(scripts/tools.sh nats) && echo "nats-server: $$nats" && export NATS_SERVER=$$nats && \
 	scripts/tools.sh model >/dev/null && cargo test --no-fail-fast && \
 	export FOREBAY_BIN=$${CARGO_TARGET_DIR:-target}/debug/forebay && \
 	$(PYTHON) scripts/demo.py && $(PYTHON) scripts/forms.py && $(PYTHON) scripts/continue.py && $(PYTHON) scripts/sdk.py && \
-	$(PYTHON) scripts/openapi.py && $(PYTHON) scripts/conformance.py
+	$(PYTHON) scripts/guides.py && $(PYTHON) scripts/openapi.py && $(PYTHON) scripts/conformance.py
 	@echo "make test: everything passed"
 
 conformance: need-python ## the Durable Streams protocol's own tests alone, on a broker of their own
@@ -49,7 +50,7 @@ tools: ## fetches nats-server and the local model into .forebay/tools
 
 clean: ## removes what was built and what ran; fetched tools stay
 	cargo clean
-	rm -rf .forebay/data .forebay/nats .forebay/demo .forebay/forms .forebay/continue .forebay/sdk .forebay/openapi .forebay/conformance .forebay/logs bench-results
+	rm -rf .forebay/data .forebay/nats .forebay/demo .forebay/forms .forebay/continue .forebay/sdk .forebay/guides .forebay/openapi .forebay/conformance .forebay/logs bench-results
 
 need-python:
 	@command -v $(PYTHON) >/dev/null || { echo "forebay: python3 is missing: install Python 3.10 or newer" >&2; exit 1; }

