@@ -15,7 +15,7 @@ Its second word, which may be absent, changes that:
     deploy           it needs root, systemd, docker or a public host: only its syntax is checked (for toml: files that it
                      names need not exist)
     server           the program does not end: it runs in the background until the guide ends. The next block waits until
-                     it has printed something (and, for `forebay serve`, until the broker is ready)
+                     it has printed something, or listens on a port that the guide names (`forebay serve`: is ready)
     fails            the program must end with an error
     broker           (toml) the guide's broker is restarted with this piece added to its configuration
 

@@ -66,7 +66,8 @@ class Guide:
     """One guide: its folder, its ports, its parts, and what became of its blocks."""
 
     def __init__(self, name, folder, model):
-        self.folder, self.name = folder, name
+        self.folder = folder
+        self.blocks = guide_blocks.read_all()[0][name]
         self.ports = {"http": parts.free_port(), "nats": parts.free_port(), "model": model, "reader": parts.free_port()}
         self.here = folder / "here"
         self.servers, self.broker = [], None
@@ -189,7 +190,7 @@ class Guide:
         return "checked"
 
     def serve(self, block, command):
-        """Starts a program that does not end, and waits until it has said something."""
+        """Starts a program that does not end, and waits until it has said something or a port of this guide answers."""
         env, is_broker = dict(self.env), "forebay serve" in block.text
         if is_broker:
             self.broker.stop()  # the guide's reader has one broker, this one
@@ -197,10 +198,21 @@ class Guide:
         server = parts.Part(f"line-{block.line}", command, self.here, env)
         server.log = self.folder / "blocks" / f"line-{block.line}.log"
         self.servers.append(server)
+        ports = self.silent_ports()
+
+        def is_up():
+            return server.log.stat().st_size > 0 or any(parts.listens(port)() for port in ports)
+
         try:
-            server.start().wait_until(self.is_ready if is_broker else lambda: server.log.stat().st_size > 0)
+            server.start().wait_until(self.is_ready if is_broker else is_up)
         except parts.Trouble as trouble:
             raise Wrong(f"{block.place}: {trouble}\n{server.log.read_text()[-OUTPUT_CHARS:]}") from None
+
+    def silent_ports(self):
+        """What may be a port in this guide's programs, and is none that answers now."""
+        programs = "".join(self.text(block) for block in self.blocks if block.is_program())
+        numbers = {int(number) for number in re.findall(r"(?<!\d)\d{4,5}(?!\d)", programs)}
+        return [number for number in numbers if number < 65_536 and not parts.listens(number)()]
 
     def broken_servers(self):
         """What to say of servers that ended with an error by themselves; those that the guide stopped are fine."""
@@ -228,8 +240,7 @@ def run_guide(name, model):
         guide.start()
         done = {"run": 0, "checked": 0, "not run": 0}
         skipped = []
-        blocks = guide_blocks.read_all()[0][name]
-        for block in blocks:
+        for block in guide.blocks:
             try:
                 became = guide.run(block)
             except Wrong as wrong:
@@ -243,7 +254,7 @@ def run_guide(name, model):
             return 1
         counts = ", ".join(f"{count} {what}" for what, count in done.items() if count)
         skips = f"; not run: lines {', '.join(skipped)}" if skipped else ""
-        print(f"  \u2713 {name}: {len(blocks)} blocks in {time.monotonic() - began:.1f} s ({counts}{skips})")
+        print(f"  \u2713 {name}: {len(guide.blocks)} blocks in {time.monotonic() - began:.1f} s ({counts}{skips})")
         return 0
 
     return parts.trial(f"guides/{name}", [], body)
