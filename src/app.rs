@@ -14,16 +14,18 @@ use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::admission::Gate;
+use crate::broker::{Parts, Services};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Reloaded, Watcher};
-use crate::front;
-use crate::intake::Intake;
+use crate::http;
 use crate::log::Log;
-use crate::log::sled_log::SledLog;
+use crate::log::disk::sled_log::SledLog;
 use crate::meter::Meter;
+use crate::nats::Intake;
 use crate::policy::access;
 use crate::provider::call::Caller;
-use crate::request::{Arbiters, Gate, Live, Parts, Services};
+use crate::run::{Arbiters, Live};
 use crate::telemetry;
 
 /// How often histograms are folded, so that they do not grow between scrapes.
@@ -69,7 +71,7 @@ async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyho
         let _ = closing.wait_for(|closing| *closing).await;
     };
     let mut doors = tokio::task::JoinSet::new();
-    doors.spawn(front::serve(listener, Arc::clone(&svc), front::Limits::default(), shutdown));
+    doors.spawn(http::serve(listener, Arc::clone(&svc), http::Limits::default(), shutdown));
     tracing::info!(%address, log = %shown(&loaded.config.log.path), "ready");
     watch_over(&svc, loaded, &mut stop).await;
     go_down(&svc, intake, &mut stop).await;

@@ -9,8 +9,9 @@
 //! token (credentials are *keys*); a *stream* is a job's durable log (a provider gives a *reply*);
 //! a *feed* is a stream that its users write; a *cursor* is an opaque position in either; a *door* is a protocol by which people come in.
 //!
-//! Imports point downhill; each library has one door (`tests/tidy.rs` checks both):
-//! `job` ← `wire`, `policy`, `provider`, `meter` ← `log` ← `feed` ← `request` ← `intake`, `session`, `front` ← `app`.
+//! Imports point downhill, and each library may be named in one place (`tests/tidy.rs` checks both):
+//! `job` ← `catalog`, `config`, `wire` ← `dialect`, `policy`, `egress` ← `provider`, `log` ← `streams`, `meter`
+//! ← `admission`, `notify` ← `run` ← `broker` ← `nats`, `ws`, `http` ← `app`.
 
 pub mod clock;
 pub mod config;
@@ -22,23 +23,33 @@ pub mod catalog;
 
 pub mod wire;
 
+pub mod dialect;
+
 pub mod policy;
+
+pub mod egress;
 
 pub mod provider;
 
 pub mod log;
 
-pub mod feed;
+pub mod streams;
 
 pub mod meter;
 
-pub mod request;
+pub mod admission;
 
-pub mod intake;
+pub mod notify;
 
-pub mod session;
+pub mod run;
 
-pub mod front;
+pub mod broker;
+
+pub mod nats;
+
+pub mod ws;
+
+pub mod http;
 
 pub mod app;
 

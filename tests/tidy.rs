@@ -57,13 +57,13 @@ fn every_rule_on_files_can_fail() {
 
     let imports = rules::imports_point_downhill;
     check(imports, "src/job/a.rs", "use crate::wire::Cursor;", "// use crate::wire::Cursor;");
-    check(imports, "src/log/a.rs", "fn f() { crate::request::g() }", "fn f() { crate::wire::g() }");
+    check(imports, "src/log/a.rs", "fn f() { crate::run::g() }", "fn f() { crate::wire::g() }");
     check(imports, "src/wire/a.rs", "use crate::{job, log};", "use crate::job::{Job, Tags};");
     check(imports, "src/clock.rs", "use crate::config::Config;", "#[cfg(test)] mod t { use crate::app::x; }");
     assert_eq!(imports(&File::new("src/nook/a.rs", "")).len(), 1, "a room that nobody placed");
 
     let doors = rules::each_library_has_one_door;
-    check(doors, "src/request/drive.rs", "use actix::Actor;", "let s = \"actix::Actor\";");
+    check(doors, "src/run/drive.rs", "use actix::Actor;", "let s = \"actix::Actor\";");
     check(
         doors,
         "src/meter/ledger.rs",
@@ -71,7 +71,7 @@ fn every_rule_on_files_can_fail() {
         "fn f() { self.metrics::<u8>(); crate::metrics::f() }",
     );
     check(doors, "src/cli/run.rs", "use async_nats;", "use async_nats_like::x;");
-    assert_eq!(doors(&File::new("src/request/actor.rs", "use actix::Actor;")), Vec::<String>::new());
+    assert_eq!(doors(&File::new("src/run/actor.rs", "use actix::Actor;")), Vec::<String>::new());
 
     let said = rules::a_module_says_what_it_is;
     check(said, "src/a.rs", "//! x\nfn f() {}", "//! Cuts replies into packets.\nfn f() {}");

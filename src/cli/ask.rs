@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::args::{JobsArguments, Reach};
 use super::nats::Broker;
 use super::{Trouble, show};
+use crate::egress::broker_client;
+use crate::egress::broker_client::Fetched;
 use crate::job::{Code, Failure, JobId, Timestamp};
-use crate::provider::fetch::{self, Fetched};
 
 /// Asks the broker over NATS. `name` is `cancel`, `costs` or `models`.
 ///
@@ -44,7 +45,7 @@ pub(super) async fn jobs(reach: &Reach, filter: JobsArguments) -> Result<(), Tro
     query.extend(filter.state.map(|state| ("state".to_owned(), state.as_str().to_owned())));
     query.extend(filter.after.map(|after| ("after".to_owned(), after)));
     query.extend(filter.tags.into_iter().map(|(key, value)| (format!("tag.{key}"), value)));
-    let listed = answer(fetch::get(&reach.url, "/v1/jobs", &query, reach.token.as_deref()).await)?;
+    let listed = answer(broker_client::get(&reach.url, "/v1/jobs", &query, reach.token.as_deref()).await)?;
     if filter.json {
         return Ok(show::line(&listed.to_string())?);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Trouble, show};
 use crate::config::{self, Loaded};
-use crate::request::Live;
+use crate::run::Live;
 
 /// The configuration of this process.
 ///

@@ -3,9 +3,9 @@
 use super::Trouble;
 use super::args::Reach;
 use crate::job::{JobId, Record, State};
-use crate::session::client::{Client, Follow, Over, follow as follow_through};
 use crate::wire::Cursor;
 use crate::wire::frame::Protocol;
+use crate::ws::client::{Client, Follow, Over, follow as follow_through};
 
 /// Gives each record of a job once, over restarts of the broker.
 ///

@@ -6,28 +6,11 @@
 //! more. Does not know what a job does.
 
 mod block;
-mod book;
-mod boot;
-mod committer;
-mod directory;
-mod entry;
-pub mod follow;
-mod journal;
-mod key;
-mod ledger;
-mod lookup;
-pub mod memory_log;
-mod opening;
-mod outputs;
-mod recovery;
-mod replay;
-mod retention;
-mod row_calls;
+pub mod disk;
+pub mod memory;
+pub mod reader;
 mod rows;
-mod sealer;
-mod shared;
-mod sled_calls;
-pub mod sled_log;
+mod status;
 pub mod stream;
 
 use std::sync::Arc;
@@ -37,9 +20,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use block::{Block, Chunk};
-pub use follow::{Followed, Follower, Silence};
+pub use disk::sled_log::SledLog;
+pub use reader::{Followed, Follower, Silence};
 pub use rows::{Row, RowRange};
-pub use sled_log::SledLog;
+pub use status::Status;
 pub use stream::{Head, Stream, StreamWriter, Tail};
 
 use crate::job::{

@@ -138,7 +138,7 @@ pub(super) struct Held {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Unsealed {
+pub(crate) struct Unsealed {
     rows: BTreeMap<Bytes, Held>,
     /// How many rows each file holds.
     files: HashMap<u64, usize>,

@@ -11,7 +11,7 @@
 //!
 //! What readers have seen stands or falls by the job's `on_stream_failure`: see [`seam`].
 
-use super::terms::Terms;
+use super::effective_options::Terms;
 use crate::job::caps::ATTEMPTS_TOTAL_MAX;
 use crate::job::{Backoff, Code, Failure, Fault, OnStreamFailure};
 

@@ -1,7 +1,7 @@
 //! Adapters to those who serve models: pure functions, without sockets, clocks or async.
 //!
 //! `encode` turns a job into a request, a `Decoder` turns packets into events, `classify` turns an
-//! error answer into a `Failure`. One driver (`request/relay.rs`) owns every policy:
+//! error answer into a `Failure`. One driver (`run/relay.rs`) owns every policy:
 //!
 //! | what comes | what happens |
 //! | --- | --- |
@@ -14,18 +14,15 @@
 pub mod call;
 pub mod chat;
 pub mod credential;
-pub mod family;
-pub mod fetch;
 pub mod framing;
 pub mod limits;
-pub mod passing;
+pub mod passthrough;
 pub mod prefill;
+pub mod protocol;
 pub mod registry;
-pub mod remote;
 pub mod script;
 pub mod tap;
 pub mod vendor;
-pub mod webhook;
 
 use std::collections::BTreeMap;
 
@@ -33,10 +30,10 @@ use bytes::Bytes;
 
 pub use reqwest::Method;
 
-pub use self::credential::Credential;
-pub use self::prefill::Prefill;
 pub use crate::job::Target;
 use crate::job::{Bill, Event, Failure, Job, Usage};
+pub use crate::provider::credential::Credential;
+pub use crate::provider::prefill::Prefill;
 
 /// What the outside needs to know of a provider's kind.
 #[derive(Debug)]
@@ -288,7 +285,7 @@ pub trait Provider: Send + Sync + 'static {
 
     /// What a request asks that its client wrote in this provider's own format, if the answer to it is
     /// one that a decoder of ours reads.
-    fn reads(&self, _asked: &passing::Asked<'_>) -> Option<passing::Reading> {
+    fn reads(&self, _asked: &passthrough::Asked<'_>) -> Option<passthrough::Reading> {
         None
     }
 

@@ -1,14 +1,14 @@
 //! Going on from the beginning of an answer: who does, and how the rest comes back.
 //!
 //! Owns the vocabulary in which vendors say it. What they need said in the request is in their
-//! rules (`family/openai_chat/rules.rs`); the text that a continuation has in common with what was
-//! there is cut away in `request/seam`.
+//! rules (`protocol/openai_chat/rules.rs`); the text that a continuation has in common with what was
+//! there is cut away in `run/continuation`.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Ask;
-use super::family::openai_chat;
+use super::protocol::openai_chat;
 use crate::catalog;
 
 /// What a model makes of a last message that is the beginning of its own answer.

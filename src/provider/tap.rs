@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Headers, passing};
+use super::{Headers, passthrough};
 
 /// Pieces that wait for the reader; a provider sends one per token.
 const PIECES_MAX: usize = 64;
@@ -54,7 +54,7 @@ impl Tap {
 
     pub(super) fn told(self, status: u16, headers: &Headers) -> Flow {
         // A reader that is gone needs no head.
-        let _ = self.head.send((status, passing::answered(headers)));
+        let _ = self.head.send((status, passthrough::answered(headers)));
         self.flow
     }
 }

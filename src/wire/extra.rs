@@ -10,18 +10,18 @@ use serde_json::{Map, Value};
 
 /// Extras of one answer.
 #[derive(Debug, Default)]
-pub(super) struct Extras {
+pub(crate) struct Extras {
     /// For the assistant message's field of this name.
-    pub(super) reasoning_details: Vec<Value>,
+    pub(crate) reasoning_details: Vec<Value>,
     /// By the call's index.
-    pub(super) of_calls: BTreeMap<u32, Value>,
+    pub(crate) of_calls: BTreeMap<u32, Value>,
     rest: Map<String, Value>,
 }
 
 impl Extras {
     /// Takes the extra of one delta; of several answers only the first one's is kept beside what a
     /// next turn needs.
-    pub(super) fn push(&mut self, index: u32, extra: Value) {
+    pub(crate) fn push(&mut self, index: u32, extra: Value) {
         let Value::Object(mut levels) = extra else { return };
         if let Some(Value::Object(delta)) = levels.get_mut("delta") {
             if let Some(Value::Array(details)) = delta.remove("reasoning_details") {
@@ -44,7 +44,7 @@ impl Extras {
     }
 
     /// What is left, by level; `None` if nothing is.
-    pub(super) fn rest(self) -> Option<Value> {
+    pub(crate) fn rest(self) -> Option<Value> {
         (!self.rest.is_empty()).then_some(Value::Object(self.rest))
     }
 }

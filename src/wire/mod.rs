@@ -4,18 +4,12 @@
 //! subjects, cursors, errors. Promises that bad input becomes a `Failure` that names the field.
 //! Does not know sockets.
 
-pub mod anthropic;
-pub mod beside;
-pub mod cloudflare;
 pub mod collect;
 pub mod cursor;
-pub mod durable;
-mod extra;
+pub(crate) mod extra;
 pub mod frame;
-pub mod openai;
+pub mod header_options;
 pub mod record;
-pub mod render;
-pub mod responses;
 pub mod row;
 pub mod subject;
 pub mod submit;

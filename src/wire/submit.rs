@@ -106,7 +106,7 @@ pub fn from_json(bytes: &[u8]) -> Result<Said, Failure> {
 }
 
 /// Reads what is said as a JSON object with named fields.
-pub(super) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
+pub(crate) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|_| Failure::new(Code::Invalid, "the body is not UTF-8"))?;
     // serde takes an array for a struct, field by field; a client that sends one has it wrong.
     if !text.trim_ascii_start().starts_with('{') {

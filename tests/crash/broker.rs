@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use forebay::job::{Code, Failure, Record, State};
-use forebay::session::client::{Follow, follow};
 use forebay::wire::frame::Protocol;
+use forebay::ws::client::{Follow, follow};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

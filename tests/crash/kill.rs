@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use forebay::job::{Cost, Event, Record, State, Usage, Usd};
-use forebay::session::client::Client;
 use forebay::wire::frame::{ClientMessage, Label, Protocol, ServerMessage};
+use forebay::ws::client::Client;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use async_nats::HeaderMap;
 use forebay::job::State;
-use forebay::session::client::{Client, Over};
 use forebay::wire::frame::{ClientMessage, Label, Protocol, ServerMessage};
+use forebay::ws::client::{Client, Over};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

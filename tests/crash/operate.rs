@@ -2,8 +2,8 @@
 
 use async_nats::jetstream;
 use forebay::job::{Event, State};
-use forebay::session::client::{Client, Over};
 use forebay::wire::frame::{ClientMessage, Label, Protocol, ServerMessage};
+use forebay::ws::client::{Client, Over};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

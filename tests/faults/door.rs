@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use forebay::job::{Code, Event, Failure, Record};
-use forebay::session::client::{Client, Over};
 use forebay::wire::frame::{ClientMessage, Label, Protocol, ServerMessage};
+use forebay::ws::client::{Client, Over};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

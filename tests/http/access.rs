@@ -97,8 +97,8 @@ fn a_name_that_another_gateway_took_is_taken_and_says_nothing_more() {
 
 #[test]
 fn a_job_of_another_gateway_looks_like_none_on_a_socket() {
-    use forebay::session::client::{Client as Socket, Over};
     use forebay::wire::frame::{self, Protocol};
+    use forebay::ws::client::{Client as Socket, Over};
     let broker = broker();
     let url = format!("ws://{}/v1/ws", broker.addr);
     let said = |id: &str| {

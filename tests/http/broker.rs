@@ -3,15 +3,17 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use forebay::admission::Gate;
+use forebay::broker::{Parts, Services};
 use forebay::clock::Clock;
 use forebay::config::Config;
-use forebay::front::{self, Limits};
+use forebay::http::{self, Limits};
 use forebay::job::{Cost, Event, Job, JobId, Usage};
-use forebay::log::memory_log::MemoryLog;
+use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
 use forebay::meter::Meter;
 use forebay::provider::call::Caller;
-use forebay::request::{Arbiters, Gate, Live, Parts, Services};
+use forebay::run::{Arbiters, Live};
 use forebay::wire::submit::{self, Door};
 use tokio::sync::oneshot;
 
@@ -60,7 +62,7 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel();
-        let served = front::serve(listener, Arc::clone(&svc), limits, async { drop(stopped.await) });
+        let served = http::serve(listener, Arc::clone(&svc), limits, async { drop(stopped.await) });
         runtime.spawn(served);
         Broker { addr, svc, log, stop: Some(stop), system, actors: Some(actors), runtime: Some(runtime) }
     }

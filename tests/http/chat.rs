@@ -1,11 +1,11 @@
 //! Records in OpenAI's dialect: these bytes, at every reading.
 
+use forebay::dialect::openai::{Chunks, Completion};
+use forebay::dialect::render::{Render as _, Told};
 use forebay::job::{
     AttemptMode, AttemptStarted, Cancelled, Code, Completed, Cost, Delta, Event, Failed, Failure, Lost, Output,
     OutputBody, Part, Record, Restarted, Timestamp, ToolCall, Usage,
 };
-use forebay::wire::openai::{Chunks, Completion};
-use forebay::wire::render::{Render as _, Told};
 use serde_json::{Value, json};
 
 const AT: Timestamp = Timestamp(1_790_000_000_123);

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use forebay::front::Limits;
+use forebay::http::Limits;
 
 use crate::JOB;
 use crate::broker::Broker;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use forebay::front::Limits;
+use forebay::http::Limits;
 
 use crate::broker::{Broker, completed};
 use crate::client::{Client, request};

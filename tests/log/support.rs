@@ -9,7 +9,7 @@ use forebay::job::{
     AttemptOutcome, Charge, Completed, Cost, Delta, Event, Job, JobId, Record, Timestamp, Timing, Usage, UsageSource,
     Usd,
 };
-use forebay::log::memory_log::MemoryLog;
+use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Followed, Follower, Log, Opened, SledLog, Stream, StreamWriter};
 use forebay::wire::Cursor;
 use forebay::wire::record;

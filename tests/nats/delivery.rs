@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, Subscriber};
 use forebay::clock::Clock;
 use forebay::job::Record;
 use forebay::log::Log;
-use forebay::log::memory_log::MemoryLog;
+use forebay::log::memory::MemoryLog;
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, answering, ask, client, header, job, long_job, next, record_of, text};

@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use forebay::cli::nats::{Broker as Remote, Problem, Seen};
 use forebay::clock::Clock;
 use forebay::job::{Record, State};
-use forebay::log::memory_log::MemoryLog;
+use forebay::log::memory::MemoryLog;
 use forebay::log::{Followed, Follower, Log};
 use forebay::wire::{Cursor, submit};
 use serde_json::json;

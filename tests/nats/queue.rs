@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream;
 use forebay::clock::Clock;
-use forebay::log::memory_log::MemoryLog;
+use forebay::log::memory::MemoryLog;
 use forebay::log::{ListQuery, Log};
 use futures_util::StreamExt;
 use serde_json::json;

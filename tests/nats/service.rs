@@ -274,7 +274,7 @@ async fn the_service_tells_who_it_is_and_what_it_did() {
 async fn a_user_and_password_in_the_address_open_the_door() {
     let server = NatsServer::start_with(false, &["--user", "me", "--pass", "p@ss"]);
     let address = server.url().replace("nats://", "nats://me:p%40ss@");
-    let log = forebay::log::memory_log::MemoryLog::new(forebay::clock::Clock::System);
+    let log = forebay::log::memory::MemoryLog::new(forebay::clock::Clock::System);
     let broker = Broker::open(&address, log);
     until("the login", || async { broker.is_connected() }).await;
     let options = async_nats::ConnectOptions::with_user_and_password("me".into(), "p@ss".into());

@@ -1,7 +1,7 @@
 //! Every error and every close code.
 
-use forebay::session::Ending;
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
+use forebay::ws::Ending;
 use serde_json::{Value, json};
 
 use crate::support::{Broker, Raw};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use forebay::job::{Record, State};
-use forebay::session::client::{Follow, follow};
 use forebay::wire::frame::{Protocol, ServerMessage};
+use forebay::ws::client::{Follow, follow};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;

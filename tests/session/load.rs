@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use forebay::job::State;
-use forebay::session::Ending;
-use forebay::session::client::{Follow, follow};
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
+use forebay::ws::Ending;
+use forebay::ws::client::{Follow, follow};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 

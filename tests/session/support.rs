@@ -3,19 +3,21 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use forebay::admission::Gate;
+use forebay::broker::{Parts, Services};
 use forebay::clock::Clock;
 use forebay::config::Config;
 use forebay::job::{Completed, Cost, Delta, Event, Gateway, Job, Options, State, Tags, Task, Timestamp, Timing, Usage};
-use forebay::log::memory_log::MemoryLog;
+use forebay::log::memory::MemoryLog;
 use forebay::log::{Log, Opened, StreamWriter};
 use forebay::meter::Meter;
 use forebay::policy::access::authenticate;
 use forebay::provider::call::Caller;
-use forebay::request::{Arbiters, Gate, Live, Parts, Services};
-use forebay::session::actor::Place;
-use forebay::session::socket::{accept_key, choose_protocol, serve};
-use forebay::session::{Ending, Opening};
+use forebay::run::{Arbiters, Live};
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
+use forebay::ws::actor::Place;
+use forebay::ws::socket::{accept_key, choose_protocol, serve};
+use forebay::ws::{Ending, Opening};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

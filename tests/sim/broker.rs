@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay::admission::Gate;
+use forebay::broker::{Parts, Services};
 use forebay::clock::Clock;
 use forebay::config::Config;
 use forebay::job::{Charge, Cost, Event, Failure, Record, State, Timestamp, Usd};
-use forebay::log::memory_log::MemoryLog;
+use forebay::log::memory::MemoryLog;
 use forebay::log::{Followed, Follower, ListQuery, Log, Stream};
 use forebay::meter::Meter;
 use forebay::provider::call::Caller;
-use forebay::request::{Arbiters, Gate, Live, Parts, Services};
+use forebay::run::{Arbiters, Live};
 use forebay::wire::Cursor;
 use forebay::wire::record;
 use forebay::wire::submit::{Door, from_json};

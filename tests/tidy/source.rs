@@ -28,7 +28,7 @@ impl File {
         self.is_rust() && self.path.starts_with("src/") && !self.path.ends_with("_tests.rs")
     }
 
-    /// The first directory or module below `src`: `src/log/follow.rs` and `src/log.rs` are in `log`.
+    /// The first directory or module below `src`: `src/log/reader.rs` and `src/log.rs` are in `log`.
     pub(crate) fn room(&self) -> &str {
         let below = self.path.strip_prefix("src/").unwrap_or_default();
         below.split('/').next().unwrap_or_default().trim_end_matches(".rs")

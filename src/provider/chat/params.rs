@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::typed;
 use crate::job::{Failure, Fields};
-use crate::provider::family::openai_chat;
+use crate::provider::protocol::openai_chat;
 
 /// Parameters that change nothing at a provider that does not know them: who asks and what the
 /// caller notes down, the form in which the stream comes, which is ours to choose, and what is said to

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
-pub use self::profile::{Files, Found};
 use super::Request;
+pub use super::aws::profile::{Files, Found};
 use crate::job::{Code, Failure, Timestamp};
 
 /// The environment.

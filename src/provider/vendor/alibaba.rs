@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::job::Failure;
-use crate::provider::family::error::{self, Meaning};
-use crate::provider::family::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
 use crate::provider::prefill::Thoughts;
+use crate::provider::protocol::error;
+use crate::provider::protocol::error::Meaning;
+use crate::provider::protocol::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
 use crate::provider::{Ask, Card, Prefill};
 
 /// The throttle of tokens a minute comes in OpenAI's words for an unpaid bill. Here it passes within

@@ -1,7 +1,8 @@
 //! Anthropic itself: the home of the Messages family.
 
 use crate::job::Failure;
-use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
+use crate::provider::protocol::anthropic;
+use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider};
 
 pub(super) struct Anthropic;

@@ -3,7 +3,8 @@
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use crate::job::Failure;
-use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
+use crate::provider::protocol::anthropic;
+use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Route};
 
 pub(super) struct AnthropicCompatible;

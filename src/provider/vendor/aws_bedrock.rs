@@ -4,9 +4,9 @@
 //! signed with what AWS's own tools would use: see `credential/aws.rs`.
 
 use crate::job::Failure;
-use crate::provider::family::converse;
-use crate::provider::passing::{Asked, Reading};
+use crate::provider::passthrough::{Asked, Reading};
 use crate::provider::prefill::{self, Thoughts};
+use crate::provider::protocol::converse;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
 
 pub(super) struct AwsBedrock;

@@ -5,10 +5,12 @@
 //! is asked for by Messages: a deployment named `claude…`, or all of them with `api = "messages"`.
 
 use crate::job::{Failure, Task};
-use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
-use crate::provider::family::openai::{self, Api};
-use crate::provider::family::openai_chat::{Rules, Vendor};
-use crate::provider::family::responses;
+use crate::provider::protocol::anthropic;
+use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
+use crate::provider::protocol::openai;
+use crate::provider::protocol::openai::Api;
+use crate::provider::protocol::openai_chat::{Rules, Vendor};
+use crate::provider::protocol::responses;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route, Setting, Upstream};
 
 pub(super) struct AzureOpenAi;

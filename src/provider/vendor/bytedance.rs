@@ -1,8 +1,8 @@
 //! ByteDance Volcengine Ark (Doubao), Beijing: for ModelArk abroad `base_url` names its region.
 
 use crate::job::Failure;
-use crate::provider::family::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
 use crate::provider::prefill::{Thoughts, by_catalog};
+use crate::provider::protocol::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
 use crate::provider::{Ask, Card, Prefill};
 
 /// `max_tokens` limits the answer alone, `max_completion_tokens` the answer with its reasoning, and

@@ -1,7 +1,7 @@
 //! Cerebras: strict about fields; its errors are flat and its streams end without `[DONE]`.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{MessageRules, Reasoning, Rules, Vendor};
 
 /// Any other field is an error (`wrong_api_format`).
 const KNOWN: &[&str] = &[

@@ -1,8 +1,8 @@
 //! Cohere, in its own format.
 
 use crate::job::Failure;
-use crate::provider::family::cohere;
-use crate::provider::passing::{Asked, Reading};
+use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::protocol::cohere;
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct Cohere;

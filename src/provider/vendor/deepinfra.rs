@@ -2,7 +2,7 @@
 
 use super::THINKING_ALOUD;
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Money, ReplyRules, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{Money, ReplyRules, Rules, Vendor};
 
 pub(super) static DEEPINFRA: Vendor = Vendor {
     card: &Card {

@@ -2,7 +2,7 @@
 
 use crate::job::Failure;
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{
+use crate::provider::protocol::openai_chat::{
     Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking,
 };
 

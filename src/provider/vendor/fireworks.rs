@@ -1,7 +1,7 @@
 //! Fireworks' open models.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{MessageRules, Reasoning, Rules, Vendor};
 
 pub(super) static FIREWORKS: Vendor = Vendor {
     card: &Card {

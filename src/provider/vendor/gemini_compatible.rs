@@ -4,8 +4,8 @@
 
 use super::google_ai_studio;
 use crate::job::Failure;
-use crate::provider::family::gemini;
-use crate::provider::passing::{Asked, Reading};
+use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::protocol::gemini;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct GeminiCompatible;

@@ -1,8 +1,8 @@
 //! Gemini at the Developer API, with the key of AI Studio.
 
 use crate::job::{Failure, Task};
-use crate::provider::family::gemini;
-use crate::provider::passing::{Asked, Reading};
+use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::protocol::gemini;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
 
 pub(super) struct GoogleAiStudio;

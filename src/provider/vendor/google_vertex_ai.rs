@@ -10,9 +10,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::job::{Failure, Task};
-use crate::provider::family::anthropic::{self, Form, MessagesDecoder};
-use crate::provider::family::gemini;
-use crate::provider::passing::{Asked, Reading};
+use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::protocol::anthropic;
+use crate::provider::protocol::anthropic::{Form, MessagesDecoder};
+use crate::provider::protocol::gemini;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
 
 pub(super) struct GoogleVertexAi;

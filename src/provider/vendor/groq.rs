@@ -2,7 +2,7 @@
 
 use crate::job::Failure;
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Draft, MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{Draft, MessageRules, Reasoning, Rules, Vendor};
 
 /// Qwen's models know `none` and `default` only, the others `low`, `medium` and `high`.
 fn effort_by_model(draft: &mut Draft<'_>) -> Result<(), Failure> {

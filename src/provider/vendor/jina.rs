@@ -2,9 +2,10 @@
 
 use crate::job::{Failure, Task};
 use crate::provider::chat::{Body, Params};
-use crate::provider::family::embeddings::EmbeddingsDecoder;
-use crate::provider::family::rerank::{self, RerankDecoder};
-use crate::provider::family::{error, send};
+use crate::provider::protocol::embeddings::EmbeddingsDecoder;
+use crate::provider::protocol::rerank;
+use crate::provider::protocol::rerank::RerankDecoder;
+use crate::provider::protocol::{error, send};
 use crate::provider::{Ask, Card, Decoder, Framing, Headers, Outbound, Provider};
 
 pub(super) struct Jina;

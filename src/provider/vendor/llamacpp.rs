@@ -1,7 +1,7 @@
 //! A llama.cpp server on this machine.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
 
 pub(super) static LLAMACPP: Vendor = Vendor {
     card: &Card {

@@ -1,7 +1,7 @@
 //! A model server on this machine.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Rules, Vendor};
+use crate::provider::protocol::openai_chat::{Rules, Vendor};
 
 pub(super) static LOCAL: Vendor = Vendor {
     card: &Card {

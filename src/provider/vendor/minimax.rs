@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::job::{Bill, Code, Event, Failure, Usage};
-use crate::provider::family::anthropic::{self, Form, MessagesDecoder, Site};
-use crate::provider::family::error;
-use crate::provider::family::openai_chat::{self, ChatDecoder, MessageRules, ReplyRules, Rules};
+use crate::provider::protocol::anthropic;
+use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
+use crate::provider::protocol::error;
+use crate::provider::protocol::openai_chat;
+use crate::provider::protocol::openai_chat::{ChatDecoder, MessageRules, ReplyRules, Rules};
 use crate::provider::{Ask, Card, Decoder, Finish, Headers, Outbound, Packet, Provider, Route, Step};
 
 pub(super) struct MiniMax;

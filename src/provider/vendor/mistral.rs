@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::provider::family::openai_chat::{MessageRules, PrefillRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{MessageRules, PrefillRules, Reasoning, Rules, Vendor};
 use crate::provider::{Card, Prefill};
 
 /// Any other field is an error (422 `extra_forbidden`).

@@ -49,7 +49,7 @@ mod xai;
 mod zai;
 
 use super::Provider;
-use super::family::openai_chat::{ReplyRules, Rules};
+use super::protocol::openai_chat::{ReplyRules, Rules};
 
 /// Open models behind somebody's vLLM or the like: what a server does not take out of the text
 /// comes as `<think>` in it.

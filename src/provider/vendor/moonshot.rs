@@ -1,7 +1,7 @@
 //! Moonshot (Kimi): fetches no files; its usage can stand inside the choice.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking};
+use crate::provider::protocol::openai_chat::{MessageRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking};
 
 pub(super) static MOONSHOT: Vendor = Vendor {
     card: &Card {

@@ -2,7 +2,7 @@
 
 use super::THINKING_ALOUD;
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Rules, Vendor};
+use crate::provider::protocol::openai_chat::{Rules, Vendor};
 
 pub(super) static NOVITA: Vendor = Vendor {
     card: &Card {

@@ -3,7 +3,7 @@
 use super::THINKING_ALOUD;
 use crate::job::Failure;
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Draft, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{Draft, Rules, Vendor};
 
 /// Its retrieval models must be told which side a text is on; the others take it as well. Passages
 /// are what is embedded in numbers, so that is what holds if the job does not say.

@@ -7,9 +7,9 @@
 //! or with `options.num_ctx`.
 
 use crate::job::Failure;
-use crate::provider::family::ollama;
-use crate::provider::passing::{Asked, Reading};
+use crate::provider::passthrough::{Asked, Reading};
 use crate::provider::prefill::Thoughts;
+use crate::provider::protocol::ollama;
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider};
 
 pub(super) struct Ollama;

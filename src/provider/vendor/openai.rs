@@ -2,8 +2,8 @@
 //! for or needed, and embeddings.
 
 use crate::provider::Card;
-use crate::provider::family::openai;
-use crate::provider::family::openai_chat::{Rules, Vendor};
+use crate::provider::protocol::openai;
+use crate::provider::protocol::openai_chat::{Rules, Vendor};
 
 static CARD: Card = Card {
     id: "openai",

@@ -3,7 +3,7 @@
 //! assistant.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Rules, Vendor};
+use crate::provider::protocol::openai_chat::{Rules, Vendor};
 
 static CARD: Card =
     Card { id: "openai-compatible", docs: "https://platform.openai.com/docs/api-reference", ..Card::PLAIN };

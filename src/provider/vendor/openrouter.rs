@@ -1,8 +1,8 @@
 //! OpenRouter: takes the dialect as it is, sends `reasoning_details` and wants them back.
 
 use crate::catalog;
-use crate::provider::family::openai_chat::{MessageRules, Money, PrefillRules, ReplyRules, Rules, Vendor};
 use crate::provider::prefill::{Thoughts, by_catalog};
+use crate::provider::protocol::openai_chat::{MessageRules, Money, PrefillRules, ReplyRules, Rules, Vendor};
 use crate::provider::{Ask, Card, Prefill};
 
 /// The last message is handed on; it is known of Claude that it goes on then, where it may.

@@ -1,7 +1,7 @@
 //! Perplexity (Sonar): every chunk repeats the whole message, the sources and the usage so far.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, Money, Reasoning, ReplyRules, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{MessageRules, Money, Reasoning, ReplyRules, Rules, Vendor};
 
 /// Sonar searches by itself: it calls no tools of anybody else, and is sampled in few ways.
 const NOT_IN_SONAR: &[&str] = &[

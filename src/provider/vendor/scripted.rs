@@ -7,8 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::job::{Event, Failure, Output, OutputBody, Task};
-use crate::provider::family::openai_chat::ChatDecoder;
-use crate::provider::family::{error, openai_chat};
+use crate::provider::protocol::openai_chat::ChatDecoder;
+use crate::provider::protocol::{error, openai_chat};
 use crate::provider::script::Script;
 use crate::provider::{
     Ask, Auth, Card, Decoder, Finish, Framing, Headers, Outbound, Packet, Prefill, Provider, Route, Step,

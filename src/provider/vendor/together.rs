@@ -2,7 +2,7 @@
 
 use crate::job::Failure;
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{Draft, MessageRules, Reasoning, ReplyRules, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{Draft, MessageRules, Reasoning, ReplyRules, Rules, Vendor};
 
 /// `logprobs` is how many there shall be, which OpenAI calls `top_logprobs`.
 fn logprobs_is_a_number(draft: &mut Draft<'_>) -> Result<(), Failure> {

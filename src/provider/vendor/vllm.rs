@@ -1,7 +1,7 @@
 //! A vLLM server on this machine.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
 
 /// Its template closes every message and opens a new answer, unless it is told.
 const GOES_ON: &[(&str, &str)] = &[("continue_final_message", "true"), ("add_generation_prompt", "false")];

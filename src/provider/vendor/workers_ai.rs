@@ -1,7 +1,7 @@
 //! Cloudflare Workers AI. Its models are called `@cf/author/model`, which names them by itself.
 
 use crate::job::Failure;
-use crate::provider::family::workers_ai;
+use crate::provider::protocol::workers_ai;
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider, Setting};
 
 pub(super) struct WorkersAi;

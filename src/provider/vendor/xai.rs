@@ -1,7 +1,7 @@
 //! The models of xAI (Grok): what an answer cost comes in ticks.
 
 use crate::provider::Card;
-use crate::provider::family::openai_chat::{MessageRules, Money, Reasoning, ReplyRules, Rules, Vendor};
+use crate::provider::protocol::openai_chat::{MessageRules, Money, Reasoning, ReplyRules, Rules, Vendor};
 
 pub(super) static XAI: Vendor = Vendor {
     card: &Card {

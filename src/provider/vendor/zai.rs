@@ -1,8 +1,9 @@
 //! Z.ai's own models (GLM); its error codes are numbers.
 
 use crate::provider::Card;
-use crate::provider::family::error::{self, Meaning};
-use crate::provider::family::openai_chat::{MessageRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking};
+use crate::provider::protocol::error;
+use crate::provider::protocol::error::Meaning;
+use crate::provider::protocol::openai_chat::{MessageRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking};
 
 /// What is ignored without a word.
 const NOT_IN_GLM: &[&str] = &[

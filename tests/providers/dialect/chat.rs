@@ -1,7 +1,7 @@
 //! OpenAI chat completions, and everybody who speaks that dialect.
 
 use forebay::job::Task;
-use forebay::provider::family::{error, openai_chat};
+use forebay::provider::protocol::{error, openai_chat};
 use forebay::provider::{Ask, Decoder, Endpoint, Framing};
 use serde_json::{Map, Value, json};
 

@@ -1,7 +1,7 @@
 //! Cohere v2: chat and embeddings.
 
 use forebay::job::Task;
-use forebay::provider::{Framing, family::cohere};
+use forebay::provider::{Framing, protocol::cohere};
 use serde_json::{Value, json};
 
 use super::{Dialect, Rebuild, sse_data, vendor_of};

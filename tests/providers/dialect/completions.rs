@@ -2,7 +2,7 @@
 //! still send them; no job becomes such a request, so nothing is rebuilt.
 
 use forebay::provider::Framing;
-use forebay::provider::family::{error, openai_chat};
+use forebay::provider::protocol::{error, openai_chat};
 use serde_json::{Value, json};
 
 use super::{Dialect, sse_data};

@@ -15,7 +15,7 @@ pub(crate) const STREAMED: Dialect = Dialect {
     speaks: |provider, api| provider == "bedrock" && api == "converse-stream",
     framing: Framing::AwsFrames,
     decoder: |exchange| decoder(exchange, Task::Chat),
-    classify: forebay::provider::family::converse::classify,
+    classify: forebay::provider::protocol::converse::classify,
     oracle: |reply| of_frames(&reply.body),
     rebuild,
 };

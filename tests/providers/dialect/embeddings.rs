@@ -1,8 +1,8 @@
 //! Embeddings of OpenAI's dialect, and of those whose answers differ by a name.
 
 use forebay::job::Task;
-use forebay::provider::family::embeddings::EmbeddingsDecoder;
-use forebay::provider::family::error;
+use forebay::provider::protocol::embeddings::EmbeddingsDecoder;
+use forebay::provider::protocol::error;
 use forebay::provider::{Ask, Endpoint, Framing};
 use serde_json::{Value, json};
 

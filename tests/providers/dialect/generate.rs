@@ -1,7 +1,7 @@
 //! Google's `generateContent`, at both of its doors, and its embeddings.
 
 use forebay::job::Task;
-use forebay::provider::family::gemini;
+use forebay::provider::protocol::gemini;
 use forebay::provider::{Ask, Decoder, Endpoint, Framing};
 use serde_json::{Value, json};
 

@@ -1,12 +1,12 @@
 //! Anthropic's Messages, at Anthropic and elsewhere.
 
+use forebay::dialect::anthropic as anthropic_door;
+use forebay::dialect::render::Render as _;
 use forebay::job::{Completed, Cost, Event, Record, Task, Timestamp, Timing};
-use forebay::provider::family::anthropic;
+use forebay::provider::protocol::anthropic;
 use forebay::provider::{Ask, Decoder, Endpoint, Framing, Headers, Provider};
-use forebay::wire::anthropic as anthropic_door;
 use forebay::wire::collect::Collector;
 use forebay::wire::record::RecordRef;
-use forebay::wire::render::Render as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

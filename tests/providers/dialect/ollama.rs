@@ -2,7 +2,7 @@
 
 use forebay::job::Task;
 use forebay::provider::Framing;
-use forebay::provider::family::ollama;
+use forebay::provider::protocol::ollama;
 use serde_json::{Value, json};
 
 use super::{Dialect, Rebuild, vendor_of};

@@ -1,9 +1,9 @@
 //! OpenAI's Responses, and everybody who speaks that dialect.
 
 use forebay::job::{Failure, Task};
-use forebay::provider::family::error;
-use forebay::provider::family::openai_chat::ReplyRules;
-use forebay::provider::family::responses::{ResponsesDecoder, Rules, encode, thinks};
+use forebay::provider::protocol::error;
+use forebay::provider::protocol::openai_chat::ReplyRules;
+use forebay::provider::protocol::responses::{ResponsesDecoder, Rules, encode, thinks};
 use forebay::provider::{Ask, Card, Decoder, Framing, Headers, Outbound, Provider};
 use serde_json::{Map, Value, json};
 

@@ -1,0 +1,76 @@
+//! The gates as every door lists them: `GET /v1/providers`, and their states in the metrics.
+
+use serde_json::{Map, Value, json};
+
+use super::Gate;
+use super::targets::TargetGate;
+use crate::job::{Limits, Window};
+use crate::policy::breaker::{Breaker, Report};
+use crate::run::Live;
+use crate::telemetry;
+
+impl Gate {
+    /// The providers that are on, each with the targets that have been asked.
+    #[must_use]
+    pub fn listing(&self, live: &Live) -> Value {
+        let all = self.desk.board.all();
+        let of = |provider: &str| {
+            let gates = all.iter().filter(|gate| *gate.target.provider == *provider);
+            gates.map(|gate| self.row(gate)).collect::<Vec<_>>()
+        };
+        let provider = |(name, kind): &(Box<str>, &'static str)| json!({"id": name, "kind": kind, "targets": of(name)});
+        json!({"object": "list", "data": live.on.iter().map(provider).collect::<Vec<_>>()})
+    }
+
+    /// Sets the metrics of all targets that have time series.
+    pub fn measure(&self, live: &Live) {
+        for gate in self.desk.board.all().iter().filter(|gate| live.has_series(&gate.target)) {
+            let state = match self.report(gate).breaker {
+                Breaker::Closed => 0,
+                Breaker::HalfOpen => 1,
+                Breaker::Open => 2,
+            };
+            telemetry::provider_state(&gate.target.provider, &gate.target.model, state);
+        }
+    }
+
+    fn row(&self, gate: &TargetGate) -> Value {
+        let report = self.report(gate);
+        let mut row = json!({
+            "model": gate.target.model,
+            "state": match report.breaker {
+                Breaker::Closed => "closed",
+                Breaker::HalfOpen => "half_open",
+                Breaker::Open => "open",
+            },
+            "failures_in_a_row": report.failures_in_a_row,
+            "calls": report.calls,
+            "errors": report.errors,
+        });
+        if let Some(shut) = report.shut {
+            row["retry_after_ms"] = json!(shut.until.ms_since(self.desk.now()));
+            row["reason"] = json!(shut.reason);
+        }
+        if let Some(time) = report.first_token {
+            row["first_token_ms"] = json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        }
+        if !report.limits.is_empty() {
+            row["limits"] = limits(&report.limits);
+        }
+        row
+    }
+
+    fn report(&self, gate: &TargetGate) -> Report {
+        gate.health().report(&self.desk.rules.load().health, self.desk.now())
+    }
+}
+
+fn limits(limits: &Limits) -> Value {
+    let mut shown = Map::new();
+    for (name, window) in [("requests", limits.requests), ("tokens", limits.tokens)] {
+        if let Some(Window { limit, remaining, reset_ms }) = window {
+            shown.insert(name.into(), json!({"limit": limit, "remaining": remaining, "reset_ms": reset_ms}));
+        }
+    }
+    Value::Object(shown)
+}

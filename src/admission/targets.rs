@@ -1,0 +1,121 @@
+//! How every target is doing: the one place that all jobs look at before they ask.
+//!
+//! Owns a bounded map of targets to their health. Health is behind one lock per target, held for a
+//! few comparisons and never across an await; an actor per target would put a mailbox and a thread's
+//! wake-up in the way of each first token. Promises that a full board forgets who has been well and
+//! unasked the longest, and that a target without a place there is asked all the same.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use crate::config::HealthConfig;
+use crate::job::caps::GATES_MAX;
+use crate::job::{QueueReason, Target, Timestamp};
+use crate::policy::breaker::{Breaker, Health, Report, Shut};
+
+/// What the first to be refused by a free gate is told: those in line go at once.
+const LINE_MS: u64 = 100;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Board {
+    gates: RwLock<HashMap<Target, Arc<TargetGate>>>,
+    next: AtomicU64,
+}
+
+/// One target's gate.
+pub(super) struct TargetGate {
+    /// One of its kind, to be found by in short lists.
+    pub(super) id: u64,
+    pub(super) target: Target,
+    health: Mutex<Health>,
+    /// Jobs in line that could ask it first, and those that could ask it again. Moved only under
+    /// the line's lock; read without it, so that nobody pays for a line of others.
+    waiting: [AtomicUsize; 2],
+}
+
+impl Board {
+    /// The gate of `target`, made if this is its first call.
+    pub(super) fn gate(&self, target: &Target, rules: &HealthConfig, now: Timestamp) -> Arc<TargetGate> {
+        if let Some(gate) = self.find(target) {
+            return gate;
+        }
+        let mut gates = self.gates.write().expect("nothing panics while it holds this lock");
+        if gates.len() >= GATES_MAX && !gates.contains_key(target) {
+            forget(&mut gates, rules, now);
+        }
+        let make = || {
+            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            let (health, waiting) = (Mutex::new(Health::new(now)), Default::default());
+            Arc::new(TargetGate { id, target: target.clone(), health, waiting })
+        };
+        match gates.len() < GATES_MAX {
+            true => Arc::clone(gates.entry(target.clone()).or_insert_with(make)),
+            false => gates.get(target).map_or_else(make, Arc::clone),
+        }
+    }
+
+    /// The gate of `target`, if it was ever asked.
+    pub(super) fn find(&self, target: &Target) -> Option<Arc<TargetGate>> {
+        self.gates.read().expect("nothing panics while it holds this lock").get(target).map(Arc::clone)
+    }
+
+    /// Every gate, by provider and model.
+    pub(super) fn all(&self) -> Vec<Arc<TargetGate>> {
+        let gates = self.gates.read().expect("nothing panics while it holds this lock");
+        let mut all: Vec<Arc<TargetGate>> = gates.values().map(Arc::clone).collect();
+        drop(gates);
+        all.sort_unstable_by(|a, b| (&a.target.provider, &a.target.model).cmp(&(&b.target.provider, &b.target.model)));
+        all
+    }
+}
+
+/// Makes room: a quarter of the gates at once, so that a stream of new names pays for it rarely.
+fn forget(gates: &mut HashMap<Target, Arc<TargetGate>>, rules: &HealthConfig, now: Timestamp) {
+    let is_well = |report: &Report| report.breaker == Breaker::Closed && report.shut.is_none();
+    let unused = gates.values().filter(|gate| Arc::strong_count(gate) == 1);
+    let mut going: Vec<(bool, Timestamp, Target)> = unused
+        .map(|gate| {
+            let mut health = gate.health();
+            (!is_well(&health.report(rules, now)), health.used_at(), gate.target.clone())
+        })
+        .collect();
+    going.sort_unstable_by_key(|(is_ill, used_at, _)| (*is_ill, *used_at));
+    for (_, _, target) in going.iter().take(GATES_MAX / 4) {
+        gates.remove(target);
+    }
+}
+
+impl TargetGate {
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Lets a newcomer in, `true` = as a probe, unless somebody in line could go now.
+    pub(super) fn enter(&self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Shut> {
+        let mut health = self.health();
+        // A retry in line may lack the budget that a first call does not need.
+        let is_wanted = self.waits(false) || self.waits(true) && health.check(true, rules, now).is_ok();
+        if is_wanted {
+            health.check(is_retry, rules, now)?;
+            return Err(Shut { until: now.plus_ms(LINE_MS), reason: QueueReason::Capacity });
+        }
+        health.enter(is_retry, rules, now)
+    }
+
+    /// Whether anybody waits to ask it first, or again.
+    pub(super) fn waits(&self, is_retry: bool) -> bool {
+        self.waiting[usize::from(is_retry)].load(Ordering::Relaxed) > 0
+    }
+
+    /// Somebody joined the line; the line's lock is held.
+    pub(super) fn joined(&self, is_retry: bool) {
+        self.waiting[usize::from(is_retry)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody left it; the line's lock is held.
+    pub(super) fn left(&self, is_retry: bool) {
+        self.waiting[usize::from(is_retry)].fetch_sub(1, Ordering::Relaxed);
+    }
+}

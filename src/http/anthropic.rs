@@ -1,0 +1,63 @@
+//! Anthropic's dialect over HTTP: messages, and how many tokens they would be.
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::dialect::{self, Answered, Dialect};
+use super::dispatch::Visit;
+use super::response;
+use super::response::Reply;
+use super::run;
+use crate::config::Scope;
+use crate::dialect::anthropic;
+use crate::dialect::anthropic::{Events, Whole};
+use crate::job::{Failure, Task};
+use crate::meter::tokens;
+
+/// `POST /v1/messages`.
+pub(super) async fn message(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(visit, body).await?;
+    let said = anthropic::message(&body, &betas(visit))?;
+    // A large body is not held while its job is under way.
+    drop(body);
+    let streamed = said.stream == Some(true);
+    let mut taken = dialect::take_in(visit, said, Task::Chat).await?;
+    let svc = &visit.connection.front.svc;
+    let id = taken.submitted.stream.head().id.clone();
+    let answered = if streamed {
+        dialect::streamed(svc, &taken.submitted.stream, Events::new(&id), taken.submitter.take()).await
+    } else {
+        let mut whole = Whole::new(&id);
+        let read = run::read_whole(svc, &taken.submitted.stream, |record| whole.push(record)).await;
+        drop(taken.submitter.take());
+        let served = whole.served().clone();
+        let reply = read.and_then(|()| whole.finish()).map(|whole| response::json(StatusCode::OK, &whole));
+        Answered { reply, served }
+    };
+    Ok(answered.reply(Dialect::Anthropic, visit, &taken))
+}
+
+/// `POST /v1/messages/count_tokens`: counted here, with the tokenizer that also counts for providers
+/// that tell no usage. No job is made.
+pub(super) async fn count_tokens(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(visit, body).await?;
+    let said = anthropic::count(&body)?;
+    drop(body);
+    let (said, door) = run::beside_body(visit, said, Some(Task::Chat))?;
+    let job = visit.connection.front.svc.job(said, door)?;
+    visit.asked.access.require_in(Scope::Run, &job.gateway)?;
+    let counted = tokio::task::spawn_blocking(move || {
+        let model = job.model.as_str();
+        tokens::of_input(model.rsplit('/').next().unwrap_or(model), &job)
+    });
+    let input_tokens = counted.await.map_err(|error| Failure::internal(format!("counting tokens: {error}")))?;
+    Ok(response::json(StatusCode::OK, &json!({"input_tokens": input_tokens})))
+}
+
+/// What the header says of betas: Anthropic gets it, nobody else.
+fn betas<'a>(visit: &'a Visit<'_>) -> Vec<&'a str> {
+    let all = visit.parts.headers.get_all("anthropic-beta").iter();
+    let all = all.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    all.map(str::trim).filter(|beta| !beta.is_empty()).collect()
+}

@@ -1,0 +1,182 @@
+//! Bodies: reading what was sent, within limits; and what we send.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::header::EXPECT;
+
+use super::dispatch::Visit;
+use super::{Front, Limits};
+use crate::job::{Code, Failure};
+
+/// Bytes of an over-long body that are read and thrown away, so that its sender gets to read our
+/// answer instead of a reset connection.
+const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How long that may take.
+const DISCARD_WAIT: Duration = Duration::from_secs(5);
+
+/// The connection is to be dropped without a polite end: what was sent is not whole.
+#[derive(Debug)]
+pub(super) struct Cut;
+
+impl Cut {
+    /// After what was given before is on its way: the server writes out what it has when a body lets
+    /// it wait, and drops that when a body fails.
+    pub(super) async fn after_the_rest() -> Cut {
+        tokio::task::yield_now().await;
+        Cut
+    }
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the answer broke off")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl From<Infallible> for Cut {
+    fn from(never: Infallible) -> Cut {
+        match never {}
+    }
+}
+
+/// Pieces of an answer as they come.
+pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Cut>> + Send>>;
+
+/// What we answer with.
+pub(super) enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// Piece by piece; the connection asks for the next when the last is on its way.
+    Pieces(Pieces),
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Body::Pieces(pieces) => {
+                pieces.as_mut().poll_next(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Body::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Reads a body of at most `server.body_bytes_max`; all that are coming in are at most
+/// `server.bodies_bytes_max` together. A body that came in one piece is not copied.
+///
+/// # Errors
+/// `too_large`, `overloaded`, or `invalid` when it is slow or breaks off.
+pub(super) async fn read(visit: &Visit<'_>, mut body: Incoming) -> Result<Bytes, Failure> {
+    let front = &visit.connection.front;
+    let (limits, bytes_max) = (&front.limits, front.svc.live.load().config.server.body_bytes_max);
+    let said = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let gathered = match said {
+        Some(bytes) if bytes > bytes_max => Err(too_large(bytes_max)),
+        _ => {
+            let room = Room { front, bytes: 0, bytes_max };
+            let whole = tokio::time::timeout(limits.body, gather(&mut body, limits, room, said.unwrap_or_default()));
+            whole.await.unwrap_or_else(|_| Err(slow()))
+        }
+    };
+    // Who asked first has not sent it: looking for it would tell them to.
+    let asks_first = visit.parts.headers.contains_key(EXPECT);
+    let is_too_much = matches!(&gathered, Err(failure) if matches!(failure.code, Code::TooLarge | Code::Overloaded));
+    if !asks_first && is_too_much {
+        let _ = tokio::time::timeout(DISCARD_WAIT, discard(&mut body)).await;
+    }
+    visit.read.get_or_init(Instant::now);
+    gathered
+}
+
+/// What one body takes of the room that all bodies share while they come in.
+struct Room<'a> {
+    front: &'a Front,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Room<'_> {
+    /// # Errors
+    /// `too_large`; `overloaded`, when the others have left too little.
+    fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        if self.bytes + bytes > self.bytes_max {
+            return Err(too_large(self.bytes_max));
+        }
+        self.bytes += bytes;
+        let all = self.front.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // One body has room in any case, however little is configured for all.
+        if all > self.front.svc.live.load().config.server.bodies_bytes_max && all > self.bytes {
+            return Err(Failure::new(Code::Overloaded, "too many large bodies are coming in; try again"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.front.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+async fn gather(body: &mut Incoming, limits: &Limits, mut room: Room<'_>, said: usize) -> Result<Bytes, Failure> {
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(limits.body_idle, body.frame()).await.map_err(|_| slow())? {
+        let frame = frame.map_err(|_| Failure::new(Code::Invalid, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        room.take(data.len())?;
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.reserve(said.max(first.len() + data.len()));
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+async fn discard(body: &mut Incoming) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > DISCARD_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+fn too_large(bytes_max: usize) -> Failure {
+    Failure::new(Code::TooLarge, format!("the body is over {bytes_max} bytes"))
+}
+
+fn slow() -> Failure {
+    Failure::new(Code::Invalid, "the body was too slow to come")
+}

@@ -1,0 +1,247 @@
+//! What the doors of other dialects share: taking a job in, and answering it rendered.
+//!
+//! Owns the status and headers of these answers. The head of a stream waits for the first thing to
+//! tell, so that a job which fails before it is an HTTP error, as the dialects' clients expect. What
+//! a job has tried itself they are told not to try again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+
+use super::body::{self, Cut, Pieces};
+use super::cloudflare::Step;
+use super::dispatch::Visit;
+use super::query::Query;
+use super::response;
+use super::response::Reply;
+use super::run::{self, Submitter, TakenIn};
+use super::sse::{Counted, FRAME_STORED_BYTES};
+use crate::broker::Services;
+use crate::config::Scope;
+use crate::dialect::render::{Render, Served, Told};
+use crate::dialect::{anthropic, cloudflare, openai, responses};
+use crate::job::{Failure, State, Task};
+use crate::log::{Chunk, Followed, Follower, Silence, Stream};
+use crate::telemetry;
+use crate::wire::submit::Said;
+use crate::wire::{Cursor, record};
+
+/// What these dialects' libraries obey.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Whose errors a route answers with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Dialect {
+    /// OpenAI's.
+    OpenAi,
+    /// OpenAI's Responses.
+    Responses,
+    /// Anthropic's.
+    Anthropic,
+    /// Cloudflare's.
+    Cloudflare,
+}
+
+impl Dialect {
+    /// What a failure looks like to this dialect's clients.
+    pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
+        let mut reply = match self {
+            Dialect::OpenAi => response::failed(failure, &openai::Envelope::new(failure)),
+            Dialect::Responses => response::failed(failure, &openai::Envelope::new(&responses::as_asked(failure))),
+            Dialect::Anthropic => {
+                let mut reply = response::failed(failure, &anthropic::Envelope::new(failure, request_id.to_str().ok()));
+                *reply.status_mut() = StatusCode::from_u16(anthropic::status(failure)).unwrap_or(reply.status());
+                reply
+            }
+            Dialect::Cloudflare => response::failed(failure, &cloudflare::failure(failure)),
+        };
+        if !failure.retryable {
+            reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        reply
+    }
+}
+
+/// The body of a request that submits a job.
+pub(super) async fn read(visit: &Visit<'_>, body: Incoming) -> Result<Bytes, Failure> {
+    visit.asked.access.require(Scope::Run)?;
+    Query::parse(visit.parts.uri.query()).only(|name| matches!(name, "api-version" | "beta"))?;
+    if run::is_msgpack(visit.parts.headers.get(CONTENT_TYPE))? {
+        return Err(Failure::invalid("content-type", "must be application/json"));
+    }
+    body::read(visit, body).await
+}
+
+/// Submits what was said; its client waits for the answer.
+pub(super) async fn take_in(visit: &Visit<'_>, said: Said, task: Task) -> Result<TakenIn, Failure> {
+    let (said, door) = run::beside_body(visit, said, Some(task))?;
+    if said.options.background {
+        let message = "this dialect has no answer at once: leave it out, or submit to /v1/run";
+        return Err(Failure::unsupported("options.background", message));
+    }
+    run::take_in(visit, said, door).await
+}
+
+/// An answer, or why there is none; and who served it.
+pub(super) struct Answered {
+    pub(super) reply: Result<Reply, Failure>,
+    pub(super) served: Served,
+}
+
+impl Answered {
+    /// With its headers.
+    pub(super) fn reply(self, dialect: Dialect, visit: &Visit<'_>, taken: &TakenIn) -> Reply {
+        let mut reply = self.reply.unwrap_or_else(|failure| {
+            let mut reply = dialect.refused(&failure, &visit.request_id);
+            // All that could be tried was. One that we broke off ourselves may be asked anew.
+            if taken.submitted.stream.tail().state != State::Interrupted {
+                reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+            reply
+        });
+        if self.served.attempts > 0 {
+            response::set(&mut reply, "forebay-attempts", self.served.attempts.to_string());
+            reply.extensions_mut().insert(Step(self.served.step));
+        }
+        if let Some(cost) = self.served.cost.filter(|cost| cost.priced) {
+            response::set(&mut reply, "forebay-cost-usd", cost.usd.to_string());
+        }
+        if let Some((provider, model)) = &self.served.target {
+            response::set(&mut reply, "forebay-provider", provider.as_bytes());
+            response::set(&mut reply, "forebay-model", model.as_bytes());
+        }
+        taken.mark(&mut reply);
+        reply
+    }
+}
+
+/// The stream of a job from its first record, rendered. Unless the rendering begins at once, the head
+/// waits for the first thing to tell: a piece of the answer, why there is none, or that it takes long.
+pub(super) async fn streamed<R: Render>(
+    svc: &Services,
+    stream: &Arc<Stream>,
+    render: R,
+    submitter: Option<Submitter>,
+) -> Answered {
+    match Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start) {
+        Ok(follower) => Reader::new(svc, follower, render, submitter).answer().await,
+        Err(failure) => Answered { reply: Err(failure), served: Served::default() },
+    }
+}
+
+/// How a stream goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    On,
+    /// It has come to its own end.
+    Ended,
+    /// The connection is to be cut.
+    Broken,
+}
+
+/// One reader of an answer: its place in the stream, and what it was told.
+struct Reader<R> {
+    follower: Follower,
+    render: R,
+    silence: Silence,
+    /// Was read for the head, and not sent yet.
+    first: Option<Bytes>,
+    goes: Goes,
+    _submitter: Option<Submitter>,
+    _counted: Counted,
+}
+
+impl<R: Render> Reader<R> {
+    fn new(svc: &Services, follower: Follower, render: R, submitter: Option<Submitter>) -> Reader<R> {
+        let heartbeat = Duration::from_millis(svc.live.load().config.server.heartbeat_ms.max(1));
+        let (silence, _counted) = (Silence::new(heartbeat), Counted::new());
+        Reader { follower, render, silence, first: None, goes: Goes::On, _submitter: submitter, _counted }
+    }
+
+    async fn answer(mut self) -> Answered {
+        if self.render.has_begun() {
+            return Answered { served: Served::default(), reply: Ok(response::events(Some(self.pieces()))) };
+        }
+        let first = self.piece().await;
+        let served = self.render.served().clone();
+        let reply = match first {
+            Err(failure) if !self.render.has_begun() => Err(failure),
+            first => {
+                let first = first.unwrap_or_else(|failure| self.breaks(&failure));
+                let mut begun = Vec::new();
+                self.render.begin(&mut begun);
+                self.first = Some(if begun.is_empty() { first } else { [first, begun.into()].concat().into() });
+                Ok(response::events(Some(self.pieces())))
+            }
+        };
+        Answered { reply, served }
+    }
+
+    fn pieces(self) -> Pieces {
+        Box::pin(stream::unfold(self, |mut reader| async { Some((reader.next().await?, reader)) }))
+    }
+
+    /// The next piece. Cancel-safe.
+    async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
+        match self.goes {
+            Goes::On => {}
+            Goes::Ended => return None,
+            Goes::Broken => return Some(Err(Cut::after_the_rest().await)),
+        }
+        let piece = self.piece().await;
+        Some(Ok(piece.unwrap_or_else(|failure| self.breaks(&failure))))
+    }
+
+    /// What is to be told next, or a sign of life. An error is one that was not told yet.
+    async fn piece(&mut self) -> Result<Bytes, Failure> {
+        loop {
+            tokio::select! {
+                biased;
+                followed = self.follower.next(FRAME_STORED_BYTES) => {
+                    let piece = match followed? {
+                        Followed::Records(chunk) => self.render(&chunk)?,
+                        Followed::End(_) => return Err(Failure::internal("the job ended without a terminal")),
+                    };
+                    if !piece.is_empty() || self.goes == Goes::Ended {
+                        self.silence.broken();
+                        return Ok(piece);
+                    }
+                }
+                () = self.silence.lasts() => return Ok(Bytes::from_static(R::KEEP_ALIVE)),
+            }
+        }
+    }
+
+    fn render(&mut self, chunk: &Chunk) -> Result<Bytes, Failure> {
+        let mut out = Vec::new();
+        for (seq, stored) in chunk.iter() {
+            match self.render.push(record::decode(seq, stored)?, &mut out) {
+                Told::More => {}
+                Told::Done => self.goes = Goes::Ended,
+                Told::Broken(failure) if !self.render.has_begun() => return Err(failure),
+                Told::Broken(failure) => {
+                    telemetry::error(&failure);
+                    self.goes = Goes::Broken;
+                    break;
+                }
+            }
+        }
+        Ok(out.into())
+    }
+
+    fn breaks(&mut self, failure: &Failure) -> Bytes {
+        telemetry::error(failure);
+        self.goes = Goes::Broken;
+        let mut out = Vec::new();
+        self.render.error(failure, &mut out);
+        out.into()
+    }
+}

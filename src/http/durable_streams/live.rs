@@ -1,0 +1,165 @@
+//! A durable stream as server-sent events: content, and after each piece where that leaves the reader.
+//!
+//! One loop over the log, as every reader's. The end of a stream is said and then kept; a reader that
+//! is not told of it comes again from where it is, which also happens after some time, so that caches
+//! and balancers between us get their turn.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::time::Sleep;
+
+use super::read::{Asked, budget};
+use super::{End, Source};
+use crate::broker::Services;
+use crate::dialect::durable_streams;
+use crate::dialect::durable_streams::{Control, Form};
+use crate::http::body::{Cut, Pieces};
+use crate::http::dispatch::Visit;
+use crate::http::response;
+use crate::http::response::Reply;
+use crate::http::sse::Counted;
+use crate::job::Failure;
+use crate::log::Silence;
+use crate::telemetry;
+
+/// Bytes of content in one event.
+const FRAME_BYTES: usize = 32 * 1024;
+/// The same of a job's stored records.
+const FRAME_STORED_BYTES: usize = 8 * 1024;
+/// How long a reader stays, in long polls: a minute, if nobody says otherwise.
+const STAY_POLLS: u32 = 3;
+/// A sign of life that no reader of events sees.
+const COMMENT: &[u8] = b":\n\n";
+
+/// `live=sse`.
+pub(super) fn events(visit: &Visit<'_>, source: Source, from: u64, asked: Asked) -> Reply {
+    let svc = &visit.connection.front.svc;
+    let is_binary = source.form() == Form::Binary;
+    let (heartbeat, stay) = {
+        let server = &svc.live.load().config.server;
+        let poll = Duration::from_millis(server.long_poll_ms);
+        (Duration::from_millis(server.heartbeat_ms.max(1)), poll.saturating_mul(STAY_POLLS))
+    };
+    let reader = Reader {
+        svc: Arc::clone(svc),
+        source,
+        from,
+        asked: asked.cursor,
+        cursor: 0,
+        told: None,
+        goes: Goes::On,
+        silence: Silence::new(heartbeat),
+        stay: Box::pin(tokio::time::sleep(stay)),
+        _counted: Counted::new(),
+    };
+    let mut reply = response::events(Some(reader.pieces()));
+    if is_binary {
+        response::set(&mut reply, "stream-sse-data-encoding", "base64");
+    }
+    reply
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    On,
+    Ended,
+    /// The connection is to be cut.
+    Broken,
+}
+
+struct Reader {
+    svc: Arc<Services>,
+    source: Source,
+    from: u64,
+    asked: Option<Box<str>>,
+    /// The last one that was told: it never goes back.
+    cursor: u64,
+    /// Where the reader was told to be up to date, and whether that is the end.
+    told: Option<(u64, bool)>,
+    goes: Goes,
+    silence: Silence,
+    stay: Pin<Box<Sleep>>,
+    _counted: Counted,
+}
+
+impl Reader {
+    fn pieces(self) -> Pieces {
+        Box::pin(stream::unfold(self, |mut reader| async { Some((reader.next().await?, reader)) }))
+    }
+
+    /// The next piece. Cancel-safe.
+    async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
+        match self.goes {
+            Goes::On => {}
+            Goes::Ended => return None,
+            Goes::Broken => return Some(Err(Cut::after_the_rest().await)),
+        }
+        loop {
+            let end = self.source.end();
+            if end.gone {
+                return None;
+            }
+            if self.from < end.next {
+                return Some(self.content().await);
+            }
+            if self.told != Some((self.from, end.closed)) {
+                let mut out = Vec::new();
+                self.control(&mut out, end);
+                return Some(Ok(out.into()));
+            }
+            tokio::select! {
+                biased;
+                waited = self.source.wait(self.from) => if waited.is_err() {
+                    return Some(Err(Cut::after_the_rest().await));
+                },
+                () = self.stay.as_mut() => return None,
+                () = self.silence.lasts() => {
+                    self.source.used();
+                    return Some(Ok(Bytes::from_static(COMMENT)));
+                }
+            }
+        }
+    }
+
+    async fn content(&mut self) -> Result<Bytes, Cut> {
+        let bytes = budget(&self.source, FRAME_BYTES);
+        let bytes = if let Source::Job(..) = self.source { FRAME_STORED_BYTES } else { bytes };
+        let page = match self.source.read(self.from, bytes).await {
+            Ok(page) => page,
+            Err(failure) => return Err(self.breaks(&failure).await),
+        };
+        self.from = page.next;
+        self.source.used();
+        self.silence.broken();
+        let mut out = Vec::with_capacity(page.content.len() + 256);
+        durable_streams::put_data(&mut out, self.source.form(), &page.content);
+        self.control(&mut out, self.source.end());
+        Ok(out.into())
+    }
+
+    fn control(&mut self, out: &mut Vec<u8>, end: End) {
+        let cursor = durable_streams::stream_cursor(self.svc.clock.now(), self.asked.as_deref(), fastrand::u64(..));
+        self.cursor = self.cursor.max(cursor);
+        let up_to_date = self.from >= end.next;
+        let closed = up_to_date && end.closed;
+        let next = self.source.cursor(self.from);
+        durable_streams::put_control(out, &Control { next, cursor: self.cursor, up_to_date, closed });
+        if up_to_date {
+            self.told = Some((self.from, end.closed));
+        }
+        if closed {
+            self.goes = Goes::Ended;
+        }
+    }
+
+    async fn breaks(&mut self, failure: &Failure) -> Cut {
+        telemetry::error(failure);
+        tracing::warn!(error = %failure, "a reader of a durable stream was cut off");
+        self.goes = Goes::Broken;
+        Cut::after_the_rest().await
+    }
+}

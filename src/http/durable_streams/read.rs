@@ -1,0 +1,225 @@
+//! Reading: what is there, what comes next, and what it is.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+
+use super::{End, Source, live};
+use crate::dialect::durable_streams;
+use crate::dialect::durable_streams::Lifetime;
+use crate::http::dispatch::Visit;
+use crate::http::query::Query;
+use crate::http::response;
+use crate::http::response::Reply;
+use crate::job::{Code, Failure};
+use crate::streams::Page;
+use crate::telemetry;
+use crate::wire::Cursor;
+
+/// Bytes of content in one answer.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// The same of a job's stored records, which grow eightfold when they are small.
+const PAGE_STORED_BYTES: usize = 128 * 1024;
+
+/// How a reader wants to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    /// What is there.
+    CatchUp,
+    /// Waiting for something.
+    LongPoll,
+    /// Events without end.
+    Events,
+}
+
+/// What the address says.
+pub(super) struct Asked {
+    offset: Option<Cursor>,
+    mode: Mode,
+    /// The reader's `Stream-Cursor`.
+    pub(super) cursor: Option<Box<str>>,
+}
+
+impl Asked {
+    /// Other parameters are not ours to refuse: the protocol lets them pass.
+    fn of(query: Option<&str>) -> Result<Asked, Failure> {
+        let query = Query::parse(query);
+        let offset = query.one("offset", Code::Invalid)?;
+        let wrong = |_| Failure::invalid("offset", "must be -1, now, or one that this broker gave");
+        let offset = offset.map(|offset| offset.parse::<Cursor>().map_err(wrong)).transpose()?;
+        let mode = match query.one("live", Code::Invalid)? {
+            None => Mode::CatchUp,
+            Some("long-poll") => Mode::LongPoll,
+            Some("sse") => Mode::Events,
+            Some(_) => return Err(Failure::invalid("live", "must be long-poll or sse")),
+        };
+        if mode != Mode::CatchUp && offset.is_none() {
+            return Err(Failure::invalid("offset", "must be there when live is"));
+        }
+        Ok(Asked { offset, mode, cursor: query.one("cursor", Code::Invalid)?.map(Into::into) })
+    }
+}
+
+/// `GET` and `HEAD`.
+pub(super) async fn answer(visit: &Visit<'_>, source: Source) -> Result<Reply, Failure> {
+    if visit.is_head() {
+        return Ok(head(&source));
+    }
+    let asked = Asked::of(visit.parts.uri.query())?;
+    let end = source.end();
+    let from = asked.offset.unwrap_or(Cursor::Start).resolve(source.epoch(), end.next)?;
+    source.used();
+    if from > 0 {
+        telemetry::resumed("stream");
+    }
+    telemetry::replayed(end.next - from);
+    match asked.mode {
+        Mode::Events => Ok(live::events(visit, source, from, asked)),
+        Mode::LongPoll => long_poll(visit, &source, from, &asked).await,
+        Mode::CatchUp if asked.offset == Some(Cursor::Now) => {
+            let mut reply = whole(&source, Page { content: Vec::new(), next: from }, end);
+            reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            Ok(reply)
+        }
+        Mode::CatchUp => {
+            let page = source.read(from, budget(&source, PAGE_BYTES)).await?;
+            Ok(cached(visit, whole(&source, page, source.end()), from))
+        }
+    }
+}
+
+/// What to read so that about `bytes` are told.
+pub(super) fn budget(source: &Source, bytes: usize) -> usize {
+    match source {
+        Source::Job(..) => bytes.min(PAGE_STORED_BYTES),
+        Source::Feed(..) => bytes,
+    }
+}
+
+/// A page in an answer of its own.
+fn whole(source: &Source, page: Page, end: End) -> Reply {
+    let next = page.next;
+    let mut reply = response::whole(StatusCode::OK, type_of(source), source.form().body(page.content));
+    place(&mut reply, source, next, end);
+    reply
+}
+
+fn type_of(source: &Source) -> HeaderValue {
+    HeaderValue::try_from(source.content_type()).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+/// Says where the reader is.
+fn place(reply: &mut Reply, source: &Source, next: u64, end: End) {
+    response::set(reply, "stream-next-offset", source.cursor(next).to_string());
+    // What came after the page was read is not in it.
+    if next >= end.next {
+        response::set(reply, "stream-up-to-date", "true");
+        if end.closed {
+            response::set(reply, "stream-closed", "true");
+        }
+    }
+}
+
+/// What a cache may do with an answer, or that its reader has it already. The tag holds whatever the
+/// answer depends on.
+fn cached(visit: &Visit<'_>, mut reply: Reply, from: u64) -> Reply {
+    let header = |name: &'static str| reply.headers().get(name).and_then(|value| value.to_str().ok());
+    let flag = |name, letter| if header(name).is_some() { letter } else { "" };
+    let next = header("stream-next-offset").unwrap_or_default();
+    let tag = format!("\"{next}-{from}{}{}\"", flag("stream-up-to-date", "u"), flag("stream-closed", "c"));
+    let known = visit.parts.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_known = known.flat_map(|value| value.split(',')).any(|known| {
+        let known = known.trim();
+        known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
+    });
+    if is_known {
+        let mut same = response::empty(StatusCode::NOT_MODIFIED);
+        let keep = ["stream-next-offset", "stream-up-to-date", "stream-closed"].map(HeaderName::from_static);
+        for name in keep {
+            if let Some(value) = reply.headers().get(&name) {
+                same.headers_mut().insert(name, value.clone());
+            }
+        }
+        reply = same;
+    }
+    let control = match visit.asked.access.gateways {
+        None => "public, max-age=60, stale-while-revalidate=300",
+        Some(_) => "private, max-age=60, stale-while-revalidate=300",
+    };
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(control));
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        reply.headers_mut().insert(ETAG, tag);
+    }
+    reply
+}
+
+async fn long_poll(visit: &Visit<'_>, source: &Source, from: u64, asked: &Asked) -> Result<Reply, Failure> {
+    let limit = Duration::from_millis(visit.connection.front.svc.live.load().config.server.long_poll_ms);
+    source.wait_for(from, limit).await?;
+    let end = source.end();
+    if end.gone {
+        return Err(super::no_stream());
+    }
+    source.used();
+    let mut reply = if end.next > from {
+        let page = source.read(from, budget(source, PAGE_BYTES)).await?;
+        cached(visit, whole(source, page, source.end()), from)
+    } else {
+        let mut reply = response::empty(StatusCode::NO_CONTENT);
+        place(&mut reply, source, from, end);
+        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
+    };
+    let now = visit.connection.front.svc.clock.now();
+    let cursor = durable_streams::stream_cursor(now, asked.cursor.as_deref(), fastrand::u64(..));
+    response::set(&mut reply, "stream-cursor", cursor.to_string());
+    Ok(reply)
+}
+
+fn head(source: &Source) -> Reply {
+    let mut reply = response::empty(StatusCode::OK);
+    let end = source.end();
+    reply.headers_mut().insert(CONTENT_TYPE, type_of(source));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response::set(&mut reply, "stream-next-offset", source.cursor(end.next).to_string());
+    if end.closed {
+        response::set(&mut reply, "stream-closed", "true");
+    }
+    if let Source::Feed(feed, _) = source {
+        match feed.lifetime() {
+            Lifetime::Unlimited => {}
+            Lifetime::Idle(seconds) => response::set(&mut reply, "stream-ttl", seconds.to_string()),
+            Lifetime::Until(at) => response::set(&mut reply, "stream-expires-at", at.to_string()),
+        }
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Epoch;
+
+    #[test]
+    fn an_address_says_where_and_how_to_read() {
+        let of = |query| Asked::of(Some(query)).map(|asked| (asked.offset, asked.mode)).map_err(|failure| failure.code);
+        let at = Cursor::At { epoch: Epoch(1), seq: 5 };
+        for (query, expected) in [
+            ("", Ok((None, Mode::CatchUp))),
+            ("offset=-1&anything=else", Ok((Some(Cursor::Start), Mode::CatchUp))),
+            ("offset=00000001_0000000005&live=sse", Ok((Some(at), Mode::Events))),
+            ("offset=now&live=long-poll&cursor=7", Ok((Some(Cursor::Now), Mode::LongPoll))),
+            ("live=sse", Err(Code::Invalid)),
+            ("live=long-poll", Err(Code::Invalid)),
+            ("offset=-1&live=on", Err(Code::Invalid)),
+            ("offset=", Err(Code::Invalid)),
+            ("offset=a&offset=b", Err(Code::Invalid)),
+            ("offset=0%2C1", Err(Code::Invalid)),
+            ("offset=00000001_5%00", Err(Code::Invalid)),
+            ("offset=../1", Err(Code::Invalid)),
+        ] {
+            assert_eq!(of(query), expected, "{query}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Writing: streams are created, appended to, closed and deleted.
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use hyper::{Method, StatusCode};
+
+use super::{find, no_stream, refused};
+use crate::dialect::durable_streams;
+use crate::dialect::durable_streams::{Lifetime, Producer, SEQ_BYTES_MAX};
+use crate::http::auth::header;
+use crate::http::body;
+use crate::http::dispatch::Visit;
+use crate::http::response;
+use crate::http::response::Reply;
+use crate::job::{Code, Failure};
+use crate::streams::{Append, CONTENT_TYPE_BYTES_MAX, Created, Done, Feed, Key, Plan, Refused};
+use crate::wire::Cursor;
+
+/// What a stream holds if nobody says.
+const ANY_TYPE: &str = "application/octet-stream";
+/// Headers of forks, which are not to be had here.
+const FORKS: [&str; 3] = ["stream-forked-from", "stream-fork-offset", "stream-fork-sub-offset"];
+
+/// `PUT`, `POST` and `DELETE`.
+pub(super) async fn answer(visit: &Visit<'_>, key: Key, body: Incoming) -> Result<Reply, Failure> {
+    let body = body::read(visit, body).await?;
+    match visit.parts.method {
+        Method::PUT => create(visit, key, body).await,
+        Method::DELETE => match visit.connection.front.svc.feeds.delete(key).await? {
+            true => Ok(response::empty(StatusCode::NO_CONTENT)),
+            false => Err(no_stream()),
+        },
+        _ => append(visit, key, body).await,
+    }
+}
+
+/// One of our headers.
+fn said<'a>(visit: &'a Visit<'_>, name: &str) -> Result<Option<&'a str>, Failure> {
+    header(&visit.parts.headers, name, Code::Invalid)
+}
+
+fn content_type<'a>(visit: &'a Visit<'_>) -> Result<Option<&'a str>, Failure> {
+    let content_type = said(visit, CONTENT_TYPE.as_str())?.map(str::trim).filter(|text| !text.is_empty());
+    match content_type {
+        Some(text) if text.len() > CONTENT_TYPE_BYTES_MAX || !text.is_ascii() => {
+            Err(Failure::invalid("content-type", format!("must have at most {CONTENT_TYPE_BYTES_MAX} ASCII bytes")))
+        }
+        content_type => Ok(content_type),
+    }
+}
+
+async fn create(visit: &Visit<'_>, key: Key, body: Bytes) -> Result<Reply, Failure> {
+    if let Some(name) = FORKS.iter().find(|name| visit.parts.headers.contains_key(**name)) {
+        return Err(Failure::unsupported(name, "streams cannot be forked here"));
+    }
+    let plan = Plan {
+        content_type: content_type(visit)?.unwrap_or(ANY_TYPE).into(),
+        lifetime: Lifetime::of(said(visit, "stream-ttl")?, said(visit, "stream-expires-at")?)?,
+        closed: durable_streams::is_true(said(visit, "stream-closed")?),
+    };
+    let (status, feed) = match visit.connection.front.svc.feeds.create(key, plan, body).await? {
+        Created::New(feed) => (StatusCode::CREATED, feed),
+        Created::Same(feed) => (StatusCode::OK, feed),
+        Created::Other => {
+            return Err(Failure::new(Code::Conflict, "there is such a stream, and it is another: see its HEAD"));
+        }
+    };
+    let mut reply = response::empty(status);
+    if let Ok(content_type) = HeaderValue::try_from(feed.content_type()) {
+        reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    if let Ok(place) = HeaderValue::try_from(address(visit)) {
+        reply.headers_mut().insert(LOCATION, place);
+    }
+    let tail = feed.tail();
+    place(&mut reply, &feed, tail.next, tail.closed);
+    Ok(reply)
+}
+
+/// The stream's address as its client knows it.
+fn address(visit: &Visit<'_>) -> String {
+    let scheme = if visit.connection.front.svc.live.load().tls.is_some() { "https" } else { "http" };
+    let host = visit.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let path = visit.parts.uri.path();
+    host.map_or_else(|| path.to_owned(), |host| format!("{scheme}://{host}{path}"))
+}
+
+fn place(reply: &mut Reply, feed: &Feed, next: u64, closed: bool) {
+    let next = Cursor::At { epoch: feed.epoch(), seq: next };
+    response::set(reply, "stream-next-offset", next.to_string());
+    if closed {
+        response::set(reply, "stream-closed", "true");
+    }
+}
+
+async fn append(visit: &Visit<'_>, key: Key, body: Bytes) -> Result<Reply, Failure> {
+    let feed = find(visit, &key).await?;
+    let producer =
+        Producer::of(said(visit, "producer-id")?, said(visit, "producer-epoch")?, said(visit, "producer-seq")?)?;
+    let closes = durable_streams::is_true(said(visit, "stream-closed")?);
+    let seq = said(visit, "stream-seq")?;
+    if seq.is_some_and(|seq| seq.len() > SEQ_BYTES_MAX) {
+        return Err(Failure::invalid("stream-seq", format!("must have at most {SEQ_BYTES_MAX} bytes")));
+    }
+    let content_type = match (body.is_empty(), content_type(visit)?) {
+        (true, _) if closes => None,
+        (true, _) => return Err(Failure::invalid("body", "must not be empty")),
+        (false, None) => return Err(Failure::invalid("content-type", "must be there")),
+        (false, content_type) => content_type,
+    };
+    let append = Append { content_type: content_type.map(Into::into), closes, seq: seq.map(Into::into), producer };
+    let appended = feed.append(&visit.connection.front.svc.feeds, &append, &body).await?;
+    let mut reply = match &appended.done {
+        Done::New if append.producer.is_some() && append.content_type.is_some() => response::empty(StatusCode::OK),
+        Done::New | Done::Known(_) => response::empty(StatusCode::NO_CONTENT),
+        Done::Refused(why) => not_taken(why),
+    };
+    place(&mut reply, &feed, appended.next, appended.closed);
+    if let (Some(producer), Done::New | Done::Known(_)) = (&append.producer, &appended.done) {
+        let highest = match appended.done {
+            Done::Known(Some(highest)) => highest,
+            _ => producer.seq,
+        };
+        response::set(&mut reply, "producer-epoch", producer.epoch.to_string());
+        response::set(&mut reply, "producer-seq", highest.to_string());
+    }
+    Ok(reply)
+}
+
+/// Why an append is not taken, as the protocol says it.
+fn not_taken(why: &Refused) -> Reply {
+    let conflict = |message: &'static str| Failure::new(Code::Conflict, message);
+    let failure = match why {
+        Refused::Fenced { .. } => {
+            Failure::new(Code::Forbidden, "the producer has a newer epoch").with_param("producer-epoch")
+        }
+        Refused::NotFirst => Failure::invalid("producer-seq", "a new epoch begins at 0"),
+        Refused::Gap { .. } => conflict("appends of the producer are missing").with_param("producer-seq"),
+        Refused::Closed => conflict("the stream is closed"),
+        Refused::OtherType => conflict("the stream holds another content type").with_param("content-type"),
+        Refused::OldSeq => conflict("does not come after the last").with_param("stream-seq"),
+    };
+    let mut reply = refused(&failure);
+    match why {
+        Refused::Fenced { epoch } => response::set(&mut reply, "producer-epoch", epoch.to_string()),
+        Refused::Gap { expected, received } => {
+            response::set(&mut reply, "producer-expected-seq", expected.to_string());
+            response::set(&mut reply, "producer-received-seq", received.to_string());
+        }
+        _ => {}
+    }
+    reply
+}

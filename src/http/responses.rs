@@ -1,0 +1,293 @@
+//! OpenAI's Responses over HTTP: jobs that are asked for, read, followed, cancelled and forgotten
+//! by `resp_…` ids. Any chat job of the gateway is a response, whichever door it came by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::dialect::{self, Answered, Dialect};
+use super::dispatch::Visit;
+use super::query::{Query, decode};
+use super::response;
+use super::response::Reply;
+use super::run;
+use crate::broker::Services;
+use crate::config::Scope;
+use crate::dialect::openai::Completion;
+use crate::dialect::render::Render as _;
+use crate::dialect::responses;
+use crate::dialect::responses::{About, Asked, Events};
+use crate::job::caps::FRAME_BYTES_MAX;
+use crate::job::{Code, Event, Failure, JobId, State, Task};
+use crate::log::{Followed, Follower, Found, Stream};
+use crate::telemetry;
+use crate::wire::collect::failure_of;
+use crate::wire::record::{self, RecordRef};
+use crate::wire::{Cursor, submit::Said};
+
+/// Jobs that one input may name items of: each is read whole.
+const REFERENCED_MAX: usize = 64;
+
+/// `POST /v1/responses`.
+pub(super) async fn create(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(visit, body).await?;
+    let asked = Asked::read(&body)?;
+    let (streamed, in_background, is_kept) = (asked.stream, asked.background, asked.store);
+    let said = match meant(visit, asked).await? {
+        Ok(said) => said,
+        Err(no_previous) => return Ok(no_previous),
+    };
+    // A large body is not held while its job is under way.
+    drop(body);
+    let (mut said, door) = run::beside_body(visit, said, Some(Task::Chat))?;
+    said.options.log_payload &= is_kept;
+    said.options.background |= in_background;
+    let in_background = said.options.background;
+    let mut taken = run::take_in(visit, said, door).await?;
+    let svc = &visit.connection.front.svc;
+    let stream = Arc::clone(&taken.submitted.stream);
+    let about = about(svc, &stream).await?;
+    let answered = match (streamed, in_background) {
+        (true, true) => dialect::streamed(svc, &stream, Events::of_reader(about, None), None).await,
+        (true, false) => dialect::streamed(svc, &stream, Events::of_submitter(about), taken.submitter.take()).await,
+        (false, true) => so_far(svc, &stream, Events::of_whole(about)).await?.into(),
+        (false, false) => {
+            let mut whole = Events::of_whole(about);
+            let read = run::read_whole(svc, &stream, |record| drop(whole.push(record, &mut Vec::new()))).await;
+            drop(taken.submitter.take());
+            read?;
+            whole.into()
+        }
+    };
+    Ok(answered.reply(Dialect::Responses, visit, &taken))
+}
+
+/// What was said, with what it goes on from; or the refusal, where that is not there.
+async fn meant(visit: &Visit<'_>, asked: Asked<'_>) -> Result<Result<Said, Reply>, Failure> {
+    let before = match asked.previous.as_deref() {
+        None => Vec::new(),
+        Some(previous) => match before(visit, previous).await? {
+            Some(turns) => turns,
+            None => {
+                let mut reply = response::json(StatusCode::BAD_REQUEST, &responses::no_previous(previous));
+                response::set(&mut reply, "x-should-retry", "false");
+                return Ok(Err(reply));
+            }
+        },
+    };
+    let known = referenced(visit, &asked).await?;
+    let said = asked.into_said(&before, &known)?;
+    let bytes_max = visit.connection.front.svc.live.load().config.server.body_bytes_max;
+    if said.input.get().len() > bytes_max {
+        let message = format!("with what it goes on from the input is over {bytes_max} bytes");
+        return Err(Failure::new(Code::TooLarge, message).with_param("input"));
+    }
+    Ok(Ok(said))
+}
+
+/// The conversation up to the end of a response; `None` unless it came to one, and is kept.
+async fn before(visit: &Visit<'_>, id: &str) -> Result<Option<Vec<Box<RawValue>>>, Failure> {
+    let Some(stream) = look(visit, id, true).await? else { return Ok(None) };
+    let svc = &visit.connection.front.svc;
+    if stream.tail().state != State::Completed || !stream.head().log_payload {
+        return Ok(None);
+    }
+    let Some(job) = svc.log.job(&stream).await? else { return Ok(None) };
+    let mut whole = Completion::default();
+    run::read_whole(svc, &stream, |record| whole.push(record)).await?;
+    Ok(responses::turns(&job, whole.finish(&job.id)?))
+}
+
+/// The items of earlier answers that an input names.
+async fn referenced(visit: &Visit<'_>, asked: &Asked<'_>) -> Result<BTreeMap<String, Value>, Failure> {
+    let mut wanted: BTreeMap<JobId, Vec<(usize, &str)>> = BTreeMap::new();
+    for id in asked.references() {
+        if let Some((job, at)) = responses::item_of(id) {
+            wanted.entry(job).or_default().push((at, id));
+        }
+    }
+    if wanted.len() > REFERENCED_MAX {
+        return Err(Failure::invalid("input", format!("names items of more than {REFERENCED_MAX} responses")));
+    }
+    let svc = &visit.connection.front.svc;
+    let mut known = BTreeMap::new();
+    for (job, items) in wanted {
+        let Some(stream) = look(visit, job.as_str(), true).await? else { continue };
+        let output = so_far(svc, &stream, Events::of_whole(about(svc, &stream).await?)).await?.output();
+        for (at, id) in items {
+            if let Some(item) = output.get(at).filter(|item| item["id"] == id) {
+                known.insert(id.to_owned(), item.clone());
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// `GET /v1/responses/{id}`, and with `stream=true` its events, from the one after `starting_after`.
+pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Read)?;
+    let query = Query::parse(visit.parts.uri.query());
+    query.only(|name| {
+        matches!(name, "stream" | "starting_after" | "include_obfuscation" | "api-version")
+            || name.strip_prefix("include").is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+    })?;
+    let streamed = match query.one("stream", Code::Invalid)? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Failure::invalid("stream", "must be true or false")),
+    };
+    let after = match query.one("starting_after", Code::Invalid)? {
+        None => None,
+        Some(_) if !streamed => return Err(Failure::invalid("starting_after", "is only for a stream")),
+        Some(after) => Some(number(after)?),
+    };
+    let stream = find(visit, id).await?;
+    let svc = &visit.connection.front.svc;
+    let about = about(svc, &stream).await?;
+    let answered = match (streamed, visit.is_head()) {
+        (true, true) => return Ok(response::events(None)),
+        (true, false) => {
+            if let Some(after) = after {
+                let told = so_far(svc, &stream, Events::of_reader(about.clone(), Some(u64::MAX))).await?.count();
+                if after >= told {
+                    let message = format!("there are {told} events, from 0");
+                    return Err(Failure::invalid("starting_after", message));
+                }
+                telemetry::resumed("responses");
+            }
+            dialect::streamed(svc, &stream, Events::of_reader(about, after), None).await
+        }
+        (false, _) => {
+            let whole = so_far(svc, &stream, Events::of_whole(about)).await?;
+            Answered { served: whole.served().clone(), reply: Ok(object(&whole)) }
+        }
+    };
+    let mut reply = answered.reply?;
+    response::set(&mut reply, "forebay-job-id", stream.head().id.as_str());
+    Ok(reply)
+}
+
+/// `POST /v1/responses/{id}/cancel`: the response, once its end is durable. One that ended stays as
+/// it is.
+pub(super) async fn cancel(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Run)?;
+    super::jobs::no_parameters(visit)?;
+    let found = find(visit, id).await?;
+    let svc = &visit.connection.front.svc;
+    let stream = svc.cancel(&found.head().id, "client").await?;
+    let whole = so_far(svc, &stream, Events::of_whole(about(svc, &stream).await?)).await?;
+    Ok(object(&whole))
+}
+
+/// `DELETE /v1/responses/{id}`: one that is under way is cancelled first.
+pub(super) async fn delete(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Run)?;
+    super::jobs::no_parameters(visit)?;
+    let found = find(visit, id).await?;
+    let svc = &visit.connection.front.svc;
+    let job = &found.head().id;
+    if !found.tail().state.is_terminal() {
+        svc.cancel(job, "client").await?;
+    }
+    svc.log.forget(job).await?;
+    let said = json!({"id": format!("resp_{job}"), "object": "response", "deleted": true});
+    Ok(response::json(StatusCode::OK, &said))
+}
+
+/// `GET /v1/responses/{id}/input_items`.
+pub(super) async fn input_items(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
+    visit.asked.access.require(Scope::Read)?;
+    let query = Query::parse(visit.parts.uri.query());
+    query.only(|name| {
+        matches!(name, "limit" | "after" | "order" | "before" | "api-version") || name.starts_with("include")
+    })?;
+    let one = |name| query.one(name, Code::Invalid);
+    if one("before")?.is_some() {
+        return Err(Failure::unsupported("before", "pages go forward: give the other order"));
+    }
+    let (limit, after, order) = (one("limit")?, one("after")?, one("order")?);
+    let stream = find(visit, id).await?;
+    let job = match stream.head().log_payload {
+        true => visit.connection.front.svc.log.job(&stream).await?,
+        false => None,
+    };
+    let job = job.ok_or_else(|| Failure::new(Code::NotFound, "the input of this response is not kept"))?;
+    Ok(response::json(StatusCode::OK, &responses::input_items(&job, limit, after, order)?))
+}
+
+/// The stream of a response, if whoever asks may know that it exists.
+///
+/// # Errors
+/// `not_found`, `expired`.
+async fn find(visit: &Visit<'_>, id: &str) -> Result<Arc<Stream>, Failure> {
+    let not_found = || {
+        let cut = &id[..id.floor_char_boundary(80)];
+        Failure::new(Code::NotFound, format!("Response with id '{cut}' not found.")).with_param("response_id")
+    };
+    look(visit, &decode(id, false), false).await?.ok_or_else(not_found)
+}
+
+/// The same; `None` if there is none. One that goes on from another needs that one in its gateway.
+async fn look(visit: &Visit<'_>, id: &str, in_gateway: bool) -> Result<Option<Arc<Stream>>, Failure> {
+    let gateway = visit.asked.gateway.clone().unwrap_or_default();
+    let sees = |of: &_| visit.asked.sees(of) && (!in_gateway || *of == gateway);
+    for job in responses::jobs_of(id) {
+        match visit.connection.front.svc.log.find(&job).await? {
+            Found::Stream(stream) if sees(&stream.head().gateway) && stream.head().task == Task::Chat => {
+                return Ok(Some(stream));
+            }
+            Found::Expired(tombstone) if !in_gateway && sees(&tombstone.gateway) => {
+                return Err(Failure::new(Code::Expired, "the response was removed after its retention"));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Of a job whose payload is not kept nothing is repeated, also while it is still there: what is told
+/// twice must be the same.
+async fn about(svc: &Services, stream: &Arc<Stream>) -> Result<About, Failure> {
+    let head = stream.head();
+    let job = if head.log_payload { svc.log.job(stream).await? } else { None };
+    let echo = job.and_then(|job| job.echo);
+    Ok(About { job: head.id.clone(), submitted_at: head.submitted_at, echo, is_kept: head.log_payload })
+}
+
+/// Reads what is durable now.
+async fn so_far(svc: &Services, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
+    let durable = stream.tail().durable;
+    let mut follower = Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start)?;
+    let mut take = |record: RecordRef<'_>| drop(whole.push(record, &mut Vec::new()));
+    while follower.next_seq() < durable {
+        let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? else { break };
+        for (seq, stored) in chunk.iter() {
+            take(record::decode(seq, stored)?);
+        }
+    }
+    Ok(whole)
+}
+
+fn number(text: &str) -> Result<u64, Failure> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.ok_or_else(|| Failure::invalid("starting_after", "must be an event's sequence_number"))
+}
+
+fn object(whole: &Events) -> Reply {
+    response::whole(StatusCode::OK, HeaderValue::from_static("application/json"), whole.object())
+}
+
+/// The answer of who waited for the whole: a response that failed is an error.
+impl From<Events> for Answered {
+    fn from(whole: Events) -> Answered {
+        let failure = whole.end().filter(|end| !matches!(end, Event::Cancelled(_))).and_then(failure_of);
+        let served = whole.served().clone();
+        Answered { reply: failure.map_or_else(|| Ok(object(&whole)), Err), served }
+    }
+}

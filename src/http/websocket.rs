@@ -1,0 +1,123 @@
+//! From HTTP to WebSocket: the handshake. What is said afterwards is the session's.
+
+use std::sync::Arc;
+
+use hyper::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use super::auth;
+use super::auth::Asked;
+use super::connection::Connection;
+use super::query::{Query, decode};
+use super::response;
+use super::response::Reply;
+use super::route::Route;
+use crate::broker::Services;
+use crate::config::Scope;
+use crate::job::{Code, Failure};
+use crate::ws::{Opening, socket};
+
+/// Bytes of a `Sec-WebSocket-Key`: 16 in base64.
+const KEY_BYTES: usize = 24;
+
+/// A connection that becomes a WebSocket when its answer is on its way.
+pub(super) struct Upgrade {
+    io: OnUpgrade,
+    opening: Opening,
+}
+
+impl Upgrade {
+    /// Speaks with the client to the end.
+    pub(super) async fn serve(self, svc: &Arc<Services>) {
+        match self.io.await {
+            Ok(io) => {
+                let ending = socket::serve(TokioIo::new(io), Arc::clone(svc), self.opening).await;
+                tracing::debug!(?ending, "a socket ended");
+            }
+            Err(error) => tracing::debug!(%error, "an upgrade came to nothing"),
+        }
+    }
+}
+
+/// `GET /v1/ws` and `GET /v1/jobs/{id}/ws?cursor=`.
+pub(super) fn upgrade(
+    connection: &Arc<Connection>,
+    parts: &mut Parts,
+    gateway: Option<&str>,
+    route: Route<'_>,
+) -> Result<Reply, Failure> {
+    let svc = &connection.front.svc;
+    let Some(accept) = accept_key(&parts.headers) else {
+        let mut reply = response::refused(&Failure::invalid("upgrade", "this route is a WebSocket (version 13)"));
+        *reply.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        let headers = reply.headers_mut();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Ok(reply);
+    };
+    // Browsers cannot send a key with the handshake: they say it in `hello`.
+    let access = match auth::presented(&parts.headers) {
+        Some(_) => Some(Asked::read(&svc.live.load().config, &parts.headers, gateway)?.access),
+        None => None,
+    };
+    if let Some(access) = &access
+        && !access.has(Scope::Run)
+    {
+        access.require(Scope::Read)?;
+    }
+    let offered = offered(&parts.headers);
+    let protocol = socket::choose_protocol(offered.as_deref())
+        .map_err(|()| Failure::invalid("sec-websocket-protocol", "must be forebay.v1.json or forebay.v1.msgpack"))?;
+    let implicit = implicit(route, parts.uri.query())?;
+    let mut request = Request::new(());
+    *request.extensions_mut() = std::mem::take(&mut parts.extensions);
+    let io = hyper::upgrade::on(&mut request);
+    let place = svc.arbiters().pick().clone();
+    let opening = Opening { access, protocol, implicit, place };
+    *connection.upgrade.lock().expect("nothing panics while it holds this lock") = Some(Upgrade { io, opening });
+    let mut reply = response::empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = reply.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if offered.is_some() {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol.name()));
+    }
+    Ok(reply)
+}
+
+/// What proves to the client that we understood; `None` when this is no handshake.
+fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
+    let holds = |name, wanted: &str| {
+        let mut values = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+        values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(wanted)))
+    };
+    let version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+    let key = headers.get(SEC_WEBSOCKET_KEY)?.to_str().ok().filter(|key| key.len() == KEY_BYTES)?;
+    let asked = holds(CONNECTION, "upgrade") && holds(UPGRADE, "websocket") && version;
+    asked.then(|| HeaderValue::try_from(socket::accept_key(key)).ok()).flatten()
+}
+
+fn offered(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered = values.collect::<Vec<_>>().join(",");
+    (!offered.trim().is_empty()).then_some(offered)
+}
+
+/// The job and the cursor, as they came; the session judges both.
+fn implicit(route: Route<'_>, query: Option<&str>) -> Result<Option<(Box<str>, Option<Box<str>>)>, Failure> {
+    let query = Query::parse(query);
+    let Route::JobSocket(id) = route else {
+        query.only(|_| false)?;
+        return Ok(None);
+    };
+    query.only(|name| name == "cursor")?;
+    let cursor = query.one("cursor", Code::BadCursor)?.map(Box::from);
+    Ok(Some((decode(id, false).into(), cursor)))
+}

@@ -1,0 +1,118 @@
+//! A new job's stream, and the end of an old one's.
+//!
+//! Owns "one stream per id and key" from claim to durable, across memory, journal and store.
+//! Promises that a dropped call leaves no claim behind.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::committer::Op;
+use super::directory::Claimed;
+use super::entry::JobText;
+use super::lookup;
+use super::outputs::{self, JOB_INLINE_BYTES_MAX};
+use super::replay::fresh_epoch;
+use super::shared::{Shared, lock};
+use crate::config::Durability;
+use crate::job::{Code, Failure, Job, JobId, StreamId};
+use crate::log::memory::{accepted, join};
+use crate::log::stream::{Head, Stream};
+use crate::log::{Block, Found};
+use crate::wire::row;
+
+/// What came of [`open`].
+pub(crate) enum OpenedStream {
+    New(Arc<Stream>),
+    Joined(Arc<Stream>),
+}
+
+/// A claim on an id and key; given up when dropped.
+struct Claim<'a> {
+    shared: &'a Shared,
+    job: &'a Job,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.directory).release(self.job);
+        self.shared.released.notify_waiters();
+    }
+}
+
+/// See [`crate::log::Log::create`].
+pub(crate) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedStream, Failure> {
+    let claim = loop {
+        let mut released = pin!(shared.released.notified());
+        // Registered before looking, so that a claim given up in between is not missed.
+        released.as_mut().enable();
+        let claimed = lock(&shared.directory).claim(job);
+        match claimed {
+            Claimed::Known(stream) => return joined(shared, stream, job).await,
+            Claimed::Busy => released.await,
+            Claimed::Mine => break Claim { shared, job },
+        }
+    };
+    // A job without a digest was given neither id nor key: nobody can have used ours before.
+    if job.body_sha256.is_some() {
+        let wanted = Arc::clone(job);
+        match shared.blocking(move |shared| lookup::find_repeat(shared, &wanted)).await? {
+            Found::Stream(stream) => return joined(shared, stream, job).await,
+            Found::Expired(_) => {
+                return Err(Failure::new(Code::Expired, "a job with this id was removed after its retention"));
+            }
+            Found::Nothing => {}
+        }
+    }
+    create(shared, job, claim).await.map(OpenedStream::New)
+}
+
+async fn joined(shared: &Shared, stream: Arc<Stream>, job: &Job) -> Result<OpenedStream, Failure> {
+    shared.hurry();
+    stream.begun().await?;
+    join(&stream, job).map(|_| OpenedStream::Joined(stream))
+}
+
+async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Result<Arc<Stream>, Failure> {
+    shared.disk.admit()?;
+    let id = StreamId::generate();
+    let json = serde_json::to_vec(&**job).map_err(|error| Failure::internal(format!("the job: {error}")))?;
+    let text = if json.len() > JOB_INLINE_BYTES_MAX {
+        let sync = shared.config.durability == Durability::Power;
+        shared.blocking(move |shared| outputs::put_job(&shared.config.path, id, &json, sync)).await?;
+        JobText::File
+    } else {
+        JobText::Inline(json.into())
+    };
+    let head = Head::new(id, job);
+    let encoded = row::encode(&head);
+    let stream = Arc::new(Stream::new(head, fresh_epoch(), 0, None));
+    let first = stream.reserve(1)?;
+    let block = Arc::new(Block::encode(first, shared.clock.now(), &[accepted(job)])?);
+    // From here on the directory answers for the id, whether or not our caller stays.
+    lock(&shared.directory).enter(&stream);
+    drop(claim);
+    let op = Op::Create { stream: Arc::clone(&stream), head: encoded, job: text, block };
+    if let Err(failure) = shared.push_quietly(op) {
+        lock(&shared.directory).remove(stream.head());
+        stream.never_began();
+        return Err(failure);
+    }
+    Ok(stream)
+}
+
+/// See [`crate::log::Log::forget`].
+pub(crate) async fn forget(shared: &Arc<Shared>, id: &JobId) -> Result<(), Failure> {
+    let stream = match lookup::find(shared, id).await? {
+        Found::Stream(stream) => stream,
+        // Only its tombstone is left, which is removed in its own time.
+        Found::Expired(_) | Found::Nothing => return Err(Failure::new(Code::NotFound, "no such job")),
+    };
+    if !stream.tail().state.is_terminal() {
+        return Err(Failure::new(Code::Conflict, "the job is not finished; cancel it first"));
+    }
+    let (done, waiting) = oneshot::channel();
+    shared.push(Op::Forget { stream: stream.head().stream, id: id.clone(), done })?;
+    waiting.await.unwrap_or_else(|_| Err(Failure::internal("the log is closed")))
+}

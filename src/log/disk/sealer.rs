@@ -1,0 +1,310 @@
+//! The sealer: one thread that moves what is durable from the journal into the store.
+//!
+//! Owns when that happens: a finished stream at once, a long one's prefix when it weighs too much
+//! in memory or pins the oldest journal file. Syncs the store about once a second and gives journal
+//! files back after that; keeps spare files ready. Plain inserts in an order in which any prefix of
+//! them makes sense, repeated after a crash. Never runs on an arbiter.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::entry::JobText;
+use super::journal::{self, JournalFile};
+use super::key::{self, Packer, StreamRow, Tree};
+use super::shared::{Phase, SEALER_TICK, Shared, lock};
+use super::unsealed::{SealedPart, Work};
+use super::{ledger, outputs, retention, row_calls};
+use crate::job::{Failure, StreamId};
+use crate::log::stream::{Outcome, Stream};
+use crate::telemetry;
+use crate::wire::row;
+
+/// Bytes of sealed records that stay in memory for readers at the tail.
+const RING_KEEP_BYTES: usize = 16 * 1024;
+/// How long sealed rows wait for their sync; what they came from is in the journal until then.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Files that wait to be written to: one for the committer, one for terminals on a full disk.
+const SPARES: usize = 2;
+
+/// What the sealer remembers between two passes.
+pub(crate) struct Sealing {
+    synced_at: Instant,
+    measured_at: Option<Instant>,
+    unsynced: bool,
+    /// Retention failed.
+    keeps_all: bool,
+    /// Bytes of finished streams in the store; `None` before they were counted.
+    pub(crate) finished_bytes: Option<u64>,
+}
+
+impl Default for Sealing {
+    fn default() -> Sealing {
+        Sealing {
+            synced_at: Instant::now(),
+            measured_at: None,
+            unsynced: false,
+            keeps_all: false,
+            finished_bytes: None,
+        }
+    }
+}
+
+/// How much a pass does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effort {
+    /// What is due.
+    Usual,
+    /// Everything, synced.
+    All,
+}
+
+/// The thread.
+pub(crate) fn run(shared: &Arc<Shared>) {
+    // A simulated clock is the runtime's.
+    let _runtime = shared.runtime.as_ref().map(tokio::runtime::Handle::enter);
+    loop {
+        {
+            let book = lock(&shared.book);
+            if shared.phase() == Phase::Dropped {
+                return;
+            }
+            let _woken = shared.work.wait_timeout(book, SEALER_TICK);
+        }
+        pass(shared, Effort::Usual);
+    }
+}
+
+/// One round. Blocks.
+pub(crate) fn pass(shared: &Shared, effort: Effort) {
+    let mut sealing = lock(&shared.sealing);
+    shared.disk.check();
+    if shared.disk.may_seal()
+        && let Err(failure) = seal_due(shared, &mut sealing, effort)
+    {
+        shared.note(format!("sealing failed: {failure}"));
+        shared.disk.store_broke(&failure);
+    }
+    make_spares(shared);
+    if sealing.measured_at.is_none_or(|at| at.elapsed() >= SYNC_EVERY) {
+        sealing.measured_at = Some(Instant::now());
+        measure(shared);
+    }
+}
+
+fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<(), Failure> {
+    let (pressed, work, rows_due) = {
+        let mut book = lock(&shared.book);
+        let pressed = book.used_bytes() > shared.config.journal_bytes_max / 2;
+        let work = if effort == Effort::All { book.take_everything() } else { book.take_work(pressed) };
+        let rows_due = !book.rows.is_empty() && (effort == Effort::All || book.rows_are_due(pressed));
+        (pressed, work, rows_due)
+    };
+    sealing.unsynced |= rows_due || !work.streams.is_empty() || !work.forgets.is_empty();
+    seal_work(shared, sealing, work)?;
+    if rows_due {
+        row_calls::seal(shared)?;
+    }
+    if !sealing.keeps_all {
+        match retention::expire(shared, sealing) {
+            Ok(removed) => sealing.unsynced |= removed,
+            Err(failure) => {
+                // A row that cannot be read must not stop the log: it only stops giving space back.
+                shared.note(format!("nothing expires any more until the broker is restarted: {failure}"));
+                sealing.keeps_all = true;
+            }
+        }
+    }
+    let due = pressed || effort == Effort::All || sealing.synced_at.elapsed() >= SYNC_EVERY;
+    // Rows that were overwritten or removed before they were sealed leave files behind without a word.
+    let frees = pressed && lock(&shared.book).sealed_upto_tick().is_some();
+    if due && (sealing.unsynced || frees) && shared.phase() != Phase::Dropped {
+        sync(shared)?;
+        sealing.synced_at = Instant::now();
+        sealing.unsynced = false;
+    }
+    Ok(())
+}
+
+fn seal_work(shared: &Shared, sealing: &mut Sealing, work: Work) -> Result<(), Failure> {
+    let mut work = work;
+    let mut seal = || {
+        ledger::apply(shared)?;
+        while let Some(stream) = work.streams.last() {
+            if shared.phase() == Phase::Dropped {
+                break;
+            }
+            seal_stream(shared, sealing, *stream)?;
+            work.streams.pop();
+        }
+        while let Some((file, forgotten)) = work.forgets.last() {
+            retention::forget(shared, sealing, forgotten)?;
+            lock(&shared.book).forgot(*file);
+            work.forgets.pop();
+        }
+        Ok(())
+    };
+    let done = seal();
+    lock(&shared.book).return_work(work);
+    done
+}
+
+/// Makes what is sealed survive a power cut, and gives the journal files behind it back.
+pub(crate) fn sync(shared: &Shared) -> Result<(), Failure> {
+    let upto = lock(&shared.book).sealed_upto_tick();
+    // Charges stand beside terminals; the stream may be sealed before its charges are booked, but
+    // never is a file of the past free before they are.
+    ledger::apply(shared)?;
+    if let Some(tick) = upto {
+        shared.store.put(Tree::Meta, key::FLOOR, &tick.to_be_bytes())?;
+    }
+    shared.store.sync()?;
+    let Some(tick) = upto else { return Ok(()) };
+    let free = lock(&shared.book).free_files(tick);
+    for file in free {
+        give_back(shared, file.number, file.bytes);
+    }
+    Ok(())
+}
+
+fn give_back(shared: &Shared, number: u64, bytes: u64) {
+    let dir = shared.journal_dir();
+    let wanted = journal::file_bytes(shared.config.journal_bytes_max);
+    let reuse = {
+        let mut book = lock(&shared.book);
+        let reuse = book.spares.len() < SPARES && bytes <= 2 * wanted;
+        book.next_number += u64::from(reuse);
+        reuse.then_some(book.next_number - 1)
+    };
+    let done = match reuse {
+        Some(next) => JournalFile::recycle(&dir, number, next).map(|file| {
+            lock(&shared.book).spares.push_back(file);
+            shared.room.notify_all();
+        }),
+        None => journal::remove(&dir, number),
+    };
+    if let Err(error) = done {
+        tracing::warn!(target: "forebay::log", "journal file {number:x} cannot be given back: {error}");
+    }
+}
+
+/// Keeps spare files ready, so that the committer never waits for the file system to make one.
+pub(crate) fn make_spares(shared: &Shared) {
+    let (dir, max) = (shared.journal_dir(), journal::files_max(shared.config.journal_bytes_max));
+    loop {
+        let number = {
+            let mut book = lock(&shared.book);
+            if book.spares.len() >= SPARES || book.spares.len() + book.files.len() >= max {
+                return;
+            }
+            book.next_number += 1;
+            book.next_number - 1
+        };
+        match JournalFile::create(&dir, number, journal::file_bytes(shared.config.journal_bytes_max)) {
+            Ok(file) => {
+                lock(&shared.book).spares.push_back(file);
+                shared.room.notify_all();
+            }
+            Err(error) => {
+                tracing::warn!(target: "forebay::log", "no spare journal file: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Seals what is durable of one stream.
+pub(crate) fn seal_stream(shared: &Shared, sealing: &mut Sealing, id: StreamId) -> Result<(), Failure> {
+    let (stream, job, before, sealed_bytes) = {
+        let book = lock(&shared.book);
+        let Some(slot) = book.slots.get(&id) else { return Ok(()) };
+        (Arc::clone(&slot.stream), slot.job.clone(), slot.sealed, slot.sealed_bytes)
+    };
+    // First the outcome: if it is there, so is the terminal's record.
+    let outcome = stream.outcome();
+    let mut part =
+        SealedPart { upto: before.unwrap_or(0), bytes: sealed_bytes, weight: 0, finished: outcome.is_some() };
+    seal_records(shared, &stream, &mut part)?;
+    seal_row(shared, &stream, job, &part, outcome.as_deref())?;
+    if part.finished {
+        sealing.finished_bytes = sealing.finished_bytes.map(|bytes| bytes + part.bytes);
+        lock(&shared.directory).cool(stream.head());
+    }
+    lock(&shared.book).sealed(id, &part);
+    // The book, the directory and this function hold it; its writer watches it while it runs.
+    let writer = usize::from(!part.finished);
+    let keep = if stream.watchers() > writer { RING_KEEP_BYTES } else { 0 };
+    stream.trim_ring(part.upto, keep);
+    Ok(())
+}
+
+fn seal_records(shared: &Shared, stream: &Stream, part: &mut SealedPart) -> Result<(), Failure> {
+    let Some(chunk) = stream.read_ring(part.upto, usize::MAX) else { return Ok(()) };
+    let id = stream.head().stream;
+    let mut packer = Packer::default();
+    let mut put = |pack: Option<(u64, Vec<u8>)>| match pack {
+        None => Ok(()),
+        Some((first, row)) => {
+            part.bytes += row.len() as u64;
+            shared.store.put(Tree::Packs, &key::pack_key(id, first), &row)
+        }
+    };
+    for (seq, record) in chunk.iter() {
+        put(packer.add(seq, record))?;
+    }
+    put(packer.finish())?;
+    part.upto = chunk.next_seq();
+    part.weight = chunk.weight();
+    Ok(())
+}
+
+/// The rows around the packs. The stream's own row comes last: it is what makes the others count.
+fn seal_row(
+    shared: &Shared,
+    stream: &Stream,
+    job: Option<JobText>,
+    part: &SealedPart,
+    outcome: Option<&Outcome>,
+) -> Result<(), Failure> {
+    let (store, head) = (&shared.store, stream.head());
+    let id = head.stream;
+    let keeps_job = outcome.is_none() || head.log_payload;
+    if let Some(job) = &job {
+        store.put(Tree::Heads, &id.0, &row::encode(head))?;
+        if let (JobText::Inline(text), true) = (job, keeps_job) {
+            store.put(Tree::Jobs, &id.0, text)?;
+        }
+        store.put(Tree::Ids, head.id.as_str().as_bytes(), &id.0)?;
+        if let Some(idempotency) = &head.idempotency_key {
+            store.put(Tree::Keys, &key::idempotency_key(&head.gateway, idempotency), &id.0)?;
+        }
+    }
+    match outcome {
+        None => store.put(Tree::Open, &id.0, &[])?,
+        Some(outcome) => retention::enter(store, head, outcome.at, part.bytes)?,
+    }
+    let row = StreamRow { epoch: stream.epoch(), sealed: part.upto, bytes: part.bytes, outcome: outcome.cloned() };
+    store.put(Tree::Streams, &id.0, &row::encode(&row))?;
+    if outcome.is_some() {
+        store.remove(Tree::Open, &id.0)?;
+    }
+    if !keeps_job {
+        store.remove(Tree::Jobs, &id.0)?;
+        outputs::remove_job(&shared.config.path, id)?;
+    }
+    Ok(())
+}
+
+fn measure(shared: &Shared) {
+    let journal = {
+        let book = lock(&shared.book);
+        let spare: u64 = book.spares.iter().map(|file| file.bytes).sum();
+        book.used_bytes() + spare
+    };
+    let (bytes, blobs) = shared.store.size();
+    if blobs > 0 {
+        tracing::error!(target: "forebay::log", "sled made {blobs} blob files; they are not durable");
+    }
+    shared.bytes.store(bytes + journal, Ordering::Relaxed);
+    telemetry::log_size(bytes + journal, blobs);
+}

@@ -1,0 +1,360 @@
+//! Who is still to be told that a job has ended.
+//!
+//! A row of the log, written with the job's terminal, says so until its webhook has answered: told at
+//! least once, also across our own death. Owns the waits between tries. Promises bounded memory and
+//! as many calls at once as [`AT_ONCE`]; what does not fit stays in the log until there is room.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::broker::Services;
+use crate::config::WebhooksConfig;
+use crate::egress::webhook::{Heard, Message};
+use crate::job::{Gateway, Job, JobId, State, StreamId, Timestamp};
+use crate::log::Status;
+use crate::log::{Found, Row, RowRange};
+use crate::telemetry;
+use crate::wire::row;
+
+/// What the keys of our rows begin with.
+const PREFIX: u8 = b'w';
+/// Receivers that are told at once. One that hangs holds a place for `webhooks.timeout_ms`.
+const AT_ONCE: usize = 64;
+/// Jobs whose turn is kept in memory.
+const WAITING_MAX: usize = 10_000;
+/// Rows read from the log at once.
+const PAGE_ROWS: usize = 256;
+/// Until the log is looked at again after it could not be read or written.
+const LOG_WAIT_MS: u64 = 30_000;
+
+/// A job whose webhook is to be told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Due {
+    url: Box<str>,
+    job: JobId,
+    gateway: Gateway,
+    state: State,
+    ended_at: Timestamp,
+    /// Tries so far.
+    tries: u32,
+    /// Not before.
+    next_at: Timestamp,
+}
+
+/// The row that a job's terminal comes with, if somebody is to be told.
+pub(crate) fn row_of(job: &Job, default: Option<&str>, stream: StreamId, ended: (State, Timestamp)) -> Option<Row> {
+    let url = match &job.options.webhook {
+        Some(webhook) => &webhook.url,
+        None => default.filter(|_| job.options.background)?,
+    };
+    let (state, at) = ended;
+    let due = Due {
+        url: url.into(),
+        job: job.id.clone(),
+        gateway: job.gateway.clone(),
+        state,
+        ended_at: at,
+        tries: 0,
+        next_at: at,
+    };
+    Some(Row::put(key_of(stream), row::encode(&due)))
+}
+
+fn key_of(stream: StreamId) -> Bytes {
+    let mut key = Vec::with_capacity(1 + stream.0.len());
+    key.push(PREFIX);
+    key.extend_from_slice(&stream.0);
+    key.into()
+}
+
+fn stream_of(key: &[u8]) -> Option<StreamId> {
+    Some(StreamId(key.strip_prefix(&[PREFIX])?.try_into().ok()?))
+}
+
+/// Whose turn it is, in memory. The rows are the truth; this is when to look at them.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    turns: Mutex<Turns>,
+    bell: Notify,
+}
+
+#[derive(Default)]
+struct Turns {
+    waiting: BTreeSet<(Timestamp, StreamId)>,
+    /// Those that wait, and those under way.
+    known: HashSet<StreamId>,
+    /// Some in the log had no room here.
+    left_out: bool,
+}
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// A row became durable.
+    pub(crate) fn add(&self, stream: StreamId, at: Timestamp) {
+        self.lock().add(stream, at);
+        self.bell.notify_one();
+    }
+
+    /// The next whose turn has come, else when to look again.
+    fn take(&self, now: Timestamp) -> Result<StreamId, Option<Timestamp>> {
+        let mut turns = self.lock();
+        match turns.waiting.first().copied() {
+            Some((at, stream)) if at <= now => {
+                turns.waiting.pop_first();
+                Ok(stream)
+            }
+            first => Err(first.map(|(at, _)| at)),
+        }
+    }
+
+    /// One is done with, or has another turn.
+    fn back(&self, stream: StreamId, again: Option<Timestamp>) {
+        let mut turns = self.lock();
+        turns.known.remove(&stream);
+        if let Some(at) = again {
+            turns.add(stream, at);
+        }
+        telemetry::webhooks_pending(turns.known.len());
+    }
+
+    fn wants_recall(&self) -> bool {
+        let turns = self.lock();
+        turns.left_out && turns.known.len() < WAITING_MAX / 2
+    }
+}
+
+impl Turns {
+    fn add(&mut self, stream: StreamId, at: Timestamp) {
+        if self.known.contains(&stream) {
+            return;
+        }
+        if self.known.len() >= WAITING_MAX {
+            self.left_out = true;
+            return;
+        }
+        self.known.insert(stream);
+        self.waiting.insert((at, stream));
+        telemetry::webhooks_pending(self.known.len());
+    }
+}
+
+impl Services {
+    /// Tells webhooks of jobs that have ended, from now on and what the last life left; for ever.
+    pub async fn tell_webhooks(self: Arc<Self>) {
+        self.outbox.lock().left_out = true;
+        let mut under_way = JoinSet::new();
+        loop {
+            if self.outbox.wants_recall() && !recall(&self).await {
+                tokio::time::sleep(Duration::from_millis(LOG_WAIT_MS)).await;
+            }
+            let mut next_at = None;
+            while under_way.len() < AT_ONCE {
+                match self.outbox.take(self.clock.now()) {
+                    Ok(stream) => drop(under_way.spawn(one(Arc::clone(&self), stream))),
+                    Err(at) => {
+                        next_at = at;
+                        break;
+                    }
+                }
+            }
+            let wait = next_at.map_or(LOG_WAIT_MS, |at| at.ms_since(self.clock.now()));
+            tokio::select! {
+                Some(_) = under_way.join_next() => {}
+                () = self.outbox.bell.notified(), if under_way.len() < AT_ONCE => {}
+                () = tokio::time::sleep(Duration::from_millis(wait)), if under_way.len() < AT_ONCE => {}
+            }
+        }
+    }
+}
+
+/// Reads the rows again, as many as there is room for. Whether the log could be read.
+async fn recall(svc: &Services) -> bool {
+    svc.outbox.lock().left_out = false;
+    let prefix = Bytes::from_static(&[PREFIX]);
+    let mut range = RowRange { prefix, after: None, limit: PAGE_ROWS, budget_bytes: usize::MAX };
+    loop {
+        let page = match svc.log.rows(range.clone()).await {
+            Ok(page) => page,
+            Err(failure) => {
+                tracing::error!(%failure, "the log cannot tell whose webhooks are to be told");
+                svc.outbox.lock().left_out = true;
+                return false;
+            }
+        };
+        for (key, value) in &page {
+            if let (Some(stream), Some(due)) = (stream_of(key), row::decode::<Due>(value)) {
+                svc.outbox.lock().add(stream, due.next_at);
+            }
+        }
+        if page.len() < PAGE_ROWS || svc.outbox.lock().left_out {
+            return true;
+        }
+        range.after = page.last().map(|(key, _)| key.clone());
+    }
+}
+
+/// One try at one webhook.
+async fn one(svc: Arc<Services>, stream: StreamId) {
+    let key = key_of(stream);
+    let later = || Some(svc.clock.now().plus_ms(LOG_WAIT_MS));
+    let due = match svc.log.row(key.clone()).await {
+        Ok(value) => value.as_deref().and_then(row::decode::<Due>),
+        Err(failure) => {
+            tracing::error!(%failure, "a row of the log cannot be read");
+            return svc.outbox.back(stream, later());
+        }
+    };
+    let Some(mut due) = due else { return svc.outbox.back(stream, None) };
+    let live = svc.live.load_full();
+    let message = Message { id: message_id(&due), at: svc.clock.now(), body: body_of(&svc, stream, &due).await };
+    let heard = live.webhooks.tell(&due.url, message).await;
+    due.tries += 1;
+    let now = svc.clock.now();
+    let again = match verdict(&heard, &due, now, &live.config.webhooks, svc.jitter()) {
+        Verdict::Told => None,
+        Verdict::GiveUp => {
+            tracing::warn!(job = %due.job, tries = due.tries, answer = %shown(&heard), "a webhook was not told: given up");
+            None
+        }
+        Verdict::Again(at) => {
+            tracing::info!(job = %due.job, tries = due.tries, answer = %shown(&heard), "a webhook was not told: again later");
+            Some(at)
+        }
+    };
+    telemetry::webhook(match (&again, &heard) {
+        (Some(_), _) => "failed",
+        (None, Ok(Heard { status: 200..=299, .. })) => "delivered",
+        (None, _) => "given_up",
+    });
+    let row = match again {
+        Some(at) => {
+            due.next_at = at;
+            Row::put(key, row::encode(&due))
+        }
+        None => Row::remove(key),
+    };
+    // Where the log does not take it, the next start tells it once more.
+    if let Err(failure) = svc.log.write_rows(vec![row]).await {
+        tracing::warn!(job = %due.job, %failure, "the log did not take what became of a webhook");
+    }
+    svc.outbox.back(stream, again);
+}
+
+/// The same at every try, and another for another job that gets the same id later.
+fn message_id(due: &Due) -> String {
+    format!("job_{}_{}", due.job, due.ended_at.0)
+}
+
+/// What is told: the job's status. Of a job that was forgotten meanwhile only its end is known.
+async fn body_of(svc: &Services, stream: StreamId, due: &Due) -> Bytes {
+    let data = match svc.log.find(&due.job).await {
+        Ok(Found::Stream(found)) if found.head().stream == stream => json!(Status::of(&found)),
+        _ => json!({"id": due.job, "gateway": due.gateway, "state": due.state}),
+    };
+    body(due, &data)
+}
+
+fn body(due: &Due, data: &Value) -> Bytes {
+    let kind = format!("job.{}", due.state.as_str());
+    json!({"type": kind, "timestamp": due.ended_at.to_string(), "data": data}).to_string().into()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Told,
+    Again(Timestamp),
+    GiveUp,
+}
+
+/// What becomes of a job's webhook after a try; `chance` is in 0..1.
+fn verdict(heard: &Result<Heard, String>, due: &Due, now: Timestamp, config: &WebhooksConfig, chance: f64) -> Verdict {
+    let advised = match heard {
+        Ok(Heard { status: 200..=299, .. }) => return Verdict::Told,
+        // The receiver is gone for good, and says so.
+        Ok(Heard { status: 410, .. }) => return Verdict::GiveUp,
+        Ok(heard) => heard.retry_after,
+        Err(_) => None,
+    };
+    let doubled = config.delay_ms.saturating_mul(1 << due.tries.saturating_sub(1).min(32));
+    let most = doubled.min(config.delay_ms_max);
+    // Full jitter, so that jobs which ended together do not come back together; never at once.
+    let spread = (Duration::from_millis(most).mul_f64(chance)).as_millis();
+    let wait = u64::try_from(spread).unwrap_or(most).max(config.delay_ms / 2);
+    let advised = advised.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let at = now.plus_ms(wait.max(advised.min(config.delay_ms_max)));
+    let is_over = due.tries >= config.attempts_max || at.ms_since(due.ended_at) > config.give_up_s.saturating_mul(1000);
+    if is_over { Verdict::GiveUp } else { Verdict::Again(at) }
+}
+
+fn shown(heard: &Result<Heard, String>) -> String {
+    match heard {
+        Ok(heard) => heard.status.to_string(),
+        Err(problem) => problem.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_is_told_again_until_it_is_over() {
+        let config = WebhooksConfig::default();
+        let ok = |status, after: Option<u64>| Ok(Heard { status, retry_after: after.map(Duration::from_secs) });
+        let again = |ms: u64| Verdict::Again(Timestamp(1_000_000 + ms));
+        for (heard, tries, chance, expected) in [
+            (ok(204, None), 1, 0.5, Verdict::Told),
+            (ok(410, None), 1, 0.5, Verdict::GiveUp),
+            (ok(500, None), 1, 1.0, again(2_000)),
+            (ok(500, None), 1, 0.0, again(1_000)),
+            (ok(302, None), 3, 0.5, again(4_000)),
+            (ok(429, Some(60)), 1, 0.0, again(60_000)),
+            (ok(503, Some(999_999_999)), 1, 0.0, again(10_800_000)),
+            (Err("nobody there".into()), 15, 1.0, again(10_800_000)),
+            (ok(500, None), 16, 0.5, Verdict::GiveUp),
+        ] {
+            let due = Due {
+                url: "https://example.com".into(),
+                job: "j".parse().unwrap(),
+                gateway: Gateway::default(),
+                state: State::Completed,
+                ended_at: Timestamp(1_000_000),
+                tries,
+                next_at: Timestamp(0),
+            };
+            assert_eq!(verdict(&heard, &due, Timestamp(1_000_000), &config, chance), expected, "{heard:?} {tries}");
+            let late = Timestamp(1_000_000 + 86_400_000);
+            let then = if matches!(expected, Verdict::Again(_)) { Verdict::GiveUp } else { expected };
+            assert_eq!(verdict(&heard, &due, late, &config, chance), then, "a day later: {heard:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_room_is_recalled_later() {
+        let outbox = Outbox::default();
+        let stream = |n: u64| StreamId(u128::from(n).to_be_bytes());
+        for n in 0..=WAITING_MAX as u64 {
+            outbox.add(stream(n), Timestamp(n));
+            outbox.add(stream(n), Timestamp(0));
+        }
+        assert_eq!(outbox.lock().waiting.len(), WAITING_MAX);
+        assert!(outbox.lock().left_out && !outbox.wants_recall());
+        assert_eq!(outbox.take(Timestamp(0)), Ok(stream(0)), "the earliest first");
+        assert_eq!(outbox.take(Timestamp(0)), Err(Some(Timestamp(1))));
+        for n in 1..WAITING_MAX as u64 {
+            assert_eq!(outbox.take(Timestamp(u64::MAX)), Ok(stream(n)));
+            outbox.back(stream(n), None);
+        }
+        assert!(outbox.wants_recall());
+    }
+}

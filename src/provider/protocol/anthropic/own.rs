@@ -1,0 +1,48 @@
+//! What a chat says to Anthropic alone, as a client of this dialect said it.
+//!
+//! Its fields go out as they came, and what the chat says of the same in everybody's words is put aside;
+//! so do fields that nobody here knows. Such a client hears of a wrong value what Anthropic says of it.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::thinking::Plan;
+use crate::job::Failure;
+use crate::provider::chat::{self, Body, Chat};
+use crate::provider::protocol::openai_chat;
+
+/// Fields that say in everybody's words what is said here.
+const SAID_TWICE: &[&str] = &["reasoning_effort", "user"];
+
+/// The fields, not sent yet.
+pub(super) struct Own<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Own<'a> {
+    /// Takes them, if a client of this dialect said the chat.
+    pub(super) fn take(chat: &mut Chat<'a>) -> Result<Option<Own<'a>>, Failure> {
+        let Some(own) = chat.params.take(chat::ANTHROPIC) else { return Ok(None) };
+        let param = format!("input.{}", chat::ANTHROPIC);
+        let own = openai_chat::fields(own).map_err(|_| Failure::invalid(&param, "must be an object"))?;
+        chat.params.take_all(SAID_TWICE);
+        chat.response_format = None;
+        Ok(Some(Own(own.0)))
+    }
+
+    pub(super) fn betas(&mut self) -> Option<&'a RawValue> {
+        let at = self.0.iter().position(|(name, _)| name == "betas")?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub(super) fn plan(&mut self) -> Plan {
+        let at = self.0.iter().position(|(name, _)| name == "thinking");
+        Plan { thinking: at.map(|at| self.0.remove(at).1.get().to_owned()), ..Plan::default() }
+    }
+
+    /// Puts what is left, and what nobody took of the chat.
+    pub(super) fn put(self, chat: &mut Chat<'_>, body: &mut Body) {
+        for (name, value) in self.0.into_iter().chain(chat.params.take_rest()) {
+            body.put(&name, value);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Embeddings at Cohere: `/v2/embed`.
+//!
+//! A job in OpenAI's shape says texts; Cohere also wants to know what they are for, `input_type`:
+//! `search_document` unless the job says otherwise (a query must say `search_query`). Images and
+//! mixed inputs go through in Cohere's own fields `images` and `inputs`. What Cohere counts it bills:
+//! there is no template here.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::job::{Bill, Event, Failure, Usage, UsageSource};
+use crate::provider::chat::{Body, Params, unsupported};
+use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
+use crate::provider::protocol::{emit, error, send, whole};
+use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
+
+/// What texts are for, where nobody says: they are stored to be found.
+const INPUT_TYPE: &str = "search_document";
+
+/// The request for a job.
+///
+/// # Errors
+/// `invalid` or `unsupported`, naming the field.
+pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    let provider = &*ask.endpoint.name;
+    let mut body = Body::with_capacity(ask.job.input.get().len() + 96);
+    body.put("model", &*ask.target.model);
+    let mut params = Params::read(&ask.job.input)?;
+    let own = params.take_all(&["texts", "images", "inputs"]);
+    if own.is_empty() {
+        let wanted = Wanted::read(&ask.job.input, provider)?;
+        body.put("texts", &wanted.texts).put_some("output_dimension", wanted.dimensions);
+        params = wanted.params;
+    }
+    for (name, value) in own {
+        body.put_json(&name, value.get());
+    }
+    match params.take("input_type") {
+        Some(said) => drop(body.put_json("input_type", said.get())),
+        None => drop(body.put("input_type", INPUT_TYPE)),
+    }
+    match params.take_as::<Vec<String>>("embedding_types")?.as_deref() {
+        None | Some([]) => drop(body.put("embedding_types", &["float"])),
+        Some([one]) => drop(body.put("embedding_types", &[one])),
+        // The output has one vector for each text.
+        Some(_) => return Err(unsupported("input.embedding_types", provider)),
+    }
+    for (name, value) in params.take_all(&["truncate", "output_dimension", "max_tokens", "priority"]) {
+        body.put_json(&name, value.get());
+    }
+    for name in ["model", "encoding_format"] {
+        params.take(name);
+    }
+    let dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(ask, super::address(ask, "embed"), body, Framing::Whole) })
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    embeddings: Kinds<'a>,
+    #[serde(default)]
+    meta: Option<Meta>,
+}
+
+/// By type; one is asked for.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Kinds<'a> {
+    #[serde(borrow)]
+    float: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    base64: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    int8: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    uint8: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    binary: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    ubinary: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Meta {
+    billed_units: Option<Billed>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Billed {
+    #[serde(deserialize_with = "emit::count")]
+    input_tokens: Option<u64>,
+    #[serde(deserialize_with = "emit::count")]
+    image_tokens: Option<u64>,
+}
+
+/// Decodes one answer.
+pub struct EmbedDecoder {
+    form: Form,
+    usage: Option<Usage>,
+    bill: Bill,
+    done: bool,
+}
+
+impl EmbedDecoder {
+    /// For an answer to this job.
+    #[must_use]
+    pub fn new(ask: Ask<'_>) -> EmbedDecoder {
+        EmbedDecoder { form: Form::of(&ask.job.input), usage: None, bill: Bill::default(), done: false }
+    }
+}
+
+impl Decoder for EmbedDecoder {
+    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
+        let body = whole::body(packet);
+        let answer: Answer<'_> = whole::read(body)?;
+        let Kinds { float, base64, int8, uint8, binary, ubinary } = answer.embeddings;
+        let kinds = [float, base64, int8, uint8, binary, ubinary];
+        let mut vectors = Vectors::new(self.form);
+        for vector in kinds.into_iter().flatten().find(|kind| !kind.is_empty()).into_iter().flatten() {
+            vectors.push(vector)?;
+        }
+        if vectors.is_empty() {
+            return Err(error::in_reply(body));
+        }
+        let billed = answer.meta.and_then(|meta| meta.billed_units).unwrap_or_default();
+        let tokens = match (billed.input_tokens, billed.image_tokens) {
+            (None, None) => None,
+            (texts, images) => Some(texts.unwrap_or(0).saturating_add(images.unwrap_or(0))),
+        };
+        self.usage =
+            tokens.map(|input| Usage { input_tokens: Some(input), source: UsageSource::Provider, ..Usage::default() });
+        self.bill.image_input_tokens = billed.image_tokens;
+        out.push(vectors.into_event());
+        self.done = true;
+        Ok(Step::Done)
+    }
+
+    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
+        whole::finish(self.done, self.usage.as_ref())
+    }
+
+    fn usage_so_far(&self) -> Option<Usage> {
+        self.usage.clone()
+    }
+
+    fn bill(&self) -> Bill {
+        self.bill.clone()
+    }
+}

@@ -1,0 +1,83 @@
+//! Ollama's own format: `/api/chat`, a JSON object a line, and `/api/embed`.
+//!
+//! Owns the translation of a chat and the decoder of its answer, streamed or whole, of `/api/chat`
+//! and of the older `/api/generate`. Promises that calls have ids (older servers give none), that an
+//! error in a line after status 200 is that error, and that a model which was only loaded or unloaded
+//! is no answer. Images must be inside the request: the broker fetches them beforehand.
+//! Usage: `prompt_eval_count` and `eval_count` (thoughts included). The first is absent where the
+//! prompt was in the server's cache: then the input is not known, and not 0.
+
+mod chat;
+mod decode;
+
+pub use chat::encode as encode_chat;
+pub use decode::ChatDecoder;
+
+use super::embeddings::{EmbeddingsDecoder, Form, Wanted};
+use super::{error, send};
+use crate::job::{Failure, Task};
+use crate::provider::chat::Body;
+use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::{Ask, Decoder, Framing, Headers, Method, Outbound};
+
+/// The request for a job.
+///
+/// # Errors
+/// `unsupported` or `invalid`, naming the field.
+pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    match ask.job.task {
+        Task::Chat => encode_chat(ask),
+        Task::Embedding => embed(ask),
+        _ => Err(send::not_served(ask)),
+    }
+}
+
+/// A decoder for the answer to a job.
+#[must_use]
+pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
+    match ask.job.task {
+        Task::Embedding => Box::new(EmbeddingsDecoder::new(ask)),
+        _ => Box::new(ChatDecoder::new(ask.job.id.as_str())),
+    }
+}
+
+/// What a request in Ollama's own format asks, if our decoders read its answer.
+#[must_use]
+pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+    let (task, framing) = match asked.path {
+        "api/chat" | "api/generate" => (Task::Chat, Framing::Lines),
+        "api/embed" => (Task::Embedding, Framing::Whole),
+        _ => return None,
+    };
+    let model = asked.model_of_body().filter(|_| asked.method == Method::POST)?;
+    Some(Reading { model, task, framing })
+}
+
+/// What an error answer means. What one model cannot do (tools, thinking, images) another can.
+#[must_use]
+pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
+    let mut failure = error::classify(status, headers, body);
+    failure.belongs_to_target |= failure.message.contains("does not support");
+    failure
+}
+
+fn embed(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    let provider = &*ask.endpoint.name;
+    let Wanted { texts, dimensions, form, mut params } = Wanted::read(&ask.job.input, provider)?;
+    // Ollama writes numbers only; whoever wants base64 gets it from our decoder.
+    let (Form::Numbers | Form::Base64) = form;
+    let mut body = Body::with_capacity(ask.job.input.get().len() + 64);
+    body.put("model", &*ask.target.model).put("input", &texts).put_some("dimensions", dimensions);
+    for (name, value) in params.take_all(&["truncate", "options", "keep_alive"]) {
+        body.put_json(&name, value.get());
+    }
+    let dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(ask, address(ask, "embed"), body, Framing::Whole) })
+}
+
+/// Somebody may have given the address of the compatible API.
+fn address(ask: Ask<'_>, path: &str) -> Box<str> {
+    let base = &*ask.endpoint.base_url;
+    let base = base.strip_suffix("/v1").or_else(|| base.strip_suffix("/api")).unwrap_or(base);
+    format!("{base}/api/{path}").into()
+}

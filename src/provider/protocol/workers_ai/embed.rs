@@ -1,0 +1,162 @@
+//! Embeddings and rerank at Workers AI.
+//!
+//! Embeddings go to the compatible API, or natively as `{"text": […]}` whose answer is a bare matrix.
+//! Rerank is native only: its documents are `contexts`, its scores `response`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{failure, wire};
+use crate::job::{Event, Failure, Task, Usage};
+use crate::provider::chat::{Body, Params, unsupported};
+use crate::provider::protocol::embeddings;
+use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
+use crate::provider::protocol::{emit, error, openai_chat, send, whole};
+use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
+
+pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    embeddings::encode_to(ask, format!("{}/v1/embeddings", super::base(ask)).into())
+}
+
+pub(super) fn encode_native(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    let provider = &*ask.endpoint.name;
+    let url = super::run_address(ask)?;
+    let Wanted { texts, dimensions, mut params, .. } = Wanted::read(&ask.job.input, provider)?;
+    if dimensions.is_some() && !ask.job.options.drop_unsupported {
+        return Err(unsupported("input.dimensions", provider));
+    }
+    let mut body = Body::with_capacity(ask.job.input.get().len() + 32);
+    body.put("text", &texts);
+    for (name, value) in params.take_all(&["pooling", "truncate_inputs"]) {
+        body.put_json(&name, value.get());
+    }
+    let mut dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
+    dropped.extend(dimensions.map(|_| "input.dimensions".into()));
+    Ok(Outbound { dropped, ..send::post(ask, url, body, Framing::Whole) })
+}
+
+pub(super) fn encode_rerank(ask: Ask<'_>) -> Result<Outbound, Failure> {
+    let url = super::run_address(ask)?;
+    let mut params = Params::read(&ask.job.input)?;
+    let need = |name: &str| Failure::invalid(&format!("input.{name}"), "is missing");
+    let query = params.take("query").ok_or_else(|| need("query"))?;
+    let documents: Vec<String> = params.take_as("documents")?.ok_or_else(|| need("documents"))?;
+    let newer: Option<u64> = params.take_as("top_n")?;
+    let older: Option<u64> = params.take_as("top_k")?;
+    params.take("model");
+    let contexts = documents.iter().map(|text| {
+        let mut context = Body::default();
+        context.put("text", text);
+        context.into_json()
+    });
+    let mut body = Body::with_capacity(ask.job.input.get().len() + 64);
+    body.put_json("query", query.get());
+    body.put_json("contexts", &format!("[{}]", contexts.collect::<Vec<_>>().join(",")));
+    body.put_some("top_k", newer.or(older));
+    let dropped = params.finish(&ask.endpoint.name, ask.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(ask, url, body, Framing::Whole) })
+}
+
+/// A matrix, OpenAI's list, or scores.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Option<Vec<&'a RawValue>>,
+    response: Option<Vec<Score>>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Datum<'a> {
+    #[serde(borrow)]
+    embedding: &'a RawValue,
+    #[serde(default)]
+    index: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct Score {
+    id: u64,
+    score: f64,
+}
+
+/// Decodes one answer.
+pub struct EmbedDecoder {
+    task: Task,
+    form: Form,
+    usage: Option<Usage>,
+    done: bool,
+}
+
+impl EmbedDecoder {
+    /// For an answer to this job.
+    #[must_use]
+    pub fn new(ask: Ask<'_>) -> EmbedDecoder {
+        EmbedDecoder { task: ask.job.task, form: Form::of(&ask.job.input), usage: None, done: false }
+    }
+
+    fn vectors(&self, data: &[&RawValue]) -> Result<Option<Event>, Failure> {
+        let mut vectors = Vectors::new(self.form);
+        for (at, datum) in data.iter().enumerate() {
+            if datum.get().starts_with('{') {
+                let datum: Datum<'_> = serde_json::from_str(datum.get()).map_err(|_| emit::malformed())?;
+                vectors.push_at(datum.index.unwrap_or(at), datum.embedding)?;
+            } else {
+                vectors.push(datum)?;
+            }
+        }
+        Ok((!vectors.is_empty()).then(|| vectors.into_event()))
+    }
+}
+
+impl Decoder for EmbedDecoder {
+    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
+        let body = whole::body(packet);
+        if body.starts_with(b"<") {
+            return Err(error::in_reply(body));
+        }
+        if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
+            return Err(emit::truncated());
+        }
+        let Ok(envelope) = serde_json::from_slice::<wire::Envelope<'_>>(body) else {
+            return Err(failure::in_reply(body));
+        };
+        if envelope.is_error() {
+            return Err(failure::in_reply(body));
+        }
+        let inside = envelope.result.map(RawValue::get).filter(|result| result.starts_with('{'));
+        let answer: Answer<'_> = match inside {
+            Some(result) => serde_json::from_str(result),
+            None => serde_json::from_slice(body),
+        }
+        .map_err(|_| failure::in_reply(body))?;
+        let event = match (self.task, answer.response) {
+            (Task::Rerank, Some(mut scores)) => {
+                // Best first, as everybody else gives them.
+                scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+                let results = scores.iter().map(|Score { id, score }| {
+                    let mut result = Body::default();
+                    result.put("index", id).put("relevance_score", score);
+                    result.into_json()
+                });
+                let results = results.collect::<Vec<_>>().join(",");
+                Some(embeddings::output(format!("{{\"results\":[{results}]}}")))
+            }
+            _ => self.vectors(answer.data.as_deref().unwrap_or_default())?,
+        };
+        out.push(event.ok_or_else(|| failure::in_reply(body))?);
+        self.usage = answer.usage.and_then(openai_chat::usage_of);
+        self.done = true;
+        Ok(Step::Done)
+    }
+
+    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
+        whole::finish(self.done, self.usage.as_ref())
+    }
+
+    fn usage_so_far(&self) -> Option<Usage> {
+        self.usage.clone()
+    }
+}

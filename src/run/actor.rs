@@ -1,0 +1,134 @@
+//! One actor per job: it owns the job's lifetime, nothing else.
+//!
+//! The work is the future that it spawns in `started`. Control comes by a bounded mailbox: a stop,
+//! and the news that the submitting client left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use tokio::sync::watch;
+
+use super::drive::{Stop, drive};
+use super::job_run::Course;
+use super::running_jobs::Seat;
+use crate::job::OnDisconnect;
+use crate::job::caps::{DRAIN_AFTER_DISCONNECT, JOB_MAILBOX};
+
+/// See the module.
+pub(crate) struct JobActor {
+    course: Option<Course>,
+    on_disconnect: OnDisconnect,
+    stop: watch::Sender<Option<Stop>>,
+    /// Given up when the actor goes, however it goes.
+    _seat: Seat,
+}
+
+impl JobActor {
+    /// The actor of a job that is ready to go.
+    pub(crate) fn new(course: Course, seat: Seat) -> JobActor {
+        let on_disconnect = course.job.options.on_disconnect;
+        JobActor { course: Some(course), on_disconnect, stop: watch::Sender::new(None), _seat: seat }
+    }
+
+    /// The first word counts: a job that is being cancelled is not interrupted as well.
+    fn stop(&self, why: Stop) {
+        self.stop.send_if_modified(|stop| stop.is_none().then(|| *stop = Some(why)).is_some());
+    }
+}
+
+impl Actor for JobActor {
+    type Context = Context<JobActor>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(JOB_MAILBOX);
+        if let Some(course) = self.course.take() {
+            let work = drive(course, self.stop.subscribe());
+            ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
+        }
+    }
+}
+
+/// The way to a job's actor.
+#[derive(Clone)]
+pub(crate) struct Control(Addr<JobActor>);
+
+impl Control {
+    /// Tells the job to stop; waits for a place in its mailbox, not for its end.
+    pub(crate) async fn stop(&self, why: Stop) {
+        // A closed mailbox means that the job has ended by itself.
+        let _ = self.0.send(StopJob(why)).await;
+    }
+
+    /// Tells the job that its submitting client left.
+    pub(crate) fn client_left(&self) {
+        // A full mailbox holds such news already; a closed one needs none.
+        let _ = self.0.try_send(ClientLeft);
+    }
+}
+
+/// Stop the job.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct StopJob(Stop);
+
+impl Handler<StopJob> for JobActor {
+    type Result = ();
+
+    fn handle(&mut self, message: StopJob, _: &mut Self::Context) {
+        self.stop(message.0);
+    }
+}
+
+/// The HTTP or WebSocket client that submitted the job left.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ClientLeft;
+
+impl Handler<ClientLeft> for JobActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ClientLeft, ctx: &mut Self::Context) {
+        match self.on_disconnect {
+            OnDisconnect::Detach => {}
+            OnDisconnect::Cancel => self.stop(Stop::Cancel("disconnect")),
+            OnDisconnect::Drain => {
+                ctx.run_later(DRAIN_AFTER_DISCONNECT, |actor, _| actor.stop(Stop::Cancel("disconnect")));
+            }
+        }
+    }
+}
+
+/// Threads that run actors.
+#[derive(Clone, Debug)]
+pub struct Arbiters {
+    handles: Arc<[actix::ArbiterHandle]>,
+    next: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Arbiters {
+    /// Spreads actors over `handles`, of which there is at least one.
+    #[must_use]
+    pub fn new(handles: Vec<actix::ArbiterHandle>) -> Arbiters {
+        assert!(!handles.is_empty(), "actors need a thread");
+        Arbiters { handles: handles.into(), next: Arc::default() }
+    }
+
+    /// The next one in turn.
+    #[must_use]
+    pub fn pick(&self) -> &actix::ArbiterHandle {
+        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        &self.handles[turn % self.handles.len()]
+    }
+}
+
+/// Starts the actor of a job.
+pub(crate) fn start(arbiters: &Arbiters, course: Course, seat: Seat) {
+    let roster = seat.roster();
+    let stream = seat.stream();
+    let addr = JobActor::start_in_arbiter(arbiters.pick(), move |_| JobActor::new(course, seat));
+    roster.seated(stream, Control(addr));
+}
+
+/// How long a cancel waits for the terminal before it says that it is under way.
+pub(crate) const CANCEL_WAIT: Duration = Duration::from_secs(10);

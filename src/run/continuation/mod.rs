@@ -1,0 +1,114 @@
+//! The seam of a broken answer: what stands of it, how the next attempt is asked to go on, and what
+//! of the next answer the reader has already.
+//!
+//! Where a target goes on from the beginning of its own answer (`Provider::prefill`), the text so far
+//! is the last message and nothing is lost. Elsewhere a turn in the user's voice asks for the rest,
+//! and that seam is lossy: the model may choose other words than it would have, and is believed when
+//! it repeats the last ones. Reasoning is not sent back, and not shown twice. What is not plain text
+//! (calls, outputs, bound formats, several answers) cannot be continued. Promises that the input
+//! changes by what must be said and by no other byte. Used after a loss only.
+
+mod input;
+mod overlap;
+mod plain;
+mod trim;
+
+use super::job_run::{Course, each_record};
+use crate::job::{Code, Event, Failure, Job, Part, Task};
+use crate::provider::Prefill;
+use crate::wire::record::BodyRef;
+
+pub(crate) use input::{Continued, continued};
+pub(crate) use trim::Trim;
+
+/// Bytes of an answer that can be continued: as much as is read back for a count (`estimate.rs`).
+const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How the next attempt is asked to go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// The text so far is its own last message.
+    Prefill(Prefill),
+    /// A turn asks it to.
+    Turn,
+}
+
+impl Way {
+    /// The best way with a target that takes this.
+    pub(crate) fn with(prefill: Prefill) -> Way {
+        if prefill == Prefill::No { Way::Turn } else { Way::Prefill(prefill) }
+    }
+}
+
+/// What stands of the answer so far.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct SoFar {
+    /// The text.
+    pub(crate) text: String,
+    /// Whether there is anything that cannot be said back to a model as one text.
+    is_more: bool,
+}
+
+/// Reads back what stands of the answer: what was emitted since the readers were last told to
+/// discard, and what is about to be.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(crate) async fn so_far(course: &Course) -> Result<SoFar, Failure> {
+    let mut so_far = SoFar::default();
+    each_record(course.writer.stream(), course.writer.log(), |_, body| match body {
+        BodyRef::Delta { part, index, text } => so_far.add(part, index, &text),
+        BodyRef::Event(event) => so_far.hear(&event),
+    })
+    .await?;
+    course.pending.iter().for_each(|event| so_far.hear(event));
+    Ok(so_far)
+}
+
+impl SoFar {
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Delta(delta) => self.add(delta.part, delta.index, &delta.text),
+            Event::ToolCall(_) | Event::Output(_) => self.is_more = true,
+            Event::Restarted(_) => *self = SoFar::default(),
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, part: Part, index: u32, text: &str) {
+        match part {
+            _ if text.is_empty() => {}
+            Part::Text if index == 0 && self.text.len() + text.len() <= TEXT_BYTES_MAX => self.text.push_str(text),
+            Part::Reasoning if index == 0 => {}
+            _ => self.is_more = true,
+        }
+    }
+
+    /// Whether the next attempt can go on from here. Where there is nothing but reasoning, it can
+    /// whatever the job asks for: the same is simply asked again.
+    pub(crate) fn can_continue(&self, job: &Job) -> bool {
+        let is_text = job.task == Task::Chat && !self.is_more;
+        is_text && (self.text.is_empty() || plain::asks_for_one_free_text(&job.input))
+    }
+
+    /// The text without the blanks at its end, which some refuse at the end of a last message and
+    /// others cut off, and those blanks.
+    fn split(&self) -> (&str, &str) {
+        self.text.split_at(self.text.trim_end().len())
+    }
+}
+
+/// Whether an attempt with the beginning of its answer as the last message was refused for that:
+/// any word against the request counts, for without that message it was taken.
+pub(crate) fn refuses_prefill(failure: &Failure) -> bool {
+    match failure.code {
+        Code::ProviderRejected => matches!(failure.provider_status, Some(400 | 422)),
+        // Our own encoder knows of models that refuse it.
+        Code::Unsupported => failure.param.as_deref().is_some_and(|param| param.starts_with("input.messages")),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "continuation_tests.rs"]
+mod tests;

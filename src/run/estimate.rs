@@ -1,0 +1,126 @@
+//! What an attempt used whose provider told nothing: counted by a tokenizer, and marked so.
+//!
+//! The answer's text is not kept while it streams; here, at the end and in this rare case only, it is
+//! read back from the job's own log, and counted on a thread that may block.
+
+use super::job_run::{Course, each_record};
+use crate::job::{Event, Failure, Task, Usage, UsageSource};
+use crate::meter::tokens;
+use crate::provider;
+use crate::wire::record::BodyRef;
+
+/// Bytes of answers that are read back for a count; what is longer is counted by its length.
+const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Fills in the usage of ended attempts that lack it. Attempts that have it cost a look at them.
+pub(crate) async fn fill(course: &mut Course) {
+    let lacks: Vec<usize> = (0..course.attempts.len()).filter(|at| lacks_usage(course, *at)).collect();
+    if lacks.is_empty() {
+        return;
+    }
+    let texts = match answers(course).await {
+        Ok(texts) => texts,
+        Err(failure) => {
+            tracing::warn!(job = %course.job.id, %failure, "an answer cannot be read back; its length is counted");
+            Vec::new()
+        }
+    };
+    let job = std::sync::Arc::clone(&course.job);
+    let asked: Vec<(usize, Box<str>, Option<String>)> =
+        lacks.iter().map(|at| (*at, course.attempts[*at].target.model.clone(), answer(course, &texts, *at))).collect();
+    let counted = tokio::task::spawn_blocking(move || {
+        let count = |(at, model, text): (usize, Box<str>, Option<String>)| {
+            (at, tokens::of_input(&model, &job), text.map(|text| tokens::count(&model, &text)))
+        };
+        asked.into_iter().map(count).collect::<Vec<_>>()
+    });
+    for (at, input, output) in counted.await.unwrap_or_default() {
+        let spent = &mut course.attempts[at];
+        let output = output.unwrap_or_else(|| provider::estimate_tokens(spent.emitted_bytes));
+        let usage = spent.usage.get_or_insert_with(Usage::default);
+        usage.input_tokens.get_or_insert(input);
+        if makes_text(course.job.task) {
+            usage.output_tokens.get_or_insert(output);
+        }
+        usage.source = UsageSource::Estimate;
+    }
+}
+
+/// The answer that an attempt heard the end of, from its beginning.
+fn answer(course: &Course, texts: &[String], at: usize) -> Option<String> {
+    let mut pieces = vec![texts.get(at)?.as_str()];
+    let mut earlier = course.attempts[at].takes_up;
+    while let Some(at) = earlier {
+        pieces.push(texts.get(at)?);
+        earlier = course.attempts[at].takes_up;
+    }
+    pieces.reverse();
+    Some(pieces.concat())
+}
+
+fn lacks_usage(course: &Course, at: usize) -> bool {
+    let spent = &course.attempts[at];
+    let is_known = spent
+        .usage
+        .as_ref()
+        .is_some_and(|usage| usage.output_tokens.is_some() || spent.emitted_bytes == 0 || !makes_text(course.job.task));
+    spent.gave() && !is_known && (makes_text(course.job.task) || reads_text(course.job.task))
+}
+
+fn makes_text(task: Task) -> bool {
+    matches!(task, Task::Chat | Task::Prediction)
+}
+
+fn reads_text(task: Task) -> bool {
+    matches!(task, Task::Embedding | Task::Rerank | Task::Moderation)
+}
+
+/// What each attempt answered, as text.
+async fn answers(course: &Course) -> Result<Vec<String>, Failure> {
+    let mut answers = Answers { texts: Vec::with_capacity(course.attempts.len()), left: TEXT_BYTES_MAX };
+    each_record(course.writer.stream(), course.writer.log(), |_, body| match body {
+        BodyRef::Delta { text, .. } => answers.add(&text),
+        BodyRef::Event(event) => answers.visit(&event),
+    })
+    .await?;
+    for event in &course.pending {
+        answers.visit(event);
+    }
+    Ok(answers.texts.into_iter().map(|(text, _)| text).collect())
+}
+
+/// The text of every attempt, and whether it was lost: where two race, the one that was not lost is
+/// the one that speaks.
+struct Answers {
+    texts: Vec<(String, bool)>,
+    /// Bytes that may still be kept.
+    left: usize,
+}
+
+impl Answers {
+    fn visit(&mut self, event: &Event) {
+        match event {
+            Event::Attempt(_) => self.texts.push((String::new(), false)),
+            Event::Lost(lost) => {
+                let place = usize::try_from(lost.attempt).unwrap_or(usize::MAX).saturating_sub(1);
+                if let Some((_, is_lost)) = self.texts.get_mut(place) {
+                    *is_lost = true;
+                }
+            }
+            Event::Delta(delta) => self.add(&delta.text),
+            Event::ToolCall(call) => {
+                self.add(call.name.as_deref().unwrap_or(""));
+                self.add(&call.arguments);
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, piece: &str) {
+        let speaking = self.texts.iter_mut().rev().find(|(_, is_lost)| !is_lost);
+        if let Some((text, _)) = speaking.filter(|_| piece.len() <= self.left) {
+            self.left -= piece.len();
+            text.push_str(piece);
+        }
+    }
+}

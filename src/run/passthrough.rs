@@ -1,0 +1,167 @@
+//! Carries a request to a provider as its client wrote it, and the answer back.
+//!
+//! Promises time-outs at every wait, nothing tried twice, and the provider's own bytes. What a decoder
+//! of ours can read is a job: its events are in the log and its attempt is charged, while the client
+//! gets the bytes as they come, not from there. Anything else is none: not in the log, not priced,
+//! and nothing is held of it beyond one piece.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::attempt::{self, Attempt};
+use super::failover;
+use super::job_run::Course;
+use super::relay::{self, relay};
+use crate::broker::{Services, Submitted};
+use crate::job::{Code, Failure, Gateway, Job, Target, Timeouts};
+use crate::policy::effective_options;
+use crate::policy::effective_options::Terms;
+use crate::policy::failover::Walk;
+use crate::provider::call::Reply;
+use crate::provider::tap::Tap;
+use crate::provider::{Ask, Finish, Headers, Outbound, passthrough};
+use crate::telemetry;
+
+pub use crate::provider::passthrough::{Asked, Reading};
+pub use crate::provider::tap::{Drawn, Tapped};
+
+/// A provider's answer: its head, and its body as it comes. Dropping it closes the socket.
+pub struct Passed {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers that its client reads.
+    pub headers: Headers,
+    reply: Reply,
+    idle: Duration,
+    end: Instant,
+}
+
+impl Services {
+    /// Asks a provider as the client does; resolves with the head of its answer. `own` are the
+    /// time-outs that the request names, over those of its gateway. Cancel-safe.
+    ///
+    /// # Errors
+    /// `overloaded` while going down, `unknown_model`, `invalid`, `unsupported`, and what happens on
+    /// the way to a provider.
+    pub async fn pass_on(&self, asked: Asked<'_>, own: Timeouts, gateway: &Gateway) -> Result<Passed, Failure> {
+        if self.is_draining() {
+            return Err(Failure::new(Code::Overloaded, "the broker is going down"));
+        }
+        let live = self.live.load_full();
+        let timeouts = effective_options::timeouts(own, gateway, &live.config);
+        let ms = |value: Option<u64>| Duration::from_millis(value.unwrap_or_default());
+        let provider = asked.provider.to_owned();
+        let outbound = passthrough::outbound(asked, &live.registry)?;
+        let end = Instant::now() + ms(timeouts.total_ms);
+        let sent = self.caller.send(outbound, ms(timeouts.connect_ms), self.clock.now());
+        let sent = timeout_at(end, timeout(ms(timeouts.first_token_ms), sent)).await;
+        let reply = match sent {
+            Ok(Ok(reply)) => reply.map_err(|failure| failure.with_provider(&provider)),
+            _ => Err(late("nothing came within the time-out").with_provider(&provider)),
+        };
+        telemetry::passed_on(&provider, reply.as_ref().map_or(0, |reply| reply.status));
+        let reply = reply?;
+        let headers = passthrough::answered(&reply.headers);
+        Ok(Passed { status: reply.status, headers, reply, idle: ms(timeouts.idle_ms), end })
+    }
+}
+
+impl Passed {
+    /// The next piece of the body, or `None` at its clean end. Cancel-safe.
+    ///
+    /// # Errors
+    /// `provider_timeout`, `provider_truncated`.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        match timeout_at(self.end, timeout(self.idle, self.reply.chunk())).await {
+            Ok(Ok(piece)) => piece,
+            Ok(Err(_)) => Err(late("the answer stalled")),
+            Err(_) => Err(late("the answer took too long")),
+        }
+    }
+}
+
+/// A request of a client's own, for the one provider that understands it.
+pub(crate) struct Passage {
+    target: Target,
+    outbound: Outbound,
+    /// Whose key it goes with: what happens to another's says nothing of ours.
+    brings_key: bool,
+    tap: Tap,
+}
+
+impl Services {
+    /// What `asked` asks, if the answer to it can be read: then it is [`Services::pass_on_job`]'s.
+    #[must_use]
+    pub fn reading(&self, asked: &Asked<'_>) -> Option<Reading> {
+        self.live.load().registry.get(asked.provider)?.provider.reads(asked)
+    }
+
+    /// Takes in `job`, which is that request, as [`Services::submit_then`] does. What its provider
+    /// sends comes out of the other half of the answer.
+    ///
+    /// # Errors
+    /// As [`Services::pass_on`] before anything is sent, and as [`Services::submit`].
+    pub async fn pass_on_job<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: Job,
+        (asked, reading): (Asked<'_>, Reading),
+        then: impl FnOnce(Submitted) -> T + Send + 'static,
+    ) -> Result<(T, Tapped), Failure> {
+        let live = self.live.load_full();
+        let target = Target { provider: asked.provider.into(), model: reading.model };
+        let brings_key = asked.brings_key();
+        let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(asked, &live.registry)? };
+        // A client that takes nothing must not look like a provider that sends nothing.
+        let (tap, tapped) = Tap::new(Terms::of(&job, &live.config).idle / 2);
+        let job = Job { is_passed_on: true, ..job };
+        let passage = Passage { target, outbound, brings_key, tap };
+        Ok((self.submit_with(job, Some(passage), then).await?, tapped))
+    }
+}
+
+/// The one attempt of a job that is passed on. Its end is the provider's last word, and comes when
+/// the client has all that the provider sends after that.
+///
+/// # Errors
+/// Why the provider was not asked, what its error means, or why its answer cannot be read. The client
+/// has the provider's bytes all the same.
+pub(crate) async fn carry(course: &mut Course, passage: Passage, terms: &Terms) -> Result<Finish, Failure> {
+    let Passage { target, outbound, brings_key, tap } = passage;
+    let pass = match brings_key {
+        true => None,
+        false => Some(failover::admit(course, &Walk::new(vec![target.clone()]), terms).await?),
+    };
+    let entry = course.live.registry.get(&target.provider).cloned();
+    let entry = entry.ok_or_else(|| Failure::new(Code::UnknownModel, "its provider was just taken out"))?;
+    let labels = course.live.labels(&course.job, Some(&target));
+    let place = relay::record(course, &target, Vec::new()).await?;
+    let asked = attempt::Asked {
+        place,
+        svc: &course.svc,
+        provider: entry.provider,
+        ask: Ask { job: &course.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
+        outbound,
+        held: None,
+        tap: Some(tap),
+        terms: *terms,
+        labels,
+        tell: Arc::clone(&course.attempts[place].tell),
+    };
+    let mut attempt = Box::new(Attempt::new(asked, pass));
+    let result = relay(course, &mut attempt, None).await;
+    attempt.flow_on().await;
+    match result {
+        Ok(finish) => {
+            relay::completed(course, &attempt, &finish);
+            Ok(finish)
+        }
+        Err(failure) => Err(failover::book(course, &attempt, failure).failure),
+    }
+}
+
+fn late(message: &'static str) -> Failure {
+    Failure::new(Code::ProviderTimeout, message)
+}

@@ -1,0 +1,85 @@
+//! Which targets a job tries, in which order: what `policy/route.rs` decides, with what it decides by.
+//!
+//! Owns the guess of what a job will cost before it ran. A model with one target, or with the order
+//! of its list, measures nothing.
+
+use std::cell::OnceCell;
+
+use serde::Deserialize;
+
+use super::job_run::Course;
+use crate::job::{Bill, Failure, Job, Target, Task, Timestamp, Usage, UsageSource, Usd};
+use crate::meter::{PriceBook, Sale};
+use crate::policy::route::{self, Measures};
+use crate::provider;
+use crate::run::Live;
+
+/// Tokens of an answer, for comparing prices, of a job that does not limit them.
+const OUTPUT_TOKENS_TYPICAL: u64 = 500;
+
+/// The targets of a job, in order.
+///
+/// # Errors
+/// `unknown_model`.
+pub(crate) fn plan(course: &Course) -> Result<Vec<Target>, Failure> {
+    let Course { job, live, svc, .. } = course;
+    // Only `cheapest` asks for a price.
+    let likely = OnceCell::new();
+    let price = |target: &Target| {
+        let (likely, book) =
+            likely.get_or_init(|| (Likely { job, live, usage: typical(job), now: svc.clock.now() }, svc.meter.book()));
+        price(likely, book, target)
+    };
+    let first_token = |target: &Target| svc.gate.first_token(target);
+    let mut measures = Measures { random: &mut || svc.jitter(), first_token: &first_token, price: &price };
+    route::plan(job, &live.config, &live.on, &mut measures)
+}
+
+/// A job that has not run, and what it will likely use.
+struct Likely<'a> {
+    job: &'a Job,
+    live: &'a Live,
+    usage: Usage,
+    now: Timestamp,
+}
+
+/// What it would cost at `target`, if that is known.
+fn price(likely: &Likely<'_>, book: &PriceBook, target: &Target) -> Option<Usd> {
+    let entry = likely.live.registry.get(&target.provider)?;
+    let cost = book.cost(&Sale {
+        job: likely.job,
+        target,
+        kind: entry.provider.card().id,
+        region: entry.endpoint.setting("region"),
+        usage: &likely.usage,
+        bill: &Bill::default(),
+        at: likely.now,
+    });
+    cost.priced.then_some(cost.usd)
+}
+
+/// What such a job uses: its input's bytes as text, and as many tokens as it allows.
+fn typical(job: &Job) -> Usage {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Said {
+        max_tokens: Option<u64>,
+        max_completion_tokens: Option<u64>,
+        max_output_tokens: Option<u64>,
+    }
+    let said: Said = serde_json::from_str(job.input.get()).unwrap_or_default();
+    let output_tokens = matches!(job.task, Task::Chat | Task::Prediction).then(|| {
+        let said = said.max_completion_tokens.or(said.max_tokens).or(said.max_output_tokens);
+        said.unwrap_or(OUTPUT_TOKENS_TYPICAL)
+    });
+    Usage {
+        input_tokens: Some(provider::estimate_tokens(job.input.get().len() as u64)),
+        output_tokens,
+        source: UsageSource::Estimate,
+        ..Usage::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

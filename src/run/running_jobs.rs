@@ -1,0 +1,118 @@
+//! Who is at work: the actors of all jobs under way.
+//!
+//! Owns the count that limits them and the news that the last one has gone. A seat is given up when
+//! its holder drops it, so a job whose actor dies leaves no trace.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use super::actor::Control;
+use super::drive::Stop;
+use crate::job::StreamId;
+use crate::telemetry;
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Roster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// `None` between the taking of a seat and the start of its actor.
+    jobs: Mutex<HashMap<StreamId, Option<Control>>>,
+    count: watch::Sender<usize>,
+}
+
+/// One job's place.
+pub(crate) struct Seat {
+    roster: Roster,
+    stream: StreamId,
+}
+
+impl Roster {
+    pub(crate) fn new() -> Roster {
+        Roster { inner: Arc::new(Inner { jobs: Mutex::default(), count: watch::Sender::new(0) }) }
+    }
+
+    /// Jobs under way.
+    pub(crate) fn len(&self) -> usize {
+        *self.inner.count.borrow()
+    }
+
+    /// A place for the job of `stream`.
+    pub(crate) fn seat(&self, stream: StreamId) -> Seat {
+        self.change(|jobs| {
+            jobs.insert(stream, None);
+        });
+        Seat { roster: self.clone(), stream }
+    }
+
+    /// The seat's actor runs. It may have ended already, and then there is nothing to note.
+    pub(crate) fn seated(&self, stream: StreamId, control: Control) {
+        if let Some(place) = self.lock().get_mut(&stream) {
+            *place = Some(control);
+        }
+    }
+
+    /// Tells the job of `stream` to stop; waits for a place in its mailbox, not for its end.
+    pub(crate) async fn stop(&self, stream: StreamId, why: Stop) {
+        let control = self.lock().get(&stream).cloned().flatten();
+        if let Some(control) = control {
+            control.stop(why).await;
+        }
+    }
+
+    /// Tells the job of `stream` that its submitting client left.
+    pub(crate) fn client_left(&self, stream: StreamId) {
+        if let Some(Some(control)) = self.lock().get(&stream) {
+            control.client_left();
+        }
+    }
+
+    /// Tells every job to stop.
+    pub(crate) async fn stop_all(&self, why: Stop) {
+        let streams: Vec<StreamId> = self.lock().keys().copied().collect();
+        for stream in streams {
+            self.stop(stream, why).await;
+        }
+    }
+
+    /// Resolves when no job is under way.
+    pub(crate) async fn empty(&self) {
+        let mut count = self.inner.count.subscribe();
+        // The sender lives in `self`, so this cannot fail.
+        let _ = count.wait_for(|count| *count == 0).await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HashMap<StreamId, Option<Control>>)) {
+        let mut jobs = self.lock();
+        change(&mut jobs);
+        let count = jobs.len();
+        self.inner.count.send_replace(count);
+        telemetry::jobs_in_flight(count);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StreamId, Option<Control>>> {
+        self.inner.jobs.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Seat {
+    pub(crate) fn roster(&self) -> Roster {
+        self.roster.clone()
+    }
+
+    pub(crate) fn stream(&self) -> StreamId {
+        self.stream
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.roster.change(|jobs| {
+            jobs.remove(&self.stream);
+        });
+    }
+}

@@ -1,0 +1,314 @@
+//! A feed in memory: who may append next, and how far its readers may read.
+//!
+//! Owns that there is one writer at a time, and that each append is judged against everything handed
+//! over before it. Promises that a reader, and whoever repeats an append, is told only what is
+//! durable. The std mutex is held for a few moves of pointers, never across an await.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::content::{self, Gatherer};
+use super::row::{self as rows, Head, Mark};
+use super::rule::{self, Append, Refused, Verdict};
+use super::state::{LookedUp, State};
+use super::{Feeds, Key};
+use crate::dialect::durable_streams::{Form, Lifetime};
+use crate::job::{Code, Epoch, Failure, Timestamp};
+use crate::log::{Log, Row, RowRange};
+use crate::wire::row;
+
+/// A feed's last use is written down when this part of its lifetime has passed since the last time.
+const USE_PARTS: u64 = 20;
+/// Rows that one look into the log gives.
+const READ_ROWS_MAX: usize = 512;
+
+/// How far a feed is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tail {
+    /// The position after the last content.
+    pub next: u64,
+    /// Nothing more comes.
+    pub closed: bool,
+    /// It was deleted, or its time is over.
+    pub gone: bool,
+}
+
+/// Content read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// Of JSON, messages with commas between them.
+    pub content: Vec<u8>,
+    /// Where to go on.
+    pub next: u64,
+}
+
+/// What came of an append, and how far the feed has come with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// What came of it.
+    pub done: Done,
+    /// The position after the last content.
+    pub next: u64,
+    /// Nothing more comes.
+    pub closed: bool,
+}
+
+/// What came of an append.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// It is durable.
+    New,
+    /// It was before; the producer's highest number.
+    Known(Option<u64>),
+    /// It is not taken.
+    Refused(Refused),
+}
+
+/// One feed. There is one of these per feed and process, so that one mutex orders its appends.
+pub struct Feed {
+    pub(super) key: Key,
+    pub(super) head: Head,
+    form: Form,
+    log: Arc<dyn Log>,
+    /// Readers watch it.
+    tail: watch::Sender<Tail>,
+    /// The last ticket that is durable or failed; writers watch it.
+    settled: watch::Sender<u64>,
+    state: Mutex<State>,
+}
+
+impl Feed {
+    pub(super) fn new(key: Key, head: Head, mark: Mark, log: Arc<dyn Log>) -> Arc<Feed> {
+        let tail = watch::Sender::new(Tail { next: mark.next, closed: mark.closed, gone: false });
+        let (form, state) = (Form::of(&head.content_type), Mutex::new(State::new(&head, mark)));
+        Arc::new(Feed { key, head, form, log, tail, settled: watch::Sender::new(0), state })
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// As it was created.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        &self.head.content_type
+    }
+
+    /// As it was created.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.head.lifetime
+    }
+
+    /// Which life of its path this is.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.head.epoch()
+    }
+
+    /// How far it is durable.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        *self.tail.borrow()
+    }
+
+    /// Tells of every move of the tail.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Tail> {
+        self.tail.subscribe()
+    }
+
+    /// When it is over unless it is used.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        self.head.lifetime.ends(self.lock().pending.used_at)
+    }
+
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        self.ends().is_some_and(|end| end <= now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Somebody reads it. That is written down now and then, and nobody waits for it.
+    pub fn used(self: &Arc<Self>, feeds: &Feeds) {
+        let Lifetime::Idle(seconds) = self.head.lifetime else { return };
+        let now = feeds.clock.now();
+        let writes = {
+            let mut state = self.lock();
+            let fresh = now.ms_since(state.pending.used_at) < seconds.saturating_mul(1000) / USE_PARTS;
+            !state.ends && !fresh && state.used(now)
+        };
+        self.write_if(writes, feeds);
+    }
+
+    /// Appends `body`, which is empty where `append` has no content type. Durable when it resolves.
+    /// Cancel-safe: a dropped call has appended all of it or nothing.
+    ///
+    /// # Errors
+    /// `not_found` when the feed was removed meanwhile; `invalid`, naming `body`; `too_large`;
+    /// `overloaded`.
+    pub async fn append(self: &Arc<Self>, feeds: &Feeds, append: &Append, body: &Bytes) -> Result<Appended, Failure> {
+        // Cut up before the lock is taken; what is wrong with it counts only if it would be taken.
+        let mut content = match append.content_type {
+            Some(_) => content::rows(self.form, body).and_then(some),
+            None => Ok(Vec::new()),
+        };
+        let mut looked_up = None;
+        let (ticket, answer) = loop {
+            match self.judge(feeds, append, &mut content, looked_up)? {
+                Judged::Done(ticket, answer) => break (ticket, answer),
+                Judged::LookUp(version) => looked_up = Some((self.look_up(append).await?, version)),
+            }
+        };
+        self.settled(ticket).await?;
+        Ok(answer)
+    }
+
+    fn judge(
+        self: &Arc<Self>,
+        feeds: &Feeds,
+        append: &Append,
+        content: &mut Result<Vec<Bytes>, Failure>,
+        looked_up: Option<LookedUp>,
+    ) -> Result<Judged, Failure> {
+        let mut state = self.lock();
+        if state.ends {
+            return Err(Failure::new(Code::NotFound, "no such stream"));
+        }
+        let seen = match &append.producer {
+            None => None,
+            Some(producer) => match state.seen(producer, looked_up) {
+                Ok(seen) => seen,
+                Err(version) => return Ok(Judged::LookUp(version)),
+            },
+        };
+        let done = match rule::judge(&self.head, &state.pending, seen, append) {
+            Err(refused) => Done::Refused(refused),
+            Ok(Verdict::Known(highest)) => Done::Known(highest),
+            Ok(Verdict::Taken) => {
+                let content = std::mem::replace(content, Ok(Vec::new()))?;
+                let writes = state.append(append, content, feeds.clock.now())?;
+                self.write_if(writes, feeds);
+                Done::New
+            }
+        };
+        // Also what was handed over before is not to be told of before it is durable.
+        let answer = Appended { done, next: state.pending.next, closed: state.pending.closed };
+        Ok(Judged::Done(state.last_ticket(), answer))
+    }
+
+    async fn look_up(&self, append: &Append) -> Result<Option<super::row::Seen>, Failure> {
+        let Some(producer) = &append.producer else { return Ok(None) };
+        let row = self.log.row(rows::producer(self.head.id, &producer.id)).await?;
+        Ok(row.and_then(|row| row::decode(&row)))
+    }
+
+    /// Removes it, after everything handed over before; its rows go in the background. Durable when it
+    /// resolves. Returns `false` if it was removed already.
+    pub(super) async fn end(self: &Arc<Self>, feeds: &Feeds) -> Result<bool, Failure> {
+        let (writes, ticket) = {
+            let mut state = self.lock();
+            if state.ends {
+                return Ok(false);
+            }
+            let removal = [Row::remove(rows::head(&self.key)), Row::put(rows::doomed(self.head.id), Bytes::new())];
+            (state.end(removal.into()), state.last_ticket())
+        };
+        self.write_if(writes, feeds);
+        self.settled(ticket).await.map(|()| true)
+    }
+
+    fn write_if(self: &Arc<Self>, writes: bool, feeds: &Feeds) {
+        if writes {
+            let feed = Arc::clone(self);
+            // Nobody waits for it at shutdown: what it has not written was not acknowledged.
+            feeds.runtime.spawn(async move { feed.write().await });
+        }
+    }
+
+    /// Writes what was handed over until nothing is left.
+    async fn write(&self) {
+        loop {
+            let next = self.lock().next_batch();
+            let Some((rows, batch)) = next else { return };
+            let written = self.log.write_rows(rows).await;
+            let is_read = self.tail.receiver_count() > 0;
+            // Held until the tail has moved: nobody reads from memory what the tail does not cover.
+            let mut state = self.lock();
+            match written {
+                Ok(()) => state.written(batch, is_read),
+                Err(failure) => state.failed(failure),
+            }
+            let (next, closed) = (state.durable.next, state.durable.closed);
+            self.tail.send_replace(Tail { next, closed, gone: state.gone });
+            self.settled.send_replace(state.settled);
+        }
+    }
+
+    async fn settled(&self, ticket: u64) -> Result<(), Failure> {
+        if ticket > 0 {
+            let mut settled = self.settled.subscribe();
+            let closed = || Failure::internal("the log is closed");
+            settled.wait_for(|settled| *settled >= ticket).await.map_err(|_| closed())?;
+        }
+        self.lock().failure_of(ticket).map_or(Ok(()), Err)
+    }
+
+    /// Durable content from `from`, about `budget_bytes` of it and at least one message; empty at the
+    /// tail.
+    ///
+    /// # Errors
+    /// `expired` when the feed was removed meanwhile, `internal` when the log is damaged.
+    pub async fn read(&self, from: u64, budget_bytes: usize) -> Result<Page, Failure> {
+        let upto = {
+            let state = self.lock();
+            if let Some((content, next)) = state.recent(self.form, from, budget_bytes) {
+                return Ok(Page { content, next });
+            }
+            state.durable.next
+        };
+        let mut gatherer = Gatherer::new(self.form);
+        let mut next = from;
+        while next < upto && (gatherer.content.len() < budget_bytes || !gatherer.is_whole()) {
+            let after = next.checked_sub(1).map(|before| rows::content(self.head.id, before));
+            let prefix = rows::contents(self.head.id);
+            let budget_bytes = budget_bytes.saturating_sub(gatherer.content.len());
+            let page = self.log.rows(RowRange { prefix, after, limit: READ_ROWS_MAX, budget_bytes }).await?;
+            let before = next;
+            for (key, content) in page {
+                if rows::position(&key) != Some(next) || next == upto {
+                    break;
+                }
+                gatherer.add(&content);
+                next += 1;
+            }
+            if next == before {
+                return Err(match self.tail().gone {
+                    true => Failure::new(Code::Expired, "the stream was removed"),
+                    false => Failure::internal(format!("content {next} of this stream is missing")),
+                });
+            }
+        }
+        Ok(Page { content: gatherer.content, next })
+    }
+}
+
+enum Judged {
+    /// The answer, once the ticket is settled.
+    Done(u64, Appended),
+    /// What is known of the producer is not in memory; the version of what is to be looked up.
+    LookUp(u64),
+}
+
+fn some(content: Vec<Bytes>) -> Result<Vec<Bytes>, Failure> {
+    match content.is_empty() {
+        true => Err(Failure::invalid("body", "must hold at least one message")),
+        false => Ok(content),
+    }
+}

@@ -1,0 +1,272 @@
+//! Feeds: users' own streams, in the Durable Streams protocol, as rows of the log.
+//!
+//! A *feed* is a stream that its users write; a *stream* is a job's. Owns which feed a path names, and
+//! that there is one of each in memory. Promises that what is acknowledged is durable, that a path
+//! created anew shares nothing with what it named before, and that a feed nobody uses costs no memory.
+//! Does not know HTTP.
+
+mod content;
+mod expiry;
+mod live;
+mod row;
+mod rule;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, RwLock};
+
+pub use live::{Appended, Done, Feed, Page, Tail};
+pub use rule::{Append, Refused};
+
+use crate::clock::Clock;
+use crate::dialect::durable_streams;
+use crate::dialect::durable_streams::{Form, Lifetime};
+use crate::job::{Failure, Gateway, StreamId};
+use crate::log::{Log, Row};
+use row::{Head, Mark};
+
+/// Bytes of a path: it is part of a row's key.
+pub const PATH_BYTES_MAX: usize = 400;
+/// Bytes of a content type.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+/// Feeds in memory above which those that nobody uses are looked for at once.
+const PLACES_MIN: usize = 1024;
+
+/// What a feed is called.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Key {
+    /// Where it lives.
+    pub gateway: Gateway,
+    /// At most [`PATH_BYTES_MAX`] bytes.
+    pub path: Box<str>,
+}
+
+/// What a new feed shall be.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    /// Of what it holds.
+    pub content_type: Box<str>,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+    /// Its first content is all.
+    pub closed: bool,
+}
+
+/// What came of creating a feed.
+pub enum Created {
+    /// It is new.
+    New(Arc<Feed>),
+    /// There is one, and it is as planned.
+    Same(Arc<Feed>),
+    /// There is one, and it is another.
+    Other,
+}
+
+/// All feeds.
+pub struct Feeds {
+    this: Weak<Feeds>,
+    log: Arc<dyn Log>,
+    clock: Clock,
+    runtime: Handle,
+    places: Mutex<Places>,
+    /// A feed is to be removed.
+    doomed: Notify,
+}
+
+struct Places {
+    by_key: HashMap<Key, Arc<Place>>,
+    /// How many there may be before unused ones are looked for.
+    max: usize,
+}
+
+/// A path, and what is known of it. Creating and removing hold the lock.
+#[derive(Default)]
+struct Place {
+    life: RwLock<Life>,
+    /// Since somebody looked for unused ones.
+    used: AtomicBool,
+}
+
+#[derive(Default)]
+enum Life {
+    #[default]
+    Unknown,
+    Nothing,
+    There(Arc<Feed>),
+}
+
+impl Feeds {
+    /// The feeds in `log`. What is to go on when nobody waits for it runs on `runtime`.
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>, clock: Clock, runtime: Handle) -> Arc<Feeds> {
+        let places = Mutex::new(Places { by_key: HashMap::new(), max: PLACES_MIN });
+        Arc::new_cyclic(|this| Feeds { this: Weak::clone(this), log, clock, runtime, places, doomed: Notify::new() })
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn place(&self, key: &Key) -> Arc<Place> {
+        let mut places = self.places();
+        if let Some(place) = places.by_key.get(key) {
+            place.used.store(true, Ordering::Relaxed);
+            return Arc::clone(place);
+        }
+        if places.by_key.len() >= places.max {
+            places.forget_unused(|_| true);
+            places.max = PLACES_MIN.max(2 * places.by_key.len());
+        }
+        let place = Arc::new(Place { used: AtomicBool::new(true), ..Place::default() });
+        places.by_key.insert(key.clone(), Arc::clone(&place));
+        place
+    }
+
+    /// The feed that `key` names.
+    ///
+    /// # Errors
+    /// `internal` when the log is damaged.
+    pub async fn find(&self, key: &Key) -> Result<Option<Arc<Feed>>, Failure> {
+        let place = self.place(key);
+        {
+            let life = place.life.read().await;
+            if let Some(known) = self.known(&life) {
+                return Ok(known);
+            }
+        }
+        let mut life = place.life.write().await;
+        self.load(key, &mut life).await?;
+        Ok(self.known(&life).flatten())
+    }
+
+    /// What is known of a path; a feed whose time is over is none.
+    fn known(&self, life: &Life) -> Option<Option<Arc<Feed>>> {
+        match life {
+            Life::Unknown => None,
+            Life::Nothing => Some(None),
+            Life::There(feed) => {
+                let there = !feed.tail().gone && !feed.is_over(self.clock.now());
+                Some(there.then(|| Arc::clone(feed)))
+            }
+        }
+    }
+
+    /// Cancel-safe: what was not loaded is unknown as before.
+    async fn load(&self, key: &Key, life: &mut Life) -> Result<(), Failure> {
+        if !matches!(life, Life::Unknown) {
+            return Ok(());
+        }
+        let damaged = || Failure::internal("a row of a stream is damaged");
+        let Some(head) = self.log.row(row::head(key)).await? else {
+            *life = Life::Nothing;
+            return Ok(());
+        };
+        let head: Head = crate::wire::row::decode(&head).ok_or_else(damaged)?;
+        let mark = self.log.row(row::mark(head.id)).await?.ok_or_else(damaged)?;
+        let mark: Mark = crate::wire::row::decode(&mark).ok_or_else(damaged)?;
+        *life = Life::There(Feed::new(key.clone(), head, mark, Arc::clone(&self.log)));
+        Ok(())
+    }
+
+    /// Creates a feed with its first content, which may be empty, or finds the one that is there.
+    /// Durable when it resolves. Cancel-safe: once it is polled it goes through.
+    ///
+    /// # Errors
+    /// `invalid`, naming `body`; `too_large`; `overloaded`.
+    pub async fn create(&self, key: Key, plan: Plan, body: Bytes) -> Result<Created, Failure> {
+        self.carry(|feeds| Box::pin(async move { feeds.create_now(&key, &plan, &body).await })).await
+    }
+
+    async fn create_now(&self, key: &Key, plan: &Plan, body: &Bytes) -> Result<Created, Failure> {
+        let place = self.place(key);
+        let mut life = place.life.write().await;
+        self.load(key, &mut life).await?;
+        if let Some(Some(feed)) = self.known(&life) {
+            let same = durable_streams::same_type(feed.content_type(), &plan.content_type)
+                && feed.lifetime() == plan.lifetime
+                && feed.tail().closed == plan.closed;
+            return Ok(if same { Created::Same(feed) } else { Created::Other });
+        }
+        let content = if body.is_empty() { Vec::new() } else { content::rows(Form::of(&plan.content_type), body)? };
+        let now = self.clock.now();
+        let id = StreamId::generate();
+        let head = Head { id, content_type: plan.content_type.clone(), lifetime: plan.lifetime, created_at: now };
+        let mark = Mark { next: content.len() as u64, closed: plan.closed, used_at: now, ..Mark::default() };
+        if let Life::There(feed) = &*life {
+            // Its time is over, and nobody has removed it yet.
+            feed.end(self).await?;
+            *life = Life::Nothing;
+            self.doomed.notify_one();
+        }
+        let mut rows = vec![Row::put(row::head(key), row::bytes(&head))];
+        rows.push(Row::put(row::mark(id), row::bytes(&mark)));
+        rows.extend((0..).zip(content).map(|(at, content)| Row::put(row::content(id, at), content)));
+        rows.extend(plan.lifetime.ends(now).map(|end| Row::put(row::due(end, id), row::due_row(key))));
+        self.log.write_rows(rows).await?;
+        let feed = Feed::new(key.clone(), head, mark, Arc::clone(&self.log));
+        *life = Life::There(Arc::clone(&feed));
+        Ok(Created::New(feed))
+    }
+
+    /// Removes a feed; its rows go in the background. Returns whether there was one. Durable when it
+    /// resolves. Cancel-safe: once it is polled it goes through.
+    ///
+    /// # Errors
+    /// `overloaded`; `internal` when the log is damaged.
+    pub async fn delete(&self, key: Key) -> Result<bool, Failure> {
+        self.carry(|feeds| Box::pin(async move { feeds.remove(&key, |_| true).await })).await
+    }
+
+    /// Removes the feed that `key` names if it is `meant`, also one whose time is over. Returns whether
+    /// there was one before.
+    async fn remove(&self, key: &Key, meant: impl Fn(&Feed) -> bool) -> Result<bool, Failure> {
+        let place = self.place(key);
+        let mut life = place.life.write().await;
+        self.load(key, &mut life).await?;
+        let Life::There(feed) = &*life else { return Ok(false) };
+        if !meant(feed) {
+            return Ok(false);
+        }
+        let was_there = self.known(&life).flatten().is_some();
+        let ended = feed.end(self).await?;
+        *life = Life::Nothing;
+        self.doomed.notify_one();
+        Ok(was_there && ended)
+    }
+
+    /// Carries `work` through, whoever waits for it.
+    async fn carry<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Arc<Feeds>) -> BoxFuture<'static, Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let this = self.this.upgrade().ok_or_else(|| Failure::internal("the feeds are closed"))?;
+        let carried = self.runtime.spawn(work(this));
+        carried.await.unwrap_or_else(|_| Err(Failure::internal("a bug: work on a stream panicked")))
+    }
+}
+
+impl Places {
+    /// Forgets what nobody holds and `may_go`.
+    fn forget_unused(&mut self, may_go: impl Fn(&Place) -> bool) {
+        self.by_key.retain(|_, place| {
+            // Whoever wants one takes it under our lock, so nobody can while we look.
+            let is_held = Arc::strong_count(place) > 1
+                || match place.life.try_read().as_deref() {
+                    Ok(Life::There(feed)) => Arc::strong_count(feed) > 1,
+                    Ok(Life::Unknown | Life::Nothing) => false,
+                    Err(_) => true,
+                };
+            is_held || !may_go(place)
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;

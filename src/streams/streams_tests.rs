@@ -1,0 +1,129 @@
+//! Feeds over a log that is closed and opened again, and over time.
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::{Durability, LogConfig};
+use crate::dialect::durable_streams::Producer;
+use crate::job::Timestamp;
+use crate::log::memory::MemoryLog;
+use crate::log::{RowRange, SledLog};
+
+fn key(path: &str) -> Key {
+    Key { gateway: Gateway::default(), path: path.into() }
+}
+
+fn plan(lifetime: Lifetime) -> Plan {
+    Plan { content_type: "text/plain".into(), lifetime, closed: false }
+}
+
+fn text(seq: u64) -> Append {
+    let producer = Some(Producer { id: "p".into(), epoch: 0, seq });
+    Append { content_type: Some("text/plain".into()), producer, ..Append::default() }
+}
+
+async fn create(feeds: &Arc<Feeds>, path: &str, lifetime: Lifetime, body: &'static str) -> Arc<Feed> {
+    match feeds.create(key(path), plan(lifetime), body.into()).await.unwrap() {
+        Created::New(feed) => feed,
+        Created::Same(_) | Created::Other => panic!("{path} is there"),
+    }
+}
+
+async fn rows(log: &Arc<dyn Log>) -> usize {
+    let range = RowRange { prefix: "s".into(), after: None, limit: usize::MAX, budget_bytes: usize::MAX };
+    log.rows(range).await.unwrap().len()
+}
+
+fn simulated() -> (Arc<Feeds>, Arc<dyn Log>) {
+    let clock = Clock::Simulated { start: Timestamp(1_795_000_000_000), since: tokio::time::Instant::now() };
+    let log: Arc<dyn Log> = MemoryLog::new(clock);
+    (Feeds::new(Arc::clone(&log), clock, Handle::current()), log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_lives_as_long_as_it_is_used_and_leaves_nothing() {
+    let (feeds, log) = simulated();
+    let tending = Handle::current().spawn(Arc::clone(&feeds).tend());
+    let hour = Duration::from_secs(3600);
+    let end = Timestamp(1_795_000_000_000).plus_ms(2 * 3_600_000);
+    create(&feeds, "idle", Lifetime::Idle(3600), "x").await;
+    create(&feeds, "read", Lifetime::Idle(3600), "x").await;
+    create(&feeds, "until", Lifetime::Until(end), "x").await;
+    create(&feeds, "ever", Lifetime::Unlimited, "x").await;
+    let there = async || {
+        let mut there = Vec::new();
+        for path in ["idle", "read", "until", "ever"] {
+            there.push(feeds.find(&key(path)).await.unwrap().is_some());
+        }
+        there
+    };
+    assert_eq!(there().await, [true; 4]);
+    for _ in 0..3 {
+        tokio::time::sleep(hour / 2).await;
+        if let Some(read) = feeds.find(&key("read")).await.unwrap() {
+            read.used(&feeds);
+        }
+    }
+    assert_eq!(there().await, [false, true, true, true], "half an hour after its last use");
+    tokio::time::sleep(hour * 3 / 4).await;
+    assert_eq!(there().await, [false, true, false, true]);
+    tokio::time::sleep(hour).await;
+    assert_eq!(there().await, [false, false, false, true]);
+    tokio::time::sleep(hour).await;
+    assert_eq!(rows(&log).await, 3, "the head, the mark and the content of what is there for ever");
+    // What nobody uses is not kept in memory either.
+    assert_eq!(there().await, [false, false, false, true]);
+    assert_eq!(feeds.places().by_key.len(), 4);
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(feeds.places().by_key.len(), 0);
+    assert_eq!(there().await, [false, false, false, true]);
+    tending.abort();
+}
+
+#[tokio::test]
+async fn feeds_are_there_after_a_restart_and_a_removal_that_was_cut_short_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        path: dir.path().join("data"),
+        durability: Durability::Process,
+        journal_bytes_max: 16 * 1024 * 1024,
+        free_bytes_min: 0,
+        ..LogConfig::default()
+    };
+    let open = || -> (Arc<Feeds>, Arc<dyn Log>) {
+        let log: Arc<dyn Log> = SledLog::open(&config, Clock::System).unwrap();
+        (Feeds::new(Arc::clone(&log), Clock::System, Handle::current()), log)
+    };
+    for round in 0..3_u64 {
+        let (feeds, log) = open();
+        let feed = match round {
+            0 => create(&feeds, "kept", Lifetime::Unlimited, "").await,
+            _ => feeds.find(&key("kept")).await.unwrap().unwrap(),
+        };
+        assert_eq!(feed.read(0, usize::MAX).await.unwrap().content, "kept ".repeat(10 * round as usize).into_bytes());
+        for seq in 10 * round..10 * round + 10 {
+            let appended = feed.append(&feeds, &text(seq), &"kept ".into()).await.unwrap();
+            assert_eq!((appended.done, appended.next), (Done::New, seq + 1));
+        }
+        let again = feed.append(&feeds, &text(3), &"kept ".into()).await.unwrap();
+        assert_eq!(again.done, Done::Known(Some(10 * round + 9)));
+        let doomed = create(&feeds, "doomed", Lifetime::Unlimited, "x").await;
+        for seq in 0..400 {
+            doomed.append(&feeds, &text(seq), &"x".into()).await.unwrap();
+        }
+        assert!(feeds.delete(key("doomed")).await.unwrap());
+        assert!(!feeds.delete(key("doomed")).await.unwrap());
+        let late = doomed.append(&feeds, &text(400), &"x".into()).await;
+        assert_eq!(late.unwrap_err().code, crate::job::Code::NotFound);
+        assert!(rows(&log).await > 400, "nobody tends them yet");
+        drop((feeds, feed, doomed, log));
+    }
+    let (feeds, log) = open();
+    assert!(feeds.find(&key("doomed")).await.unwrap().is_none());
+    let tending = Handle::current().spawn(Arc::clone(&feeds).tend());
+    while rows(&log).await > 33 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rows(&log).await, 33, "head, mark, producer and thirty appends of what is kept");
+    tending.abort();
+}

@@ -1,0 +1,235 @@
+//! The actor of one socket.
+//!
+//! * Role: owns the lifetime of the socket — its timers, the jobs it submitted, the decision to close.
+//! * Mailbox: bounded; a full one is an answer (`overloaded`), never a wait.
+//! * It holds no socket and awaits none: what it has to say goes over a bounded line to the task that
+//!   moves data, from futures beside its handlers, so that its timers run whatever the client does.
+//! * It ends when the data task is over and every submission under way has come to something.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::heartbeat::{Patience, Pulse};
+use crate::broker::{Services, Submitted};
+use crate::job::caps::{CLOSE_GRACE_MS, COMMANDS_MAX, SUBMITTED_MAX};
+use crate::job::{Code, Failure, Job, JobId};
+use crate::log::Stream;
+use crate::telemetry;
+use crate::wire::frame::{Close, Label, ServerMessage};
+
+/// Where actors of sockets live.
+pub type Place = ArbiterHandle;
+
+/// Milliseconds that a client is asked to wait before it comes back to a broker that restarts.
+const RETRY_AFTER_MS: u64 = 1000;
+
+/// What the client wants done.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) enum Command {
+    /// Submit a job.
+    Run(Label, Box<Job>),
+    /// Cancel a job.
+    Cancel(JobId),
+    /// The data task is over.
+    Over,
+}
+
+/// The actor as the data task sees it. Dropping it ends the actor.
+pub(super) struct Control {
+    addr: Addr<Session>,
+    pulse: Arc<Pulse>,
+}
+
+impl Control {
+    /// Hands a command over.
+    ///
+    /// # Errors
+    /// `overloaded` when too many are under way.
+    pub(super) fn give(&self, command: Command) -> Result<(), Failure> {
+        let busy = || Failure::new(Code::Overloaded, "too many requests of this socket are under way");
+        self.addr.try_send(command).map_err(|_| busy().with_retry_after_ms(RETRY_AFTER_MS))
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Where the mailbox is full the actor sees it at its next look.
+        self.pulse.end();
+        let _ = self.addr.try_send(Command::Over);
+    }
+}
+
+/// What the data task hears from the actor.
+pub(super) struct Line {
+    /// Why the socket is to be closed, once it is.
+    pub(super) close: watch::Receiver<Option<Close>>,
+    /// Answers to commands, and `goaway`.
+    pub(super) replies: mpsc::Receiver<ServerMessage>,
+    /// It is time for a heartbeat and a ping.
+    pub(super) beat: Arc<Notify>,
+}
+
+/// Starts the actor of one socket.
+pub(super) fn start(place: &Place, svc: Arc<Services>, pulse: Arc<Pulse>, patience: Patience) -> (Control, Line) {
+    let (close, close_line) = watch::channel(None);
+    let (replies, replies_line) = mpsc::channel(COMMANDS_MAX);
+    let beat = Arc::new(Notify::new());
+    let line = Line { close: close_line, replies: replies_line, beat: Arc::clone(&beat) };
+    let seen = Arc::clone(&pulse);
+    let addr = Session::start_in_arbiter(place, move |ctx| {
+        ctx.set_mailbox_capacity(COMMANDS_MAX);
+        Session { svc, pulse, patience, close, replies, beat, submitted: Vec::new(), under_way: 0, is_over: false }
+    });
+    (Control { addr, pulse: seen }, line)
+}
+
+struct Session {
+    svc: Arc<Services>,
+    pulse: Arc<Pulse>,
+    patience: Patience,
+    close: watch::Sender<Option<Close>>,
+    replies: mpsc::Sender<ServerMessage>,
+    beat: Arc<Notify>,
+    /// Jobs that this client submitted and that may be unfinished.
+    submitted: Vec<Arc<Stream>>,
+    under_way: usize,
+    is_over: bool,
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(self.patience.heartbeat, |actor, _| actor.beat.notify_one());
+        ctx.run_interval(self.patience.look(), Session::look);
+        ctx.run_later(self.patience.hello + Duration::from_millis(2), Session::look);
+        let farewell = farewell(Arc::clone(&self.svc), self.replies.clone());
+        ctx.spawn(farewell.into_actor(self).map(|(), actor, _| actor.end(Close::Restart)));
+    }
+}
+
+impl Session {
+    fn end(&self, close: Close) {
+        self.close.send_if_modified(|said| said.replace(close).is_none());
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.pulse.is_over() {
+            self.over(ctx);
+        } else if let Some(close) = self.pulse.judge(&self.patience) {
+            self.end(close);
+        }
+    }
+
+    /// The client is gone: its jobs decide for themselves.
+    fn over(&mut self, ctx: &mut Context<Self>) {
+        self.is_over = true;
+        for stream in self.submitted.drain(..) {
+            left(&self.svc, &stream);
+        }
+        if self.under_way == 0 {
+            ctx.stop();
+        }
+    }
+
+    fn remember(&mut self, stream: Arc<Stream>) {
+        if self.submitted.len() >= SUBMITTED_MAX {
+            self.submitted.retain(|stream| !stream.tail().state.is_terminal());
+        }
+        if self.submitted.len() < SUBMITTED_MAX {
+            self.submitted.push(stream);
+        }
+    }
+
+    fn settle(&mut self, submitted: Option<Submitted>, ctx: &mut Context<Self>) {
+        self.under_way -= 1;
+        if let Some(Submitted { stream, reused: false }) = submitted {
+            match self.is_over {
+                true => left(&self.svc, &stream),
+                false => self.remember(stream),
+            }
+        }
+        if self.is_over && self.under_way == 0 {
+            ctx.stop();
+        }
+    }
+}
+
+impl Handler<Command> for Session {
+    type Result = ();
+
+    fn handle(&mut self, command: Command, ctx: &mut Context<Self>) {
+        let (svc, replies) = (Arc::clone(&self.svc), self.replies.clone());
+        if !matches!(command, Command::Over) && self.under_way >= COMMANDS_MAX {
+            let error = Failure::new(Code::Overloaded, "too many requests of this socket are under way");
+            let reference = match command {
+                Command::Run(reference, _) => Some(reference),
+                _ => None,
+            };
+            // Lost only where answers, too, are waiting in masses.
+            let _ = replies.try_send(ServerMessage::Error { sub: None, reference, error });
+            return;
+        }
+        match command {
+            Command::Over => return self.over(ctx),
+            Command::Run(reference, job) => {
+                ctx.spawn(run(svc, replies, reference, job).into_actor(self).map(|done, actor, ctx| {
+                    actor.settle(done, ctx);
+                }));
+            }
+            Command::Cancel(id) => {
+                ctx.spawn(cancel(svc, replies, id).into_actor(self).map(|(), actor, ctx| actor.settle(None, ctx)));
+            }
+        }
+        self.under_way += 1;
+    }
+}
+
+fn left(svc: &Services, stream: &Arc<Stream>) {
+    if !stream.tail().state.is_terminal() {
+        svc.client_left(stream);
+    }
+}
+
+async fn run(
+    svc: Arc<Services>,
+    replies: mpsc::Sender<ServerMessage>,
+    reference: Label,
+    job: Box<Job>,
+) -> Option<Submitted> {
+    let submitted = svc.submit(*job).await;
+    let reply = match &submitted {
+        Ok(Submitted { stream, reused }) => ServerMessage::Accepted {
+            reference,
+            id: stream.head().id.clone(),
+            state: stream.tail().state,
+            reused: *reused,
+        },
+        Err(failure) => {
+            telemetry::error(failure);
+            ServerMessage::Error { sub: None, reference: Some(reference), error: failure.clone() }
+        }
+    };
+    let _ = replies.send(reply).await;
+    submitted.ok()
+}
+
+async fn cancel(svc: Arc<Services>, replies: mpsc::Sender<ServerMessage>, id: JobId) {
+    if let Err(error) = svc.cancel(&id, "client").await {
+        telemetry::error(&error);
+        let _ = replies.send(ServerMessage::Error { sub: None, reference: None, error }).await;
+    }
+}
+
+/// Says `goaway` when the broker starts going down; resolves when readers have had their time to
+/// see how their jobs ended.
+async fn farewell(svc: Arc<Services>, replies: mpsc::Sender<ServerMessage>) {
+    svc.draining().await;
+    let _ = replies.send(ServerMessage::Goaway { retry_after_ms: RETRY_AFTER_MS }).await;
+    let drain_s = svc.live.load().config.server.drain_s;
+    tokio::time::sleep(Duration::from_secs(drain_s) + Duration::from_millis(CLOSE_GRACE_MS)).await;
+}
