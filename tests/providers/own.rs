@@ -213,18 +213,18 @@ fn unknown_fields_are_handed_on_byte_for_byte() {
 }
 
 #[test]
-fn the_readme_names_every_vendor_and_its_key() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("there");
-    let section = readme.split("\n## ").find(|section| section.starts_with("Providers\n")).expect("a section");
+fn the_guide_names_every_vendor_and_its_key() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/providers.md");
+    let guide = std::fs::read_to_string(file).expect("the guide is there");
     for provider in vendor::ALL {
         let card = provider.card();
         assert!(
-            section.contains(&format!("`{}`", card.id)) || section.contains(&format!("\"{}\"", card.id)),
+            guide.contains(&format!("`{}`", card.id)) || guide.contains(&format!("\"{}\"", card.id)),
             "{}",
             card.id
         );
         let usual = format!("{}_API_KEY", card.id.to_uppercase());
-        let is_named = |key: &&&str| **key == usual || section.contains(&format!("`{key}`"));
+        let is_named = |key: &&&str| **key == usual || guide.contains(&format!("`{key}`"));
         assert!(card.key_variables.first().iter().all(is_named), "the key of {}", card.id);
     }
 }
