@@ -14,8 +14,8 @@ use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admission::Gate;
-use crate::broker::{Parts, Services};
+use crate::admission::Admission;
+use crate::broker::{Broker, Parts};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Reloaded, Watcher};
 use crate::http;
@@ -25,7 +25,7 @@ use crate::meter::Meter;
 use crate::nats::Intake;
 use crate::policy::access;
 use crate::provider::call::Caller;
-use crate::run::{Arbiters, Live};
+use crate::run::{Arbiters, ConfigSnapshot};
 use crate::telemetry;
 
 /// How often histograms are folded, so that they do not grow between scrapes.
@@ -84,24 +84,24 @@ async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyho
     Ok(())
 }
 
-async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Services>> {
+async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Broker>> {
     let config = loaded.config.log.clone();
     let opened = tokio::task::spawn_blocking(move || SledLog::open(&config, Clock::System)).await?;
     let log: Arc<dyn Log> = opened.map_err(|failure| anyhow!("the log cannot be opened: {}", failure.message))?;
     for note in log.health().notes {
         tracing::warn!("{note}");
     }
-    let live = build(loaded.config.clone(), loaded)?;
-    tracing::info!(providers = %live.registry.names().collect::<Vec<_>>().join(", "), "providers that are on");
-    let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &live.config);
-    let gate = Gate::start(arbiters.pick(), Clock::System, &live.config);
-    Ok(Services::new(Parts {
+    let snapshot = build(loaded.config.clone(), loaded)?;
+    tracing::info!(providers = %snapshot.registry.names().collect::<Vec<_>>().join(", "), "providers that are on");
+    let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &snapshot.config);
+    let admission = Admission::start(arbiters.pick(), Clock::System, &snapshot.config);
+    Ok(Broker::new(Parts {
         log,
-        live,
+        snapshot,
         clock: Clock::System,
         caller: Caller::new().map_err(|failure| anyhow!("{}", failure.message))?,
         meter,
-        gate,
+        admission,
         arbiters,
         runtime: tokio::runtime::Handle::current(),
         seed: fastrand::u64(..),
@@ -129,7 +129,7 @@ impl Stop {
 }
 
 /// Keeps the running broker in order until somebody asks it to stop.
-async fn watch_over(svc: &Arc<Services>, loaded: Loaded, stop: &mut Stop) {
+async fn watch_over(svc: &Arc<Broker>, loaded: Loaded, stop: &mut Stop) {
     let mut watcher = Watcher::new(loaded.clone());
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
@@ -142,12 +142,12 @@ async fn watch_over(svc: &Arc<Services>, loaded: Loaded, stop: &mut Stop) {
 }
 
 /// All or nothing: jobs under way keep the configuration that they began with.
-async fn reload(svc: &Arc<Services>, config: Config, loaded: &Loaded) {
+async fn reload(svc: &Arc<Broker>, config: Config, loaded: &Loaded) {
     match build(config, loaded) {
-        Ok(live) => {
-            svc.meter.reload(Arc::new(live.config.clone())).await;
-            svc.gate.reload(&live.config);
-            svc.live.store(Arc::new(live));
+        Ok(snapshot) => {
+            svc.meter.reload(Arc::new(snapshot.config.clone())).await;
+            svc.admission.reload(&snapshot.config);
+            svc.snapshot.store(Arc::new(snapshot));
             tracing::info!("the configuration was reloaded");
         }
         Err(error) => tracing::error!("{error}; the configuration before stays in force"),
@@ -155,8 +155,8 @@ async fn reload(svc: &Arc<Services>, config: Config, loaded: &Loaded) {
 }
 
 /// Lets jobs finish, or interrupts them when the time is up or somebody asks again.
-async fn go_down(svc: &Arc<Services>, intake: Option<Intake>, stop: &mut Stop) {
-    let grace = Duration::from_secs(svc.live.load().config.server.drain_s);
+async fn go_down(svc: &Arc<Broker>, intake: Option<Intake>, stop: &mut Stop) {
+    let grace = Duration::from_secs(svc.snapshot.load().config.server.drain_s);
     tracing::info!(jobs = svc.jobs_in_flight(), "going down: no new jobs, waiting for running ones");
     tokio::select! {
         () = svc.drain(grace) => {}
@@ -170,9 +170,9 @@ async fn go_down(svc: &Arc<Services>, intake: Option<Intake>, stop: &mut Stop) {
     }
 }
 
-fn build(config: Config, loaded: &Loaded) -> anyhow::Result<Live> {
+fn build(config: Config, loaded: &Loaded) -> anyhow::Result<ConfigSnapshot> {
     let env = |name: &str| loaded.env(name).filter(|value| !value.is_empty());
-    Live::build(config, &env).map_err(|problems| anyhow!("{}", problems.join("; ")))
+    ConfigSnapshot::build(config, &env).map_err(|problems| anyhow!("{}", problems.join("; ")))
 }
 
 fn shown(path: &Path) -> String {

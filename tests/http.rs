@@ -50,7 +50,7 @@ mod webhook;
 
 use std::time::Duration;
 
-use broker::{Broker, completed, text};
+use broker::{TestBroker, completed, text};
 use client::{Client, request};
 use forebay::job::State;
 use sha2::{Digest, Sha256};
@@ -76,7 +76,7 @@ fn events(session: &[u8]) -> Vec<(String, String)> {
 
 #[test]
 fn a_job_is_answered_collected_streamed_or_at_once() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let collected = client.post("/v1/run", JOB);
     assert_eq!(collected.status, 200, "{}", collected.text());
@@ -122,7 +122,7 @@ fn a_job_is_answered_collected_streamed_or_at_once() {
 
 #[test]
 fn headers_say_what_the_body_leaves_out() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let headers = [
         ("forebay-metadata", r#"{"teamId":"AI"}"#),
@@ -145,7 +145,7 @@ fn headers_say_what_the_body_leaves_out() {
 
 #[test]
 fn a_reader_resumes_in_every_way_at_every_record() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     for piece in ["a", "b\r\n\nc", "\u{0}🦀"] {
         broker.append(writer.stream(), vec![text(piece)]);
@@ -172,7 +172,7 @@ fn a_reader_resumes_in_every_way_at_every_record() {
 
 #[test]
 fn a_session_cut_at_any_byte_is_made_whole_by_the_last_event_id() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     for piece in ["one", "two\n\n", "ü🦀"] {
         broker.append(writer.stream(), vec![text(piece)]);
@@ -196,7 +196,7 @@ fn a_session_cut_at_any_byte_is_made_whole_by_the_last_event_id() {
 
 #[test]
 fn a_live_reader_gets_each_record_as_it_becomes_durable_and_comments_meanwhile() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 20");
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     let mut client = Client::connect(broker.addr);
     client.send(request("GET", "/v1/jobs/j/events", &[], b""));
@@ -220,7 +220,7 @@ fn a_live_reader_gets_each_record_as_it_becomes_durable_and_comments_meanwhile()
 
 #[test]
 fn a_submitter_who_leaves_cancels_only_a_job_that_wants_that() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     for (id, accept, on_disconnect, ends) in [
         ("collected", "application/json", "cancel", true),
         ("streamed", "text/event-stream", "cancel", true),
@@ -258,7 +258,7 @@ fn a_submitter_who_leaves_cancels_only_a_job_that_wants_that() {
 
 #[test]
 fn a_submitter_who_leaves_while_its_job_is_taken_in_has_left_all_the_same() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     for number in 0..40 {
         let body = format!(
             r#"{{"model":"echo","id":"j{number}","input":{{"messages":[],"script":["stall"]}},
@@ -285,7 +285,7 @@ fn a_submitter_who_leaves_while_its_job_is_taken_in_has_left_all_the_same() {
 
 #[test]
 fn a_failed_job_answers_with_its_own_error() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let body = r#"{"model":"echo","input":{"messages":[],"script":[{"status":{"status":429,"retry_after_ms":1500}}]},
         "options":{"retry":{"max_attempts":1}}}"#;
     let answer = Client::connect(broker.addr).post("/v1/run", body);
@@ -300,7 +300,7 @@ fn keys_open_their_scopes_and_gateways_and_nothing_else() {
         + &key("reader", "beta", "scopes = [\"read\"]\ngateways = [\"team\"]")
         + &key("runner", "gamma", "scopes = [\"run\"]")
         + &key("boss", "delta", "scopes = [\"admin\"]");
-    let broker = Broker::start(&keys);
+    let broker = TestBroker::start(&keys);
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     broker.append(writer.stream(), vec![completed()]);
     let mut client = Client::connect(broker.addr);
@@ -355,7 +355,7 @@ fn keys_open_their_scopes_and_gateways_and_nothing_else() {
 
 #[test]
 fn a_list_is_filtered_and_paged_without_gap_or_double() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     for n in 0..7 {
         let team = if n % 2 == 0 { "a b" } else { "c" };
         let writer = broker
@@ -390,7 +390,7 @@ fn a_list_is_filtered_and_paged_without_gap_or_double() {
 
 #[test]
 fn a_finished_job_can_be_forgotten_and_a_running_one_cannot() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     let mut client = Client::connect(broker.addr);
     assert_eq!(client.ask("DELETE", "/v1/jobs/j", &[], b"").error().1, "conflict");

@@ -8,7 +8,7 @@ mod sim {
 
 use forebay::job::{AttemptOutcome, Code, Event, Failure, State, Usd};
 use serde_json::{Value, json};
-use sim::broker::{Broker, Ended, paused};
+use sim::broker::{Ended, TestBroker, paused};
 use sim::readers;
 
 /// One row: what the provider does, what the job says, and how it must end.
@@ -148,7 +148,7 @@ fn after_content() -> Vec<Case> {
 #[actix::test]
 async fn every_fault_ends_as_its_rule_says() {
     paused();
-    let broker = Broker::start(1);
+    let broker = TestBroker::start(1);
     for (number, case) in before_content().into_iter().chain(after_content()).enumerate() {
         // A model each, so that one's failures do not shut the target for the next.
         let job = json!({
@@ -174,7 +174,7 @@ async fn every_fault_ends_as_its_rule_says() {
 #[actix::test]
 async fn a_seam_is_told_before_anything_else() {
     paused();
-    let broker = Broker::start(2);
+    let broker = TestBroker::start(2);
     let script = json!({"attempts": [[{"text": "Hel"}, "cut"], [{"text": "Hello"}]]});
     let job = json!({"model": "scripted/m", "input": {"messages": [], "script": script}, "options": {"on_stream_failure": "restart"}});
     let kinds: Vec<&str> = broker.run(&job).await.events().iter().map(Event::kind).collect();
@@ -184,7 +184,7 @@ async fn a_seam_is_told_before_anything_else() {
 #[actix::test]
 async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_speaks_wins() {
     paused();
-    let broker = Broker::start(8);
+    let broker = TestBroker::start(8);
     let late = |ms: u64, text: &str| json!([{"delay_ms": ms}, {"text": text}]);
     let cases = [
         ("the first in time", late(900, "a"), late(0, "b"), "a", vec![AttemptOutcome::Completed]),
@@ -238,7 +238,7 @@ async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_s
 #[actix::test]
 async fn a_cancel_ends_a_job_at_any_moment_and_books_what_was_used() {
     paused();
-    let broker = Broker::start(3);
+    let broker = TestBroker::start(3);
     for after_ms in [0, 1, 500, 1500, 9_999, 20_000] {
         let script = json!([{"delay_ms": 1000}, {"repeat": {"text": "word ", "count": 9, "interval_ms": 1000}}]);
         let submitted =
@@ -261,7 +261,7 @@ async fn the_submitters_leaving_counts_as_the_job_says() {
     for (rule, state, at_most_s) in
         [("detach", State::Completed, 101), ("cancel", State::Cancelled, 2), ("drain", State::Cancelled, 62)]
     {
-        let broker = Broker::start(4);
+        let broker = TestBroker::start(4);
         let script = json!([{"repeat": {"text": "a", "count": 100, "interval_ms": 1000}}]);
         let job = json!({"model": "scripted/m", "input": {"messages": [], "script": script}, "options": {"on_disconnect": rule}});
         let stream = broker.submit(&job).await;
@@ -277,7 +277,7 @@ async fn the_submitters_leaving_counts_as_the_job_says() {
 #[actix::test]
 async fn a_drain_waits_and_then_interrupts_and_takes_nothing_new() {
     paused();
-    let broker = Broker::start(5);
+    let broker = TestBroker::start(5);
     let job = |count: u64, on_crash: &str| {
         let script = json!([{"repeat": {"text": "a", "count": count, "interval_ms": 1000}}]);
         json!({"model": "scripted/m", "input": {"messages": [], "script": script}, "options": {"on_crash": on_crash}})
@@ -299,7 +299,7 @@ async fn a_drain_waits_and_then_interrupts_and_takes_nothing_new() {
 #[actix::test]
 async fn a_hundred_equal_submissions_are_one_job() {
     paused();
-    let broker = Broker::start(6);
+    let broker = TestBroker::start(6);
     let job = json!({"model": "scripted/m", "input": "hello there", "idempotency_key": "turn-17"});
     let all = futures_util::future::join_all((0..100).map(|_| broker.try_submit(&job))).await;
     let streams: std::collections::HashSet<_> = all.into_iter().map(|s| s.unwrap().head().stream).collect();
@@ -323,7 +323,7 @@ async fn whatever_the_seed_the_invariants_hold() {
     };
     for seed in seeds {
         let mut random = fastrand::Rng::with_seed(seed);
-        let broker = Broker::start(seed);
+        let broker = TestBroker::start(seed);
         let mut streams = Vec::new();
         let (mut work, mut cancels) = (Vec::new(), 0);
         for _ in 0..12 {
@@ -353,7 +353,7 @@ async fn whatever_the_seed_the_invariants_hold() {
 #[actix::test]
 async fn costs_are_booked_on_every_attempt_that_cost() {
     paused();
-    let broker = Broker::start(7);
+    let broker = TestBroker::start(7);
     let script = json!({"attempts": [
         [{"text": "Hel"}, "cut"],
         [{"text": "Hello"}, {"usage": {"input_tokens": 1000, "output_tokens": 500}}],

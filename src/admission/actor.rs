@@ -8,13 +8,13 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, ArbiterHandle, AsyncContext, Context, WrapFuture};
 use tokio::sync::Notify;
 
-use super::Gate;
-use super::queue::{Desk, Rules};
+use super::Admission;
+use super::queue::{AdmissionQueue, Rules};
 use crate::clock::Clock;
 use crate::config::Config;
 
 struct Doorkeeper {
-    desk: Weak<Desk>,
+    desk: Weak<AdmissionQueue>,
     wake: Arc<Notify>,
 }
 
@@ -27,20 +27,20 @@ impl Actor for Doorkeeper {
     }
 }
 
-impl Gate {
+impl Admission {
     /// Opens the gates of a broker; callable from any thread with tokio's clock. The actor that
     /// lets waiting jobs in lives on `arbiter`.
     #[must_use]
-    pub fn start(arbiter: &ArbiterHandle, clock: Clock, config: &Config) -> Gate {
-        let desk = Arc::new(Desk::open(clock, Rules::of(config)));
+    pub fn start(arbiter: &ArbiterHandle, clock: Clock, config: &Config) -> Admission {
+        let desk = Arc::new(AdmissionQueue::open(clock, Rules::of(config)));
         let keeper = Doorkeeper { desk: Arc::downgrade(&desk), wake: Arc::clone(&desk.wake) };
         // Nobody sends it messages: its future keeps it alive.
         Doorkeeper::start_in_arbiter(arbiter, move |_| keeper);
-        Gate { desk }
+        Admission { desk }
     }
 }
 
-async fn keep(desk: Weak<Desk>, wake: Arc<Notify>) {
+async fn keep(desk: Weak<AdmissionQueue>, wake: Arc<Notify>) {
     loop {
         let opens_in = match desk.upgrade() {
             Some(desk) => desk.let_in().map(|at| Duration::from_millis(at.ms_since(desk.now()).max(1))),

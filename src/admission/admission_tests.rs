@@ -8,10 +8,10 @@ use crate::clock::Clock;
 use crate::job::{Code, Limits, QueueReason, Window};
 
 /// A gate whose clock stands still until everybody waits.
-fn gate(config: &str) -> Gate {
+fn gate(config: &str) -> Admission {
     tokio::time::pause();
     let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: Instant::now() };
-    Gate::start(&actix::Arbiter::current(), clock, &toml::from_str(config).unwrap())
+    Admission::start(&actix::Arbiter::current(), clock, &toml::from_str(config).unwrap())
 }
 
 fn target(model: &str) -> Target {
@@ -26,14 +26,14 @@ fn down() -> Failure {
     Failure::new(Code::ProviderUnavailable, "down")
 }
 
-fn throttle(gate: &Gate, model: &str, ms: u64) {
+fn throttle(gate: &Admission, model: &str, ms: u64) {
     let failure = Failure::new(Code::ProviderRateLimited, "busy").with_retry_after_ms(ms);
     gate.enter(&[first(model)]).expect("it is free").lost(&failure);
 }
 
 /// Its breaker is open for two seconds.
-fn break_down(gate: &Gate, model: &str) {
-    let passes: Vec<Pass> = (0..5).map(|_| gate.enter(&[first(model)]).expect("it is free")).collect();
+fn break_down(gate: &Admission, model: &str) {
+    let passes: Vec<Permit> = (0..5).map(|_| gate.enter(&[first(model)]).expect("it is free")).collect();
     passes.into_iter().for_each(|pass| pass.lost(&down()));
 }
 
@@ -50,18 +50,18 @@ fn waiting(number: u8, models: &[&str]) -> Waiting {
 /// Who went when, in milliseconds since the start, and with what.
 #[derive(Clone)]
 struct Diary {
-    gate: Gate,
+    gate: Admission,
     began: Instant,
     went: Rc<RefCell<Vec<(u64, String)>>>,
 }
 
 impl Diary {
-    fn new(gate: &Gate) -> Diary {
+    fn new(gate: &Admission) -> Diary {
         Diary { gate: gate.clone(), began: Instant::now(), went: Rc::default() }
     }
 
     /// Waits, and does `then` with its pass.
-    fn queue(&self, name: &str, waiting: Waiting, then: impl FnOnce(Pass) + 'static) {
+    fn queue(&self, name: &str, waiting: Waiting, then: impl FnOnce(Permit) + 'static) {
         let (diary, name) = (self.clone(), name.to_owned());
         let mut ticket = self.gate.wait(waiting).expect("there is room");
         actix::spawn(async move {
@@ -141,7 +141,7 @@ async fn newcomers_do_not_overtake_the_line_for_the_same_target() {
     assert_eq!(gate.enter(&[first("a")]).err().expect("somebody waits").reason, QueueReason::Capacity);
     assert!(gate.enter(&[first("a"), first("b")]).is_ok(), "nobody waits for b");
     let diary = Diary::new(&gate);
-    diary.queue("newcomer", waiting(2, &["a"]), Pass::ended);
+    diary.queue("newcomer", waiting(2, &["a"]), Permit::ended);
     drop(in_line);
     diary.check(10, &[(0, "newcomer")]).await;
     assert!(gate.enter(&[first("a")]).is_ok(), "nobody waits any more");
@@ -160,8 +160,8 @@ async fn a_probe_is_handed_to_exactly_one_and_the_rest_follow_when_it_speaks() {
             pass.ended();
         });
     });
-    diary.queue("2", waiting(2, &["a"]), Pass::ended);
-    diary.queue("3", waiting(3, &["a"]), Pass::ended);
+    diary.queue("2", waiting(2, &["a"]), Permit::ended);
+    diary.queue("3", waiting(3, &["a"]), Permit::ended);
     diary.check(2600, &[(2000, "1 probes"), (2500, "2"), (2500, "3")]).await;
 }
 
@@ -172,8 +172,8 @@ async fn a_probe_that_fails_shuts_and_one_that_is_dropped_is_handed_on() {
     let diary = Diary::new(&gate);
     diary.queue("fails", waiting(1, &["a"]), |pass| pass.lost(&down()));
     diary.queue("drops", waiting(2, &["a"]), drop);
-    diary.queue("works", waiting(3, &["a"]), Pass::ended);
-    diary.queue("follows", waiting(4, &["a"]), Pass::ended);
+    diary.queue("works", waiting(3, &["a"]), Permit::ended);
+    diary.queue("follows", waiting(4, &["a"]), Permit::ended);
     let expected = [(2000, "fails probes"), (6000, "drops probes"), (6000, "works probes"), (6000, "follows")];
     diary.check(6100, &expected).await;
 }
@@ -181,7 +181,7 @@ async fn a_probe_that_fails_shuts_and_one_that_is_dropped_is_handed_on() {
 #[actix::test]
 async fn as_many_go_as_the_provider_says_are_left() {
     let gate = gate("");
-    let learn = |pass: &Pass, remaining| {
+    let learn = |pass: &Permit, remaining| {
         let window = Window { limit: None, remaining, reset_ms: 1000 };
         pass.learn(&Limits { requests: Some(window), tokens: None });
     };
@@ -190,7 +190,7 @@ async fn as_many_go_as_the_provider_says_are_left() {
     let diary = Diary::new(&gate);
     diary.queue("1", waiting(1, &["a"]), move |pass| learn(&pass, 1));
     for name in ["2", "3"] {
-        diary.queue(name, waiting(2, &["a"]), Pass::ended);
+        diary.queue(name, waiting(2, &["a"]), Permit::ended);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     learn(&pass, 1);
@@ -208,7 +208,7 @@ async fn retries_wait_for_their_budget_and_first_calls_pass_them_by() {
     let diary = Diary::new(&gate);
     for number in [1, 2] {
         let waiting = Waiting { candidates: vec![retry()], ..waiting(number, &[]) };
-        diary.queue(&number.to_string(), waiting, Pass::ended);
+        diary.queue(&number.to_string(), waiting, Permit::ended);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(gate.enter(&[first("a")]).is_ok(), "a first call needs no budget");
@@ -262,7 +262,7 @@ async fn a_probe_whose_owner_left_before_it_looked_is_handed_on() {
     break_down(&gate, "a");
     let diary = Diary::new(&gate);
     let leaves = gate.wait(waiting(1, &["a"])).unwrap();
-    diary.queue("stays", waiting(2, &["a"]), Pass::ended);
+    diary.queue("stays", waiting(2, &["a"]), Permit::ended);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     drop(leaves);
     diary.check(2600, &[(2500, "stays probes")]).await;
@@ -289,7 +289,7 @@ async fn a_reload_counts_for_those_who_wait_as_well() {
         gate.enter(&[retry()]).expect("ten are saved up").ended();
     }
     let diary = Diary::new(&gate);
-    diary.queue("1", Waiting { candidates: vec![retry()], ..waiting(1, &[]) }, Pass::ended);
+    diary.queue("1", Waiting { candidates: vec![retry()], ..waiting(1, &[]) }, Permit::ended);
     tokio::time::sleep(Duration::from_millis(100)).await;
     gate.reload(&toml::from_str("health.retries_per_s = 10.0").unwrap());
     diary.check(300, &[(100, "1")]).await;

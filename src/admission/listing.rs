@@ -2,29 +2,29 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Gate;
-use super::targets::TargetGate;
+use super::Admission;
+use super::targets::TargetHealth;
 use crate::job::{Limits, Window};
 use crate::policy::breaker::{Breaker, Report};
-use crate::run::Live;
+use crate::run::ConfigSnapshot;
 use crate::telemetry;
 
-impl Gate {
+impl Admission {
     /// The providers that are on, each with the targets that have been asked.
     #[must_use]
-    pub fn listing(&self, live: &Live) -> Value {
+    pub fn listing(&self, snapshot: &ConfigSnapshot) -> Value {
         let all = self.desk.board.all();
         let of = |provider: &str| {
             let gates = all.iter().filter(|gate| *gate.target.provider == *provider);
             gates.map(|gate| self.row(gate)).collect::<Vec<_>>()
         };
         let provider = |(name, kind): &(Box<str>, &'static str)| json!({"id": name, "kind": kind, "targets": of(name)});
-        json!({"object": "list", "data": live.on.iter().map(provider).collect::<Vec<_>>()})
+        json!({"object": "list", "data": snapshot.on.iter().map(provider).collect::<Vec<_>>()})
     }
 
     /// Sets the metrics of all targets that have time series.
-    pub fn measure(&self, live: &Live) {
-        for gate in self.desk.board.all().iter().filter(|gate| live.has_series(&gate.target)) {
+    pub fn measure(&self, snapshot: &ConfigSnapshot) {
+        for gate in self.desk.board.all().iter().filter(|gate| snapshot.has_series(&gate.target)) {
             let state = match self.report(gate).breaker {
                 Breaker::Closed => 0,
                 Breaker::HalfOpen => 1,
@@ -34,7 +34,7 @@ impl Gate {
         }
     }
 
-    fn row(&self, gate: &TargetGate) -> Value {
+    fn row(&self, gate: &TargetHealth) -> Value {
         let report = self.report(gate);
         let mut row = json!({
             "model": gate.target.model,
@@ -60,7 +60,7 @@ impl Gate {
         row
     }
 
-    fn report(&self, gate: &TargetGate) -> Report {
+    fn report(&self, gate: &TargetHealth) -> Report {
         gate.health().report(&self.desk.rules.load().health, self.desk.now())
     }
 }

@@ -13,19 +13,19 @@ mod targets;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use permit::Pass;
+pub(crate) use permit::Permit;
 pub(crate) use queue::Ticket;
 
 use crate::config::Config;
 use crate::job::{Failure, Job, Queued, StreamId, Target, Timestamp};
-pub(crate) use crate::policy::breaker::Shut;
+pub(crate) use crate::policy::breaker::Unavailable;
 use crate::policy::failover::Candidate;
-use queue::{Desk, Rules};
+use queue::{AdmissionQueue, Rules};
 
 /// The gates of one broker. A clone is the same ones.
 #[derive(Clone)]
-pub struct Gate {
-    desk: Arc<Desk>,
+pub struct Admission {
+    desk: Arc<AdmissionQueue>,
 }
 
 /// A job that wants a place in line.
@@ -37,7 +37,7 @@ pub(crate) struct Waiting {
     pub(crate) candidates: Vec<Candidate>,
     /// 0 goes first.
     pub(crate) priority: u8,
-    /// [`Gate::share`] of the job.
+    /// [`Admission::share`] of the job.
     pub(crate) share: Option<Box<str>>,
     /// When the job came in.
     pub(crate) since: Timestamp,
@@ -48,17 +48,17 @@ pub(crate) enum Turn {
     /// It waits, and for what.
     Queued(Queued),
     /// Its turn has come.
-    Go(Pass),
+    Go(Permit),
 }
 
-impl Gate {
+impl Admission {
     /// A pass through the first of `candidates` that may be asked now. It costs a look-up and an
     /// uncontended lock each.
     ///
     /// # Errors
     /// The soonest opening of all. It is no time to try again at: whoever will not give up takes
     /// a place in line.
-    pub(crate) fn enter(&self, candidates: &[Candidate]) -> Result<Pass, Shut> {
+    pub(crate) fn enter(&self, candidates: &[Candidate]) -> Result<Permit, Unavailable> {
         self.desk.enter(candidates)
     }
 

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue::Desk;
-use super::targets::TargetGate;
+use super::queue::AdmissionQueue;
+use super::targets::TargetHealth;
 use crate::job::{Failure, Limits, Target};
 
 /// The right to ask a target once. Dropped without a report it says nothing about the target; a
 /// probe's place is free again then.
 #[must_use = "a pass that is dropped was never used"]
-pub(crate) struct Pass {
-    gate: Arc<TargetGate>,
-    desk: Arc<Desk>,
+pub(crate) struct Permit {
+    gate: Arc<TargetHealth>,
+    desk: Arc<AdmissionQueue>,
     /// Until it has said whether the target works.
     is_probe: bool,
     is_reported: bool,
 }
 
-impl Pass {
-    pub(super) fn new(gate: Arc<TargetGate>, desk: Arc<Desk>, is_probe: bool) -> Pass {
-        Pass { gate, desk, is_probe, is_reported: false }
+impl Permit {
+    pub(super) fn new(gate: Arc<TargetHealth>, desk: Arc<AdmissionQueue>, is_probe: bool) -> Permit {
+        Permit { gate, desk, is_probe, is_reported: false }
     }
 
     /// Who may be asked.
@@ -68,7 +68,7 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         if !self.is_reported && self.is_probe {
             self.gate.health().freed(true);

@@ -12,14 +12,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::permit::Pass;
-use super::targets::{Board, TargetGate};
+use super::permit::Permit;
+use super::targets::{TargetHealth, Targets};
 use super::{Candidate, Turn, Waiting};
 use crate::clock::Clock;
 use crate::config::{Config, HealthConfig, QueueConfig};
 use crate::job::{Code, Failure, QueueReason, Queued, Timestamp};
-use crate::policy::breaker::Shut;
-use crate::policy::fair_queue::{Comer, Line, Place};
+use crate::policy::breaker::Unavailable;
+use crate::policy::fair_queue::{Entry, FairQueue, Place};
 use crate::telemetry;
 
 /// How often a waiting job is told its position, if that changed: it becomes a durable event.
@@ -28,8 +28,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 const FULL_RETRY_AFTER_MS: u64 = 1000;
 
 /// What the gate's handles, passes and tickets share.
-pub(super) struct Desk {
-    pub(super) board: Board,
+pub(super) struct AdmissionQueue {
+    pub(super) board: Targets,
     pub(super) rules: ArcSwap<Rules>,
     /// When the desk opened, by both clocks: from then on only the one that cannot be set counts,
     /// so that no correction of the date shuts a target for hours.
@@ -54,20 +54,20 @@ impl Rules {
 
 #[derive(Default)]
 struct InLine {
-    jobs: Line<Waiter>,
+    jobs: FairQueue<Waiter>,
     /// The gates that somebody waits for, by their ids.
-    wanted: HashMap<u64, Arc<TargetGate>>,
+    wanted: HashMap<u64, Arc<TargetHealth>>,
 }
 
 struct Waiter {
-    candidates: Box<[(Arc<TargetGate>, bool)]>,
-    go: oneshot::Sender<Pass>,
+    candidates: Box<[(Arc<TargetHealth>, bool)]>,
+    go: oneshot::Sender<Permit>,
 }
 
-impl Desk {
-    pub(super) fn open(clock: Clock, rules: Rules) -> Desk {
-        Desk {
-            board: Board::default(),
+impl AdmissionQueue {
+    pub(super) fn open(clock: Clock, rules: Rules) -> AdmissionQueue {
+        AdmissionQueue {
+            board: Targets::default(),
             rules: ArcSwap::from_pointee(rules),
             opened: (clock.now(), Instant::now()),
             line: Mutex::default(),
@@ -85,9 +85,9 @@ impl Desk {
     }
 
     /// A newcomer's pass through the first of `candidates` that is free, or the soonest opening.
-    pub(super) fn enter(self: &Arc<Self>, candidates: &[Candidate]) -> Result<Pass, Shut> {
+    pub(super) fn enter(self: &Arc<Self>, candidates: &[Candidate]) -> Result<Permit, Unavailable> {
         let (now, rules) = (self.now(), self.rules.load());
-        let mut soonest: Option<Shut> = None;
+        let mut soonest: Option<Unavailable> = None;
         for candidate in candidates {
             let gate = self.board.gate(&candidate.target, &rules.health, now);
             let entered = gate.enter(candidate.is_retry, &rules.health, now);
@@ -97,12 +97,12 @@ impl Desk {
                     if gate.waits(true) {
                         self.wake.notify_one();
                     }
-                    return Ok(Pass::new(gate, Arc::clone(self), is_probe));
+                    return Ok(Permit::new(gate, Arc::clone(self), is_probe));
                 }
                 Err(shut) => soonest = sooner(soonest, shut),
             }
         }
-        Err(soonest.unwrap_or(Shut { until: now, reason: QueueReason::Capacity }))
+        Err(soonest.unwrap_or(Unavailable { until: now, reason: QueueReason::Capacity }))
     }
 
     /// A place in line.
@@ -121,7 +121,7 @@ impl Desk {
             line.wanted.insert(gate.id, Arc::clone(gate));
         }
         let Waiting { stream, priority, share, since, .. } = waiting;
-        let place = line.jobs.join(Comer { priority, share, since, stream }, Waiter { candidates, go });
+        let place = line.jobs.join(Entry { priority, share, since, stream }, Waiter { candidates, go });
         telemetry::queue_depth(line.jobs.len());
         drop(line);
         self.wake.notify_one();
@@ -149,7 +149,7 @@ impl Desk {
                 let entered = gate.health().enter(*is_retry, &rules.health, now);
                 match entered {
                     Ok(is_probe) => {
-                        going.push((place.clone(), Pass::new(Arc::clone(gate), Arc::clone(self), is_probe)));
+                        going.push((place.clone(), Permit::new(Arc::clone(gate), Arc::clone(self), is_probe)));
                         break;
                     }
                     Err(shut) => {
@@ -175,9 +175,9 @@ impl Desk {
         let line = self.line();
         let waiter = line.jobs.get(place)?;
         let (now, rules) = (self.now(), self.rules.load());
-        let mut shut = Some(Shut { until: Timestamp(u64::MAX), reason: QueueReason::Capacity });
+        let mut shut = Some(Unavailable { until: Timestamp(u64::MAX), reason: QueueReason::Capacity });
         for (gate, is_retry) in &waiter.candidates {
-            let free = Shut { until: now, reason: QueueReason::Capacity };
+            let free = Unavailable { until: now, reason: QueueReason::Capacity };
             shut = sooner(shut, gate.health().check(*is_retry, &rules.health, now).err().unwrap_or(free));
         }
         let shut = shut.filter(|shut| shut.until.0 < u64::MAX);
@@ -189,7 +189,7 @@ impl Desk {
     }
 
     /// A target's state changed: whoever waits for it may go now, or must wait longer.
-    pub(super) fn changed(&self, gate: &TargetGate) {
+    pub(super) fn changed(&self, gate: &TargetHealth) {
         if gate.waits(false) || gate.waits(true) {
             self.wake.notify_one();
         }
@@ -208,7 +208,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for AdmissionQueue {
     fn drop(&mut self) {
         // The actor finds that there is no desk any more, and ends.
         self.wake.notify_one();
@@ -217,7 +217,7 @@ impl Drop for Desk {
 
 impl InLine {
     /// What could be asked now of what is waited for, and the soonest opening of the rest.
-    fn free(&self, rules: &HealthConfig, now: Timestamp) -> (HashSet<(u64, bool)>, Option<Shut>) {
+    fn free(&self, rules: &HealthConfig, now: Timestamp) -> (HashSet<(u64, bool)>, Option<Unavailable>) {
         let (mut free, mut soonest) = (HashSet::new(), None);
         for gate in self.wanted.values() {
             for is_retry in [false, true].into_iter().filter(|is_retry| gate.waits(*is_retry)) {
@@ -244,16 +244,16 @@ impl InLine {
     }
 }
 
-fn sooner(soonest: Option<Shut>, shut: Shut) -> Option<Shut> {
+fn sooner(soonest: Option<Unavailable>, shut: Unavailable) -> Option<Unavailable> {
     Some(soonest.filter(|soonest| soonest.until <= shut.until).unwrap_or(shut))
 }
 
 /// A place in line. Dropping it leaves the line.
 pub(crate) struct Ticket {
-    desk: Arc<Desk>,
+    desk: Arc<AdmissionQueue>,
     place: Place,
     /// `None` once it has gone.
-    come: Option<oneshot::Receiver<Pass>>,
+    come: Option<oneshot::Receiver<Permit>>,
     /// The position that was told last, and when.
     told: Option<(Option<u64>, Instant)>,
 }

@@ -12,20 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use crate::config::HealthConfig;
 use crate::job::caps::GATES_MAX;
 use crate::job::{QueueReason, Target, Timestamp};
-use crate::policy::breaker::{Breaker, Health, Report, Shut};
+use crate::policy::breaker::{Breaker, Health, Report, Unavailable};
 
 /// What the first to be refused by a free gate is told: those in line go at once.
 const LINE_MS: u64 = 100;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Board {
-    gates: RwLock<HashMap<Target, Arc<TargetGate>>>,
+pub(super) struct Targets {
+    gates: RwLock<HashMap<Target, Arc<TargetHealth>>>,
     next: AtomicU64,
 }
 
 /// One target's gate.
-pub(super) struct TargetGate {
+pub(super) struct TargetHealth {
     /// One of its kind, to be found by in short lists.
     pub(super) id: u64,
     pub(super) target: Target,
@@ -35,9 +35,9 @@ pub(super) struct TargetGate {
     waiting: [AtomicUsize; 2],
 }
 
-impl Board {
+impl Targets {
     /// The gate of `target`, made if this is its first call.
-    pub(super) fn gate(&self, target: &Target, rules: &HealthConfig, now: Timestamp) -> Arc<TargetGate> {
+    pub(super) fn gate(&self, target: &Target, rules: &HealthConfig, now: Timestamp) -> Arc<TargetHealth> {
         if let Some(gate) = self.find(target) {
             return gate;
         }
@@ -48,7 +48,7 @@ impl Board {
         let make = || {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             let (health, waiting) = (Mutex::new(Health::new(now)), Default::default());
-            Arc::new(TargetGate { id, target: target.clone(), health, waiting })
+            Arc::new(TargetHealth { id, target: target.clone(), health, waiting })
         };
         match gates.len() < GATES_MAX {
             true => Arc::clone(gates.entry(target.clone()).or_insert_with(make)),
@@ -57,14 +57,14 @@ impl Board {
     }
 
     /// The gate of `target`, if it was ever asked.
-    pub(super) fn find(&self, target: &Target) -> Option<Arc<TargetGate>> {
+    pub(super) fn find(&self, target: &Target) -> Option<Arc<TargetHealth>> {
         self.gates.read().expect("nothing panics while it holds this lock").get(target).map(Arc::clone)
     }
 
     /// Every gate, by provider and model.
-    pub(super) fn all(&self) -> Vec<Arc<TargetGate>> {
+    pub(super) fn all(&self) -> Vec<Arc<TargetHealth>> {
         let gates = self.gates.read().expect("nothing panics while it holds this lock");
-        let mut all: Vec<Arc<TargetGate>> = gates.values().map(Arc::clone).collect();
+        let mut all: Vec<Arc<TargetHealth>> = gates.values().map(Arc::clone).collect();
         drop(gates);
         all.sort_unstable_by(|a, b| (&a.target.provider, &a.target.model).cmp(&(&b.target.provider, &b.target.model)));
         all
@@ -72,7 +72,7 @@ impl Board {
 }
 
 /// Makes room: a quarter of the gates at once, so that a stream of new names pays for it rarely.
-fn forget(gates: &mut HashMap<Target, Arc<TargetGate>>, rules: &HealthConfig, now: Timestamp) {
+fn forget(gates: &mut HashMap<Target, Arc<TargetHealth>>, rules: &HealthConfig, now: Timestamp) {
     let is_well = |report: &Report| report.breaker == Breaker::Closed && report.shut.is_none();
     let unused = gates.values().filter(|gate| Arc::strong_count(gate) == 1);
     let mut going: Vec<(bool, Timestamp, Target)> = unused
@@ -87,19 +87,19 @@ fn forget(gates: &mut HashMap<Target, Arc<TargetGate>>, rules: &HealthConfig, no
     }
 }
 
-impl TargetGate {
+impl TargetHealth {
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Lets a newcomer in, `true` = as a probe, unless somebody in line could go now.
-    pub(super) fn enter(&self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Shut> {
+    pub(super) fn enter(&self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Unavailable> {
         let mut health = self.health();
         // A retry in line may lack the budget that a first call does not need.
         let is_wanted = self.waits(false) || self.waits(true) && health.check(true, rules, now).is_ok();
         if is_wanted {
             health.check(is_retry, rules, now)?;
-            return Err(Shut { until: now.plus_ms(LINE_MS), reason: QueueReason::Capacity });
+            return Err(Unavailable { until: now.plus_ms(LINE_MS), reason: QueueReason::Capacity });
         }
         health.enter(is_retry, rules, now)
     }

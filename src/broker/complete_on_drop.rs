@@ -13,19 +13,19 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 /// See the module. `None` = it panicked.
-pub(super) struct Carried<T: Send + 'static> {
+pub(super) struct CompleteOnDrop<T: Send + 'static> {
     work: Option<BoxFuture<'static, Option<T>>>,
     runtime: Handle,
 }
 
-impl<T: Send + 'static> Carried<T> {
-    pub(super) fn new(runtime: &Handle, work: impl Future<Output = T> + Send + 'static) -> Carried<T> {
+impl<T: Send + 'static> CompleteOnDrop<T> {
+    pub(super) fn new(runtime: &Handle, work: impl Future<Output = T> + Send + 'static) -> CompleteOnDrop<T> {
         let work = AssertUnwindSafe(work).catch_unwind().map(Result::ok).boxed();
-        Carried { work: Some(work), runtime: runtime.clone() }
+        CompleteOnDrop { work: Some(work), runtime: runtime.clone() }
     }
 }
 
-impl<T: Send + 'static> Future for Carried<T> {
+impl<T: Send + 'static> Future for CompleteOnDrop<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -38,7 +38,7 @@ impl<T: Send + 'static> Future for Carried<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Carried<T> {
+impl<T: Send + 'static> Drop for CompleteOnDrop<T> {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
             self.runtime.spawn(work);
@@ -59,7 +59,7 @@ mod tests {
             let _ = begun.await;
             done.send(7).is_ok()
         };
-        let mut carried = Carried::new(&Handle::current(), work);
+        let mut carried = CompleteOnDrop::new(&Handle::current(), work);
         assert!(futures_util::poll!(&mut carried).is_pending());
         drop(carried);
         begin.send(()).unwrap();
@@ -68,10 +68,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_waited_for_is_done_here_and_a_panic_is_told() {
-        assert_eq!(Carried::new(&Handle::current(), async { 7 }).await, Some(7));
+        assert_eq!(CompleteOnDrop::new(&Handle::current(), async { 7 }).await, Some(7));
         let panics = async {
             assert!(std::hint::black_box(false), "as a bug would");
         };
-        assert_eq!(Carried::new(&Handle::current(), panics).await, None);
+        assert_eq!(CompleteOnDrop::new(&Handle::current(), panics).await, None);
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 pub use models::ModelsQuery;
 
-use crate::admission::Gate;
+use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::job::{Code, Failure, Job, JobId};
 use crate::log::{Found, Log, Opened, Stream};
@@ -24,14 +24,14 @@ use crate::meter::Meter;
 use crate::notify::webhooks::Outbox;
 use crate::policy::route;
 use crate::provider::call::Caller;
-use crate::run::job_run::Course;
-use crate::run::passthrough::Passage;
-use crate::run::running_jobs::Roster;
-use crate::run::{Arbiters, Live, Stop, actor, recovery};
-use crate::streams::Feeds;
+use crate::run::job_run::JobRun;
+use crate::run::passthrough::Passthrough;
+use crate::run::running_jobs::RunningJobs;
+use crate::run::{Arbiters, ConfigSnapshot, Stop, actor, recovery};
+use crate::streams::UserStreams;
 use crate::telemetry::{self, OurStage};
 use crate::wire::submit::{Door, Said};
-use complete_on_drop::Carried;
+use complete_on_drop::CompleteOnDrop;
 
 /// How long a job's `accepted` record waits for its first attempt's, to share a commit with it.
 const FIRST_APPEND_WAIT: Duration = Duration::from_millis(1);
@@ -43,7 +43,7 @@ pub struct Parts {
     /// The durable log.
     pub log: Arc<dyn Log>,
     /// Configuration and what was built from it.
-    pub live: Live,
+    pub snapshot: ConfigSnapshot,
     /// Dates.
     pub clock: Clock,
     /// The HTTP client.
@@ -51,8 +51,8 @@ pub struct Parts {
     /// Money.
     pub meter: Meter,
     /// The way to the providers.
-    pub gate: Gate,
-    /// Where actors live.
+    pub admission: Admission,
+    /// Where actors snapshot.
     pub arbiters: Arbiters,
     /// Where submissions are carried through, whoever waits for them.
     pub runtime: tokio::runtime::Handle,
@@ -61,23 +61,23 @@ pub struct Parts {
 }
 
 /// What every door and every job needs. One per broker.
-pub struct Services {
+pub struct Broker {
     /// The durable log.
     pub log: Arc<dyn Log>,
     /// Configuration and what was built from it; a reload swaps it.
-    pub live: ArcSwap<Live>,
+    pub snapshot: ArcSwap<ConfigSnapshot>,
     /// Dates.
     pub clock: Clock,
     /// Money.
     pub meter: Meter,
     /// The way to the providers.
-    pub gate: Gate,
+    pub admission: Admission,
     /// Users' own streams.
-    pub feeds: Arc<Feeds>,
+    pub feeds: Arc<UserStreams>,
     pub(crate) caller: Caller,
     arbiters: Arbiters,
     pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) roster: Roster,
+    pub(crate) roster: RunningJobs,
     pub(crate) outbox: Outbox,
     random: Mutex<fastrand::Rng>,
     drain: watch::Sender<bool>,
@@ -103,21 +103,21 @@ pub struct Submitted {
     pub reused: bool,
 }
 
-impl Services {
+impl Broker {
     /// A broker without doors.
     #[must_use]
-    pub fn new(parts: Parts) -> Arc<Services> {
-        Arc::new(Services {
-            feeds: Feeds::new(Arc::clone(&parts.log), parts.clock, parts.runtime.clone()),
+    pub fn new(parts: Parts) -> Arc<Broker> {
+        Arc::new(Broker {
+            feeds: UserStreams::new(Arc::clone(&parts.log), parts.clock, parts.runtime.clone()),
             log: parts.log,
-            live: ArcSwap::from_pointee(parts.live),
+            snapshot: ArcSwap::from_pointee(parts.snapshot),
             clock: parts.clock,
             meter: parts.meter,
-            gate: parts.gate,
+            admission: parts.admission,
             caller: parts.caller,
             arbiters: parts.arbiters,
             runtime: parts.runtime,
-            roster: Roster::new(),
+            roster: RunningJobs::new(),
             outbox: Outbox::default(),
             random: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
             drain: watch::Sender::new(false),
@@ -131,7 +131,7 @@ impl Services {
     /// # Errors
     /// `invalid` or `unsupported`, naming the field.
     pub fn job(&self, said: Said, mut door: Door) -> Result<Job, Failure> {
-        door.task = door.task.or_else(|| self.live.load().task_of(&said.model));
+        door.task = door.task.or_else(|| self.snapshot.load().task_of(&said.model));
         said.into_job(&door, self.clock.now())
     }
 
@@ -145,11 +145,11 @@ impl Services {
         self.submit_then(job, |submitted| submitted).await
     }
 
-    /// As [`Services::submit`]. What `then` makes of the job is made also when nobody waits any more,
+    /// As [`Broker::submit`]. What `then` makes of the job is made also when nobody waits any more,
     /// and dropped then: so that a door learns of a client that left before it had its answer.
     ///
     /// # Errors
-    /// As [`Services::submit`].
+    /// As [`Broker::submit`].
     pub async fn submit_then<T: Send + 'static>(
         self: &Arc<Self>,
         job: Job,
@@ -161,7 +161,7 @@ impl Services {
     pub(crate) async fn submit_with<T: Send + 'static>(
         self: &Arc<Self>,
         job: Job,
-        passage: Option<Passage>,
+        passage: Option<Passthrough>,
         then: impl FnOnce(Submitted) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         if self.is_draining() {
@@ -170,21 +170,22 @@ impl Services {
             );
         }
         let svc = Arc::clone(self);
-        let carried = Carried::new(&self.runtime, async move { svc.take_in(Arc::new(job), passage).await.map(then) });
+        let carried =
+            CompleteOnDrop::new(&self.runtime, async move { svc.take_in(Arc::new(job), passage).await.map(then) });
         carried.await.unwrap_or_else(|| Err(Failure::internal("a bug: the submission panicked")))
     }
 
-    async fn take_in(self: &Arc<Self>, job: Arc<Job>, passage: Option<Passage>) -> Result<Submitted, Failure> {
+    async fn take_in(self: &Arc<Self>, job: Arc<Job>, passage: Option<Passthrough>) -> Result<Submitted, Failure> {
         let asked = Instant::now();
         {
-            let live = self.live.load();
+            let snapshot = self.snapshot.load();
             if passage.is_none() {
-                route::targets(&job, &live.config, &live.on)?;
+                route::targets(&job, &snapshot.config, &snapshot.on)?;
             }
             if let Some(webhook) = &job.options.webhook {
-                live.webhooks.check(&webhook.url)?;
+                snapshot.webhooks.check(&webhook.url)?;
             }
-            if self.roster.len() >= live.config.server.jobs_max {
+            if self.roster.len() >= snapshot.config.server.jobs_max {
                 let full = Failure::new(Code::Overloaded, "too many jobs are under way");
                 return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));
             }
@@ -193,12 +194,12 @@ impl Services {
             Opened::New(writer) => {
                 telemetry::cache("miss");
                 let stream = Arc::clone(writer.stream());
-                self.begin(Course { passage, ..Course::new(Arc::clone(&job), Arc::clone(self), writer) });
+                self.begin(JobRun { passage, ..JobRun::new(Arc::clone(&job), Arc::clone(self), writer) });
                 telemetry::overhead(OurStage::Admit, asked.elapsed());
-                if tokio::time::timeout(FIRST_APPEND_WAIT, stream.begun()).await.is_err() {
-                    self.log.hurry();
+                if tokio::time::timeout(FIRST_APPEND_WAIT, stream.first_durable()).await.is_err() {
+                    self.log.flush();
                 }
-                stream.begun().await?;
+                stream.first_durable().await?;
                 self.announce(&job, &stream);
                 Ok(Submitted { stream, reused: false })
             }
@@ -210,9 +211,9 @@ impl Services {
     }
 
     /// Starts the actor of a job.
-    pub(crate) fn begin(self: &Arc<Self>, course: Course) {
-        let seat = self.roster.seat(course.writer.stream().head().stream);
-        actor::start(&self.arbiters, course, seat);
+    pub(crate) fn begin(self: &Arc<Self>, run: JobRun) {
+        let seat = self.roster.seat(run.writer.stream().head().stream);
+        actor::start(&self.arbiters, run, seat);
     }
 
     /// Has the records published where the job says so.
@@ -329,7 +330,7 @@ impl Services {
         if let Some(reason) = self.log.health().refusing {
             return Some(reason);
         }
-        let wants_nats = self.live.load().config.nats.enabled;
+        let wants_nats = self.snapshot.load().config.nats.enabled;
         (wants_nats && !self.nats_connected.load(Ordering::Relaxed)).then(|| "NATS is not connected".into())
     }
 

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Live;
+use super::ConfigSnapshot;
 use crate::catalog::{self, Entry, Price};
 use crate::config::ModelConfig;
 use crate::job::{Code, Failure, ModelName, Target, Task, Usd};
@@ -68,7 +68,7 @@ impl ModelsQuery {
     }
 }
 
-impl Live {
+impl ConfigSnapshot {
     /// The models that `query` asks for, as many as fit into `bytes_max` bytes of JSON; `cut` then
     /// says how many there are.
     #[must_use]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Trouble, show};
 use crate::config::{self, Loaded};
-use crate::run::Live;
+use crate::run::ConfigSnapshot;
 
 /// The configuration of this process.
 ///
@@ -29,7 +29,7 @@ pub(super) fn run(path: Option<&Path>) -> Result<(), Trouble> {
     let loaded = load(path)?;
     let place = loaded.path.display();
     // What only the providers know: their kinds, and what each of them needs.
-    let built = Live::build(loaded.config.clone(), &|name| loaded.env(name));
+    let built = ConfigSnapshot::build(loaded.config.clone(), &|name| loaded.env(name));
     built.map(drop).map_err(|problems| {
         for problem in &problems {
             show::complain(&format!("{place}: {problem}"));

@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::dialect::{self, Answered, Dialect};
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::response;
 use super::response::Reply;
 use super::run;
@@ -16,14 +16,14 @@ use crate::job::{Failure, Task};
 use crate::meter::tokens;
 
 /// `POST /v1/messages`.
-pub(super) async fn message(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(visit, body).await?;
-    let said = anthropic::message(&body, &betas(visit))?;
+pub(super) async fn message(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(context, body).await?;
+    let said = anthropic::message(&body, &betas(context))?;
     // A large body is not held while its job is under way.
     drop(body);
     let streamed = said.stream == Some(true);
-    let mut taken = dialect::take_in(visit, said, Task::Chat).await?;
-    let svc = &visit.connection.front.svc;
+    let mut taken = dialect::take_in(context, said, Task::Chat).await?;
+    let svc = &context.connection.front.svc;
     let id = taken.submitted.stream.head().id.clone();
     let answered = if streamed {
         dialect::streamed(svc, &taken.submitted.stream, Events::new(&id), taken.submitter.take()).await
@@ -35,18 +35,18 @@ pub(super) async fn message(visit: &Visit<'_>, body: Incoming) -> Result<Reply, 
         let reply = read.and_then(|()| whole.finish()).map(|whole| response::json(StatusCode::OK, &whole));
         Answered { reply, served }
     };
-    Ok(answered.reply(Dialect::Anthropic, visit, &taken))
+    Ok(answered.reply(Dialect::Anthropic, context, &taken))
 }
 
 /// `POST /v1/messages/count_tokens`: counted here, with the tokenizer that also counts for providers
 /// that tell no usage. No job is made.
-pub(super) async fn count_tokens(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(visit, body).await?;
+pub(super) async fn count_tokens(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(context, body).await?;
     let said = anthropic::count(&body)?;
     drop(body);
-    let (said, door) = run::beside_body(visit, said, Some(Task::Chat))?;
-    let job = visit.connection.front.svc.job(said, door)?;
-    visit.asked.access.require_in(Scope::Run, &job.gateway)?;
+    let (said, door) = run::beside_body(context, said, Some(Task::Chat))?;
+    let job = context.connection.front.svc.job(said, door)?;
+    context.asked.access.require_in(Scope::Run, &job.gateway)?;
     let counted = tokio::task::spawn_blocking(move || {
         let model = job.model.as_str();
         tokens::of_input(model.rsplit('/').next().unwrap_or(model), &job)
@@ -56,8 +56,8 @@ pub(super) async fn count_tokens(visit: &Visit<'_>, body: Incoming) -> Result<Re
 }
 
 /// What the header says of betas: Anthropic gets it, nobody else.
-fn betas<'a>(visit: &'a Visit<'_>) -> Vec<&'a str> {
-    let all = visit.parts.headers.get_all("anthropic-beta").iter();
+fn betas<'a>(context: &'a RequestContext<'_>) -> Vec<&'a str> {
+    let all = context.parts.headers.get_all("anthropic-beta").iter();
     let all = all.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     all.map(str::trim).filter(|beta| !beta.is_empty()).collect()
 }

@@ -17,18 +17,18 @@ pub(super) const CLOUDFLARE_KEY: HeaderName = HeaderName::from_static("cf-aig-au
 const API_KEYS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
 
 /// Who asks, and for which gateway.
-pub(super) struct Asked {
+pub(super) struct RequestAuth {
     pub(super) access: Access,
     /// The address's or the header's.
     pub(super) gateway: Option<Gateway>,
 }
 
-impl Asked {
+impl RequestAuth {
     /// # Errors
     /// `unauthenticated`; `invalid`, naming `gateway`.
-    pub(super) fn read(config: &Config, headers: &HeaderMap, gateway: Option<&str>) -> Result<Asked, Failure> {
+    pub(super) fn read(config: &Config, headers: &HeaderMap, gateway: Option<&str>) -> Result<RequestAuth, Failure> {
         let access = access::authenticate(config, presented(headers).as_deref())?;
-        Ok(Asked { access, gateway: gateway_of(headers, gateway)? })
+        Ok(RequestAuth { access, gateway: gateway_of(headers, gateway)? })
     }
 
     /// The gateways that a list may show; `None` = all.

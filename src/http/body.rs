@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
 
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::{Front, Limits};
 use crate::job::{Code, Failure};
 
@@ -91,9 +91,9 @@ impl hyper::body::Body for Body {
 ///
 /// # Errors
 /// `too_large`, `overloaded`, or `invalid` when it is slow or breaks off.
-pub(super) async fn read(visit: &Visit<'_>, mut body: Incoming) -> Result<Bytes, Failure> {
-    let front = &visit.connection.front;
-    let (limits, bytes_max) = (&front.limits, front.svc.live.load().config.server.body_bytes_max);
+pub(super) async fn read(context: &RequestContext<'_>, mut body: Incoming) -> Result<Bytes, Failure> {
+    let front = &context.connection.front;
+    let (limits, bytes_max) = (&front.limits, front.svc.snapshot.load().config.server.body_bytes_max);
     let said = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let gathered = match said {
         Some(bytes) if bytes > bytes_max => Err(too_large(bytes_max)),
@@ -104,12 +104,12 @@ pub(super) async fn read(visit: &Visit<'_>, mut body: Incoming) -> Result<Bytes,
         }
     };
     // Who asked first has not sent it: looking for it would tell them to.
-    let asks_first = visit.parts.headers.contains_key(EXPECT);
+    let asks_first = context.parts.headers.contains_key(EXPECT);
     let is_too_much = matches!(&gathered, Err(failure) if matches!(failure.code, Code::TooLarge | Code::Overloaded));
     if !asks_first && is_too_much {
         let _ = tokio::time::timeout(DISCARD_WAIT, discard(&mut body)).await;
     }
-    visit.read.get_or_init(Instant::now);
+    context.read.get_or_init(Instant::now);
     gathered
 }
 
@@ -130,7 +130,7 @@ impl Room<'_> {
         self.bytes += bytes;
         let all = self.front.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // One body has room in any case, however little is configured for all.
-        if all > self.front.svc.live.load().config.server.bodies_bytes_max && all > self.bytes {
+        if all > self.front.svc.snapshot.load().config.server.bodies_bytes_max && all > self.bytes {
             return Err(Failure::new(Code::Overloaded, "too many large bodies are coming in; try again"));
         }
         Ok(())

@@ -11,13 +11,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::dialect::{self, Answered, Dialect};
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::openai;
 use super::query::decode;
 use super::response;
 use super::response::Reply;
-use super::run::{self, TakenIn};
-use crate::broker::Services;
+use super::run::{self, SubmittedJob};
+use crate::broker::Broker;
 use crate::dialect::cloudflare;
 use crate::dialect::openai::{Completion, Embeddings};
 use crate::job::{Failure, Task};
@@ -59,8 +59,8 @@ pub(super) fn mark(asked: &HeaderMap, reply: &mut Reply) {
 }
 
 /// `POST …/ai/run` and `POST …/ai/run/{model…}`.
-pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(visit, body).await?;
+pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(context, body).await?;
     let said = match model {
         Some(model) => header_options::of_input(decode(model, false).parse()?, &body)?,
         None => cloudflare::run(&body)?,
@@ -68,13 +68,13 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
     drop(body);
     let is_theirs = said.model.split().is_some_and(|(provider, _)| provider == "workers-ai");
     let streamed = said.stream == Some(true);
-    let (mut said, door) = run::beside_body(visit, said, None)?;
-    if visit.connection.front.svc.live.load().task_of(&said.model) == Some(Task::Embedding) {
+    let (mut said, door) = run::beside_body(context, said, None)?;
+    if context.connection.front.svc.snapshot.load().task_of(&said.model) == Some(Task::Embedding) {
         said.input = cloudflare::texts(said.input);
     }
     let background = said.options.background;
-    let mut taken = run::take_in(visit, said, door).await?;
-    let svc = &visit.connection.front.svc;
+    let mut taken = run::take_in(context, said, door).await?;
+    let svc = &context.connection.front.svc;
     let stream = &taken.submitted.stream;
     let (id, task) = (&stream.head().id, stream.head().task);
     if background {
@@ -104,21 +104,16 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
             };
             Answered { reply: result.map(enveloped), served }
         }
-        _ => return other(visit, &taken).await,
+        _ => return other(context, &taken).await,
     };
-    Ok(answered.reply(Dialect::Cloudflare, visit, &taken))
+    Ok(answered.reply(Dialect::Cloudflare, context, &taken))
 }
 
 fn enveloped(result: Value) -> Reply {
     response::json(StatusCode::OK, &cloudflare::success(result))
 }
 
-async fn vectors(
-    svc: &Services,
-    stream: &Arc<Stream>,
-    mut whole: Embeddings,
-    is_theirs: bool,
-) -> Result<Value, Failure> {
+async fn vectors(svc: &Broker, stream: &Arc<Stream>, mut whole: Embeddings, is_theirs: bool) -> Result<Value, Failure> {
     let bytes = openai::bytes_of(svc, stream, whole.output()?).await?;
     let plain = RawValue::from_string("{}".to_owned()).map_err(|error| Failure::internal(error.to_string()))?;
     let list: Value = serde_json::from_slice(&whole.finish(&bytes, &plain)?)
@@ -127,15 +122,15 @@ async fn vectors(
 }
 
 /// The answer of a task that has no shape of its own here: what the provider gave, if that is one value.
-async fn other(visit: &Visit<'_>, taken: &TakenIn) -> Result<Reply, Failure> {
-    let svc = &visit.connection.front.svc;
+async fn other(context: &RequestContext<'_>, taken: &SubmittedJob) -> Result<Reply, Failure> {
+    let svc = &context.connection.front.svc;
     let stream = &taken.submitted.stream;
     let mut collector = Collector::default();
     run::read_whole(svc, stream, |record| collector.push(record)).await?;
     let answer = collector.finish(stream.head().id.clone());
     let mut answer = answer.ok_or_else(|| Failure::internal("the job ended without a terminal"))?;
     let mut reply = match answer.error.take() {
-        Some(failure) => Dialect::Cloudflare.refused(&failure, &visit.request_id),
+        Some(failure) => Dialect::Cloudflare.refused(&failure, &context.request_id),
         None => {
             let mut outputs =
                 answer.result.as_mut().map(|result| std::mem::take(&mut result.outputs)).unwrap_or_default();

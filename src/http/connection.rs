@@ -40,10 +40,10 @@ pub(super) struct Connection {
 
 /// Serves one connection to its end, under TLS where that is configured now.
 pub(super) async fn serve(stream: TcpStream, front: Arc<Front>, closing: watch::Receiver<bool>) {
-    let live = front.svc.live.load();
-    super::prompt(&stream, live.config.server.heartbeat_ms);
-    let tls = live.tls.clone();
-    drop(live);
+    let snapshot = front.svc.snapshot.load();
+    super::prompt(&stream, snapshot.config.server.heartbeat_ms);
+    let tls = snapshot.tls.clone();
+    drop(snapshot);
     match tls {
         None => speak(stream, front, closing).await,
         // On the heap, so that plain connections are no larger than they need.
@@ -110,7 +110,7 @@ where
 /// something unread would reset the connection under the answer. Where TLS is spoken, a full house
 /// shakes no hands: the connection is closed.
 pub(super) async fn refuse(mut stream: TcpStream, front: Arc<Front>) {
-    if front.svc.live.load().tls.is_some() {
+    if front.svc.snapshot.load().tls.is_some() {
         return;
     }
     let polite = async {

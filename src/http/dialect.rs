@@ -15,13 +15,13 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::body::{self, Cut, Pieces};
 use super::cloudflare::Step;
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::query::Query;
 use super::response;
 use super::response::Reply;
-use super::run::{self, Submitter, TakenIn};
+use super::run::{self, DisconnectGuard, SubmittedJob};
 use super::sse::{Counted, FRAME_STORED_BYTES};
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::config::Scope;
 use crate::dialect::render::{Render, Served, Told};
 use crate::dialect::{anthropic, cloudflare, openai, responses};
@@ -68,23 +68,23 @@ impl Dialect {
 }
 
 /// The body of a request that submits a job.
-pub(super) async fn read(visit: &Visit<'_>, body: Incoming) -> Result<Bytes, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    Query::parse(visit.parts.uri.query()).only(|name| matches!(name, "api-version" | "beta"))?;
-    if run::is_msgpack(visit.parts.headers.get(CONTENT_TYPE))? {
+pub(super) async fn read(context: &RequestContext<'_>, body: Incoming) -> Result<Bytes, Failure> {
+    context.asked.access.require(Scope::Run)?;
+    Query::parse(context.parts.uri.query()).only(|name| matches!(name, "api-version" | "beta"))?;
+    if run::is_msgpack(context.parts.headers.get(CONTENT_TYPE))? {
         return Err(Failure::invalid("content-type", "must be application/json"));
     }
-    body::read(visit, body).await
+    body::read(context, body).await
 }
 
 /// Submits what was said; its client waits for the answer.
-pub(super) async fn take_in(visit: &Visit<'_>, said: Said, task: Task) -> Result<TakenIn, Failure> {
-    let (said, door) = run::beside_body(visit, said, Some(task))?;
+pub(super) async fn take_in(context: &RequestContext<'_>, said: Said, task: Task) -> Result<SubmittedJob, Failure> {
+    let (said, door) = run::beside_body(context, said, Some(task))?;
     if said.options.background {
         let message = "this dialect has no answer at once: leave it out, or submit to /v1/run";
         return Err(Failure::unsupported("options.background", message));
     }
-    run::take_in(visit, said, door).await
+    run::take_in(context, said, door).await
 }
 
 /// An answer, or why there is none; and who served it.
@@ -95,9 +95,9 @@ pub(super) struct Answered {
 
 impl Answered {
     /// With its headers.
-    pub(super) fn reply(self, dialect: Dialect, visit: &Visit<'_>, taken: &TakenIn) -> Reply {
+    pub(super) fn reply(self, dialect: Dialect, context: &RequestContext<'_>, taken: &SubmittedJob) -> Reply {
         let mut reply = self.reply.unwrap_or_else(|failure| {
-            let mut reply = dialect.refused(&failure, &visit.request_id);
+            let mut reply = dialect.refused(&failure, &context.request_id);
             // All that could be tried was. One that we broke off ourselves may be asked anew.
             if taken.submitted.stream.tail().state != State::Interrupted {
                 reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -123,10 +123,10 @@ impl Answered {
 /// The stream of a job from its first record, rendered. Unless the rendering begins at once, the head
 /// waits for the first thing to tell: a piece of the answer, why there is none, or that it takes long.
 pub(super) async fn streamed<R: Render>(
-    svc: &Services,
+    svc: &Broker,
     stream: &Arc<Stream>,
     render: R,
-    submitter: Option<Submitter>,
+    submitter: Option<DisconnectGuard>,
 ) -> Answered {
     match Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start) {
         Ok(follower) => Reader::new(svc, follower, render, submitter).answer().await,
@@ -152,13 +152,13 @@ struct Reader<R> {
     /// Was read for the head, and not sent yet.
     first: Option<Bytes>,
     goes: Goes,
-    _submitter: Option<Submitter>,
+    _submitter: Option<DisconnectGuard>,
     _counted: Counted,
 }
 
 impl<R: Render> Reader<R> {
-    fn new(svc: &Services, follower: Follower, render: R, submitter: Option<Submitter>) -> Reader<R> {
-        let heartbeat = Duration::from_millis(svc.live.load().config.server.heartbeat_ms.max(1));
+    fn new(svc: &Broker, follower: Follower, render: R, submitter: Option<DisconnectGuard>) -> Reader<R> {
+        let heartbeat = Duration::from_millis(svc.snapshot.load().config.server.heartbeat_ms.max(1));
         let (silence, _counted) = (Silence::new(heartbeat), Counted::new());
         Reader { follower, render, silence, first: None, goes: Goes::On, _submitter: submitter, _counted }
     }

@@ -1,4 +1,4 @@
-//! From a request to its answer: find the place, see who comes, hand over, note what came of it.
+//! From a request to its answer: find the dispatch, see who comes, hand over, note what came of it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
-use super::auth::Asked;
+use super::auth::RequestAuth;
 use super::connection::Connection;
 use super::dialect::Dialect;
 use super::response;
@@ -25,10 +25,10 @@ const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// A request that has come far enough to be served.
-pub(super) struct Visit<'a> {
+pub(super) struct RequestContext<'a> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) parts: &'a Parts,
-    pub(super) asked: Asked,
+    pub(super) asked: RequestAuth,
     /// Whose address it came by.
     pub(super) via: Via<'a>,
     /// When its head was here.
@@ -39,7 +39,7 @@ pub(super) struct Visit<'a> {
     pub(super) request_id: HeaderValue,
 }
 
-impl Visit<'_> {
+impl RequestContext<'_> {
     /// What we have taken so far, without the time in which the client sent its body.
     pub(super) fn overhead(&self) -> Duration {
         self.read.get().unwrap_or(&self.arrived).elapsed()
@@ -55,9 +55,9 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
     let request_id = request_id(&parts.headers);
-    let answered = place(connection, &mut parts, body, (arrived, request_id.clone())).await;
-    let place = route::of(parts.uri.path());
-    let dialect = place.and_then(|place| place.route.dialect());
+    let answered = dispatch(connection, &mut parts, body, (arrived, request_id.clone())).await;
+    let dispatch = route::of(parts.uri.path());
+    let dialect = dispatch.and_then(|dispatch| dispatch.route.dialect());
     let mut reply = answered.unwrap_or_else(|failure| match dialect {
         Some(dialect) => dialect.refused(&failure, &request_id),
         None => response::refused(&failure),
@@ -66,13 +66,13 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
         reply.headers_mut().insert(HeaderName::from_static("request-id"), request_id.clone());
     }
     reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), request_id);
-    if place.is_some_and(|place| place.via != Via::Own) {
+    if dispatch.is_some_and(|dispatch| dispatch.via != Via::Own) {
         cloudflare::mark(&parts.headers, &mut reply);
     }
-    if let Some(Place { route: Route::Stream(_) | Route::JobStream(_), .. }) = place {
-        durable_streams::dress(&mut reply);
+    if let Some(Place { route: Route::Stream(_) | Route::JobStream(_), .. }) = dispatch {
+        durable_streams::security_headers(&mut reply);
     }
-    cors::tell(&connection.front.svc.live.load().config.server, &parts, &mut reply);
+    cors::tell(&connection.front.svc.snapshot.load().config.server, &parts, &mut reply);
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -95,7 +95,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-async fn place(
+async fn dispatch(
     connection: &Arc<Connection>,
     parts: &mut Parts,
     body: Incoming,
@@ -112,45 +112,45 @@ async fn place(
     if !route.takes(parts.method.as_str()) {
         return Ok(response::wrong_method(&route));
     }
-    cors::admit(&connection.front.svc.live.load().config, parts, &route)?;
+    cors::admit(&connection.front.svc.snapshot.load().config, parts, &route)?;
     if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
         return Ok(operations::open(route, &connection.front.svc));
     }
     if let Route::Socket | Route::JobSocket(_) = route {
         return websocket::upgrade(connection, parts, gateway, route);
     }
-    let live = connection.front.svc.live.load();
-    let asked = Asked::read(&live.config, &parts.headers, gateway)?;
-    drop(live);
-    let visit = Visit { connection, parts, asked, via, arrived, read: OnceLock::new(), request_id };
+    let snapshot = connection.front.svc.snapshot.load();
+    let asked = RequestAuth::read(&snapshot.config, &parts.headers, gateway)?;
+    drop(snapshot);
+    let context = RequestContext { connection, parts, asked, via, arrived, read: OnceLock::new(), request_id };
     match route {
-        Route::Run(model) => run::run(&visit, model, body).await,
-        Route::ChatCompletions => openai::chat(&visit, body).await,
-        Route::Completions => openai::completion(&visit, body).await,
-        Route::Embeddings => openai::embeddings(&visit, body).await,
-        Route::Responses => responses::create(&visit, body).await,
-        Route::Response(id) if visit.parts.method == Method::DELETE => responses::delete(&visit, id).await,
-        Route::Response(id) => responses::show(&visit, id).await,
-        Route::CancelResponse(id) => responses::cancel(&visit, id).await,
-        Route::InputItems(id) => responses::input_items(&visit, id).await,
-        Route::Messages => anthropic::message(&visit, body).await,
-        Route::CountTokens => anthropic::count_tokens(&visit, body).await,
-        Route::AiRun(model) => cloudflare::run(&visit, model, body).await,
-        Route::PassedOn { provider, path } => passthrough::pass_on(&visit, provider, path, body).await,
-        Route::Jobs => jobs::list(&visit).await,
-        Route::Job(id) if visit.parts.method == Method::DELETE => jobs::forget(&visit, id).await,
-        Route::Job(id) => jobs::show(&visit, id).await,
-        Route::Cancel(id) => jobs::cancel(&visit, id).await,
-        Route::Events(id) => sse::follow(&visit, id).await,
-        Route::Output(id, index) => outputs::give(&visit, id, index).await,
-        Route::Stream(path) => Ok(durable_streams::serve(&visit, path, body).await),
-        Route::JobStream(id) => Ok(durable_streams::serve_job(&visit, id).await),
-        Route::Costs => operations::costs(&visit).await,
-        Route::RebuildCosts => operations::rebuild_costs(&visit).await,
-        Route::Models => operations::models(&visit),
-        Route::Model(id) => operations::model(&visit, id),
-        Route::Providers => operations::providers(&visit),
-        Route::Metrics => operations::metrics(&visit),
+        Route::Run(model) => run::run(&context, model, body).await,
+        Route::ChatCompletions => openai::chat(&context, body).await,
+        Route::Completions => openai::completion(&context, body).await,
+        Route::Embeddings => openai::embeddings(&context, body).await,
+        Route::Responses => responses::create(&context, body).await,
+        Route::Response(id) if context.parts.method == Method::DELETE => responses::delete(&context, id).await,
+        Route::Response(id) => responses::show(&context, id).await,
+        Route::CancelResponse(id) => responses::cancel(&context, id).await,
+        Route::InputItems(id) => responses::input_items(&context, id).await,
+        Route::Messages => anthropic::message(&context, body).await,
+        Route::CountTokens => anthropic::count_tokens(&context, body).await,
+        Route::AiRun(model) => cloudflare::run(&context, model, body).await,
+        Route::PassedOn { provider, path } => passthrough::pass_on(&context, provider, path, body).await,
+        Route::Jobs => jobs::list(&context).await,
+        Route::Job(id) if context.parts.method == Method::DELETE => jobs::forget(&context, id).await,
+        Route::Job(id) => jobs::show(&context, id).await,
+        Route::Cancel(id) => jobs::cancel(&context, id).await,
+        Route::Events(id) => sse::follow(&context, id).await,
+        Route::Output(id, index) => outputs::give(&context, id, index).await,
+        Route::Stream(path) => Ok(durable_streams::serve(&context, path, body).await),
+        Route::JobStream(id) => Ok(durable_streams::serve_job(&context, id).await),
+        Route::Costs => operations::costs(&context).await,
+        Route::RebuildCosts => operations::rebuild_costs(&context).await,
+        Route::Models => operations::models(&context),
+        Route::Model(id) => operations::model(&context, id),
+        Route::Providers => operations::providers(&context),
+        Route::Metrics => operations::metrics(&context),
         Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi | Route::Socket | Route::JobSocket(_) => {
             Err(Failure::internal("this route was served above"))
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
@@ -22,11 +22,11 @@ const LIST_ROWS_DEFAULT: usize = 100;
 ///
 /// # Errors
 /// `invalid` for what is no id, `not_found`, `expired`.
-pub(super) async fn find(visit: &Visit<'_>, id: &str) -> Result<Arc<Stream>, Failure> {
+pub(super) async fn find(context: &RequestContext<'_>, id: &str) -> Result<Arc<Stream>, Failure> {
     let id: JobId = decode(id, false).parse()?;
-    match visit.connection.front.svc.log.find(&id).await? {
-        Found::Stream(stream) if visit.asked.sees(&stream.head().gateway) => Ok(stream),
-        Found::Expired(tombstone) if visit.asked.sees(&tombstone.gateway) => {
+    match context.connection.front.svc.log.find(&id).await? {
+        Found::Stream(stream) if context.asked.sees(&stream.head().gateway) => Ok(stream),
+        Found::Expired(tombstone) if context.asked.sees(&tombstone.gateway) => {
             Err(Failure::new(Code::Expired, "the job was removed after its retention"))
         }
         _ => Err(Failure::new(Code::NotFound, "no such job")),
@@ -34,19 +34,19 @@ pub(super) async fn find(visit: &Visit<'_>, id: &str) -> Result<Arc<Stream>, Fai
 }
 
 /// `GET /v1/jobs/{id}`.
-pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    no_parameters(visit)?;
-    let stream = find(visit, id).await?;
+pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    no_parameters(context)?;
+    let stream = find(context, id).await?;
     Ok(status(&stream))
 }
 
 /// `POST /v1/jobs/{id}/cancel`: answers when the terminal is durable.
-pub(super) async fn cancel(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    no_parameters(visit)?;
-    let found = find(visit, id).await?;
-    let stream = visit.connection.front.svc.cancel(&found.head().id, "client").await?;
+pub(super) async fn cancel(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Run)?;
+    no_parameters(context)?;
+    let found = find(context, id).await?;
+    let stream = context.connection.front.svc.cancel(&found.head().id, "client").await?;
     Ok(status(&stream))
 }
 
@@ -57,19 +57,19 @@ fn status(stream: &Stream) -> Reply {
 }
 
 /// `DELETE /v1/jobs/{id}`.
-pub(super) async fn forget(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    no_parameters(visit)?;
-    let found = find(visit, id).await?;
-    visit.connection.front.svc.log.forget(&found.head().id).await?;
+pub(super) async fn forget(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Run)?;
+    no_parameters(context)?;
+    let found = find(context, id).await?;
+    context.connection.front.svc.log.forget(&found.head().id).await?;
     Ok(response::json(StatusCode::OK, &json!({ "id": found.head().id, "deleted": true })))
 }
 
 /// `GET /v1/jobs?state=&tag.teamId=&limit=&after=`. `after` is the `next` of the page before, or
 /// the id of its last job.
-pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    let query = Query::parse(visit.parts.uri.query());
+pub(super) async fn list(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    let query = Query::parse(context.parts.uri.query());
     query.only(|name| {
         matches!(name, "state" | "limit" | "after") || name.strip_prefix("tag.").is_some_and(|key| !key.is_empty())
     })?;
@@ -77,7 +77,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Failure> {
     let limit = one("limit")?.map_or(Ok(LIST_ROWS_DEFAULT), limit_of)?;
     let state = one("state")?.map(state_of).transpose()?;
     let after = match one("after")? {
-        Some(after) => Some(after_of(visit, after).await?),
+        Some(after) => Some(after_of(context, after).await?),
         None => None,
     };
     let mut tags = Vec::new();
@@ -87,14 +87,14 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Reply, Failure> {
             tags.push((key.to_owned(), value.to_owned()));
         }
     }
-    let rows = match visit.asked.gateways()? {
+    let rows = match context.asked.gateways()? {
         // For the log an empty list means all gateways.
         Some(none) if none.is_empty() => Vec::new(),
         gateways => {
             let gateways = gateways.unwrap_or_default();
             // One more than asked for tells whether there is a next page.
             let query = ListQuery { gateways, state, tags, after, limit: limit + 1 };
-            visit.connection.front.svc.log.list(query).await?
+            context.connection.front.svc.log.list(query).await?
         }
     };
     let next = (rows.len() > limit).then(|| rows[limit - 1].head().stream.to_job_id());
@@ -113,11 +113,11 @@ fn state_of(text: &str) -> Result<State, Failure> {
     })
 }
 
-async fn after_of(visit: &Visit<'_>, text: &str) -> Result<StreamId, Failure> {
+async fn after_of(context: &RequestContext<'_>, text: &str) -> Result<StreamId, Failure> {
     let wrong = || Failure::invalid("after", "must be the `next` of a page, or the id of a job");
     if let Ok(id) = text.parse::<JobId>()
-        && let Found::Stream(stream) = visit.connection.front.svc.log.find(&id).await?
-        && visit.asked.sees(&stream.head().gateway)
+        && let Found::Stream(stream) = context.connection.front.svc.log.find(&id).await?
+        && context.asked.sees(&stream.head().gateway)
     {
         return Ok(stream.head().stream);
     }
@@ -126,6 +126,6 @@ async fn after_of(visit: &Visit<'_>, text: &str) -> Result<StreamId, Failure> {
 
 /// # Errors
 /// `invalid`, naming the first parameter: the route takes none.
-pub(super) fn no_parameters(visit: &Visit<'_>) -> Result<(), Failure> {
-    Query::parse(visit.parts.uri.query()).only(|_| false)
+pub(super) fn no_parameters(context: &RequestContext<'_>) -> Result<(), Failure> {
+    Query::parse(context.parts.uri.query()).only(|_| false)
 }

@@ -39,7 +39,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::broker::Services;
+use crate::broker::Broker;
 
 /// Connections over the limit that are told so at once; more than that are dropped without a word.
 const REFUSALS_MAX: usize = 64;
@@ -78,7 +78,7 @@ impl Default for Limits {
 
 /// What every connection needs.
 struct Front {
-    svc: Arc<Services>,
+    svc: Arc<Broker>,
     limits: Limits,
     /// Of bodies that are coming in.
     body_bytes: AtomicUsize,
@@ -91,7 +91,7 @@ struct Front {
 /// When the listener cannot be used at all.
 pub async fn serve(
     listener: TcpListener,
-    svc: Arc<Services>,
+    svc: Arc<Broker>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -101,14 +101,14 @@ pub async fn serve(
     let (closing, closes) = watch::channel(false);
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
     let mut tending = JoinSet::new();
-    tending.spawn(Arc::clone(&front.svc.feeds).tend());
+    tending.spawn(Arc::clone(&front.svc.feeds).expire_loop());
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let full = connections.len() >= front.svc.live.load().config.server.connections_max;
+                    let full = connections.len() >= front.svc.snapshot.load().config.server.connections_max;
                     match full {
                         false => {
                             connections.spawn(connection::serve(stream, Arc::clone(&front), closes.clone()));

@@ -8,25 +8,25 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 
 use super::dialect::{self, Answered, Dialect};
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::response;
 use super::response::Reply;
 use super::run;
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::dialect::openai;
 use crate::dialect::openai::{Chunks, Completion, Embeddings, Texts};
 use crate::job::{Failure, Output, OutputBody, Task};
 use crate::log::Stream;
 
 /// `POST /v1/chat/completions`.
-pub(super) async fn chat(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(visit, body).await?;
+pub(super) async fn chat(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(context, body).await?;
     let asked = openai::chat(&body)?;
     // A large body is not held while its job is under way.
     drop(body);
     let streamed = asked.said.stream == Some(true);
-    let mut taken = dialect::take_in(visit, asked.said, Task::Chat).await?;
-    let svc = &visit.connection.front.svc;
+    let mut taken = dialect::take_in(context, asked.said, Task::Chat).await?;
+    let svc = &context.connection.front.svc;
     let id = taken.submitted.stream.head().id.clone();
     let answered = match streamed {
         true => {
@@ -44,17 +44,17 @@ pub(super) async fn chat(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Fai
             }
         }
     };
-    Ok(answered.reply(Dialect::OpenAi, visit, &taken))
+    Ok(answered.reply(Dialect::OpenAi, context, &taken))
 }
 
 /// `POST /v1/completions`, which is a chat behind an older door.
-pub(super) async fn completion(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(visit, body).await?;
+pub(super) async fn completion(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(context, body).await?;
     let asked = openai::completion(&body)?;
     drop(body);
     let streamed = asked.said.stream == Some(true);
-    let mut taken = dialect::take_in(visit, asked.said, Task::Chat).await?;
-    let svc = &visit.connection.front.svc;
+    let mut taken = dialect::take_in(context, asked.said, Task::Chat).await?;
+    let svc = &context.connection.front.svc;
     let id = taken.submitted.stream.head().id.clone();
     let answered = if streamed {
         let texts = Texts::new(&id, asked.include_usage);
@@ -67,17 +67,17 @@ pub(super) async fn completion(visit: &Visit<'_>, body: Incoming) -> Result<Repl
         let whole = read.and_then(|()| whole.finish(&id)).map(|whole| openai::of_chat(whole, &id));
         Answered { reply: whole.map(|whole| response::json(StatusCode::OK, &whole)), served }
     };
-    Ok(answered.reply(Dialect::OpenAi, visit, &taken))
+    Ok(answered.reply(Dialect::OpenAi, context, &taken))
 }
 
 /// `POST /v1/embeddings`.
-pub(super) async fn embeddings(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(visit, body).await?;
+pub(super) async fn embeddings(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(context, body).await?;
     let said = openai::embedding(&body)?;
     drop(body);
     let input = said.input.clone();
-    let mut taken = dialect::take_in(visit, said, Task::Embedding).await?;
-    let svc = &visit.connection.front.svc;
+    let mut taken = dialect::take_in(context, said, Task::Embedding).await?;
+    let svc = &context.connection.front.svc;
     let mut whole = Embeddings::default();
     let stream = &taken.submitted.stream;
     let read = run::read_whole(svc, stream, |record| whole.push(record)).await;
@@ -90,11 +90,11 @@ pub(super) async fn embeddings(visit: &Visit<'_>, body: Incoming) -> Result<Repl
         Ok(response::whole(StatusCode::OK, json, whole.finish(&vectors, &input)?))
     };
     let answered = Answered { reply: vectors.await, served };
-    Ok(answered.reply(Dialect::OpenAi, visit, &taken))
+    Ok(answered.reply(Dialect::OpenAi, context, &taken))
 }
 
 /// The bytes of an output, wherever they are kept.
-pub(super) async fn bytes_of(svc: &Services, stream: &Arc<Stream>, output: Output) -> Result<Bytes, Failure> {
+pub(super) async fn bytes_of(svc: &Broker, stream: &Arc<Stream>, output: Output) -> Result<Bytes, Failure> {
     Ok(match (output.body, output.sha256) {
         (_, Some(sha256)) => svc.log.get_output(stream, &sha256).await?,
         (OutputBody::Data(data), None) => data.0,

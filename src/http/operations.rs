@@ -4,13 +4,13 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde_json::json;
 
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
 use super::route::Route;
 use super::{jobs, openapi};
-use crate::broker::{ModelsQuery, Services};
+use crate::broker::{Broker, ModelsQuery};
 use crate::config::Scope;
 use crate::job::Failure;
 use crate::meter::CostQuery;
@@ -40,7 +40,7 @@ are Cloudflare's names for the same.
 ";
 
 /// What needs no key.
-pub(super) fn open(route: Route<'_>, svc: &Services) -> Reply {
+pub(super) fn open(route: Route<'_>, svc: &Broker) -> Reply {
     match route {
         Route::Readyz => match svc.unready() {
             None => response::json(StatusCode::OK, &json!({ "ready": true })),
@@ -57,52 +57,52 @@ pub(super) fn open(route: Route<'_>, svc: &Services) -> Reply {
 }
 
 /// `GET /metrics`.
-pub(super) fn metrics(visit: &Visit<'_>) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    let svc = &visit.connection.front.svc;
-    svc.gate.measure(&svc.live.load());
+pub(super) fn metrics(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    let svc = &context.connection.front.svc;
+    svc.admission.measure(&svc.snapshot.load());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(response::whole(StatusCode::OK, kind, telemetry::render()))
 }
 
 /// `GET /v1/models?q=&provider=&task=&all=`: in the shape that OpenAI's clients read, and more.
-pub(super) fn models(visit: &Visit<'_>) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    let query = Query::parse(visit.parts.uri.query());
+pub(super) fn models(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    let query = Query::parse(context.parts.uri.query());
     let query = ModelsQuery::parse(query.pairs())?;
-    Ok(response::json(StatusCode::OK, &visit.connection.front.svc.live.load().models(&query, None)))
+    Ok(response::json(StatusCode::OK, &context.connection.front.svc.snapshot.load().models(&query, None)))
 }
 
 /// `GET /v1/models/{id…}`.
-pub(super) fn model(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    jobs::no_parameters(visit)?;
+pub(super) fn model(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    jobs::no_parameters(context)?;
     let name = decode(id, false).parse()?;
-    Ok(response::json(StatusCode::OK, &visit.connection.front.svc.live.load().model(&name)?))
+    Ok(response::json(StatusCode::OK, &context.connection.front.svc.snapshot.load().model(&name)?))
 }
 
 /// `GET /v1/providers`: who is on, and how the targets are that have been asked.
-pub(super) fn providers(visit: &Visit<'_>) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    jobs::no_parameters(visit)?;
-    let svc = &visit.connection.front.svc;
-    Ok(response::json(StatusCode::OK, &svc.gate.listing(&svc.live.load())))
+pub(super) fn providers(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    jobs::no_parameters(context)?;
+    let svc = &context.connection.front.svc;
+    Ok(response::json(StatusCode::OK, &svc.admission.listing(&svc.snapshot.load())))
 }
 
 /// `POST /v1/costs/rebuild`: the sums anew from the ledger, for whoever doubts them.
-pub(super) async fn rebuild_costs(visit: &Visit<'_>) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Admin)?;
-    jobs::no_parameters(visit)?;
-    let lines = visit.connection.front.svc.meter.rebuild().await?;
+pub(super) async fn rebuild_costs(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Admin)?;
+    jobs::no_parameters(context)?;
+    let lines = context.connection.front.svc.meter.rebuild().await?;
     Ok(response::json(StatusCode::OK, &json!({ "lines": lines })))
 }
 
 /// `GET /v1/costs`.
-pub(super) async fn costs(visit: &Visit<'_>) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    let query = Query::parse(visit.parts.uri.query());
+pub(super) async fn costs(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    let query = Query::parse(context.parts.uri.query());
     let mut costs = CostQuery::parse(query.pairs())?;
-    costs.gateways = visit.asked.gateways()?;
-    let answer = visit.connection.front.svc.meter.query(costs).await?;
+    costs.gateways = context.asked.gateways()?;
+    let answer = context.connection.front.svc.meter.query(costs).await?;
     Ok(response::json(StatusCode::OK, &answer))
 }

@@ -13,64 +13,73 @@ use super::auth;
 use super::auth::header;
 use super::body::{self, Body, Cut, Pieces};
 use super::dialect::Dialect;
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::response;
 use super::response::Reply;
 use super::route_cloudflare;
-use super::run::{self, Submitter, TakenIn};
+use super::run::{self, DisconnectGuard, SubmittedJob};
 use crate::config::Scope;
 use crate::job::{Code, Failure, Gateway, Options, Timeouts};
-use crate::run::{Asked, Drawn, Passed, Reading, Tapped};
+use crate::run::{Passed, PassthroughRequest, Reading, TeeItem, TeeReader};
 use crate::telemetry;
 use crate::wire::submit::{Door, Said};
 
 /// Any request to a provider's path that is no door of ours.
-pub(super) async fn pass_on(visit: &Visit<'_>, provider: &str, path: &str, body: Incoming) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    let gateway = visit.asked.gateway.clone().unwrap_or_default();
-    visit.asked.access.require_in(Scope::Run, &gateway)?;
-    let svc = &visit.connection.front.svc;
-    let headers = &visit.parts.headers;
-    let live = svc.live.load_full();
-    let is_on = |name: &str| live.on.iter().any(|(known, _)| **known == *name);
-    let asked = Asked {
+pub(super) async fn pass_on(
+    context: &RequestContext<'_>,
+    provider: &str,
+    path: &str,
+    body: Incoming,
+) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Run)?;
+    let gateway = context.asked.gateway.clone().unwrap_or_default();
+    context.asked.access.require_in(Scope::Run, &gateway)?;
+    let svc = &context.connection.front.svc;
+    let headers = &context.parts.headers;
+    let snapshot = svc.snapshot.load_full();
+    let is_on = |name: &str| snapshot.on.iter().any(|(known, _)| **known == *name);
+    let asked = PassthroughRequest {
         provider: route_cloudflare::provider_of(provider, is_on),
-        method: visit.parts.method.clone(),
+        method: context.parts.method.clone(),
         path,
-        query: visit.parts.uri.query(),
+        query: context.parts.uri.query(),
         headers,
-        body: body::read(visit, body).await?,
+        body: body::read(context, body).await?,
         // Beside our key, the usual headers are the provider's.
         has_own_key: headers.contains_key(auth::CLOUDFLARE_KEY),
     };
     let reading = svc.reading(&asked);
     match reading.and_then(|reading| Some((said(&asked, &reading)?, reading))) {
-        Some((said, reading)) => metered(visit, said, (asked, reading)).await,
-        None => raw(visit, asked, &gateway).await,
+        Some((said, reading)) => metered(context, said, (asked, reading)).await,
+        None => raw(context, asked, &gateway).await,
     }
 }
 
 /// The job that a request is; `None` where it cannot be one.
-fn said(asked: &Asked<'_>, reading: &Reading) -> Option<Said> {
+fn said(asked: &PassthroughRequest<'_>, reading: &Reading) -> Option<Said> {
     let input: Box<RawValue> = serde_json::from_slice(&asked.body).ok()?;
     let model = format!("{}/{}", asked.provider, reading.model).parse().ok()?;
     input.get().starts_with('{').then(|| Said::of(model, input, None))
 }
 
 /// What can be read: a job, whose client gets what its provider sends.
-async fn metered(visit: &Visit<'_>, mut said: Said, asked: (Asked<'_>, Reading)) -> Result<Reply, Failure> {
-    run::headers_beside(visit, &mut said)?;
+async fn metered(
+    context: &RequestContext<'_>,
+    mut said: Said,
+    asked: (PassthroughRequest<'_>, Reading),
+) -> Result<Reply, Failure> {
+    run::headers_beside(context, &mut said)?;
     check(&said.options)?;
     // `Idempotency-Key` is the provider's: we could give nobody the same bytes again.
-    let door = Door { gateway: visit.asked.gateway.clone(), idempotency_key: None, task: None };
+    let door = Door { gateway: context.asked.gateway.clone(), idempotency_key: None, task: None };
     let (provider, model) = (asked.0.provider.to_owned(), asked.1.model.clone());
-    let (mut taken, mut tapped) = run::pass_on(visit, (said, door), asked).await?;
+    let (mut taken, mut tapped) = run::pass_on(context, (said, door), asked).await?;
     let mut reply = match tapped.head().await {
         Some((status, headers)) => {
             let submitter = taken.submitter.take();
             answer(status, headers, Body::Pieces(pieces(tapped, submitter)))
         }
-        None => Dialect::Cloudflare.refused(&why(&taken).await?, &visit.request_id),
+        None => Dialect::Cloudflare.refused(&why(&taken).await?, &context.request_id),
     };
     response::set(&mut reply, "forebay-provider", provider.as_bytes());
     response::set(&mut reply, "forebay-model", model.as_bytes());
@@ -93,7 +102,7 @@ fn check(options: &Options) -> Result<(), Failure> {
 }
 
 /// Why the provider did not answer.
-async fn why(taken: &TakenIn) -> Result<Failure, Failure> {
+async fn why(taken: &SubmittedJob) -> Result<Failure, Failure> {
     let stream = &taken.submitted.stream;
     let ended = stream.watch().wait_for(|tail| tail.state.is_terminal()).await.map(drop);
     ended.map_err(|_| Failure::internal("the log is closed"))?;
@@ -101,30 +110,30 @@ async fn why(taken: &TakenIn) -> Result<Failure, Failure> {
     Ok(failure.unwrap_or_else(|| Failure::new(Code::Cancelled, "the job was ended before its provider answered")))
 }
 
-fn pieces(tapped: Tapped, submitter: Option<Submitter>) -> Pieces {
+fn pieces(tapped: TeeReader, submitter: Option<DisconnectGuard>) -> Pieces {
     Box::pin(stream::unfold((tapped, submitter), |(mut tapped, submitter)| async {
         match tapped.next().await {
-            Drawn::Piece(piece) => Some((Ok(piece), (tapped, submitter))),
-            Drawn::End => {
+            TeeItem::Piece(piece) => Some((Ok(piece), (tapped, submitter))),
+            TeeItem::End => {
                 // The job ends a little later; it is not to be ended by that its client goes.
-                submitter.into_iter().for_each(Submitter::served);
+                submitter.into_iter().for_each(DisconnectGuard::served);
                 None
             }
-            Drawn::Broken => Some((Err(Cut::after_the_rest().await), (tapped, submitter))),
+            TeeItem::Broken => Some((Err(Cut::after_the_rest().await), (tapped, submitter))),
         }
     }))
 }
 
 /// What cannot be read.
-async fn raw(visit: &Visit<'_>, asked: Asked<'_>, gateway: &Gateway) -> Result<Reply, Failure> {
+async fn raw(context: &RequestContext<'_>, asked: PassthroughRequest<'_>, gateway: &Gateway) -> Result<Reply, Failure> {
     let mut own = Timeouts::default();
-    if let Some(ms) = header(&visit.parts.headers, "cf-aig-request-timeout", Code::Invalid)? {
+    if let Some(ms) = header(&context.parts.headers, "cf-aig-request-timeout", Code::Invalid)? {
         let ms = ms.parse().map_err(|_| Failure::invalid("cf-aig-request-timeout", "must be a whole number"))?;
         own.first_token_ms = Some(ms);
     }
-    let passed = visit.connection.front.svc.pass_on(asked, own, gateway).await?;
+    let passed = context.connection.front.svc.pass_on(asked, own, gateway).await?;
     let (status, headers) = (passed.status, passed.headers.clone());
-    let body = match visit.parts.method {
+    let body = match context.parts.method {
         Method::HEAD => Body::Whole(Bytes::new()),
         _ => Body::Pieces(Box::pin(stream::unfold(passed, piece))),
     };

@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::dialect::{self, Answered, Dialect};
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
 use super::run;
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::config::Scope;
 use crate::dialect::openai::Completion;
 use crate::dialect::render::Render as _;
@@ -34,22 +34,22 @@ use crate::wire::{Cursor, submit::Said};
 const REFERENCED_MAX: usize = 64;
 
 /// `POST /v1/responses`.
-pub(super) async fn create(visit: &Visit<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(visit, body).await?;
+pub(super) async fn create(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
+    let body = dialect::read(context, body).await?;
     let asked = Asked::read(&body)?;
     let (streamed, in_background, is_kept) = (asked.stream, asked.background, asked.store);
-    let said = match meant(visit, asked).await? {
+    let said = match meant(context, asked).await? {
         Ok(said) => said,
         Err(no_previous) => return Ok(no_previous),
     };
     // A large body is not held while its job is under way.
     drop(body);
-    let (mut said, door) = run::beside_body(visit, said, Some(Task::Chat))?;
+    let (mut said, door) = run::beside_body(context, said, Some(Task::Chat))?;
     said.options.log_payload &= is_kept;
     said.options.background |= in_background;
     let in_background = said.options.background;
-    let mut taken = run::take_in(visit, said, door).await?;
-    let svc = &visit.connection.front.svc;
+    let mut taken = run::take_in(context, said, door).await?;
+    let svc = &context.connection.front.svc;
     let stream = Arc::clone(&taken.submitted.stream);
     let about = about(svc, &stream).await?;
     let answered = match (streamed, in_background) {
@@ -64,14 +64,14 @@ pub(super) async fn create(visit: &Visit<'_>, body: Incoming) -> Result<Reply, F
             whole.into()
         }
     };
-    Ok(answered.reply(Dialect::Responses, visit, &taken))
+    Ok(answered.reply(Dialect::Responses, context, &taken))
 }
 
 /// What was said, with what it goes on from; or the refusal, where that is not there.
-async fn meant(visit: &Visit<'_>, asked: Asked<'_>) -> Result<Result<Said, Reply>, Failure> {
+async fn meant(context: &RequestContext<'_>, asked: Asked<'_>) -> Result<Result<Said, Reply>, Failure> {
     let before = match asked.previous.as_deref() {
         None => Vec::new(),
-        Some(previous) => match before(visit, previous).await? {
+        Some(previous) => match before(context, previous).await? {
             Some(turns) => turns,
             None => {
                 let mut reply = response::json(StatusCode::BAD_REQUEST, &responses::no_previous(previous));
@@ -80,9 +80,9 @@ async fn meant(visit: &Visit<'_>, asked: Asked<'_>) -> Result<Result<Said, Reply
             }
         },
     };
-    let known = referenced(visit, &asked).await?;
+    let known = referenced(context, &asked).await?;
     let said = asked.into_said(&before, &known)?;
-    let bytes_max = visit.connection.front.svc.live.load().config.server.body_bytes_max;
+    let bytes_max = context.connection.front.svc.snapshot.load().config.server.body_bytes_max;
     if said.input.get().len() > bytes_max {
         let message = format!("with what it goes on from the input is over {bytes_max} bytes");
         return Err(Failure::new(Code::TooLarge, message).with_param("input"));
@@ -91,9 +91,9 @@ async fn meant(visit: &Visit<'_>, asked: Asked<'_>) -> Result<Result<Said, Reply
 }
 
 /// The conversation up to the end of a response; `None` unless it came to one, and is kept.
-async fn before(visit: &Visit<'_>, id: &str) -> Result<Option<Vec<Box<RawValue>>>, Failure> {
-    let Some(stream) = look(visit, id, true).await? else { return Ok(None) };
-    let svc = &visit.connection.front.svc;
+async fn before(context: &RequestContext<'_>, id: &str) -> Result<Option<Vec<Box<RawValue>>>, Failure> {
+    let Some(stream) = look(context, id, true).await? else { return Ok(None) };
+    let svc = &context.connection.front.svc;
     if stream.tail().state != State::Completed || !stream.head().log_payload {
         return Ok(None);
     }
@@ -104,7 +104,7 @@ async fn before(visit: &Visit<'_>, id: &str) -> Result<Option<Vec<Box<RawValue>>
 }
 
 /// The items of earlier answers that an input names.
-async fn referenced(visit: &Visit<'_>, asked: &Asked<'_>) -> Result<BTreeMap<String, Value>, Failure> {
+async fn referenced(context: &RequestContext<'_>, asked: &Asked<'_>) -> Result<BTreeMap<String, Value>, Failure> {
     let mut wanted: BTreeMap<JobId, Vec<(usize, &str)>> = BTreeMap::new();
     for id in asked.references() {
         if let Some((job, at)) = responses::item_of(id) {
@@ -114,10 +114,10 @@ async fn referenced(visit: &Visit<'_>, asked: &Asked<'_>) -> Result<BTreeMap<Str
     if wanted.len() > REFERENCED_MAX {
         return Err(Failure::invalid("input", format!("names items of more than {REFERENCED_MAX} responses")));
     }
-    let svc = &visit.connection.front.svc;
+    let svc = &context.connection.front.svc;
     let mut known = BTreeMap::new();
     for (job, items) in wanted {
-        let Some(stream) = look(visit, job.as_str(), true).await? else { continue };
+        let Some(stream) = look(context, job.as_str(), true).await? else { continue };
         let output = so_far(svc, &stream, Events::of_whole(about(svc, &stream).await?)).await?.output();
         for (at, id) in items {
             if let Some(item) = output.get(at).filter(|item| item["id"] == id) {
@@ -129,9 +129,9 @@ async fn referenced(visit: &Visit<'_>, asked: &Asked<'_>) -> Result<BTreeMap<Str
 }
 
 /// `GET /v1/responses/{id}`, and with `stream=true` its events, from the one after `starting_after`.
-pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    let query = Query::parse(visit.parts.uri.query());
+pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    let query = Query::parse(context.parts.uri.query());
     query.only(|name| {
         matches!(name, "stream" | "starting_after" | "include_obfuscation" | "api-version")
             || name.strip_prefix("include").is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
@@ -146,10 +146,10 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> 
         Some(_) if !streamed => return Err(Failure::invalid("starting_after", "is only for a stream")),
         Some(after) => Some(number(after)?),
     };
-    let stream = find(visit, id).await?;
-    let svc = &visit.connection.front.svc;
+    let stream = find(context, id).await?;
+    let svc = &context.connection.front.svc;
     let about = about(svc, &stream).await?;
-    let answered = match (streamed, visit.is_head()) {
+    let answered = match (streamed, context.is_head()) {
         (true, true) => return Ok(response::events(None)),
         (true, false) => {
             if let Some(after) = after {
@@ -174,22 +174,22 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> 
 
 /// `POST /v1/responses/{id}/cancel`: the response, once its end is durable. One that ended stays as
 /// it is.
-pub(super) async fn cancel(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    super::jobs::no_parameters(visit)?;
-    let found = find(visit, id).await?;
-    let svc = &visit.connection.front.svc;
+pub(super) async fn cancel(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Run)?;
+    super::jobs::no_parameters(context)?;
+    let found = find(context, id).await?;
+    let svc = &context.connection.front.svc;
     let stream = svc.cancel(&found.head().id, "client").await?;
     let whole = so_far(svc, &stream, Events::of_whole(about(svc, &stream).await?)).await?;
     Ok(object(&whole))
 }
 
 /// `DELETE /v1/responses/{id}`: one that is under way is cancelled first.
-pub(super) async fn delete(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    super::jobs::no_parameters(visit)?;
-    let found = find(visit, id).await?;
-    let svc = &visit.connection.front.svc;
+pub(super) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Run)?;
+    super::jobs::no_parameters(context)?;
+    let found = find(context, id).await?;
+    let svc = &context.connection.front.svc;
     let job = &found.head().id;
     if !found.tail().state.is_terminal() {
         svc.cancel(job, "client").await?;
@@ -200,9 +200,9 @@ pub(super) async fn delete(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure
 }
 
 /// `GET /v1/responses/{id}/input_items`.
-pub(super) async fn input_items(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    let query = Query::parse(visit.parts.uri.query());
+pub(super) async fn input_items(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    let query = Query::parse(context.parts.uri.query());
     query.only(|name| {
         matches!(name, "limit" | "after" | "order" | "before" | "api-version") || name.starts_with("include")
     })?;
@@ -211,9 +211,9 @@ pub(super) async fn input_items(visit: &Visit<'_>, id: &str) -> Result<Reply, Fa
         return Err(Failure::unsupported("before", "pages go forward: give the other order"));
     }
     let (limit, after, order) = (one("limit")?, one("after")?, one("order")?);
-    let stream = find(visit, id).await?;
+    let stream = find(context, id).await?;
     let job = match stream.head().log_payload {
-        true => visit.connection.front.svc.log.job(&stream).await?,
+        true => context.connection.front.svc.log.job(&stream).await?,
         false => None,
     };
     let job = job.ok_or_else(|| Failure::new(Code::NotFound, "the input of this response is not kept"))?;
@@ -224,20 +224,20 @@ pub(super) async fn input_items(visit: &Visit<'_>, id: &str) -> Result<Reply, Fa
 ///
 /// # Errors
 /// `not_found`, `expired`.
-async fn find(visit: &Visit<'_>, id: &str) -> Result<Arc<Stream>, Failure> {
+async fn find(context: &RequestContext<'_>, id: &str) -> Result<Arc<Stream>, Failure> {
     let not_found = || {
         let cut = &id[..id.floor_char_boundary(80)];
         Failure::new(Code::NotFound, format!("Response with id '{cut}' not found.")).with_param("response_id")
     };
-    look(visit, &decode(id, false), false).await?.ok_or_else(not_found)
+    look(context, &decode(id, false), false).await?.ok_or_else(not_found)
 }
 
 /// The same; `None` if there is none. One that goes on from another needs that one in its gateway.
-async fn look(visit: &Visit<'_>, id: &str, in_gateway: bool) -> Result<Option<Arc<Stream>>, Failure> {
-    let gateway = visit.asked.gateway.clone().unwrap_or_default();
-    let sees = |of: &_| visit.asked.sees(of) && (!in_gateway || *of == gateway);
+async fn look(context: &RequestContext<'_>, id: &str, in_gateway: bool) -> Result<Option<Arc<Stream>>, Failure> {
+    let gateway = context.asked.gateway.clone().unwrap_or_default();
+    let sees = |of: &_| context.asked.sees(of) && (!in_gateway || *of == gateway);
     for job in responses::jobs_of(id) {
-        match visit.connection.front.svc.log.find(&job).await? {
+        match context.connection.front.svc.log.find(&job).await? {
             Found::Stream(stream) if sees(&stream.head().gateway) && stream.head().task == Task::Chat => {
                 return Ok(Some(stream));
             }
@@ -252,7 +252,7 @@ async fn look(visit: &Visit<'_>, id: &str, in_gateway: bool) -> Result<Option<Ar
 
 /// Of a job whose payload is not kept nothing is repeated, also while it is still there: what is told
 /// twice must be the same.
-async fn about(svc: &Services, stream: &Arc<Stream>) -> Result<About, Failure> {
+async fn about(svc: &Broker, stream: &Arc<Stream>) -> Result<About, Failure> {
     let head = stream.head();
     let job = if head.log_payload { svc.log.job(stream).await? } else { None };
     let echo = job.and_then(|job| job.echo);
@@ -260,7 +260,7 @@ async fn about(svc: &Services, stream: &Arc<Stream>) -> Result<About, Failure> {
 }
 
 /// Reads what is durable now.
-async fn so_far(svc: &Services, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
+async fn so_far(svc: &Broker, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
     let durable = stream.tail().durable;
     let mut follower = Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start)?;
     let mut take = |record: RecordRef<'_>| drop(whole.push(record, &mut Vec::new()));

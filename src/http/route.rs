@@ -60,7 +60,7 @@ pub(super) enum Route<'a> {
     Providers,
     /// Prometheus.
     Metrics,
-    /// Whether we live.
+    /// Whether we snapshot.
     Healthz,
     /// Whether we take jobs.
     Readyz,

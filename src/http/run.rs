@@ -9,19 +9,19 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
 
 use super::auth::header;
 use super::body;
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
 use super::route::Via;
 use super::{route_cloudflare, sse};
-use crate::broker::{Services, Submitted};
+use crate::broker::{Broker, Submitted};
 use crate::config::Scope;
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Code, Failure, Job, JobId, Task};
 use crate::log::Status;
 use crate::log::{Followed, Follower, Stream};
-use crate::run::{Asked, Reading, Tapped};
+use crate::run::{PassthroughRequest, Reading, TeeReader};
 use crate::telemetry::{self, OurStage};
 use crate::wire::collect::{Answer, Collector};
 use crate::wire::record::RecordRef;
@@ -29,12 +29,12 @@ use crate::wire::submit::{self, Door, Said};
 use crate::wire::{Cursor, header_options, record};
 
 /// `POST /v1/run` and `POST /v1/run/{model…}`.
-pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Run)?;
-    Query::parse(visit.parts.uri.query()).only(|_| false)?;
-    let front = &visit.connection.front;
-    let packed = is_msgpack(visit.parts.headers.get(CONTENT_TYPE))?;
-    let body = body::read(visit, body).await?;
+pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>, body: Incoming) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Run)?;
+    Query::parse(context.parts.uri.query()).only(|_| false)?;
+    let front = &context.connection.front;
+    let packed = is_msgpack(context.parts.headers.get(CONTENT_TYPE))?;
+    let body = body::read(context, body).await?;
     let said = match model {
         Some(_) if packed => {
             return Err(Failure::invalid("content-type", "with the model in the address the body is JSON"));
@@ -45,9 +45,9 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
     };
     // A large body is not held while its job is under way.
     drop(body);
-    let (said, door) = beside_body(visit, said, None)?;
-    let (background, streamed) = (said.options.background, wants_stream(visit, &said));
-    let mut taken = take_in(visit, said, door).await?;
+    let (said, door) = beside_body(context, said, None)?;
+    let (background, streamed) = (said.options.background, wants_stream(context, &said));
+    let mut taken = take_in(context, said, door).await?;
     let (submitted, submitter) = (&taken.submitted, taken.submitter.take());
     let mut reply = match (background, streamed) {
         (true, _) => accepted(submitted),
@@ -59,14 +59,14 @@ pub(super) async fn run(visit: &Visit<'_>, model: Option<&str>, body: Incoming) 
 }
 
 /// A job that is on its way.
-pub(super) struct TakenIn {
+pub(super) struct SubmittedJob {
     pub(super) submitted: Submitted,
     /// To be kept as long as its client waits.
-    pub(super) submitter: Option<Submitter>,
+    pub(super) submitter: Option<DisconnectGuard>,
     overhead_us: u128,
 }
 
-impl TakenIn {
+impl SubmittedJob {
     /// Says in the answer's head which job it is.
     pub(super) fn mark(&self, reply: &mut Reply) {
         response::set(reply, "forebay-job-id", self.submitted.stream.head().id.as_str());
@@ -76,37 +76,37 @@ impl TakenIn {
 }
 
 /// Submits what was said.
-pub(super) async fn take_in(visit: &Visit<'_>, said: Said, door: Door) -> Result<TakenIn, Failure> {
-    let front = &visit.connection.front;
+pub(super) async fn take_in(context: &RequestContext<'_>, said: Said, door: Door) -> Result<SubmittedJob, Failure> {
+    let front = &context.connection.front;
     let job = front.svc.job(said, door)?;
-    telemetry::overhead(OurStage::Parse, visit.arrived.elapsed());
-    visit.asked.access.require_in(Scope::Run, &job.gateway)?;
+    telemetry::overhead(OurStage::Parse, context.arrived.elapsed());
+    context.asked.access.require_in(Scope::Run, &job.gateway)?;
     let background = job.options.background;
     let svc = Arc::clone(&front.svc);
     let watched = move |submitted: Submitted| {
-        let submitter = if background { None } else { Submitter::new(svc, &submitted) };
+        let submitter = if background { None } else { DisconnectGuard::new(svc, &submitted) };
         (submitted, submitter)
     };
     let (submitted, submitter) = front.svc.submit_then(job, watched).await?;
-    Ok(TakenIn { submitted, submitter, overhead_us: visit.overhead().as_micros() })
+    Ok(SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() })
 }
 
 /// Submits what a provider is asked in its own format; and where its answer comes from.
 pub(super) async fn pass_on(
-    visit: &Visit<'_>,
+    context: &RequestContext<'_>,
     (mut said, door): (Said, Door),
-    asked: (Asked<'_>, Reading),
-) -> Result<(TakenIn, Tapped), Failure> {
-    let svc = &visit.connection.front.svc;
+    asked: (PassthroughRequest<'_>, Reading),
+) -> Result<(SubmittedJob, TeeReader), Failure> {
+    let svc = &context.connection.front.svc;
     // Whatever is asked, it is not asked in the shape that a task's body has here.
     said.task = Some(Task::Prediction);
     let job = Job { task: asked.1.task, ..svc.job(said, door)? };
-    telemetry::overhead(OurStage::Parse, visit.arrived.elapsed());
-    visit.asked.access.require_in(Scope::Run, &job.gateway)?;
+    telemetry::overhead(OurStage::Parse, context.arrived.elapsed());
+    context.asked.access.require_in(Scope::Run, &job.gateway)?;
     let watch = Arc::clone(svc);
-    let watched = move |submitted: Submitted| (Submitter::new(watch, &submitted), submitted);
+    let watched = move |submitted: Submitted| (DisconnectGuard::new(watch, &submitted), submitted);
     let ((submitter, submitted), tapped) = svc.pass_on_job(job, asked, watched).await?;
-    Ok((TakenIn { submitted, submitter, overhead_us: visit.overhead().as_micros() }, tapped))
+    Ok((SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() }, tapped))
 }
 
 /// Whether the body is MessagePack.
@@ -122,22 +122,26 @@ pub(super) fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Fai
 }
 
 /// What was said, with what the headers say about the job; and what the door knows of it.
-pub(super) fn beside_body(visit: &Visit<'_>, mut said: Said, task: Option<Task>) -> Result<(Said, Door), Failure> {
-    let headers = &visit.parts.headers;
-    if visit.via != Via::Own {
-        let live = visit.connection.front.svc.live.load();
-        let is_on = |name: &str| live.on.iter().any(|(known, _)| **known == *name);
-        let is_alias = |name: &str| live.config.models.contains_key(name);
-        said.model = route_cloudflare::model_of(said.model, visit.via, is_alias, is_on)?;
+pub(super) fn beside_body(
+    context: &RequestContext<'_>,
+    mut said: Said,
+    task: Option<Task>,
+) -> Result<(Said, Door), Failure> {
+    let headers = &context.parts.headers;
+    if context.via != Via::Own {
+        let snapshot = context.connection.front.svc.snapshot.load();
+        let is_on = |name: &str| snapshot.on.iter().any(|(known, _)| **known == *name);
+        let is_alias = |name: &str| snapshot.config.models.contains_key(name);
+        said.model = route_cloudflare::model_of(said.model, context.via, is_alias, is_on)?;
     }
-    headers_beside(visit, &mut said)?;
+    headers_beside(context, &mut said)?;
     let key = header(headers, "idempotency-key", Code::Invalid)?;
-    Ok((said, Door { gateway: visit.asked.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
+    Ok((said, Door { gateway: context.asked.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
 }
 
 /// Takes in what the headers say about the job.
-pub(super) fn headers_beside(visit: &Visit<'_>, said: &mut Said) -> Result<(), Failure> {
-    let headers = &visit.parts.headers;
+pub(super) fn headers_beside(context: &RequestContext<'_>, said: &mut Said) -> Result<(), Failure> {
+    let headers = &context.parts.headers;
     for name in headers.keys() {
         let name = name.as_str();
         if (name.starts_with("forebay-") || name.starts_with("cf-aig-"))
@@ -150,9 +154,9 @@ pub(super) fn headers_beside(visit: &Visit<'_>, said: &mut Said) -> Result<(), F
 }
 
 /// The body's `stream` has the last word; without it, `Accept` has.
-fn wants_stream(visit: &Visit<'_>, said: &Said) -> bool {
+fn wants_stream(context: &RequestContext<'_>, said: &Said) -> bool {
     said.stream.unwrap_or_else(|| {
-        let accepts = visit.parts.headers.get_all(ACCEPT).iter();
+        let accepts = context.parts.headers.get_all(ACCEPT).iter();
         accepts.filter_map(|value| value.to_str().ok()).any(|value| {
             value.split(',').any(|kind| kind.split(';').next().unwrap_or_default().trim() == "text/event-stream")
         })
@@ -173,17 +177,17 @@ pub(super) fn locate(reply: &mut Reply, id: &JobId) {
 }
 
 /// Tells the job when the client that submitted it leaves before its end.
-pub(super) struct Submitter {
-    svc: Arc<Services>,
+pub(super) struct DisconnectGuard {
+    svc: Arc<Broker>,
     stream: Arc<Stream>,
     is_served: bool,
 }
 
-impl Submitter {
+impl DisconnectGuard {
     /// `None` for who joined a job that another had submitted: that job is not theirs to end.
-    fn new(svc: Arc<Services>, submitted: &Submitted) -> Option<Submitter> {
+    fn new(svc: Arc<Broker>, submitted: &Submitted) -> Option<DisconnectGuard> {
         let stream = Arc::clone(&submitted.stream);
-        (!submitted.reused).then_some(Submitter { svc, stream, is_served: false })
+        (!submitted.reused).then_some(DisconnectGuard { svc, stream, is_served: false })
     }
 
     /// The client has all it came for, if that is so before the job's end.
@@ -192,7 +196,7 @@ impl Submitter {
     }
 }
 
-impl Drop for Submitter {
+impl Drop for DisconnectGuard {
     fn drop(&mut self) {
         // Connections that we cut because we go down are not clients that left.
         if !self.is_served && !self.stream.tail().state.is_terminal() && !self.svc.is_draining() {
@@ -201,7 +205,11 @@ impl Drop for Submitter {
     }
 }
 
-async fn collected(svc: &Arc<Services>, submitted: &Submitted, submitter: Option<Submitter>) -> Result<Reply, Failure> {
+async fn collected(
+    svc: &Arc<Broker>,
+    submitted: &Submitted,
+    submitter: Option<DisconnectGuard>,
+) -> Result<Reply, Failure> {
     let answer = collect(svc, &submitted.stream).await?;
     drop(submitter);
     let mut reply = match &answer.error {
@@ -219,7 +227,7 @@ async fn collected(svc: &Arc<Services>, submitted: &Submitted, submitter: Option
     Ok(reply)
 }
 
-async fn collect(svc: &Arc<Services>, stream: &Arc<Stream>) -> Result<Answer, Failure> {
+async fn collect(svc: &Arc<Broker>, stream: &Arc<Stream>) -> Result<Answer, Failure> {
     let mut collector = Collector::default();
     read_whole(svc, stream, |record| collector.push(record)).await?;
     collector.finish(stream.head().id.clone()).ok_or_else(|| Failure::internal("the job ended without a terminal"))
@@ -227,7 +235,7 @@ async fn collect(svc: &Arc<Services>, stream: &Arc<Stream>) -> Result<Answer, Fa
 
 /// Waits for the end and then reads the whole, instead of waking up for every record.
 pub(super) async fn read_whole(
-    svc: &Arc<Services>,
+    svc: &Arc<Broker>,
     stream: &Arc<Stream>,
     mut take: impl FnMut(RecordRef<'_>),
 ) -> Result<(), Failure> {

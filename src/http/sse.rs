@@ -13,12 +13,12 @@ use hyper::HeaderMap;
 
 use super::auth::header;
 use super::body::{Cut, Pieces};
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::query::Query;
 use super::response;
 use super::response::Reply;
-use super::run::Submitter;
-use crate::broker::{Services, Submitted};
+use super::run::DisconnectGuard;
+use crate::broker::{Broker, Submitted};
 use crate::config::Scope;
 use crate::job::{Code, Epoch, Failure};
 use crate::log::{Chunk, Followed, Follower, Silence, Stream};
@@ -33,14 +33,14 @@ const RENDERED_BYTES: u64 = 224;
 const COMMENT: &[u8] = b":\n\n";
 
 /// `GET /v1/jobs/{id}/events`.
-pub(super) async fn follow(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure> {
-    visit.asked.access.require(Scope::Read)?;
-    let svc = &visit.connection.front.svc;
-    let from = start(&visit.parts.headers, visit.parts.uri.query())?;
-    let stream = super::jobs::find(visit, id).await?;
+pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.asked.access.require(Scope::Read)?;
+    let svc = &context.connection.front.svc;
+    let from = start(&context.parts.headers, context.parts.uri.query())?;
+    let stream = super::jobs::find(context, id).await?;
     let cursor = from.cursor(&stream);
     let follower = Follower::new(Arc::clone(&svc.log), Arc::clone(&stream), cursor)?;
-    let mut reply = match visit.is_head() {
+    let mut reply = match context.is_head() {
         true => response::events(None),
         false => {
             if !matches!(from, From::Cursor(Cursor::Start)) {
@@ -56,9 +56,9 @@ pub(super) async fn follow(visit: &Visit<'_>, id: &str) -> Result<Reply, Failure
 
 /// The records of a job that was just submitted, for its submitter.
 pub(super) fn answer(
-    svc: &Arc<Services>,
+    svc: &Arc<Broker>,
     submitted: &Submitted,
-    submitter: Option<Submitter>,
+    submitter: Option<DisconnectGuard>,
 ) -> Result<Reply, Failure> {
     let follower = Follower::new(Arc::clone(&svc.log), Arc::clone(&submitted.stream), Cursor::Start)?;
     Ok(response::events(Some(Reader::new(svc, follower, submitter).pieces())))
@@ -107,7 +107,7 @@ struct Reader {
     follower: Follower,
     silence: Silence,
     broken: bool,
-    _submitter: Option<Submitter>,
+    _submitter: Option<DisconnectGuard>,
     _counted: Counted,
 }
 
@@ -128,8 +128,8 @@ impl Drop for Counted {
 }
 
 impl Reader {
-    fn new(svc: &Services, follower: Follower, submitter: Option<Submitter>) -> Reader {
-        let heartbeat = Duration::from_millis(svc.live.load().config.server.heartbeat_ms.max(1));
+    fn new(svc: &Broker, follower: Follower, submitter: Option<DisconnectGuard>) -> Reader {
+        let heartbeat = Duration::from_millis(svc.snapshot.load().config.server.heartbeat_ms.max(1));
         let silence = Silence::new(heartbeat);
         let (_submitter, _counted) = (submitter, Counted::new());
         Reader { follower, silence, broken: false, _submitter, _counted }

@@ -12,13 +12,13 @@ use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use super::auth;
-use super::auth::Asked;
+use super::auth::RequestAuth;
 use super::connection::Connection;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
 use super::route::Route;
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::config::Scope;
 use crate::job::{Code, Failure};
 use crate::ws::{Opening, socket};
@@ -34,7 +34,7 @@ pub(super) struct Upgrade {
 
 impl Upgrade {
     /// Speaks with the client to the end.
-    pub(super) async fn serve(self, svc: &Arc<Services>) {
+    pub(super) async fn serve(self, svc: &Arc<Broker>) {
         match self.io.await {
             Ok(io) => {
                 let ending = socket::serve(TokioIo::new(io), Arc::clone(svc), self.opening).await;
@@ -63,7 +63,7 @@ pub(super) fn upgrade(
     };
     // Browsers cannot send a key with the handshake: they say it in `hello`.
     let access = match auth::presented(&parts.headers) {
-        Some(_) => Some(Asked::read(&svc.live.load().config, &parts.headers, gateway)?.access),
+        Some(_) => Some(RequestAuth::read(&svc.snapshot.load().config, &parts.headers, gateway)?.access),
         None => None,
     };
     if let Some(access) = &access

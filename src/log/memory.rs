@@ -108,7 +108,7 @@ impl Log for MemoryLog {
         ready(self.open_now(job)).boxed()
     }
 
-    fn hurry(&self) {}
+    fn flush(&self) {}
 
     fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {
         let at = self.clock.now();

@@ -137,7 +137,7 @@ pub trait Log: Send + Sync + 'static {
     /// Opens the stream of a new job, or finds the one that its id or idempotency key names. What is
     /// joined is durable. A new stream is on its way to be, [`Stream::begun`] tells when it is: its
     /// `accepted` record waits for the first append to it, which becomes durable in the same commit
-    /// or a later one, or for [`Log::hurry`]. Concurrent equal calls open one. Cancel-safe: a dropped
+    /// or a later one, or for [`Log::flush`]. Concurrent equal calls open one. Cancel-safe: a dropped
     /// call may still have opened the stream, and a repeat then joins it; the job is then in
     /// [`Log::unfinished`] of the next start, so run it to the end.
     ///
@@ -146,7 +146,7 @@ pub trait Log: Send + Sync + 'static {
     fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>>;
 
     /// What waits to become durable waits no longer.
-    fn hurry(&self);
+    fn flush(&self);
 
     /// As [`Log::create`], and durable when it resolves.
     ///
@@ -156,8 +156,8 @@ pub trait Log: Send + Sync + 'static {
         async move {
             let opened = self.create(job).await?;
             if let Opened::New(writer) = &opened {
-                self.hurry();
-                writer.stream().begun().await?;
+                self.flush();
+                writer.stream().first_durable().await?;
             }
             Ok(opened)
         }

@@ -195,7 +195,7 @@ impl Stream {
     ///
     /// # Errors
     /// `overloaded` when it could not be written.
-    pub async fn begun(&self) -> Result<(), Failure> {
+    pub async fn first_durable(&self) -> Result<(), Failure> {
         let mut tail = self.watch();
         let known = tail.wait_for(|tail| tail.durable > 0 || tail.failures > 0).await;
         match known.map(|tail| tail.durable) {

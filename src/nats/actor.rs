@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::connection::LinkState;
 use super::limits;
 use super::serve::{Door, Phase, serve};
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::job::Failure;
 
 /// Before the entrance is opened again after a bug ended it.
@@ -30,7 +30,7 @@ impl Intake {
     ///
     /// # Errors
     /// `invalid`, naming the key of the configuration; never a secret.
-    pub fn start(svc: Arc<Services>, arbiter: &ArbiterHandle, runtime: Handle) -> Result<Intake, Failure> {
+    pub fn start(svc: Arc<Broker>, arbiter: &ArbiterHandle, runtime: Handle) -> Result<Intake, Failure> {
         let door = Arc::new(Door::new(svc, runtime)?);
         let for_actor = Arc::clone(&door);
         Entrance::start_in_arbiter(arbiter, |_| Entrance { door: for_actor });

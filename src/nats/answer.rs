@@ -3,16 +3,16 @@
 use serde_json::Value;
 
 use super::request;
-use crate::broker::{ModelsQuery, Services};
+use crate::broker::{Broker, ModelsQuery};
 use crate::job::Failure;
 use crate::meter::{CostAnswer, CostQuery};
-use crate::run::Live;
+use crate::run::ConfigSnapshot;
 
 /// The rows that a cost query asks for; an empty body asks for the total.
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub(super) async fn costs(svc: &Services, query: &[u8]) -> Result<CostAnswer, Failure> {
+pub(super) async fn costs(svc: &Broker, query: &[u8]) -> Result<CostAnswer, Failure> {
     svc.meter.query(CostQuery::from_json(&request::read(query)?)?).await
 }
 
@@ -21,7 +21,7 @@ pub(super) async fn costs(svc: &Services, query: &[u8]) -> Result<CostAnswer, Fa
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub(super) fn models(live: &Live, query: &[u8], bytes_max: usize) -> Result<Value, Failure> {
+pub(super) fn models(snapshot: &ConfigSnapshot, query: &[u8], bytes_max: usize) -> Result<Value, Failure> {
     let query: ModelsQuery = request::read(query)?;
-    Ok(live.models(&query, Some(bytes_max)))
+    Ok(snapshot.models(&query, Some(bytes_max)))
 }

@@ -158,7 +158,7 @@ async fn work(door: &Arc<Door>, client: &Client, message: &Message, epoch: i64) 
 
 /// The job of a message. Its idempotency key is what the publisher said, else `place`.
 fn job_of(door: &Door, message: &Message, place: String) -> Result<Job, Failure> {
-    let body_bytes_max = door.svc.live.load().config.server.body_bytes_max;
+    let body_bytes_max = door.svc.snapshot.load().config.server.body_bytes_max;
     if message.payload.len() > body_bytes_max {
         return Err(Failure::new(Code::TooLarge, format!("the job is over {body_bytes_max} bytes")));
     }

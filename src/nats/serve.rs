@@ -12,7 +12,7 @@ use super::connection::{Link, Target, backoff};
 use super::delivery;
 use super::delivery::Delivering;
 use super::{limits, queue, service};
-use crate::broker::{Delivery, Services};
+use crate::broker::{Broker, Delivery};
 use crate::job::Failure;
 use crate::wire::subject::Subjects;
 
@@ -31,7 +31,7 @@ pub(super) enum Phase {
 
 /// What everything of one entrance shares.
 pub(super) struct Door {
-    pub(super) svc: Arc<Services>,
+    pub(super) svc: Arc<Broker>,
     pub(super) runtime: Handle,
     pub(super) target: Target,
     pub(super) subjects: Subjects,
@@ -48,10 +48,10 @@ impl Door {
     ///
     /// # Errors
     /// `invalid`, naming the key.
-    pub(super) fn new(svc: Arc<Services>, runtime: Handle) -> Result<Door, Failure> {
-        let live = svc.live.load_full();
-        let subjects = Subjects::new(&live.config.nats.prefix)?;
-        let target = Target::new(&live.config.nats)?;
+    pub(super) fn new(svc: Arc<Broker>, runtime: Handle) -> Result<Door, Failure> {
+        let snapshot = svc.snapshot.load_full();
+        let subjects = Subjects::new(&snapshot.config.nats.prefix)?;
+        let target = Target::new(&snapshot.config.nats)?;
         let (announce, announced) = mpsc::channel(limits::ANNOUNCED_MAX);
         svc.set_deliveries(announce);
         Ok(Door {

@@ -153,7 +153,7 @@ async fn handle(door: &Arc<Door>, ask: Ask, request: Asked) {
 }
 
 async fn run_job(door: &Arc<Door>, ask: Ask, request: &Asked) -> Result<(), Failure> {
-    let body_bytes_max = door.svc.live.load().config.server.body_bytes_max;
+    let body_bytes_max = door.svc.snapshot.load().config.server.body_bytes_max;
     let body = request.body();
     if body.len() > body_bytes_max {
         return Err(Failure::new(Code::TooLarge, format!("the job has {} bytes, over {body_bytes_max}", body.len())));
@@ -199,7 +199,7 @@ async fn follow(door: &Arc<Door>, request: &Asked, stream: Arc<Stream>, cursor: 
     let _counted = Counted::reader();
     let follower = Follower::new(Arc::clone(&door.svc.log), stream, cursor)?;
     telemetry::replayed(follower.stream().tail().durable - follower.next_seq());
-    let longest_silence = Duration::from_millis(door.svc.live.load().config.server.heartbeat_ms.max(1));
+    let longest_silence = Duration::from_millis(door.svc.snapshot.load().config.server.heartbeat_ms.max(1));
     outlet.follow(follower, longest_silence).await.map(|_| ())
 }
 
@@ -225,7 +225,7 @@ async fn costs(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
 async fn models(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
     // Some room for headers, and for text that msgpack does not shorten.
     let bytes_max = request.client.max_payload() / 8 * 7;
-    request.answer(&answer::models(&door.svc.live.load(), request.body(), bytes_max)?).await
+    request.answer(&answer::models(&door.svc.snapshot.load(), request.body(), bytes_max)?).await
 }
 
 /// One request and the ways to answer it.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::config::WebhooksConfig;
 use crate::egress::webhook::{Heard, Message};
 use crate::job::{Gateway, Job, JobId, State, StreamId, Timestamp};
@@ -148,7 +148,7 @@ impl Turns {
     }
 }
 
-impl Services {
+impl Broker {
     /// Tells webhooks of jobs that have ended, from now on and what the last life left; for ever.
     pub async fn tell_webhooks(self: Arc<Self>) {
         self.outbox.lock().left_out = true;
@@ -178,7 +178,7 @@ impl Services {
 }
 
 /// Reads the rows again, as many as there is room for. Whether the log could be read.
-async fn recall(svc: &Services) -> bool {
+async fn recall(svc: &Broker) -> bool {
     svc.outbox.lock().left_out = false;
     let prefix = Bytes::from_static(&[PREFIX]);
     let mut range = RowRange { prefix, after: None, limit: PAGE_ROWS, budget_bytes: usize::MAX };
@@ -204,7 +204,7 @@ async fn recall(svc: &Services) -> bool {
 }
 
 /// One try at one webhook.
-async fn one(svc: Arc<Services>, stream: StreamId) {
+async fn one(svc: Arc<Broker>, stream: StreamId) {
     let key = key_of(stream);
     let later = || Some(svc.clock.now().plus_ms(LOG_WAIT_MS));
     let due = match svc.log.row(key.clone()).await {
@@ -215,12 +215,12 @@ async fn one(svc: Arc<Services>, stream: StreamId) {
         }
     };
     let Some(mut due) = due else { return svc.outbox.back(stream, None) };
-    let live = svc.live.load_full();
+    let snapshot = svc.snapshot.load_full();
     let message = Message { id: message_id(&due), at: svc.clock.now(), body: body_of(&svc, stream, &due).await };
-    let heard = live.webhooks.tell(&due.url, message).await;
+    let heard = snapshot.webhooks.tell(&due.url, message).await;
     due.tries += 1;
     let now = svc.clock.now();
-    let again = match verdict(&heard, &due, now, &live.config.webhooks, svc.jitter()) {
+    let again = match verdict(&heard, &due, now, &snapshot.config.webhooks, svc.jitter()) {
         Verdict::Told => None,
         Verdict::GiveUp => {
             tracing::warn!(job = %due.job, tries = due.tries, answer = %shown(&heard), "a webhook was not told: given up");
@@ -256,7 +256,7 @@ fn message_id(due: &Due) -> String {
 }
 
 /// What is told: the job's status. Of a job that was forgotten meanwhile only its end is known.
-async fn body_of(svc: &Services, stream: StreamId, due: &Due) -> Bytes {
+async fn body_of(svc: &Broker, stream: StreamId, due: &Due) -> Bytes {
     let data = match svc.log.find(&due.job).await {
         Ok(Found::Stream(found)) if found.head().stream == stream => json!(Status::of(&found)),
         _ => json!({"id": due.job, "gateway": due.gateway, "state": due.state}),

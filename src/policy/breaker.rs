@@ -36,7 +36,7 @@ const FORGET_MS: u64 = 600_000;
 
 /// A target that may not be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shut {
+pub struct Unavailable {
     /// When it may be, as far as one can tell now.
     pub until: Timestamp,
     /// Why.
@@ -60,7 +60,7 @@ pub struct Report {
     /// Its breaker.
     pub breaker: Breaker,
     /// Why a first call would be refused, and until when.
-    pub shut: Option<Shut>,
+    pub shut: Option<Unavailable>,
     /// Its time to the first token.
     pub first_token: Option<Duration>,
     /// Failures since its last answer.
@@ -165,12 +165,12 @@ impl Health {
     ///
     /// # Errors
     /// The longest of what shuts it.
-    pub fn check(&mut self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Shut> {
+    pub fn check(&mut self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Unavailable> {
         self.pass_time(rules, now);
-        let mut shut: Option<Shut> = None;
+        let mut shut: Option<Unavailable> = None;
         let mut until = |until: Timestamp, reason| {
             if until > now && shut.is_none_or(|shut| shut.until < until) {
-                shut = Some(Shut { until, reason });
+                shut = Some(Unavailable { until, reason });
             }
         };
         match self.state {
@@ -194,7 +194,7 @@ impl Health {
     ///
     /// # Errors
     /// As [`Health::check`].
-    pub fn enter(&mut self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Shut> {
+    pub fn enter(&mut self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Unavailable> {
         let is_probe = self.check(is_retry, rules, now)?;
         if let State::HalfOpen { is_probed, .. } = &mut self.state {
             *is_probed = true;

@@ -27,11 +27,11 @@ enum Step {
     /// Headers say so.
     Learn(Limits),
     /// Time passes.
-    Pass(u64),
+    Permit(u64),
     /// A first call would enter; as a probe or not.
     Free(bool),
     /// A first call is refused for so many milliseconds.
-    Shut(u64, QueueReason),
+    Unavailable(u64, QueueReason),
     /// A retry enters.
     Retry,
     /// A retry is refused for so many milliseconds.
@@ -39,13 +39,13 @@ enum Step {
 }
 
 use QueueReason::{Cooling, RateLimited};
-use Step::{Free, Good, Learn, Lost, LostTimes, NoRetry, Pass, Retry, Silent};
+use Step::{Free, Good, Learn, Lost, LostTimes, NoRetry, Permit, Retry, Silent};
 
 fn check(what: &str, steps: Vec<Step>) {
     let (rules, mut now) = (rules(), Timestamp(1_795_255_200_000));
     let mut health = Health::new(now);
     let refused =
-        |shut: Result<bool, Shut>, now: Timestamp| shut.map_err(|shut| (shut.until.ms_since(now), shut.reason));
+        |shut: Result<bool, Unavailable>, now: Timestamp| shut.map_err(|shut| (shut.until.ms_since(now), shut.reason));
     for (number, step) in steps.into_iter().enumerate() {
         let at = format!("{what}: step {number}");
         match step {
@@ -71,9 +71,9 @@ fn check(what: &str, steps: Vec<Step>) {
                 health.freed(is_probe);
             }
             Learn(limits) => health.learn(&limits, now),
-            Pass(ms) => now = now.plus_ms(ms),
+            Permit(ms) => now = now.plus_ms(ms),
             Free(is_probe) => assert_eq!(refused(health.check(false, &rules, now), now), Ok(is_probe), "{at}"),
-            Step::Shut(ms, reason) => {
+            Step::Unavailable(ms, reason) => {
                 assert_eq!(refused(health.check(false, &rules, now), now), Err((ms, reason)), "{at}");
             }
             Retry => {
@@ -89,7 +89,7 @@ fn check(what: &str, steps: Vec<Step>) {
 
 #[test]
 fn a_breaker_opens_when_calls_fail_and_not_when_they_are_refused() {
-    let shut = || Step::Shut(2000, Cooling);
+    let shut = || Step::Unavailable(2000, Cooling);
     check("five in a row", vec![LostTimes(4, down()), Free(false), Lost(down()), shut()]);
     check("an answer between", vec![LostTimes(4, down()), Good(1), LostTimes(4, down()), Free(false)]);
     let unsent = || down().unsent();
@@ -98,7 +98,7 @@ fn a_breaker_opens_when_calls_fail_and_not_when_they_are_refused() {
     let mixed = |_| vec![Good(1), LostTimes(1, down())];
     check("half of twenty", (0..10).flat_map(mixed).chain([shut()]).collect());
     check("half of nineteen", (0..9).flat_map(mixed).chain([Good(1), Free(false)]).collect());
-    let slowly = |at: u32| mixed(at).into_iter().chain([Pass(4000)]);
+    let slowly = |at: u32| mixed(at).into_iter().chain([Permit(4000)]);
     check("half, but long ago", (0..30).flat_map(slowly).chain([Free(false)]).collect());
     for (code, opens) in [
         (Code::ProviderUnavailable, true),
@@ -120,21 +120,21 @@ fn a_breaker_opens_when_calls_fail_and_not_when_they_are_refused() {
 #[test]
 fn an_open_breaker_lets_one_probe_through_and_believes_it() {
     let open = || LostTimes(5, down());
-    let shut = |ms| Step::Shut(ms, Cooling);
-    check("a good probe", vec![open(), shut(2000), Pass(1999), shut(1), Pass(1), Free(true), Good(1), Free(false)]);
-    check("after it a single failure", vec![open(), Pass(2000), Good(1), LostTimes(4, down()), Free(false)]);
-    check("a bad probe", vec![open(), Pass(2000), Lost(down()), shut(4000), Pass(4000), Lost(down()), shut(8000)]);
-    let bad = |_| [Lost(down()), Pass(60_000)];
+    let shut = |ms| Step::Unavailable(ms, Cooling);
+    check("a good probe", vec![open(), shut(2000), Permit(1999), shut(1), Permit(1), Free(true), Good(1), Free(false)]);
+    check("after it a single failure", vec![open(), Permit(2000), Good(1), LostTimes(4, down()), Free(false)]);
+    check("a bad probe", vec![open(), Permit(2000), Lost(down()), shut(4000), Permit(4000), Lost(down()), shut(8000)]);
+    let bad = |_| [Lost(down()), Permit(60_000)];
     check(
         "never for good",
-        [open(), Pass(2000)].into_iter().chain((0..20).flat_map(bad)).chain([Free(true)]).collect(),
+        [open(), Permit(2000)].into_iter().chain((0..20).flat_map(bad)).chain([Free(true)]).collect(),
     );
-    check("a silent probe", vec![open(), Pass(2000), Silent, Free(true), Good(1), Free(false)]);
+    check("a silent probe", vec![open(), Permit(2000), Silent, Free(true), Good(1), Free(false)]);
     let rejected = || Failure::new(Code::ProviderRejected, "no");
-    check("a refusal is an answer", vec![open(), Pass(2000), Lost(rejected()), Free(false)]);
+    check("a refusal is an answer", vec![open(), Permit(2000), Lost(rejected()), Free(false)]);
     let ours = || Failure::new(Code::Internal, "ours");
-    check("our own trouble says nothing", vec![open(), Pass(2000), Lost(ours()), Free(true)]);
-    check("a throttled probe", vec![open(), Pass(2000), Lost(throttled(None)), shut(1000), Pass(1000), Free(true)]);
+    check("our own trouble says nothing", vec![open(), Permit(2000), Lost(ours()), Free(true)]);
+    check("a throttled probe", vec![open(), Permit(2000), Lost(throttled(None)), shut(1000), Permit(1000), Free(true)]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn only_one_probe_is_under_way() {
     health.lost(&down(), false, &rules, now);
     now = now.plus_ms(2000);
     assert_eq!(health.enter(false, &rules, now), Ok(true));
-    assert_eq!(health.enter(false, &rules, now), Err(Shut { until: now.plus_ms(2000), reason: Cooling }));
+    assert_eq!(health.enter(false, &rules, now), Err(Unavailable { until: now.plus_ms(2000), reason: Cooling }));
     // Those who entered before it opened do not speak for the probe.
     health.lost(&down(), false, &rules, now);
     health.ended(false, &rules, now);
@@ -164,8 +164,8 @@ fn only_one_probe_is_under_way() {
 #[test]
 fn who_asks_us_to_wait_is_not_asked() {
     let busy = |ms| throttled(Some(ms));
-    let shut = |ms| Step::Shut(ms, Cooling);
-    check("as it says", vec![Lost(busy(1500)), shut(1500), Pass(1500), Free(false)]);
+    let shut = |ms| Step::Unavailable(ms, Cooling);
+    check("as it says", vec![Lost(busy(1500)), shut(1500), Permit(1500), Free(false)]);
     check("the longest counts", vec![LostTimes(2, busy(5000)), shut(5000)]);
     check("no longer than ten minutes", vec![Lost(busy(86_400_000)), shut(600_000)]);
     check("a failure may say so", vec![Lost(down().with_retry_after_ms(700)), shut(700)]);
@@ -173,9 +173,9 @@ fn who_asks_us_to_wait_is_not_asked() {
         "we ourselves may not",
         vec![Lost(Failure::new(Code::Overloaded, "our disk").with_retry_after_ms(700)), Free(false)],
     );
-    check("it is no failure", vec![LostTimes(50, busy(1)), Pass(1), Free(false)]);
+    check("it is no failure", vec![LostTimes(50, busy(1)), Permit(1), Free(false)]);
     check("together it is one word", vec![LostTimes(50, throttled(None)), shut(1000)]);
-    let again = |ms| [Lost(throttled(None)), shut(ms), Pass(ms)];
+    let again = |ms| [Lost(throttled(None)), shut(ms), Permit(ms)];
     let growing = [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000];
     check("it grows", growing.into_iter().flat_map(again).chain([Good(1)]).chain(again(1000)).collect());
 }
@@ -190,16 +190,19 @@ fn what_is_left_of_a_limit_is_counted_down() {
     let limited = |limit, reset_ms| {
         Learn(Limits { requests: Some(Window { limit: Some(limit), remaining: 0, reset_ms }), tokens: None })
     };
-    let shut = |ms| Step::Shut(ms, RateLimited);
-    check("none left", vec![told(Some((0, 3000)), None), shut(3000), Pass(3000), Free(false)]);
-    check("two left", vec![told(Some((2, 3000)), None), Good(2), shut(3000), Pass(3000), Good(20)]);
-    check("no tokens", vec![told(None, Some((0, 900))), shut(900), Pass(900), Free(false)]);
+    let shut = |ms| Step::Unavailable(ms, RateLimited);
+    check("none left", vec![told(Some((0, 3000)), None), shut(3000), Permit(3000), Free(false)]);
+    check("two left", vec![told(Some((2, 3000)), None), Good(2), shut(3000), Permit(3000), Good(20)]);
+    check("no tokens", vec![told(None, Some((0, 900))), shut(900), Permit(900), Free(false)]);
     check("told anew", vec![told(Some((0, 3000)), None), told(Some((1, 10)), None), Free(false)]);
     check("the other stays", vec![told(Some((0, 3000)), None), told(None, Some((5, 10))), shut(3000)]);
-    check("as many as the limit go after a reset", vec![limited(2, 3000), shut(3000), Pass(3000), Good(2), shut(3000)]);
-    check("once", vec![limited(2, 3000), Pass(3000), Good(2), Pass(3000), Good(9)]);
+    check(
+        "as many as the limit go after a reset",
+        vec![limited(2, 3000), shut(3000), Permit(3000), Good(2), shut(3000)],
+    );
+    check("once", vec![limited(2, 3000), Permit(3000), Good(2), Permit(3000), Good(9)]);
     check("believed for ten minutes", vec![told(Some((0, 86_400_000)), None), shut(600_000)]);
-    check("the longest is told", vec![told(Some((0, 3000)), None), Pass(1), told(None, Some((0, 10))), shut(2999)]);
+    check("the longest is told", vec![told(Some((0, 3000)), None), Permit(1), told(None, Some((0, 10))), shut(2999)]);
 }
 
 #[test]
@@ -207,13 +210,13 @@ fn retries_are_a_share_of_the_first_calls() {
     let ten = || (0..10).map(|_| Retry);
     check(
         "saved up, then one a second",
-        ten().chain([NoRetry(1000), Pass(400), NoRetry(600), Pass(600), Retry]).collect(),
+        ten().chain([NoRetry(1000), Permit(400), NoRetry(600), Permit(600), Retry]).collect(),
     );
     check("first calls go on", ten().chain([NoRetry(1000), Free(false)]).collect());
     check("first calls pay", ten().chain([Good(5), Retry, NoRetry(1000)]).collect());
     check(
         "no more than ten are saved",
-        [Good(1000), Pass(1_000_000)].into_iter().chain(ten()).chain([NoRetry(1000)]).collect(),
+        [Good(1000), Permit(1_000_000)].into_iter().chain(ten()).chain([NoRetry(1000)]).collect(),
     );
 }
 
@@ -242,7 +245,7 @@ fn a_report_tells_what_a_call_would_meet() {
     health.learn(&Limits { requests: Some(Window { limit: Some(9), remaining: 0, reset_ms: 500 }), tokens: None }, now);
     let report = health.report(&rules, now.plus_ms(100));
     assert_eq!((report.failures_in_a_row, report.calls, report.errors), (3, 3, 3));
-    assert_eq!(report.shut, Some(Shut { until: Timestamp(5_500), reason: RateLimited }));
+    assert_eq!(report.shut, Some(Unavailable { until: Timestamp(5_500), reason: RateLimited }));
     assert_eq!(report.limits.requests, Some(Window { limit: Some(9), remaining: 0, reset_ms: 400 }));
     assert_eq!(health.report(&rules, now.plus_ms(500)).limits, Limits::default());
     assert_eq!(health.report(&rules, now.plus_ms(60_000)).calls, 0);

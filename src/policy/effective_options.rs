@@ -27,7 +27,7 @@ const DEFAULT_RETRY: Retry = Retry {
 /// not: a provider that trickles would hold a job as long as it liked. `first_token` ends with the
 /// first event, so neither lifecycle packets nor comments extend it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
+pub struct EffectiveOptions {
     /// To open a connection.
     pub connect: Duration,
     /// From request sent to the first event.
@@ -57,10 +57,10 @@ pub fn timeouts(own: Timeouts, gateway: &Gateway, config: &Config) -> Timeouts {
     own.or(gateway.map(|gateway| gateway.timeouts).unwrap_or_default()).or(DEFAULT_TIMEOUTS)
 }
 
-impl Terms {
+impl EffectiveOptions {
     /// The terms of `job`.
     #[must_use]
-    pub fn of(job: &Job, config: &Config) -> Terms {
+    pub fn of(job: &Job, config: &Config) -> EffectiveOptions {
         let gateway = config.gateways.get(job.gateway.as_str());
         let model = config.models.get(job.model.as_str());
         let timeouts = job
@@ -71,7 +71,7 @@ impl Terms {
             .or(DEFAULT_TIMEOUTS);
         let retry = job.options.retry.or(gateway.map(|gateway| gateway.retry).unwrap_or_default()).or(DEFAULT_RETRY);
         let ms = |value: Option<u64>| Duration::from_millis(value.expect("the default fills it"));
-        Terms {
+        EffectiveOptions {
             connect: ms(timeouts.connect_ms),
             first_token: ms(timeouts.first_token_ms),
             idle: ms(timeouts.idle_ms),
@@ -108,13 +108,13 @@ mod tests {
             let json = format!(r#"{{"model":"m","input":"x","options":{options}}}"#);
             from_json(json.as_bytes()).unwrap().into_job(&Door::default(), crate::job::Timestamp(0)).unwrap()
         };
-        let terms = Terms::of(&job(r#"{"timeouts":{"total_ms":9}}"#), &config);
+        let terms = EffectiveOptions::of(&job(r#"{"timeouts":{"total_ms":9}}"#), &config);
         let ms = Duration::from_millis;
         assert_eq!((terms.total, terms.idle, terms.connect, terms.attempts_max), (ms(9), ms(3), ms(5000), 7));
-        assert_eq!(Terms::of(&job("{}"), &config).total, ms(2));
-        assert_eq!(Terms::of(&job(r#"{"retry":{"max_attempts":1}}"#), &config).attempts_max, 1);
+        assert_eq!(EffectiveOptions::of(&job("{}"), &config).total, ms(2));
+        assert_eq!(EffectiveOptions::of(&job(r#"{"retry":{"max_attempts":1}}"#), &config).attempts_max, 1);
         assert_eq!((terms.queue, terms.hedge), (ms(60_000), None));
-        let hasty = Terms::of(&job(r#"{"timeouts":{"queue_ms":8},"hedge_ms":5}"#), &config);
+        let hasty = EffectiveOptions::of(&job(r#"{"timeouts":{"queue_ms":8},"hedge_ms":5}"#), &config);
         assert_eq!((hasty.queue, hasty.hedge), (ms(8), Some(ms(5))));
     }
 }

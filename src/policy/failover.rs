@@ -10,7 +10,7 @@ use crate::job::{Failure, Target};
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Walk {
+pub struct FailoverPlan {
     places: Vec<Place>,
     /// The target to ask first, if it may be asked.
     preferred: Option<usize>,
@@ -20,12 +20,12 @@ pub struct Walk {
 struct Place {
     target: Target,
     tries: u32,
-    standing: Standing,
+    standing: TargetState,
 }
 
 /// What a target is still good for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
+enum TargetState {
     /// It may be asked.
     Open,
     /// It has had its tries, the last of which did not reach it.
@@ -43,25 +43,25 @@ pub struct Candidate {
     pub is_retry: bool,
 }
 
-impl Walk {
+impl FailoverPlan {
     /// A walk that has not begun.
     #[must_use]
-    pub fn new(plan: Vec<Target>) -> Walk {
-        let place = |target| Place { target, tries: 0, standing: Standing::Open };
-        Walk { places: plan.into_iter().map(place).collect(), preferred: None }
+    pub fn new(plan: Vec<Target>) -> FailoverPlan {
+        let place = |target| Place { target, tries: 0, standing: TargetState::Open };
+        FailoverPlan { places: plan.into_iter().map(place).collect(), preferred: None }
     }
 
     /// Those that may be asked, in order. Empty when none is left.
     #[must_use]
     pub fn candidates(&self) -> Vec<Candidate> {
-        let all = |wanted: Standing| -> Vec<Candidate> {
+        let all = |wanted: TargetState| -> Vec<Candidate> {
             let rest = (0..self.places.len()).filter(|at| Some(*at) != self.preferred);
             let order = self.preferred.into_iter().chain(rest);
             let places = order.map(|at| &self.places[at]).filter(|place| place.standing == wanted);
             places.map(|place| Candidate { target: place.target.clone(), is_retry: place.tries > 0 }).collect()
         };
-        let open = all(Standing::Open);
-        if open.is_empty() { all(Standing::Unreached) } else { open }
+        let open = all(TargetState::Open);
+        if open.is_empty() { all(TargetState::Unreached) } else { open }
     }
 
     /// Attempts at `target` so far.
@@ -80,7 +80,7 @@ impl Walk {
     /// Asks `target` before all others, if it may be asked. Whether it may.
     #[must_use]
     pub fn prefer(&mut self, target: &Target) -> bool {
-        let place = self.place(target).filter(|at| self.places[*at].standing == Standing::Open);
+        let place = self.place(target).filter(|at| self.places[*at].standing == TargetState::Open);
         self.preferred = place.or(self.preferred);
         place.is_some()
     }
@@ -101,16 +101,16 @@ impl Walk {
             Next::Again { .. } => self.preferred = Some(at),
             Next::WhenFree | Next::GiveUp => {}
             Next::NextTarget if lost.failure.never_sent && lost.wants_retries => {
-                self.places[at].standing = Standing::Unreached;
+                self.places[at].standing = TargetState::Unreached;
             }
-            Next::NextTarget | Next::Elsewhere => self.places[at].standing = Standing::Out,
+            Next::NextTarget | Next::Elsewhere => self.places[at].standing = TargetState::Out,
             Next::LargerWindow => {
                 for place in &mut self.places {
                     if !(lost.is_larger)(&place.target) {
-                        place.standing = Standing::Out;
+                        place.standing = TargetState::Out;
                     }
                 }
-                self.places[at].standing = Standing::Out;
+                self.places[at].standing = TargetState::Out;
             }
         }
     }
@@ -141,14 +141,14 @@ mod tests {
         Target { provider: name.into(), model: "m".into() }
     }
 
-    fn names(walk: &Walk) -> String {
+    fn names(walk: &FailoverPlan) -> String {
         let name = |candidate: &Candidate| format!("{}{}", candidate.target.provider, u8::from(candidate.is_retry));
         walk.candidates().iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
     /// Walks a, b, c through these losses; after each the candidates, `1` marking those asked before.
     fn check(steps: &[(&str, Next, bool, &str)]) {
-        let mut walk = Walk::new(vec![target("a"), target("b"), target("c")]);
+        let mut walk = FailoverPlan::new(vec![target("a"), target("b"), target("c")]);
         assert_eq!(names(&walk), "a0 b0 c0");
         for (name, next, never_sent, expected) in steps {
             let mut failure = Failure::new(Code::ProviderUnavailable, "down");
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_try_that_showed_only_how_to_ask_does_not_count() {
-        let mut walk = Walk::new(vec![target("a"), target("b")]);
+        let mut walk = FailoverPlan::new(vec![target("a"), target("b")]);
         walk.asked(&target("b"));
         walk.not_counted(&target("b"));
         assert_eq!((names(&walk).as_str(), walk.tries(&target("b"))), ("b0 a0", 0));

@@ -21,7 +21,7 @@ type Age = (Timestamp, StreamId, u64);
 
 /// Who comes to the line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Comer {
+pub struct Entry {
     /// 0 goes first.
     pub priority: u8,
     /// The value of the tag that takes turns.
@@ -33,7 +33,7 @@ pub struct Comer {
 }
 
 /// See the module.
-pub struct Line<T> {
+pub struct FairQueue<T> {
     lanes: BTreeMap<u8, Lane<T>>,
     len: usize,
     /// Of comers and of turns: each is one of its kind.
@@ -57,13 +57,13 @@ struct Waiting<T> {
     what: T,
 }
 
-impl<T> Default for Line<T> {
-    fn default() -> Line<T> {
-        Line { lanes: BTreeMap::new(), len: 0, next: 0 }
+impl<T> Default for FairQueue<T> {
+    fn default() -> FairQueue<T> {
+        FairQueue { lanes: BTreeMap::new(), len: 0, next: 0 }
     }
 }
 
-impl<T> Line<T> {
+impl<T> FairQueue<T> {
     /// Jobs in line.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -77,8 +77,8 @@ impl<T> Line<T> {
     }
 
     /// Takes a place. A value that had nobody in line gets the last turn.
-    pub fn join(&mut self, comer: Comer, what: T) -> Place {
-        let Comer { priority, share, since, stream } = comer;
+    pub fn join(&mut self, comer: Entry, what: T) -> Place {
+        let Entry { priority, share, since, stream } = comer;
         let number = self.number();
         let place = Place { priority, share: share.clone(), age: (since, stream, number) };
         let lane = self.lanes.entry(priority).or_insert_with(|| Lane { shares: HashMap::new() });
@@ -180,8 +180,8 @@ mod tests {
     use super::*;
 
     /// `<priority><share><age>`: `0a7` is a job of priority 0, of a, that came at 7.
-    fn line(names: &[&'static str]) -> (Line<&'static str>, HashMap<&'static str, Place>) {
-        let mut line = Line::default();
+    fn line(names: &[&'static str]) -> (FairQueue<&'static str>, HashMap<&'static str, Place>) {
+        let mut line = FairQueue::default();
         let mut places = HashMap::new();
         for name in names {
             places.insert(*name, line.join(comer(name), *name));
@@ -189,10 +189,10 @@ mod tests {
         (line, places)
     }
 
-    fn comer(name: &str) -> Comer {
+    fn comer(name: &str) -> Entry {
         let share = Some(&name[1..2]).filter(|share| *share != "-").map(Box::from);
         let number = |range| name[range..].chars().take_while(char::is_ascii_digit).collect::<String>();
-        Comer {
+        Entry {
             priority: name[..1].parse().unwrap(),
             share,
             since: Timestamp(number(2).parse().unwrap()),
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    fn check_order(line: &Line<&'static str>, places: &HashMap<&'static str, Place>, expected: &[&str]) {
+    fn check_order(line: &FairQueue<&'static str>, places: &HashMap<&'static str, Place>, expected: &[&str]) {
         let order: Vec<&str> = line.in_order().map(|(_, name)| *name).collect();
         assert_eq!(order, expected);
         for (position, name) in expected.iter().enumerate() {
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn one_value_with_a_thousand_jobs_does_not_hold_up_another() {
-        let mut line = Line::default();
+        let mut line = FairQueue::default();
         for at in 0..1000 {
             line.join(comer(&format!("1a{at}")), "a");
         }

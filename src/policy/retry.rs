@@ -11,7 +11,7 @@
 //!
 //! What readers have seen stands or falls by the job's `on_stream_failure`: see [`seam`].
 
-use super::effective_options::Terms;
+use super::effective_options::EffectiveOptions;
 use crate::job::caps::ATTEMPTS_TOTAL_MAX;
 use crate::job::{Backoff, Code, Failure, Fault, OnStreamFailure};
 
@@ -52,7 +52,7 @@ pub enum Next {
 
 /// What comes after `lost`. `jitter` is uniform in 0..1.
 #[must_use]
-pub fn next(lost: &LostAttempt<'_>, terms: &Terms, jitter: f64) -> Next {
+pub fn next(lost: &LostAttempt<'_>, terms: &EffectiveOptions, jitter: f64) -> Next {
     let failure = lost.failure;
     // Our own trouble (no disk, a bug) is not a provider's: asking again would only cost more.
     if lost.in_all >= ATTEMPTS_TOTAL_MAX || failure.fault == Fault::Forebay || failure.code == Code::ContentFiltered {
@@ -97,17 +97,17 @@ pub fn seam(rule: OnStreamFailure, can_continue: bool) -> Seam {
 /// How long to wait before an answer is looked at again that is not there yet. `in_all` attempts were
 /// made so far. Nobody failed, so nothing has to be spread.
 #[must_use]
-pub fn look_again_ms(terms: &Terms, in_all: u32) -> u64 {
+pub fn look_again_ms(terms: &EffectiveOptions, in_all: u32) -> u64 {
     grown_ms(terms, in_all)
 }
 
 /// Full jitter: anything between nothing and the grown delay, so that jobs which failed together do
 /// not come back together.
-fn backoff_ms(terms: &Terms, tries: u32, jitter: f64) -> u64 {
+fn backoff_ms(terms: &EffectiveOptions, tries: u32, jitter: f64) -> u64 {
     (grown_ms(terms, tries) as f64 * jitter) as u64
 }
 
-fn grown_ms(terms: &Terms, tries: u32) -> u64 {
+fn grown_ms(terms: &EffectiveOptions, tries: u32) -> u64 {
     let grown = match terms.backoff {
         Backoff::Constant => terms.delay_ms,
         Backoff::Linear => terms.delay_ms.saturating_mul(u64::from(tries)),
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    const TERMS: Terms = Terms {
+    const TERMS: EffectiveOptions = EffectiveOptions {
         connect: Duration::ZERO,
         first_token: Duration::ZERO,
         idle: Duration::ZERO,
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_number_of_tries_is_bounded_whatever_the_job_asks() {
         let down = Failure::new(Code::ProviderUnavailable, "down");
-        let terms = Terms { attempts_max: u32::MAX, backoff: Backoff::Linear, delay_ms: u64::MAX, ..TERMS };
+        let terms = EffectiveOptions { attempts_max: u32::MAX, backoff: Backoff::Linear, delay_ms: u64::MAX, ..TERMS };
         let lost = |in_all| LostAttempt { failure: &down, at_target: in_all, in_all };
         assert_eq!(next(&lost(63), &terms, 1.0), Next::Again { after_ms: 1000 });
         assert_eq!(next(&lost(64), &terms, 1.0), Next::GiveUp);

@@ -186,7 +186,7 @@ impl Framer {
             }
             Mode::Sse | Mode::Lines => {
                 if !self.partial.is_empty() {
-                    self.take_line(Line::Carried)?;
+                    self.take_line(Line::CompleteOnDrop)?;
                 }
                 if self.data == Data::None {
                     return Ok(None);
@@ -228,7 +228,7 @@ impl Framer {
         }
     }
 
-    /// The next line: where it lies, or `Line::Carried` if its beginning came with earlier pieces.
+    /// The next line: where it lies, or `Line::CompleteOnDrop` if its beginning came with earlier pieces.
     fn line(&mut self) -> Result<Option<Line>, Failure> {
         if self.after_cr && self.at < self.chunk.len() {
             self.after_cr = false;
@@ -248,7 +248,7 @@ impl Framer {
             return Ok(Some(Line::Here(range)));
         }
         self.partial.extend_from_slice(&self.chunk[range]);
-        Ok(Some(Line::Carried))
+        Ok(Some(Line::CompleteOnDrop))
     }
 
     /// Whether the line completes a packet.
@@ -261,7 +261,7 @@ impl Framer {
                 }
                 return Ok(self.data != Data::None);
             }
-            Line::Carried if self.mode == Mode::Lines => {
+            Line::CompleteOnDrop if self.mode == Mode::Lines => {
                 let line = std::mem::take(&mut self.partial);
                 match line.trim_ascii() {
                     [] => self.sign(),
@@ -280,7 +280,7 @@ impl Framer {
                 let chunk = self.chunk.clone();
                 self.field(&chunk[range.clone()], Some(range.start))?;
             }
-            Line::Carried => {
+            Line::CompleteOnDrop => {
                 let line = std::mem::take(&mut self.partial);
                 self.field(&line, None)?;
             }
@@ -353,7 +353,7 @@ impl Framer {
 
 enum Line {
     Here(Range<usize>),
-    Carried,
+    CompleteOnDrop,
 }
 
 #[cfg(test)]

@@ -285,7 +285,7 @@ pub trait Provider: Send + Sync + 'static {
 
     /// What a request asks that its client wrote in this provider's own format, if the answer to it is
     /// one that a decoder of ours reads.
-    fn reads(&self, _asked: &passthrough::Asked<'_>) -> Option<passthrough::Reading> {
+    fn reads(&self, _asked: &passthrough::PassthroughRequest<'_>) -> Option<passthrough::Reading> {
         None
     }
 

@@ -15,7 +15,7 @@ use crate::job::{Code, Failure, Task};
 
 /// What a client asks a provider.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct PassthroughRequest<'a> {
     /// The provider's name.
     pub provider: &'a str,
     /// What is done there.
@@ -32,7 +32,7 @@ pub struct Asked<'a> {
     pub has_own_key: bool,
 }
 
-impl Asked<'_> {
+impl PassthroughRequest<'_> {
     /// Whether the client brings a key of the provider's own.
     #[must_use]
     pub fn brings_key(&self) -> bool {
@@ -102,7 +102,7 @@ const ANSWERED_PREFIXES: [&str; 5] = ["anthropic-", "openai-", "x-goog-", "x-rat
 /// # Errors
 /// `unknown_model` when nobody has that name; `invalid` for a path that leads elsewhere;
 /// `unsupported` for a provider that is not asked over HTTP.
-pub fn outbound(asked: Asked<'_>, registry: &Registry) -> Result<Outbound, Failure> {
+pub fn outbound(asked: PassthroughRequest<'_>, registry: &Registry) -> Result<Outbound, Failure> {
     let has_own_key = asked.brings_key();
     let (base_url, mut headers, credential) = match registry.get(asked.provider) {
         Some(entry) if has_own_key => (&*entry.endpoint.base_url, Headers::new(), Credential::InHeaders),

@@ -28,14 +28,14 @@ pub(super) struct Flow {
 }
 
 /// The end that takes.
-pub struct Tapped {
+pub struct TeeReader {
     head: oneshot::Receiver<(u16, Headers)>,
     pieces: mpsc::Receiver<Option<Bytes>>,
 }
 
 /// What the reader gets next.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Drawn {
+pub enum TeeItem {
     /// Bytes.
     Piece(Bytes),
     /// The provider's own end.
@@ -47,9 +47,9 @@ pub enum Drawn {
 impl Tap {
     /// Both ends. A reader who takes nothing for `patience` loses the rest.
     #[must_use]
-    pub fn new(patience: Duration) -> (Tap, Tapped) {
+    pub fn new(patience: Duration) -> (Tap, TeeReader) {
         let ((head, told), (sender, pieces)) = (oneshot::channel(), mpsc::channel(PIECES_MAX));
-        (Tap { head, flow: Flow { pieces: sender, patience } }, Tapped { head: told, pieces })
+        (Tap { head, flow: Flow { pieces: sender, patience } }, TeeReader { head: told, pieces })
     }
 
     pub(super) fn told(self, status: u16, headers: &Headers) -> Flow {
@@ -66,18 +66,18 @@ impl Flow {
     }
 }
 
-impl Tapped {
+impl TeeReader {
     /// The status of the reply and the headers that clients read; `None` if there is none.
     pub async fn head(&mut self) -> Option<(u16, Headers)> {
         (&mut self.head).await.ok()
     }
 
     /// What comes next. Cancel-safe.
-    pub async fn next(&mut self) -> Drawn {
+    pub async fn next(&mut self) -> TeeItem {
         match self.pieces.recv().await {
-            Some(Some(piece)) => Drawn::Piece(piece),
-            Some(None) => Drawn::End,
-            None => Drawn::Broken,
+            Some(Some(piece)) => TeeItem::Piece(piece),
+            Some(None) => TeeItem::End,
+            None => TeeItem::Broken,
         }
     }
 }
@@ -95,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_reader_gets_the_head_then_every_piece_then_how_it_ended() {
-        for (ends, last) in [(true, Drawn::End), (false, Drawn::Broken)] {
+        for (ends, last) in [(true, TeeItem::End), (false, TeeItem::Broken)] {
             let (tap, mut tapped) = Tap::new(PATIENCE);
             let headers = [("content-type", "a/b"), ("set-cookie", "a=b")];
             let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
@@ -105,7 +105,7 @@ mod tests {
             assert!(give(&flow, Some(Bytes::from_static(b"a"))).await && give(&flow, Some("b".into())).await);
             assert!(!ends || give(&flow, None).await);
             drop(flow);
-            for expected in [Drawn::Piece("a".into()), Drawn::Piece("b".into()), last] {
+            for expected in [TeeItem::Piece("a".into()), TeeItem::Piece("b".into()), last] {
                 assert_eq!(tapped.next().await, expected);
             }
         }
@@ -124,7 +124,7 @@ mod tests {
         let began = tokio::time::Instant::now();
         assert!(!give(&flow, Some("b".into())).await);
         assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
-        assert_eq!(tapped.next().await, Drawn::Piece("a".into()), "what it was given it has");
+        assert_eq!(tapped.next().await, TeeItem::Piece("a".into()), "what it was given it has");
         drop(tapped);
         assert!(!give(&flow, Some("b".into())).await, "and nobody gets nothing");
     }

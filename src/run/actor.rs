@@ -10,25 +10,25 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Ha
 use tokio::sync::watch;
 
 use super::drive::{Stop, drive};
-use super::job_run::Course;
-use super::running_jobs::Seat;
+use super::job_run::JobRun;
+use super::running_jobs::Slot;
 use crate::job::OnDisconnect;
 use crate::job::caps::{DRAIN_AFTER_DISCONNECT, JOB_MAILBOX};
 
 /// See the module.
 pub(crate) struct JobActor {
-    course: Option<Course>,
+    run: Option<JobRun>,
     on_disconnect: OnDisconnect,
     stop: watch::Sender<Option<Stop>>,
     /// Given up when the actor goes, however it goes.
-    _seat: Seat,
+    _seat: Slot,
 }
 
 impl JobActor {
     /// The actor of a job that is ready to go.
-    pub(crate) fn new(course: Course, seat: Seat) -> JobActor {
-        let on_disconnect = course.job.options.on_disconnect;
-        JobActor { course: Some(course), on_disconnect, stop: watch::Sender::new(None), _seat: seat }
+    pub(crate) fn new(run: JobRun, seat: Slot) -> JobActor {
+        let on_disconnect = run.job.options.on_disconnect;
+        JobActor { run: Some(run), on_disconnect, stop: watch::Sender::new(None), _seat: seat }
     }
 
     /// The first word counts: a job that is being cancelled is not interrupted as well.
@@ -42,8 +42,8 @@ impl Actor for JobActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(JOB_MAILBOX);
-        if let Some(course) = self.course.take() {
-            let work = drive(course, self.stop.subscribe());
+        if let Some(run) = self.run.take() {
+            let work = drive(run, self.stop.subscribe());
             ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
         }
     }
@@ -123,10 +123,10 @@ impl Arbiters {
 }
 
 /// Starts the actor of a job.
-pub(crate) fn start(arbiters: &Arbiters, course: Course, seat: Seat) {
+pub(crate) fn start(arbiters: &Arbiters, run: JobRun, seat: Slot) {
     let roster = seat.roster();
     let stream = seat.stream();
-    let addr = JobActor::start_in_arbiter(arbiters.pick(), move |_| JobActor::new(course, seat));
+    let addr = JobActor::start_in_arbiter(arbiters.pick(), move |_| JobActor::new(run, seat));
     roster.seated(stream, Control(addr));
 }
 

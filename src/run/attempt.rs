@@ -1,6 +1,6 @@
 //! One attempt at one target: asks, and hears what the provider says.
 //!
-//! Owns the time-outs of an attempt and what it reports to the target's gate. Does not touch the
+//! Owns the time-outs of an attempt and what it reports to the target's admission. Does not touch the
 //! job's log, so that two attempts can race. Promises that what it was told of usage is known
 //! however it ends, also when it is dropped; that dropping it closes the provider's socket; and that
 //! a provider which sends bytes but no packets is silent.
@@ -13,11 +13,11 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::read_ahead::Ahead;
-use super::reattach::Held;
-use crate::admission::Pass;
-use crate::broker::Services;
+use super::reattach::UpstreamRun;
+use crate::admission::Permit;
+use crate::broker::Broker;
 use crate::job::{Bill, Code, Event, Failure, Limits, Target, Timestamp, Usage};
-use crate::policy::effective_options::Terms;
+use crate::policy::effective_options::EffectiveOptions;
 use crate::provider::call::Reply;
 use crate::provider::framing::Framer;
 use crate::provider::tap::Tap;
@@ -26,7 +26,7 @@ use crate::telemetry::{self, Labels};
 
 /// What a provider told about the work it did, as far as it came to that.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct AttemptReport {
     /// The provider's own numbers.
     pub(crate) usage: Option<Usage>,
     /// What else the price depends on.
@@ -40,11 +40,11 @@ pub(crate) struct Told {
 }
 
 /// Where an attempt leaves what it was told, for whoever keeps the books.
-pub(crate) type TellTale = Arc<OnceLock<Told>>;
+pub(crate) type ReportSlot = Arc<OnceLock<AttemptReport>>;
 
 /// How much was heard.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Heard {
+pub(crate) enum AttemptProgress {
     /// There are events, and there may be more.
     More,
     /// The reply is over.
@@ -60,16 +60,16 @@ pub(crate) struct Attempt {
     /// When the oldest of it came.
     pub(crate) arrived: Instant,
     pub(crate) labels: Labels,
-    svc: Arc<Services>,
+    svc: Arc<Broker>,
     target: Target,
-    pass: Option<Pass>,
+    pass: Option<Permit>,
     decoder: Box<dyn Decoder>,
     /// The answer that it takes up, as long as nothing was heard of that.
     upstream: Option<Upstream>,
     /// Whether it asks for that in one piece.
     is_fetch: bool,
     state: State,
-    terms: Terms,
+    terms: EffectiveOptions,
     started: Instant,
     has_spoken: bool,
     is_taken: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Attempt {
     signs: u64,
     /// Packets that were heard.
     packets: u64,
-    tell: TellTale,
+    tell: ReportSlot,
 }
 
 #[expect(clippy::large_enum_variant, reason = "an attempt listens for nearly all of its life")]
@@ -94,26 +94,26 @@ struct Answer {
 }
 
 /// What an attempt is made of.
-pub(crate) struct Asked<'a> {
+pub(crate) struct AttemptParams<'a> {
     pub(crate) place: usize,
-    pub(crate) svc: &'a Arc<Services>,
+    pub(crate) svc: &'a Arc<Broker>,
     pub(crate) provider: &'static dyn Provider,
     pub(crate) ask: Ask<'a>,
     pub(crate) outbound: Outbound,
     /// The answer that it takes up, with the decoder that was cut off if that goes on.
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<UpstreamRun>,
     /// Who gets the reply's bytes beside the decoder.
     pub(crate) tap: Option<Tap>,
-    pub(crate) terms: Terms,
+    pub(crate) terms: EffectiveOptions,
     pub(crate) labels: Labels,
-    pub(crate) tell: TellTale,
+    pub(crate) tell: ReportSlot,
 }
 
 impl Attempt {
     /// An attempt whose request goes out when it is first listened to.
     /// Without a pass its target learns nothing of how it went.
-    pub(crate) fn new(asked: Asked<'_>, pass: Option<Pass>) -> Attempt {
-        let Asked { place, svc, provider, ask, outbound, held, tap, terms, labels, tell } = asked;
+    pub(crate) fn new(asked: AttemptParams<'_>, pass: Option<Permit>) -> Attempt {
+        let AttemptParams { place, svc, provider, ask, outbound, held, tap, terms, labels, tell } = asked;
         let is_fetch = held.as_ref().is_some_and(|held| held.is_fetch);
         let (upstream, decoder) = held.map(|held| (held.upstream, held.decoder)).unzip();
         let framing = outbound.framing;
@@ -146,7 +146,7 @@ impl Attempt {
     ///
     /// # Errors
     /// Why the attempt is lost; `events` holds what was said before.
-    pub(crate) async fn hear(&mut self) -> Result<Heard, Failure> {
+    pub(crate) async fn next_events(&mut self) -> Result<AttemptProgress, Failure> {
         let heard = self.listen().await;
         if !self.has_spoken && self.events.iter().any(Event::is_output) {
             self.has_spoken = true;
@@ -166,7 +166,7 @@ impl Attempt {
         heard
     }
 
-    async fn listen(&mut self) -> Result<Heard, Failure> {
+    async fn listen(&mut self) -> Result<AttemptProgress, Failure> {
         let first_by = self.started + self.terms.first_token;
         if let State::Asking { sending, framing } = &mut self.state {
             let framing = *framing;
@@ -199,7 +199,7 @@ impl Attempt {
                 self.signs = framer.signs_of_life();
                 self.alive_at = Instant::now();
             }
-            if !self.events.is_empty() || step != Ok(Heard::More) {
+            if !self.events.is_empty() || step != Ok(AttemptProgress::More) {
                 return step;
             }
         }
@@ -220,7 +220,7 @@ impl Attempt {
         }
     }
 
-    /// The provider's word on its end, once [`Heard::All`] was heard.
+    /// The provider's word on its end, once [`AttemptProgress::All`] was heard.
     ///
     /// # Errors
     /// `provider_truncated` when the provider had not said all.
@@ -237,14 +237,14 @@ impl Attempt {
 
     /// What goes on at the provider although this attempt is lost. The attempt is over with that, and
     /// was told nothing.
-    pub(crate) fn leave(&mut self) -> Option<Held> {
+    pub(crate) fn leave(&mut self) -> Option<UpstreamRun> {
         let (is_fetch, is_under_way) = (self.is_fetch, self.is_under_way());
         let asked = self.upstream.take();
         let upstream = self.decoder.upstream().or(asked)?;
-        let decoder = std::mem::replace(&mut self.decoder, Box::new(Deaf));
+        let decoder = std::mem::replace(&mut self.decoder, Box::new(ClosedDecoder));
         // One that goes on hears what comes next; what comes in one piece is heard by a fresh one.
         let decoder = Some(decoder).filter(|_| !is_fetch);
-        Some(Held { target: self.target.clone(), place: self.place, upstream, decoder, is_fetch, is_under_way })
+        Some(UpstreamRun { target: self.target.clone(), place: self.place, upstream, decoder, is_fetch, is_under_way })
     }
 
     fn goes_on(&self) -> bool {
@@ -269,22 +269,22 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let told = Told {
+        let told = AttemptReport {
             usage: self.decoder.usage_so_far(),
             bill: self.decoder.bill(),
             at: self.svc.clock.now(),
             is_taken: self.is_taken,
             upstream: self.decoder.upstream().or_else(|| self.upstream.take()),
         };
-        // Told once: nobody else has this place.
+        // AttemptReport once: nobody else has this place.
         let _ = self.tell.set(told);
     }
 }
 
 /// In the place of a decoder that was taken away.
-struct Deaf;
+struct ClosedDecoder;
 
-impl Decoder for Deaf {
+impl Decoder for ClosedDecoder {
     fn on_packet(&mut self, _: Packet<'_>, _: &mut Vec<Event>) -> Result<Step, Failure> {
         Err(Failure::internal("an attempt that was left is listened to"))
     }
@@ -304,25 +304,25 @@ fn decode(
     decoder: &mut dyn Decoder,
     packets: &mut u64,
     out: &mut Vec<Event>,
-) -> Result<Heard, Failure> {
+) -> Result<AttemptProgress, Failure> {
     while let Some(piece) = ahead.take() {
         framer.feed(piece);
         while let Some(packet) = framer.next()? {
             *packets += 1;
             if decoder.on_packet(packet, out)? == Step::Done {
-                return Ok(Heard::All);
+                return Ok(AttemptProgress::All);
             }
         }
     }
     match ahead.end() {
-        None => Ok(Heard::More),
+        None => Ok(AttemptProgress::More),
         Some(Err(failure)) => Err(failure),
         Some(Ok(())) => {
             if let Some(packet) = framer.finish()? {
                 *packets += 1;
                 decoder.on_packet(packet, out)?;
             }
-            Ok(Heard::All)
+            Ok(AttemptProgress::All)
         }
     }
 }
@@ -334,10 +334,10 @@ pub(crate) fn is_silence(failure: &Failure) -> bool {
 
 /// Sends the request; an answer with an error status is read to its meaning.
 async fn send(
-    svc: Arc<Services>,
+    svc: Arc<Broker>,
     provider: &'static dyn Provider,
     outbound: Outbound,
-    (terms, tap): (Terms, Option<Tap>),
+    (terms, tap): (EffectiveOptions, Option<Tap>),
 ) -> Answer {
     let mut reply = match svc.caller.send(outbound, terms.connect, svc.clock.now()).await {
         Ok(reply) => reply,

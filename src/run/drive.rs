@@ -10,13 +10,13 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::failover::fulfil;
-use super::job_run::{Course, Totals};
+use super::failover::failover;
+use super::job_run::{JobRun, Totals};
 use super::{estimate, passthrough, reattach};
 use crate::job::caps::MESSAGE_BYTES_MAX;
 use crate::job::{AttemptOutcome, Cancelled, Code, Completed, Event, Failed, Failure, Interrupted, OnCrash, Target};
 use crate::log::Batch;
-use crate::policy::effective_options::Terms;
+use crate::policy::effective_options::EffectiveOptions;
 use crate::provider::Finish;
 use crate::telemetry::{self, OurStage};
 
@@ -41,15 +41,15 @@ enum Ending {
 }
 
 /// Carries one job to its sealed stream.
-pub(crate) async fn drive(mut course: Course, mut stop: watch::Receiver<Option<Stop>>) {
-    let handed = std::mem::replace(&mut course.begun, Instant::now());
-    telemetry::overhead(OurStage::Start, course.begun.saturating_duration_since(handed));
-    let terms = Terms::of(&course.job, &course.live.config);
-    let elapsed = Duration::from_millis(course.svc.clock.now().ms_since(course.job.submitted_at));
+pub(crate) async fn drive(mut run: JobRun, mut stop: watch::Receiver<Option<Stop>>) {
+    let handed = std::mem::replace(&mut run.begun, Instant::now());
+    telemetry::overhead(OurStage::Start, run.begun.saturating_duration_since(handed));
+    let terms = EffectiveOptions::of(&run.job, &run.snapshot.config);
+    let elapsed = Duration::from_millis(run.svc.clock.now().ms_since(run.job.submitted_at));
     let ending = tokio::select! {
         biased;
         why = stopped(&mut stop) => Ending::Stopped(why),
-        ending = AssertUnwindSafe(work(&mut course, &terms)).catch_unwind() => match ending {
+        ending = AssertUnwindSafe(work(&mut run, &terms)).catch_unwind() => match ending {
             Ok(Ok(Finish { reason, native, .. })) => Ending::Done { reason, native },
             Ok(Err(failure)) => Ending::Failed(failure),
             Err(_) => Ending::Failed(Failure::internal("a bug: the job's driver panicked")),
@@ -58,14 +58,14 @@ pub(crate) async fn drive(mut course: Course, mut stop: watch::Receiver<Option<S
             Ending::Failed(Failure::new(Code::ProviderTimeout, format!("not done within {} ms", terms.total.as_millis())))
         }
     };
-    seal(course, ending).await;
+    seal(run, ending).await;
 }
 
 /// Asks whoever may answer; or its provider alone, if that is asked in its client's own words.
-async fn work(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    match course.passage.take() {
-        Some(passage) => passthrough::carry(course, passage, terms).await,
-        None => fulfil(course, terms).await,
+async fn work(run: &mut JobRun, terms: &EffectiveOptions) -> Result<Finish, Failure> {
+    match run.passage.take() {
+        Some(passage) => passthrough::carry(run, passage, terms).await,
+        None => failover(run, terms).await,
     }
 }
 
@@ -78,58 +78,58 @@ async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
 }
 
 /// Writes the one terminal with the charges of all attempts.
-async fn seal(mut course: Course, ending: Ending) {
+async fn seal(mut run: JobRun, ending: Ending) {
     let ended = Instant::now();
-    if matches!(ending, Ending::Stopped(Stop::Shutdown)) && goes_on_after_restart(&course) {
+    if matches!(ending, Ending::Stopped(Stop::Shutdown)) && goes_on_after_restart(&run) {
         return;
     }
     let (ending, outcome) = match ending {
         Ending::Failed(failure) => {
-            let failure = with_tries(failure, &course);
+            let failure = with_tries(failure, &run);
             telemetry::error(&failure);
-            tracing::info!(job = %course.job.id, %failure, "job failed");
+            tracing::info!(job = %run.job.id, %failure, "job failed");
             (Ending::Failed(failure), AttemptOutcome::Lost)
         }
         Ending::Done { .. } => (ending, AttemptOutcome::Completed),
         Ending::Stopped(Stop::Cancel(_)) => (ending, AttemptOutcome::Cancelled),
         Ending::Stopped(Stop::Shutdown) => (ending, AttemptOutcome::Interrupted),
     };
-    course.close(outcome);
-    reattach::let_go(&mut course);
-    estimate::fill(&mut course).await;
-    let batch = last_batch(&mut course, ending);
+    run.close(outcome);
+    reattach::cancel_upstream(&mut run);
+    estimate::fill(&mut run).await;
+    let batch = last_batch(&mut run, ending);
     let state = batch.events.last().and_then(Event::terminal);
     for _ in 0..SEAL_TRIES_MAX {
-        match course.writer.append(batch.clone()).await {
+        match run.writer.append(batch.clone()).await {
             Ok(()) => {
                 telemetry::overhead(OurStage::Seal, ended.elapsed());
                 if let Some(state) = state {
-                    telemetry::job_ended(&course.labels(), state);
+                    telemetry::job_ended(&run.labels(), state);
                 }
                 if !batch.rows.is_empty() {
-                    course.svc.outbox.add(course.writer.stream().head().stream, course.svc.clock.now());
+                    run.svc.outbox.add(run.writer.stream().head().stream, run.svc.clock.now());
                 }
-                course.svc.meter.settled(batch.charges).await;
+                run.svc.meter.settled(batch.charges).await;
                 return;
             }
             Err(failure) if failure.code == Code::Overloaded => tokio::time::sleep(SEAL_RETRY).await,
             Err(failure) => {
-                tracing::error!(job = %course.job.id, %failure, "the terminal cannot be written");
+                tracing::error!(job = %run.job.id, %failure, "the terminal cannot be written");
                 return;
             }
         }
     }
-    tracing::error!(job = %course.job.id, "no terminal: the log refused; the next start settles it");
+    tracing::error!(job = %run.job.id, "no terminal: the log refused; the next start settles it");
 }
 
 /// An honest failure says what was tried, and how long was waited.
-fn with_tries(mut failure: Failure, course: &Course) -> Failure {
-    let waited_s = course.queued.as_secs();
-    if course.attempts.len() < 2 && waited_s == 0 {
+fn with_tries(mut failure: Failure, run: &JobRun) -> Failure {
+    let waited_s = run.queued.as_secs();
+    if run.attempts.len() < 2 && waited_s == 0 {
         return failure;
     }
     let mut tries: Vec<(&Target, usize)> = Vec::new();
-    for spent in &course.attempts {
+    for spent in &run.attempts {
         match tries.iter_mut().find(|(target, _)| **target == spent.target) {
             Some((_, count)) => *count += 1,
             None => tries.push((&spent.target, 1)),
@@ -147,26 +147,26 @@ fn with_tries(mut failure: Failure, course: &Course) -> Failure {
 /// At a shutdown a job that the next start takes up anyway keeps its place instead of an end: one
 /// that was never sent to a provider, and one whose rule is to go on or to begin anew. Not one
 /// that was passed on: its client is gone by then.
-fn goes_on_after_restart(course: &Course) -> bool {
-    !course.job.is_passed_on && (course.attempts.is_empty() || course.job.options.on_crash != OnCrash::Interrupt)
+fn goes_on_after_restart(run: &JobRun) -> bool {
+    !run.job.is_passed_on && (run.attempts.is_empty() || run.job.options.on_crash != OnCrash::Interrupt)
 }
 
-fn last_batch(course: &mut Course, ending: Ending) -> Batch {
+fn last_batch(run: &mut JobRun, ending: Ending) -> Batch {
     match ending {
         Ending::Done { reason: finish_reason, native: native_finish_reason } => {
-            course.last_batch(|Totals { usage, cost, attempts, timing }| {
+            run.last_batch(|Totals { usage, cost, attempts, timing }| {
                 Event::Completed(Completed { finish_reason, native_finish_reason, usage, cost, timing, attempts })
             })
         }
-        Ending::Failed(error) => course
+        Ending::Failed(error) => run
             .last_batch(|Totals { usage, cost, attempts, .. }| Event::Failed(Failed { error, usage, cost, attempts })),
-        Ending::Stopped(Stop::Cancel(by)) => course
+        Ending::Stopped(Stop::Cancel(by)) => run
             .last_batch(|totals| Event::Cancelled(Cancelled { by: by.into(), usage: totals.usage, cost: totals.cost })),
-        Ending::Stopped(Stop::Shutdown) => interrupted(course),
+        Ending::Stopped(Stop::Shutdown) => interrupted(run),
     }
 }
 
 /// The terminal of a job that died with the broker.
-pub(crate) fn interrupted(course: &mut Course) -> Batch {
-    course.last_batch(|totals| Event::Interrupted(Interrupted { usage: totals.usage, cost: totals.cost }))
+pub(crate) fn interrupted(run: &mut JobRun) -> Batch {
+    run.last_batch(|totals| Event::Interrupted(Interrupted { usage: totals.usage, cost: totals.cost }))
 }

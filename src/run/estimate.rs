@@ -3,7 +3,7 @@
 //! The answer's text is not kept while it streams; here, at the end and in this rare case only, it is
 //! read back from the job's own log, and counted on a thread that may block.
 
-use super::job_run::{Course, each_record};
+use super::job_run::{JobRun, each_record};
 use crate::job::{Event, Failure, Task, Usage, UsageSource};
 use crate::meter::tokens;
 use crate::provider;
@@ -13,21 +13,21 @@ use crate::wire::record::BodyRef;
 const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Fills in the usage of ended attempts that lack it. Attempts that have it cost a look at them.
-pub(crate) async fn fill(course: &mut Course) {
-    let lacks: Vec<usize> = (0..course.attempts.len()).filter(|at| lacks_usage(course, *at)).collect();
+pub(crate) async fn fill(run: &mut JobRun) {
+    let lacks: Vec<usize> = (0..run.attempts.len()).filter(|at| lacks_usage(run, *at)).collect();
     if lacks.is_empty() {
         return;
     }
-    let texts = match answers(course).await {
+    let texts = match answers(run).await {
         Ok(texts) => texts,
         Err(failure) => {
-            tracing::warn!(job = %course.job.id, %failure, "an answer cannot be read back; its length is counted");
+            tracing::warn!(job = %run.job.id, %failure, "an answer cannot be read back; its length is counted");
             Vec::new()
         }
     };
-    let job = std::sync::Arc::clone(&course.job);
+    let job = std::sync::Arc::clone(&run.job);
     let asked: Vec<(usize, Box<str>, Option<String>)> =
-        lacks.iter().map(|at| (*at, course.attempts[*at].target.model.clone(), answer(course, &texts, *at))).collect();
+        lacks.iter().map(|at| (*at, run.attempts[*at].target.model.clone(), answer(run, &texts, *at))).collect();
     let counted = tokio::task::spawn_blocking(move || {
         let count = |(at, model, text): (usize, Box<str>, Option<String>)| {
             (at, tokens::of_input(&model, &job), text.map(|text| tokens::count(&model, &text)))
@@ -35,11 +35,11 @@ pub(crate) async fn fill(course: &mut Course) {
         asked.into_iter().map(count).collect::<Vec<_>>()
     });
     for (at, input, output) in counted.await.unwrap_or_default() {
-        let spent = &mut course.attempts[at];
+        let spent = &mut run.attempts[at];
         let output = output.unwrap_or_else(|| provider::estimate_tokens(spent.emitted_bytes));
         let usage = spent.usage.get_or_insert_with(Usage::default);
         usage.input_tokens.get_or_insert(input);
-        if makes_text(course.job.task) {
+        if makes_text(run.job.task) {
             usage.output_tokens.get_or_insert(output);
         }
         usage.source = UsageSource::Estimate;
@@ -47,24 +47,24 @@ pub(crate) async fn fill(course: &mut Course) {
 }
 
 /// The answer that an attempt heard the end of, from its beginning.
-fn answer(course: &Course, texts: &[String], at: usize) -> Option<String> {
+fn answer(run: &JobRun, texts: &[String], at: usize) -> Option<String> {
     let mut pieces = vec![texts.get(at)?.as_str()];
-    let mut earlier = course.attempts[at].takes_up;
+    let mut earlier = run.attempts[at].takes_up;
     while let Some(at) = earlier {
         pieces.push(texts.get(at)?);
-        earlier = course.attempts[at].takes_up;
+        earlier = run.attempts[at].takes_up;
     }
     pieces.reverse();
     Some(pieces.concat())
 }
 
-fn lacks_usage(course: &Course, at: usize) -> bool {
-    let spent = &course.attempts[at];
+fn lacks_usage(run: &JobRun, at: usize) -> bool {
+    let spent = &run.attempts[at];
     let is_known = spent
         .usage
         .as_ref()
-        .is_some_and(|usage| usage.output_tokens.is_some() || spent.emitted_bytes == 0 || !makes_text(course.job.task));
-    spent.gave() && !is_known && (makes_text(course.job.task) || reads_text(course.job.task))
+        .is_some_and(|usage| usage.output_tokens.is_some() || spent.emitted_bytes == 0 || !makes_text(run.job.task));
+    spent.gave() && !is_known && (makes_text(run.job.task) || reads_text(run.job.task))
 }
 
 fn makes_text(task: Task) -> bool {
@@ -76,14 +76,14 @@ fn reads_text(task: Task) -> bool {
 }
 
 /// What each attempt answered, as text.
-async fn answers(course: &Course) -> Result<Vec<String>, Failure> {
-    let mut answers = Answers { texts: Vec::with_capacity(course.attempts.len()), left: TEXT_BYTES_MAX };
-    each_record(course.writer.stream(), course.writer.log(), |_, body| match body {
+async fn answers(run: &JobRun) -> Result<Vec<String>, Failure> {
+    let mut answers = Answers { texts: Vec::with_capacity(run.attempts.len()), left: TEXT_BYTES_MAX };
+    each_record(run.writer.stream(), run.writer.log(), |_, body| match body {
         BodyRef::Delta { text, .. } => answers.add(&text),
         BodyRef::Event(event) => answers.visit(&event),
     })
     .await?;
-    for event in &course.pending {
+    for event in &run.pending {
         answers.visit(event);
     }
     Ok(answers.texts.into_iter().map(|(text, _)| text).collect())

@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::attempt::{Attempt, Heard, is_silence};
+use super::attempt::{Attempt, AttemptProgress, is_silence};
 use super::continuation;
-use super::job_run::Course;
+use super::job_run::JobRun;
 use super::plan::plan;
 use super::reattach;
 use super::relay::{self, relay};
-use crate::admission::{Pass, Shut, Turn, Waiting};
+use crate::admission::{Permit, Turn, Unavailable, Waiting};
 use crate::job::caps::ATTEMPTS_TOTAL_MAX;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
-use crate::policy::effective_options::Terms;
-use crate::policy::failover::{Loss, Walk};
+use crate::policy::effective_options::EffectiveOptions;
+use crate::policy::failover::{FailoverPlan, Loss};
 use crate::policy::retry::{self, LostAttempt, Next, Seam};
 use crate::policy::route;
 use crate::provider::Finish;
@@ -35,42 +35,42 @@ pub(crate) struct Lost {
 ///
 /// # Errors
 /// Why nobody answered.
-pub(crate) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish, Failure> {
-    let mut walk = Walk::new(plan(course)?);
-    remember(course, &mut walk, terms);
-    if let Some(held) = &course.held {
+pub(crate) async fn failover(run: &mut JobRun, terms: &EffectiveOptions) -> Result<Finish, Failure> {
+    let mut walk = FailoverPlan::new(plan(run)?);
+    remember(run, &mut walk, terms);
+    if let Some(held) = &run.held {
         // If it may not be asked any more, somebody else goes on.
         let _ = walk.prefer(&held.target);
     }
-    let mut last = course.attempts.iter().rev().find_map(|spent| spent.failure.clone());
+    let mut last = run.attempts.iter().rev().find_map(|spent| spent.failure.clone());
     loop {
         if walk.candidates().is_empty() {
             return Err(last.unwrap_or_else(|| Failure::internal("a plan without targets")));
         }
-        let pass = match admit(course, &walk, terms).await {
+        let pass = match admit(run, &walk, terms).await {
             Ok(pass) => pass,
             Err(failure) => return Err(last.unwrap_or(failure)),
         };
-        if course.held.as_ref().is_some_and(|held| held.target != *pass.target()) {
+        if run.held.as_ref().is_some_and(|held| held.target != *pass.target()) {
             // Somebody else goes on instead.
-            reattach::let_go(course);
-            bridge(course, None).await?;
+            reattach::cancel_upstream(run);
+            bridge(run, None).await?;
         }
-        let Lost { place, failure } = match attempt(course, &mut walk, pass, terms).await {
+        let Lost { place, failure } = match attempt(run, &mut walk, pass, terms).await {
             Ok(finish) => return Ok(finish),
             Err(lost) => lost,
         };
-        let next = decide(course, &mut walk, place, &failure, terms);
+        let next = decide(run, &mut walk, place, &failure, terms);
         if next == Next::GiveUp || walk.candidates().is_empty() {
             return Err(failure);
         }
-        if !takes_up(course, &mut walk, place, &failure).await? {
-            bridge(course, Some(&failure)).await?;
+        if !takes_up(run, &mut walk, place, &failure).await? {
+            bridge(run, Some(&failure)).await?;
         }
         last = Some(failure);
         if let Next::Again { after_ms } = next {
             // The seam is told before the wait, so that readers know why it is silent.
-            course.append(Vec::new()).await?;
+            run.append(Vec::new()).await?;
             tokio::time::sleep(Duration::from_millis(after_ms)).await;
         }
     }
@@ -78,11 +78,11 @@ pub(crate) async fn fulfil(course: &mut Course, terms: &Terms) -> Result<Finish,
 
 /// Takes over what an earlier life of the broker did. An attempt that died with it does not count,
 /// nor does one whose answer went on, and its target is the first to be asked again.
-fn remember(course: &mut Course, walk: &mut Walk, terms: &Terms) {
-    let held = course.held.as_ref().map(|held| held.place);
-    let goes_on: Vec<usize> = course.attempts.iter().filter_map(|spent| spent.takes_up).chain(held).collect();
-    for place in 0..course.attempts.len() {
-        let spent = &course.attempts[place];
+fn remember(run: &mut JobRun, walk: &mut FailoverPlan, terms: &EffectiveOptions) {
+    let held = run.held.as_ref().map(|held| held.place);
+    let goes_on: Vec<usize> = run.attempts.iter().filter_map(|spent| spent.takes_up).chain(held).collect();
+    for place in 0..run.attempts.len() {
+        let spent = &run.attempts[place];
         let target = spent.target.clone();
         let counts = spent.outcome == Some(AttemptOutcome::Lost) && !goes_on.contains(&place);
         let Some(failure) = spent.failure.clone().filter(|_| counts) else {
@@ -97,46 +97,46 @@ fn remember(course: &mut Course, walk: &mut Walk, terms: &Terms) {
             Next::GiveUp => Next::Elsewhere,
             next => next,
         };
-        lose(course, walk, &target, (&failure, next), terms);
+        lose(run, walk, &target, (&failure, next), terms);
     }
 }
 
 /// A place at the first target of the walk that is free; if none is, waits in line for one.
-pub(crate) async fn admit(course: &mut Course, walk: &Walk, terms: &Terms) -> Result<Pass, Failure> {
+pub(crate) async fn admit(run: &mut JobRun, walk: &FailoverPlan, terms: &EffectiveOptions) -> Result<Permit, Failure> {
     let mut candidates = walk.candidates();
-    if let Some(held) = &course.held {
+    if let Some(held) = &run.held {
         // To go on hearing an answer makes no work there: retries have nothing to save.
         candidates.iter_mut().filter(|other| other.target == held.target).for_each(|same| same.is_retry = false);
     }
-    let shut = match course.svc.gate.enter(&candidates) {
+    let shut = match run.svc.admission.enter(&candidates) {
         Ok(pass) => return Ok(pass),
         Err(shut) => shut,
     };
-    let left = terms.queue.saturating_sub(course.queued);
-    let wait_ms = shut.until.ms_since(course.svc.clock.now());
+    let left = terms.queue.saturating_sub(run.queued);
+    let wait_ms = shut.until.ms_since(run.svc.clock.now());
     if Duration::from_millis(wait_ms) > left {
         return Err(nobody_free(&shut, wait_ms));
     }
-    let mut ticket = course.svc.gate.wait(Waiting {
-        stream: course.writer.stream().head().stream,
+    let mut ticket = run.svc.admission.wait(Waiting {
+        stream: run.writer.stream().head().stream,
         candidates,
-        priority: course.job.options.priority,
-        share: course.svc.gate.share(&course.job),
-        since: course.job.submitted_at,
+        priority: run.job.options.priority,
+        share: run.svc.admission.share(&run.job),
+        since: run.job.submitted_at,
     })?;
     let begun = Instant::now();
     let pass = loop {
         match timeout_at(begun + left, ticket.next()).await {
-            Ok(Turn::Queued(queued)) => course.append(vec![Event::Queued(queued)]).await?,
+            Ok(Turn::Queued(queued)) => run.append(vec![Event::Queued(queued)]).await?,
             Ok(Turn::Go(pass)) => break Ok(pass),
             Err(_) => break Err(nobody_free(&shut, 0)),
         }
     };
-    course.queued += begun.elapsed();
+    run.queued += begun.elapsed();
     pass
 }
 
-fn nobody_free(shut: &Shut, wait_ms: u64) -> Failure {
+fn nobody_free(shut: &Unavailable, wait_ms: u64) -> Failure {
     let failure = match shut.reason {
         QueueReason::Cooling => Failure::new(Code::ProviderUnavailable, "no target was free within the time to wait"),
         QueueReason::RateLimited | QueueReason::Capacity => {
@@ -147,122 +147,127 @@ fn nobody_free(shut: &Shut, wait_ms: u64) -> Failure {
 }
 
 /// One attempt, or a race of two where the job hedges.
-async fn attempt(course: &mut Course, walk: &mut Walk, pass: Pass, terms: &Terms) -> Result<Finish, Lost> {
+async fn attempt(
+    run: &mut JobRun,
+    walk: &mut FailoverPlan,
+    pass: Permit,
+    terms: &EffectiveOptions,
+) -> Result<Finish, Lost> {
     walk.asked(pass.target());
-    let Some(mut attempt) = begin(course, pass, terms).await? else {
+    let Some(mut attempt) = begin(run, pass, terms).await? else {
         return Ok(Finish { reason: "length".into(), native: None, usage: None });
     };
     let mut heard = None;
     // What readers have seen is not to be gone on with twice.
-    if let Some(after) = terms.hedge.filter(|_| !course.has_emitted) {
-        (attempt, heard) = race(course, walk, attempt, (terms, after)).await?;
+    if let Some(after) = terms.hedge.filter(|_| !run.has_emitted) {
+        (attempt, heard) = race(run, walk, attempt, (terms, after)).await?;
     }
-    let result = relay(course, &mut attempt, heard).await;
+    let result = relay(run, &mut attempt, heard).await;
     match result {
         Ok(finish) => {
-            relay::completed(course, &attempt, &finish);
+            relay::completed(run, &attempt, &finish);
             Ok(finish)
         }
         Err(failure) => {
-            course.held = attempt.leave();
-            Err(book(course, &attempt, failure))
+            run.held = attempt.leave();
+            Err(book(run, &attempt, failure))
         }
     }
 }
 
 /// Whether an answer that goes on at its provider is listened to again: that costs nothing, so it
 /// comes before anything else. One that is not is ended there.
-async fn takes_up(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure) -> Result<bool, Failure> {
-    let fails = course.has_emitted && course.job.options.on_stream_failure == OnStreamFailure::Fail;
-    if course.held.is_none() {
+async fn takes_up(run: &mut JobRun, walk: &mut FailoverPlan, place: usize, failure: &Failure) -> Result<bool, Failure> {
+    let fails = run.has_emitted && run.job.options.on_stream_failure == OnStreamFailure::Fail;
+    if run.held.is_none() {
         return Ok(false);
     }
-    let is_refused = course.attempts[place].takes_up.is_some() && !failure.retryable;
+    let is_refused = run.attempts[place].takes_up.is_some() && !failure.retryable;
     let can = match is_refused {
-        true => reattach::in_one_piece(course).await?,
-        false => failure.retryable && !course.skip.is_broken(),
+        true => reattach::in_one_piece(run).await?,
+        false => failure.retryable && !run.skip.is_broken(),
     };
-    if fails || !can || !course.held.as_ref().is_some_and(|held| walk.prefer(&held.target)) {
-        reattach::let_go(course);
+    if fails || !can || !run.held.as_ref().is_some_and(|held| walk.prefer(&held.target)) {
+        reattach::cancel_upstream(run);
         return Ok(false);
     }
-    course.mode = if course.has_emitted { AttemptMode::Continue } else { AttemptMode::Start };
+    run.mode = if run.has_emitted { AttemptMode::Continue } else { AttemptMode::Start };
     Ok(true)
 }
 
-async fn begin(course: &mut Course, pass: Pass, terms: &Terms) -> Result<Option<Box<Attempt>>, Lost> {
+async fn begin(run: &mut JobRun, pass: Permit, terms: &EffectiveOptions) -> Result<Option<Box<Attempt>>, Lost> {
     let target = pass.target().clone();
-    relay::begin(course, pass, terms).await.map_err(|failure| {
-        let labels = course.live.labels(&course.job, Some(&target));
+    relay::begin(run, pass, terms).await.map_err(|failure| {
+        let labels = run.snapshot.labels(&run.job, Some(&target));
         telemetry::attempt_ended(&labels, AttemptOutcome::Lost, Duration::ZERO);
-        let place = course.attempts.len() - 1;
+        let place = run.attempts.len() - 1;
         let failure = failure.with_provider(&target.provider);
-        course.lose(place, failure.clone(), AttemptOutcome::Lost);
+        run.lose(place, failure.clone(), AttemptOutcome::Lost);
         Lost { place, failure }
     })
 }
 
 /// Books a lost attempt.
-pub(crate) fn book(course: &mut Course, attempt: &Attempt, failure: Failure) -> Lost {
+pub(crate) fn book(run: &mut JobRun, attempt: &Attempt, failure: Failure) -> Lost {
     let place = attempt.place;
-    let failure = failure.with_provider(&course.attempts[place].target.provider);
+    let failure = failure.with_provider(&run.attempts[place].target.provider);
     telemetry::attempt_ended(&attempt.labels, AttemptOutcome::Lost, attempt.elapsed());
-    course.lose(place, failure.clone(), AttemptOutcome::Lost);
+    run.lose(place, failure.clone(), AttemptOutcome::Lost);
     Lost { place, failure }
 }
 
 /// Lets a second target start when the first is silent too long, and returns the one that says
 /// something first. The other is cancelled, and its work is booked.
 async fn race(
-    course: &mut Course,
-    walk: &mut Walk,
+    run: &mut JobRun,
+    walk: &mut FailoverPlan,
     first: Box<Attempt>,
-    (terms, after): (&Terms, Duration),
-) -> Result<(Box<Attempt>, Option<Result<Heard, Failure>>), Lost> {
+    (terms, after): (&EffectiveOptions, Duration),
+) -> Result<(Box<Attempt>, Option<Result<AttemptProgress, Failure>>), Lost> {
     let mut runners = vec![first];
     let mut hedge_at = Some(Instant::now() + after);
     loop {
         let (at, heard) = match (&mut runners[..], hedge_at) {
             ([a, b], _) => tokio::select! {
-                heard = a.hear() => (0, heard),
-                heard = b.hear() => (1, heard),
+                heard = a.next_events() => (0, heard),
+                heard = b.next_events() => (1, heard),
             },
             ([only, ..], Some(when)) => tokio::select! {
                 biased;
-                heard = only.hear() => (0, heard),
+                heard = only.next_events() => (0, heard),
                 () = sleep_until(when) => {
                     hedge_at = None;
                     let running = only.target().clone();
-                    runners.extend(second(course, walk, &running, terms).await);
+                    runners.extend(second(run, walk, &running, terms).await);
                     continue;
                 }
             },
-            ([only, ..], None) => (0, only.hear().await),
+            ([only, ..], None) => (0, only.next_events().await),
             ([], _) => unreachable!("the last one is returned when it is lost"),
         };
         let has_spoken = runners[at].events.iter().any(Event::is_output);
         match heard {
             Err(failure) if !has_spoken && runners.len() > 1 => {
-                let lost = book(course, &runners.swap_remove(at), failure);
-                decide(course, walk, lost.place, &lost.failure, terms);
+                let lost = book(run, &runners.swap_remove(at), failure);
+                decide(run, walk, lost.place, &lost.failure, terms);
             }
-            Ok(Heard::More) if !has_spoken => {
+            Ok(AttemptProgress::More) if !has_spoken => {
                 let attempt = &mut runners[at];
                 let events = std::mem::take(&mut attempt.events);
-                let failed = course.append(events).await.err();
+                let failed = run.append(events).await.err();
                 if let Some(failure) = failed {
-                    return Err(book(course, attempt, failure));
+                    return Err(book(run, attempt, failure));
                 }
             }
             heard => {
                 let winner = runners.swap_remove(at);
                 for mut loser in runners {
                     if let Some(left) = loser.leave() {
-                        reattach::end(course, left.target, left.upstream);
+                        reattach::end(run, left.target, left.upstream);
                     }
                     let failure = Failure::new(Code::Cancelled, "another target answered first");
                     telemetry::attempt_ended(&loser.labels, AttemptOutcome::Cancelled, loser.elapsed());
-                    course.lose(loser.place, failure, AttemptOutcome::Cancelled);
+                    run.lose(loser.place, failure, AttemptOutcome::Cancelled);
                 }
                 return Ok((winner, Some(heard)));
             }
@@ -271,29 +276,40 @@ async fn race(
 }
 
 /// The second of a race, at the next target that is free; nobody, if none is.
-async fn second(course: &mut Course, walk: &mut Walk, running: &Target, terms: &Terms) -> Option<Box<Attempt>> {
+async fn second(
+    run: &mut JobRun,
+    walk: &mut FailoverPlan,
+    running: &Target,
+    terms: &EffectiveOptions,
+) -> Option<Box<Attempt>> {
     let others: Vec<_> = walk.candidates().into_iter().filter(|other| other.target != *running).collect();
-    let pass = course.svc.gate.enter(&others).ok()?;
+    let pass = run.svc.admission.enter(&others).ok()?;
     walk.asked(pass.target());
-    match begin(course, pass, terms).await {
+    match begin(run, pass, terms).await {
         Ok(attempt) => attempt,
         Err(lost) => {
-            decide(course, walk, lost.place, &lost.failure, terms);
+            decide(run, walk, lost.place, &lost.failure, terms);
             None
         }
     }
 }
 
 /// What follows a loss, noted in the walk.
-fn decide(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure, terms: &Terms) -> Next {
-    let in_all = u32::try_from(course.attempts.len()).unwrap_or(u32::MAX);
-    let spent = &mut course.attempts[place];
+fn decide(
+    run: &mut JobRun,
+    walk: &mut FailoverPlan,
+    place: usize,
+    failure: &Failure,
+    terms: &EffectiveOptions,
+) -> Next {
+    let in_all = u32::try_from(run.attempts.len()).unwrap_or(u32::MAX);
+    let spent = &mut run.attempts[place];
     let refused_prefill = spent.is_prefilled && spent.emitted_bytes == 0 && continuation::refuses_prefill(failure);
     spent.is_prefill_refused = refused_prefill;
     // What goes on at the provider has not failed because it is silent for long, is not there yet, or
     // was heard in another piece.
     let has_gone_on = spent.takes_up.is_some() && (spent.emitted_bytes > 0 || !failure.retryable);
-    let not_failed_after_ms = course.held.as_ref().and_then(|held| match held.is_under_way {
+    let not_failed_after_ms = run.held.as_ref().and_then(|held| match held.is_under_way {
         true => Some(retry::look_again_ms(terms, in_all)),
         false if is_silence(failure) || has_gone_on => Some(0),
         false => None,
@@ -305,28 +321,34 @@ fn decide(course: &mut Course, walk: &mut Walk, place: usize, failure: &Failure,
     }
     let target = spent.target.clone();
     let lost = LostAttempt { failure, at_target: walk.tries(&target), in_all };
-    let next = retry::next(&lost, terms, course.svc.jitter());
-    lose(course, walk, &target, (failure, next), terms);
+    let next = retry::next(&lost, terms, run.svc.jitter());
+    lose(run, walk, &target, (failure, next), terms);
     next
 }
 
-fn lose(course: &Course, walk: &mut Walk, target: &Target, (failure, next): (&Failure, Next), terms: &Terms) {
-    let is_larger = |other: &Target| route::larger_window(target, other, &course.live.on);
+fn lose(
+    run: &JobRun,
+    walk: &mut FailoverPlan,
+    target: &Target,
+    (failure, next): (&Failure, Next),
+    terms: &EffectiveOptions,
+) {
+    let is_larger = |other: &Target| route::larger_window(target, other, &run.snapshot.on);
     walk.lost(target, &Loss { failure, next, wants_retries: terms.attempts_max > 1, is_larger: &is_larger });
 }
 
 /// What becomes of what readers have seen after `failure`: it stands, or they are told to discard it.
-async fn bridge(course: &mut Course, failure: Option<&Failure>) -> Result<(), Failure> {
-    if !course.has_emitted {
+async fn bridge(run: &mut JobRun, failure: Option<&Failure>) -> Result<(), Failure> {
+    if !run.has_emitted {
         return Ok(());
     }
-    let so_far = continuation::so_far(course).await?;
-    match retry::seam(course.job.options.on_stream_failure, so_far.can_continue(&course.job)) {
+    let partial = continuation::partial(run).await?;
+    match retry::seam(run.job.options.on_stream_failure, partial.can_continue(&run.job)) {
         Seam::Continue => {
-            course.mode = AttemptMode::Continue;
-            course.so_far = Some(so_far);
+            run.mode = AttemptMode::Continue;
+            run.partial = Some(partial);
         }
-        Seam::Restart => course.restart(),
+        Seam::Restart => run.restart(),
         Seam::Fail => return Err(failure.cloned().unwrap_or_else(|| Failure::internal("an answer that broke off"))),
     }
     Ok(())

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::TellTale;
-use super::continuation::{SoFar, Trim};
-use super::passthrough::Passage;
-use super::reattach::{Held, Skip};
-use crate::broker::Services;
+use super::attempt::ReportSlot;
+use super::continuation::{OverlapTrimmer, PartialAnswer};
+use super::passthrough::Passthrough;
+use super::reattach::{ReplayFilter, UpstreamRun};
+use crate::broker::Broker;
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{
     AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Lost, Restarted, Target, Timestamp, Timing,
@@ -20,13 +20,13 @@ use crate::log::{Batch, Log, Stream, StreamWriter};
 use crate::meter::Sale;
 use crate::notify::webhooks;
 use crate::provider::Upstream;
-use crate::run::Live;
+use crate::run::ConfigSnapshot;
 use crate::telemetry::Labels;
 use crate::wire::record::{self, BodyRef};
 
 /// One attempt, as the ledger will have it.
 #[derive(Debug)]
-pub(crate) struct Spent {
+pub(crate) struct AttemptRecord {
     /// Who was asked.
     pub(crate) target: Target,
     /// How it ended; `None` while it is under way.
@@ -54,13 +54,13 @@ pub(crate) struct Spent {
     /// What went on at the provider without us when it ended.
     pub(crate) upstream: Option<Upstream>,
     /// Where the attempt itself says what it was told.
-    pub(crate) tell: TellTale,
+    pub(crate) tell: ReportSlot,
 }
 
-impl Spent {
+impl AttemptRecord {
     /// An attempt that begins.
-    pub(crate) fn new(target: Target) -> Spent {
-        Spent {
+    pub(crate) fn new(target: Target) -> AttemptRecord {
+        AttemptRecord {
             target,
             outcome: None,
             failure: None,
@@ -74,7 +74,7 @@ impl Spent {
             takes_up: None,
             is_taken_up: false,
             upstream: None,
-            tell: TellTale::default(),
+            tell: ReportSlot::default(),
         }
     }
 
@@ -90,13 +90,13 @@ impl Spent {
 }
 
 /// A job under way.
-pub(crate) struct Course {
+pub(crate) struct JobRun {
     pub(crate) job: Arc<Job>,
-    pub(crate) svc: Arc<Services>,
+    pub(crate) svc: Arc<Broker>,
     /// The configuration that was in force when the job began; a reload does not change its rules.
-    pub(crate) live: Arc<Live>,
+    pub(crate) snapshot: Arc<ConfigSnapshot>,
     pub(crate) writer: StreamWriter,
-    pub(crate) attempts: Vec<Spent>,
+    pub(crate) attempts: Vec<AttemptRecord>,
     /// Which of them speaks: where two race, the one that said something first.
     pub(crate) speaking: usize,
     /// Whether readers have seen output that still stands.
@@ -106,30 +106,30 @@ pub(crate) struct Course {
     /// How the next attempt relates to what readers have seen.
     pub(crate) mode: AttemptMode,
     /// What the next attempts go on from.
-    pub(crate) so_far: Option<SoFar>,
+    pub(crate) partial: Option<PartialAnswer>,
     /// An answer that goes on at a provider, to be taken up by the next attempt.
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<UpstreamRun>,
     /// What is said again of an answer that was taken up is taken out by this.
-    pub(crate) skip: Skip,
+    pub(crate) skip: ReplayFilter,
     /// What is said again at the seam is taken out by this.
-    pub(crate) trim: Option<Trim>,
+    pub(crate) trim: Option<OverlapTrimmer>,
     /// Events that go into the next append, before anything else: a seam must be told first.
     pub(crate) pending: Vec<Event>,
     /// The job with the files inside that it names by their addresses, once somebody wanted it so.
     pub(crate) with_files: Option<Arc<Job>>,
     /// The request that goes to its provider as it is, of a job that has one.
-    pub(crate) passage: Option<Passage>,
+    pub(crate) passage: Option<Passthrough>,
     /// When it was handed to its actor, then when that began.
     pub(crate) begun: Instant,
     pub(crate) dispatched_at: Option<Timestamp>,
     pub(crate) first_output_at: Option<Timestamp>,
 }
 
-impl Course {
+impl JobRun {
     /// A job that has not begun.
-    pub(crate) fn new(job: Arc<Job>, svc: Arc<Services>, writer: StreamWriter) -> Course {
-        Course {
-            live: svc.live.load_full(),
+    pub(crate) fn new(job: Arc<Job>, svc: Arc<Broker>, writer: StreamWriter) -> JobRun {
+        JobRun {
+            snapshot: svc.snapshot.load_full(),
             job,
             svc,
             writer,
@@ -138,9 +138,9 @@ impl Course {
             has_emitted: false,
             queued: Duration::ZERO,
             mode: AttemptMode::Start,
-            so_far: None,
+            partial: None,
             held: None,
-            skip: Skip::default(),
+            skip: ReplayFilter::default(),
             trim: None,
             pending: Vec::new(),
             with_files: None,
@@ -158,13 +158,13 @@ impl Course {
 
     /// Notes an attempt that begins at `target`, and its place.
     pub(crate) fn push(&mut self, target: Target) -> usize {
-        self.attempts.push(Spent::new(target));
+        self.attempts.push(AttemptRecord::new(target));
         self.speaking = self.attempts.len() - 1;
         self.speaking
     }
 
     /// The attempt that speaks.
-    pub(crate) fn current(&mut self) -> &mut Spent {
+    pub(crate) fn current(&mut self) -> &mut AttemptRecord {
         let speaking = self.speaking;
         self.attempts.get_mut(speaking).expect("an attempt is pushed before it begins")
     }
@@ -175,20 +175,20 @@ impl Course {
         spent.outcome = Some(outcome);
         spent.failure = Some(failure.clone());
         let emitted = spent.emitted_bytes > 0;
-        self.pending.push(Event::Lost(Lost { attempt: Course::number(place), error: failure, emitted }));
+        self.pending.push(Event::Lost(Lost { attempt: JobRun::number(place), error: failure, emitted }));
     }
 
     /// Readers discard what they have seen: the next attempt begins anew.
     pub(crate) fn restart(&mut self) {
-        self.pending.push(Event::Restarted(Restarted { attempt: Course::number(self.attempts.len()) }));
+        self.pending.push(Event::Restarted(Restarted { attempt: JobRun::number(self.attempts.len()) }));
         self.mode = AttemptMode::Restart;
         self.has_emitted = false;
-        self.so_far = None;
+        self.partial = None;
     }
 
     /// The labels of the last target asked.
     pub(crate) fn labels(&self) -> Labels {
-        self.live.labels(&self.job, self.attempts.last().map(|spent| &spent.target))
+        self.snapshot.labels(&self.job, self.attempts.last().map(|spent| &spent.target))
     }
 
     /// Appends `pending` and then `events`, and waits until they are durable.
@@ -223,7 +223,7 @@ impl Course {
         }
         let mut events = std::mem::take(&mut self.pending);
         let terminal = terminal(totals);
-        let default = self.live.config.gateways.get(self.job.gateway.as_str());
+        let default = self.snapshot.config.gateways.get(self.job.gateway.as_str());
         let default = default.and_then(|gateway| gateway.webhook.as_deref());
         let stream = self.writer.stream().head().stream;
         let ended = terminal.terminal().map(|state| (state, now));
@@ -274,13 +274,13 @@ impl Course {
 
     /// What an attempt used and cost. One that gave nothing and said nothing is not billed by any
     /// provider we know; what others did not tell was estimated before (`estimate.rs`).
-    fn bill(&self, spent: &Spent, now: Timestamp) -> (Usage, Cost) {
+    fn bill(&self, spent: &AttemptRecord, now: Timestamp) -> (Usage, Cost) {
         let usage = match &spent.usage {
             Some(usage) => usage.clone(),
             None if spent.gave() => Usage::default(),
             None => return (Usage::default(), Cost::FREE),
         };
-        let entry = self.live.registry.get(&spent.target.provider);
+        let entry = self.snapshot.registry.get(&spent.target.provider);
         let cost = self.svc.meter.book().cost(&Sale {
             job: &self.job,
             target: &spent.target,
@@ -293,7 +293,7 @@ impl Course {
         (usage, cost)
     }
 
-    fn charge(&self, spent: &Spent, attempt: u32, at: Timestamp, (usage, cost): (Usage, Cost)) -> Charge {
+    fn charge(&self, spent: &AttemptRecord, attempt: u32, at: Timestamp, (usage, cost): (Usage, Cost)) -> Charge {
         Charge {
             job: self.job.id.clone(),
             attempt,

@@ -22,5 +22,5 @@ mod snapshot;
 
 pub use actor::Arbiters;
 pub(crate) use drive::Stop;
-pub use passthrough::{Asked, Drawn, Passed, Reading, Tapped};
-pub use snapshot::Live;
+pub use passthrough::{Passed, PassthroughRequest, Reading, TeeItem, TeeReader};
+pub use snapshot::ConfigSnapshot;

@@ -13,20 +13,20 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attempt::{self, Attempt};
 use super::failover;
-use super::job_run::Course;
+use super::job_run::JobRun;
 use super::relay::{self, relay};
-use crate::broker::{Services, Submitted};
+use crate::broker::{Broker, Submitted};
 use crate::job::{Code, Failure, Gateway, Job, Target, Timeouts};
 use crate::policy::effective_options;
-use crate::policy::effective_options::Terms;
-use crate::policy::failover::Walk;
+use crate::policy::effective_options::EffectiveOptions;
+use crate::policy::failover::FailoverPlan;
 use crate::provider::call::Reply;
 use crate::provider::tap::Tap;
 use crate::provider::{Ask, Finish, Headers, Outbound, passthrough};
 use crate::telemetry;
 
-pub use crate::provider::passthrough::{Asked, Reading};
-pub use crate::provider::tap::{Drawn, Tapped};
+pub use crate::provider::passthrough::{PassthroughRequest, Reading};
+pub use crate::provider::tap::{TeeItem, TeeReader};
 
 /// A provider's answer: its head, and its body as it comes. Dropping it closes the socket.
 pub struct Passed {
@@ -39,22 +39,27 @@ pub struct Passed {
     end: Instant,
 }
 
-impl Services {
+impl Broker {
     /// Asks a provider as the client does; resolves with the head of its answer. `own` are the
     /// time-outs that the request names, over those of its gateway. Cancel-safe.
     ///
     /// # Errors
     /// `overloaded` while going down, `unknown_model`, `invalid`, `unsupported`, and what happens on
     /// the way to a provider.
-    pub async fn pass_on(&self, asked: Asked<'_>, own: Timeouts, gateway: &Gateway) -> Result<Passed, Failure> {
+    pub async fn pass_on(
+        &self,
+        asked: PassthroughRequest<'_>,
+        own: Timeouts,
+        gateway: &Gateway,
+    ) -> Result<Passed, Failure> {
         if self.is_draining() {
             return Err(Failure::new(Code::Overloaded, "the broker is going down"));
         }
-        let live = self.live.load_full();
-        let timeouts = effective_options::timeouts(own, gateway, &live.config);
+        let snapshot = self.snapshot.load_full();
+        let timeouts = effective_options::timeouts(own, gateway, &snapshot.config);
         let ms = |value: Option<u64>| Duration::from_millis(value.unwrap_or_default());
         let provider = asked.provider.to_owned();
-        let outbound = passthrough::outbound(asked, &live.registry)?;
+        let outbound = passthrough::outbound(asked, &snapshot.registry)?;
         let end = Instant::now() + ms(timeouts.total_ms);
         let sent = self.caller.send(outbound, ms(timeouts.connect_ms), self.clock.now());
         let sent = timeout_at(end, timeout(ms(timeouts.first_token_ms), sent)).await;
@@ -84,7 +89,7 @@ impl Passed {
 }
 
 /// A request of a client's own, for the one provider that understands it.
-pub(crate) struct Passage {
+pub(crate) struct Passthrough {
     target: Target,
     outbound: Outbound,
     /// Whose key it goes with: what happens to another's says nothing of ours.
@@ -92,32 +97,32 @@ pub(crate) struct Passage {
     tap: Tap,
 }
 
-impl Services {
-    /// What `asked` asks, if the answer to it can be read: then it is [`Services::pass_on_job`]'s.
+impl Broker {
+    /// What `asked` asks, if the answer to it can be read: then it is [`Broker::pass_on_job`]'s.
     #[must_use]
-    pub fn reading(&self, asked: &Asked<'_>) -> Option<Reading> {
-        self.live.load().registry.get(asked.provider)?.provider.reads(asked)
+    pub fn reading(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
+        self.snapshot.load().registry.get(asked.provider)?.provider.reads(asked)
     }
 
-    /// Takes in `job`, which is that request, as [`Services::submit_then`] does. What its provider
+    /// Takes in `job`, which is that request, as [`Broker::submit_then`] does. What its provider
     /// sends comes out of the other half of the answer.
     ///
     /// # Errors
-    /// As [`Services::pass_on`] before anything is sent, and as [`Services::submit`].
+    /// As [`Broker::pass_on`] before anything is sent, and as [`Broker::submit`].
     pub async fn pass_on_job<T: Send + 'static>(
         self: &Arc<Self>,
         job: Job,
-        (asked, reading): (Asked<'_>, Reading),
+        (asked, reading): (PassthroughRequest<'_>, Reading),
         then: impl FnOnce(Submitted) -> T + Send + 'static,
-    ) -> Result<(T, Tapped), Failure> {
-        let live = self.live.load_full();
+    ) -> Result<(T, TeeReader), Failure> {
+        let snapshot = self.snapshot.load_full();
         let target = Target { provider: asked.provider.into(), model: reading.model };
         let brings_key = asked.brings_key();
-        let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(asked, &live.registry)? };
+        let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(asked, &snapshot.registry)? };
         // A client that takes nothing must not look like a provider that sends nothing.
-        let (tap, tapped) = Tap::new(Terms::of(&job, &live.config).idle / 2);
+        let (tap, tapped) = Tap::new(EffectiveOptions::of(&job, &snapshot.config).idle / 2);
         let job = Job { is_passed_on: true, ..job };
-        let passage = Passage { target, outbound, brings_key, tap };
+        let passage = Passthrough { target, outbound, brings_key, tap };
         Ok((self.submit_with(job, Some(passage), then).await?, tapped))
     }
 }
@@ -128,37 +133,37 @@ impl Services {
 /// # Errors
 /// Why the provider was not asked, what its error means, or why its answer cannot be read. The client
 /// has the provider's bytes all the same.
-pub(crate) async fn carry(course: &mut Course, passage: Passage, terms: &Terms) -> Result<Finish, Failure> {
-    let Passage { target, outbound, brings_key, tap } = passage;
+pub(crate) async fn carry(run: &mut JobRun, passage: Passthrough, terms: &EffectiveOptions) -> Result<Finish, Failure> {
+    let Passthrough { target, outbound, brings_key, tap } = passage;
     let pass = match brings_key {
         true => None,
-        false => Some(failover::admit(course, &Walk::new(vec![target.clone()]), terms).await?),
+        false => Some(failover::admit(run, &FailoverPlan::new(vec![target.clone()]), terms).await?),
     };
-    let entry = course.live.registry.get(&target.provider).cloned();
+    let entry = run.snapshot.registry.get(&target.provider).cloned();
     let entry = entry.ok_or_else(|| Failure::new(Code::UnknownModel, "its provider was just taken out"))?;
-    let labels = course.live.labels(&course.job, Some(&target));
-    let place = relay::record(course, &target, Vec::new()).await?;
-    let asked = attempt::Asked {
+    let labels = run.snapshot.labels(&run.job, Some(&target));
+    let place = relay::record(run, &target, Vec::new()).await?;
+    let asked = attempt::AttemptParams {
         place,
-        svc: &course.svc,
+        svc: &run.svc,
         provider: entry.provider,
-        ask: Ask { job: &course.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
+        ask: Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
         outbound,
         held: None,
         tap: Some(tap),
         terms: *terms,
         labels,
-        tell: Arc::clone(&course.attempts[place].tell),
+        tell: Arc::clone(&run.attempts[place].tell),
     };
     let mut attempt = Box::new(Attempt::new(asked, pass));
-    let result = relay(course, &mut attempt, None).await;
+    let result = relay(run, &mut attempt, None).await;
     attempt.flow_on().await;
     match result {
         Ok(finish) => {
-            relay::completed(course, &attempt, &finish);
+            relay::completed(run, &attempt, &finish);
             Ok(finish)
         }
-        Err(failure) => Err(failover::book(course, &attempt, failure).failure),
+        Err(failure) => Err(failover::book(run, &attempt, failure).failure),
     }
 }
 

@@ -7,12 +7,12 @@ use std::cell::OnceCell;
 
 use serde::Deserialize;
 
-use super::job_run::Course;
+use super::job_run::JobRun;
 use crate::job::{Bill, Failure, Job, Target, Task, Timestamp, Usage, UsageSource, Usd};
 use crate::meter::{PriceBook, Sale};
 use crate::policy::route::{self, Measures};
 use crate::provider;
-use crate::run::Live;
+use crate::run::ConfigSnapshot;
 
 /// Tokens of an answer, for comparing prices, of a job that does not limit them.
 const OUTPUT_TOKENS_TYPICAL: u64 = 500;
@@ -21,31 +21,31 @@ const OUTPUT_TOKENS_TYPICAL: u64 = 500;
 ///
 /// # Errors
 /// `unknown_model`.
-pub(crate) fn plan(course: &Course) -> Result<Vec<Target>, Failure> {
-    let Course { job, live, svc, .. } = course;
+pub(crate) fn plan(run: &JobRun) -> Result<Vec<Target>, Failure> {
+    let JobRun { job, snapshot, svc, .. } = run;
     // Only `cheapest` asks for a price.
     let likely = OnceCell::new();
     let price = |target: &Target| {
-        let (likely, book) =
-            likely.get_or_init(|| (Likely { job, live, usage: typical(job), now: svc.clock.now() }, svc.meter.book()));
+        let (likely, book) = likely
+            .get_or_init(|| (Likely { job, snapshot, usage: typical(job), now: svc.clock.now() }, svc.meter.book()));
         price(likely, book, target)
     };
-    let first_token = |target: &Target| svc.gate.first_token(target);
+    let first_token = |target: &Target| svc.admission.first_token(target);
     let mut measures = Measures { random: &mut || svc.jitter(), first_token: &first_token, price: &price };
-    route::plan(job, &live.config, &live.on, &mut measures)
+    route::plan(job, &snapshot.config, &snapshot.on, &mut measures)
 }
 
 /// A job that has not run, and what it will likely use.
 struct Likely<'a> {
     job: &'a Job,
-    live: &'a Live,
+    snapshot: &'a ConfigSnapshot,
     usage: Usage,
     now: Timestamp,
 }
 
 /// What it would cost at `target`, if that is known.
 fn price(likely: &Likely<'_>, book: &PriceBook, target: &Target) -> Option<Usd> {
-    let entry = likely.live.registry.get(&target.provider)?;
+    let entry = likely.snapshot.registry.get(&target.provider)?;
     let cost = book.cost(&Sale {
         job: likely.job,
         target,

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::Config;
 use crate::wire::submit::{Door, from_json};
 
-fn live() -> Live {
+fn live() -> ConfigSnapshot {
     let config: Config = toml::from_str(
         r#"
         [providers.openai]
@@ -19,7 +19,7 @@ fn live() -> Live {
         "#,
     )
     .unwrap();
-    Live::build(config, &|_| None).unwrap()
+    ConfigSnapshot::build(config, &|_| None).unwrap()
 }
 
 /// What 400 bytes of `input` at `target` will cost, in dollars.
@@ -29,11 +29,11 @@ fn check(task: &str, body: &str, target: &str, expected: Option<&str>) {
     input.insert_str(input.len() - 2, &fill);
     let json = format!(r#"{{"model":"m","task":"{task}","input":{input}}}"#);
     let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
-    let live = live();
+    let snapshot = live();
     let (provider, model) = target.split_once('/').unwrap();
     let target = Target { provider: provider.into(), model: model.into() };
-    let likely = Likely { job: &job, live: &live, usage: typical(&job), now: Timestamp(0) };
-    let price = price(&likely, &PriceBook::from_config(&live.config), &target);
+    let likely = Likely { job: &job, snapshot: &snapshot, usage: typical(&job), now: Timestamp(0) };
+    let price = price(&likely, &PriceBook::from_config(&snapshot.config), &target);
     assert_eq!(price.map(|usd| usd.to_string()).as_deref(), expected, "{task} {body} {target:?}");
 }
 

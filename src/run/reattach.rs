@@ -4,7 +4,7 @@
 //! and ending one that nobody wants any more. The driver asks and listens. In the process that was
 //! cut off, the cut decoder goes on with the packets after the last it heard, and nothing needs to be
 //! dropped. After a crash a fresh decoder hears everything from the start (or the whole answer in one
-//! piece), and [`Skip`] lets through what is new. Promises that the joined text is the provider's
+//! piece), and [`ReplayFilter`] lets through what is new. Promises that the joined text is the provider's
 //! own, or an error: each passage that is dropped must be the one that was said.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::job_run::{Course, each_record};
+use super::job_run::{JobRun, each_record};
 use crate::job::{Code, Delta, Event, Failure, Part, Target, ToolCall};
 use crate::provider::{Ask, Decoder, Outbound, Provider, Upstream};
 use crate::wire::record::BodyRef;
@@ -24,7 +24,7 @@ const PASSAGES_MAX: usize = 16_384;
 const LET_GO_WAIT: Duration = Duration::from_secs(10);
 
 /// An answer that goes on at a provider although nobody listens.
-pub(crate) struct Held {
+pub(crate) struct UpstreamRun {
     /// Who gives it.
     pub(crate) target: Target,
     /// The place of the attempt that heard it last.
@@ -40,7 +40,7 @@ pub(crate) struct Held {
     pub(crate) is_under_way: bool,
 }
 
-impl Held {
+impl UpstreamRun {
     /// The request that takes it up.
     pub(crate) fn outbound(&self, provider: &dyn Provider, ask: Ask<'_>) -> Option<Outbound> {
         if self.is_fetch { provider.fetch(ask, &self.upstream) } else { provider.resume(ask, &self.upstream) }
@@ -52,39 +52,39 @@ impl Held {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub(crate) async fn in_one_piece(course: &mut Course) -> Result<bool, Failure> {
-    let mut rejoin = Rejoin::default();
-    each_record(course.writer.stream(), course.writer.log(), |_, body| rejoin.note(&body)).await?;
-    let (Some(held), Some((_, skip))) = (course.held.as_mut().filter(|held| !held.is_fetch), rejoin.found()) else {
+pub(crate) async fn in_one_piece(run: &mut JobRun) -> Result<bool, Failure> {
+    let mut rejoin = Reattach::default();
+    each_record(run.writer.stream(), run.writer.log(), |_, body| rejoin.note(&body)).await?;
+    let (Some(held), Some((_, skip))) = (run.held.as_mut().filter(|held| !held.is_fetch), rejoin.found()) else {
         return Ok(false);
     };
-    let Some(entry) = course.live.registry.get(&held.target.provider) else { return Ok(false) };
+    let Some(entry) = run.snapshot.registry.get(&held.target.provider) else { return Ok(false) };
     (held.is_fetch, held.decoder, held.upstream.sequence) = (true, None, None);
-    let ask = Ask { job: &course.job, target: &held.target, endpoint: &entry.endpoint, prefilled: false };
+    let ask = Ask { job: &run.job, target: &held.target, endpoint: &entry.endpoint, prefilled: false };
     let can = held.outbound(entry.provider, ask).is_some();
-    course.skip = skip;
+    run.skip = skip;
     Ok(can)
 }
 
 /// Ends what goes on at a provider for a job that is over: otherwise it is paid for to its end.
 /// Nobody waits for this; what fails is said.
-pub(crate) fn let_go(course: &mut Course) {
-    let held = course.held.take().map(|held| (held.target, held.upstream));
-    let left = course.attempts.iter_mut().filter(|spent| !spent.is_taken_up);
+pub(crate) fn cancel_upstream(run: &mut JobRun) {
+    let held = run.held.take().map(|held| (held.target, held.upstream));
+    let left = run.attempts.iter_mut().filter(|spent| !spent.is_taken_up);
     let left = left.filter_map(|spent| Some((spent.target.clone(), spent.upstream.take()?)));
     let all: Vec<(Target, Upstream)> = held.into_iter().chain(left).collect();
     for (target, upstream) in all {
-        end(course, target, upstream);
+        end(run, target, upstream);
     }
 }
 
 /// Ends one answer.
-pub(crate) fn end(course: &Course, target: Target, upstream: Upstream) {
-    let Some(entry) = course.live.registry.get(&target.provider) else { return };
-    let ask = Ask { job: &course.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
+pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
+    let Some(entry) = run.snapshot.registry.get(&target.provider) else { return };
+    let ask = Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
     let Some(outbound) = entry.provider.cancel(ask, &upstream) else { return };
-    let (svc, job) = (Arc::clone(&course.svc), course.job.id.clone());
-    course.svc.runtime.spawn(async move {
+    let (svc, job) = (Arc::clone(&run.svc), run.job.id.clone());
+    run.svc.runtime.spawn(async move {
         let sent = svc.caller.send(outbound, LET_GO_WAIT, svc.clock.now());
         let said = tokio::time::timeout(LET_GO_WAIT, sent).await;
         if !said.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
@@ -95,14 +95,14 @@ pub(crate) fn end(course: &Course, target: Target, upstream: Upstream) {
 
 /// What a job's log says of the answer that its last attempt was listening to.
 #[derive(Default)]
-pub(crate) struct Rejoin {
+pub(crate) struct Reattach {
     id: Option<Box<str>>,
     /// Whether the attempt that is being read is a part of that answer.
     is_here: bool,
-    skip: Skip,
+    skip: ReplayFilter,
 }
 
-impl Rejoin {
+impl Reattach {
     /// The next record of the job's stream, from its first. An attempt that takes an answer up says
     /// so by the same `progress` as the attempt that began it, appended together with its `attempt`:
     /// otherwise it goes on from the text and is another answer.
@@ -113,11 +113,11 @@ impl Rejoin {
             }
             BodyRef::Delta { .. } => {}
             BodyRef::Event(Event::Attempt(_)) => self.is_here = false,
-            BodyRef::Event(Event::Restarted(_)) => *self = Rejoin::default(),
+            BodyRef::Event(Event::Restarted(_)) => *self = Reattach::default(),
             BodyRef::Event(Event::Progress(progress)) => {
                 let Some(upstream) = &progress.upstream else { return };
                 if self.id.as_ref() != Some(&upstream.id) {
-                    *self = Rejoin { id: Some(upstream.id.clone()), ..Rejoin::default() };
+                    *self = Reattach { id: Some(upstream.id.clone()), ..Reattach::default() };
                 }
                 self.is_here = true;
             }
@@ -127,15 +127,15 @@ impl Rejoin {
     }
 
     /// What can be taken up, and what of it readers have.
-    pub(crate) fn found(self) -> Option<(Upstream, Skip)> {
+    pub(crate) fn found(self) -> Option<(Upstream, ReplayFilter)> {
         let id = self.id.filter(|_| self.is_here && !self.skip.is_too_much)?;
-        Some((Upstream { id, sequence: None }, Skip { is_announced: true, ..self.skip }))
+        Some((Upstream { id, sequence: None }, ReplayFilter { is_announced: true, ..self.skip }))
     }
 }
 
 /// Drops from an answer that is heard again what was said of it, wherever its pieces are cut now.
 #[derive(Default)]
-pub(crate) struct Skip {
+pub(crate) struct ReplayFilter {
     passages: HashMap<Passage, Said>,
     /// Digests of fields of the provider's own that stand alone, and how often.
     extras: HashMap<u64, u32>,
@@ -161,7 +161,7 @@ struct Said {
     heard: crc32fast::Hasher,
 }
 
-impl Skip {
+impl ReplayFilter {
     /// An event of the answer that readers have.
     fn note(&mut self, event: &Event) {
         match event {

@@ -49,7 +49,7 @@ fn decoder() -> Box<dyn Decoder> {
     })
 }
 
-fn hear(decoder: &mut dyn Decoder, packets: &[String], events: &mut Vec<Event>) {
+fn next_events(decoder: &mut dyn Decoder, packets: &[String], events: &mut Vec<Event>) {
     for data in packets {
         decoder.on_packet(Packet::Sse { event: "", data: data.as_bytes() }, events).expect("well-formed");
     }
@@ -90,14 +90,14 @@ fn end(decoder: &mut dyn Decoder, events: &mut Vec<Event>) -> Finish {
 
 fn uncut() -> (Value, Finish) {
     let (mut decoder, mut events) = (decoder(), Vec::new());
-    hear(&mut *decoder, &stream(), &mut events);
+    next_events(&mut *decoder, &stream(), &mut events);
     let finish = end(&mut *decoder, &mut events);
     (joined(&events), finish)
 }
 
 /// The first attempt as the log has it.
-fn logged(events: &[Event]) -> Rejoin {
-    let mut rejoin = Rejoin::default();
+fn logged(events: &[Event]) -> Reattach {
+    let mut rejoin = Reattach::default();
     rejoin.note(&BodyRef::Event(attempt(AttemptMode::Start)));
     for event in events {
         note(&mut rejoin, event);
@@ -106,7 +106,7 @@ fn logged(events: &[Event]) -> Rejoin {
 }
 
 /// As it is read back: plain deltas are borrowed.
-fn note(rejoin: &mut Rejoin, event: &Event) {
+fn note(rejoin: &mut Reattach, event: &Event) {
     match event {
         Event::Delta(Delta { part, index, text, extra: None }) => {
             rejoin.note(&BodyRef::Delta { part: *part, index: *index, text: text.into() });
@@ -135,11 +135,11 @@ fn a_cut_decoder_goes_on_with_the_packets_after_the_last_it_heard() {
     let packets = stream();
     for cut in 1..packets.len() {
         let (mut decoder, mut events) = (decoder(), Vec::new());
-        hear(&mut *decoder, &packets[..cut], &mut events);
+        next_events(&mut *decoder, &packets[..cut], &mut events);
         assert!(decoder.on_end(&mut events).is_err(), "cut at {cut}");
         let sequence = decoder.upstream().expect("it goes on").sequence;
         assert_eq!(sequence, Some(cut as u64 - 1));
-        hear(&mut *decoder, &packets[cut..], &mut events);
+        next_events(&mut *decoder, &packets[cut..], &mut events);
         assert_eq!((end(&mut *decoder, &mut events), joined(&events)), (finish.clone(), whole.clone()), "cut at {cut}");
     }
 }
@@ -150,13 +150,13 @@ fn an_answer_that_is_heard_again_is_told_once_wherever_we_died() {
     let packets = stream();
     for cut in 1..packets.len() {
         let mut had = Vec::new();
-        hear(&mut *decoder(), &packets[..cut], &mut had);
+        next_events(&mut *decoder(), &packets[..cut], &mut had);
         let (upstream, mut skip) = logged(&had).found().expect("can be taken up");
         assert_eq!(upstream, Upstream { id: "resp_bg1".into(), sequence: None });
         let mut decoder = decoder();
         for packet in packets.chunks(1) {
             let mut events = Vec::new();
-            hear(&mut *decoder, packet, &mut events);
+            next_events(&mut *decoder, packet, &mut events);
             skip.apply(&mut events).expect("the same answer");
             had.append(&mut events);
         }
@@ -179,7 +179,7 @@ fn an_answer_that_is_fetched_whole_is_told_once_wherever_we_died() {
     let fetched = body("responses_background_fetched.json").concat();
     for cut in 1..packets.len() {
         let mut had = Vec::new();
-        hear(&mut *decoder(), &packets[..cut], &mut had);
+        next_events(&mut *decoder(), &packets[..cut], &mut had);
         let (_, mut skip) = logged(&had).found().expect("can be taken up");
         let (mut decoder, mut events) = (decoder(), Vec::new());
         decoder.on_packet(Packet::Whole(fetched.as_bytes()), &mut events).expect("well-formed");
@@ -243,7 +243,7 @@ fn only_an_answer_that_the_last_attempt_listened_to_is_taken_up() {
     let go_on = || attempt(AttemptMode::Continue);
     let restarted = || Event::Restarted(Restarted { attempt: 2 });
     let check = |log: Vec<Event>, expected: Option<(&str, &str)>| {
-        let mut rejoin = Rejoin::default();
+        let mut rejoin = Reattach::default();
         log.iter().for_each(|event| note(&mut rejoin, event));
         let found = rejoin.found();
         assert_eq!(found.as_ref().map(|(upstream, _)| &*upstream.id), expected.map(|(id, _)| id), "{log:?}");

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::job_run::{Course, Spent, each_record};
-use super::reattach::{Held, Rejoin};
+use super::job_run::{AttemptRecord, JobRun, each_record};
+use super::reattach::{Reattach, UpstreamRun};
 use super::{continuation, drive, estimate, reattach};
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnCrash, Progress, Target, Timestamp};
 use crate::log::Unfinished;
 use crate::wire::record::BodyRef;
@@ -26,7 +26,7 @@ use crate::wire::record::BodyRef;
 /// Jobs settled at once, so that they share commits of the log.
 const AT_ONCE: usize = 256;
 
-pub(crate) async fn all(svc: &Arc<Services>) {
+pub(crate) async fn all(svc: &Arc<Broker>) {
     let unfinished = svc.log.unfinished();
     if unfinished.is_empty() {
         return;
@@ -34,112 +34,112 @@ pub(crate) async fn all(svc: &Arc<Services>) {
     tracing::info!(jobs = unfinished.len(), "settling the jobs that were under way when the broker died");
     let settle = |Unfinished { job, writer }| async move {
         let id = job.id.clone();
-        let course = Course::new(Arc::new(job), Arc::clone(svc), writer);
-        if let Err(failure) = one(svc, course).await {
+        let run = JobRun::new(Arc::new(job), Arc::clone(svc), writer);
+        if let Err(failure) = one(svc, run).await {
             tracing::error!(job = %id, %failure, "an unfinished job cannot be settled; the next start tries again");
         }
     };
     futures_util::stream::iter(unfinished).for_each_concurrent(AT_ONCE, settle).await;
 }
 
-async fn one(svc: &Arc<Services>, mut course: Course) -> Result<(), Failure> {
-    let in_flight = recall(&mut course).await?;
-    if !in_flight && !course.has_emitted && !course.job.is_passed_on {
-        svc.announce(&course.job, course.writer.stream());
-        svc.begin(course);
+async fn one(svc: &Arc<Broker>, mut run: JobRun) -> Result<(), Failure> {
+    let in_flight = recall(&mut run).await?;
+    if !in_flight && !run.has_emitted && !run.job.is_passed_on {
+        svc.announce(&run.job, run.writer.stream());
+        svc.begin(run);
         return Ok(());
     }
-    let is_held = course.held.is_some();
-    let so_far = match course.job.options.on_crash {
-        OnCrash::Continue if course.has_emitted && !is_held => Some(continuation::so_far(&course).await?),
+    let is_held = run.held.is_some();
+    let partial = match run.job.options.on_crash {
+        OnCrash::Continue if run.has_emitted && !is_held => Some(continuation::partial(&run).await?),
         _ => None,
     };
-    let goes_on = !course.job.is_passed_on
-        && match (course.job.options.on_crash, &so_far) {
+    let goes_on = !run.job.is_passed_on
+        && match (run.job.options.on_crash, &partial) {
             (OnCrash::Interrupt, _) => false,
-            (OnCrash::Continue, Some(so_far)) => so_far.can_continue(&course.job),
+            (OnCrash::Continue, Some(partial)) => partial.can_continue(&run.job),
             (OnCrash::Continue, None) | (OnCrash::Restart, _) => true,
         };
     if !goes_on {
-        course.close(AttemptOutcome::Interrupted);
-        reattach::let_go(&mut course);
-        estimate::fill(&mut course).await;
-        let batch = drive::interrupted(&mut course);
-        return course.writer.append(batch).await;
+        run.close(AttemptOutcome::Interrupted);
+        reattach::cancel_upstream(&mut run);
+        estimate::fill(&mut run).await;
+        let batch = drive::interrupted(&mut run);
+        return run.writer.append(batch).await;
     }
-    for place in 0..course.attempts.len() {
-        if course.attempts[place].outcome.is_none() {
+    for place in 0..run.attempts.len() {
+        if run.attempts[place].outcome.is_none() {
             let error = Failure::new(Code::Internal, "the broker died during this attempt");
-            course.lose(place, error, AttemptOutcome::Interrupted);
+            run.lose(place, error, AttemptOutcome::Interrupted);
         }
     }
-    match so_far {
-        _ if is_held && course.has_emitted => course.mode = AttemptMode::Continue,
-        Some(so_far) => {
-            course.mode = AttemptMode::Continue;
-            course.so_far = Some(so_far);
+    match partial {
+        _ if is_held && run.has_emitted => run.mode = AttemptMode::Continue,
+        Some(partial) => {
+            run.mode = AttemptMode::Continue;
+            run.partial = Some(partial);
         }
-        None if course.has_emitted => course.restart(),
+        None if run.has_emitted => run.restart(),
         None => {}
     }
-    svc.announce(&course.job, course.writer.stream());
-    svc.begin(course);
+    svc.announce(&run.job, run.writer.stream());
+    svc.begin(run);
     Ok(())
 }
 
 /// Reads the job's own stream: which attempts were made, what they emitted and how long the job
 /// stood in line. Whether an attempt is without an end.
-async fn recall(course: &mut Course) -> Result<bool, Failure> {
-    let stream = Arc::clone(course.writer.stream());
-    let log = Arc::clone(course.writer.log());
+async fn recall(run: &mut JobRun) -> Result<bool, Failure> {
+    let stream = Arc::clone(run.writer.stream());
+    let log = Arc::clone(run.writer.log());
     let mut queued_since = None;
     let mut heard: Option<(Box<str>, usize)> = None;
-    let mut rejoin = Rejoin::default();
+    let mut rejoin = Reattach::default();
     let visit = |at, body: BodyRef<'_>| {
         rejoin.note(&body);
         if let BodyRef::Event(Event::Progress(Progress { upstream: Some(upstream), .. })) = &body {
-            let place = course.speaking;
+            let place = run.speaking;
             if let Some((_, before)) = heard.take_if(|(id, before)| *id == upstream.id && *before < place) {
-                course.attempts[place].takes_up = Some(before);
+                run.attempts[place].takes_up = Some(before);
             }
             heard = Some((upstream.id.clone(), place));
         }
-        replay(course, at, body, &mut queued_since);
+        replay(run, at, body, &mut queued_since);
     };
     each_record(&stream, &log, visit).await?;
     // If it was lost for good after all, that will be said again.
-    let may_go_on = |spent: &Spent| match spent.outcome {
+    let may_go_on = |spent: &AttemptRecord| match spent.outcome {
         None | Some(AttemptOutcome::Interrupted) => true,
         Some(AttemptOutcome::Lost) => spent.failure.as_ref().is_some_and(|failure| failure.retryable),
         _ => false,
     };
-    let place = course.speaking;
-    if let Some((upstream, skip)) = rejoin.found().filter(|_| course.attempts.get(place).is_some_and(may_go_on)) {
-        let target = course.current().target.clone();
-        course.held = Some(Held { target, place, upstream, decoder: None, is_fetch: false, is_under_way: false });
-        course.skip = skip;
+    let place = run.speaking;
+    if let Some((upstream, skip)) = rejoin.found().filter(|_| run.attempts.get(place).is_some_and(may_go_on)) {
+        let target = run.current().target.clone();
+        run.held = Some(UpstreamRun { target, place, upstream, decoder: None, is_fetch: false, is_under_way: false });
+        run.skip = skip;
     }
-    Ok(course.attempts.iter().any(|spent| spent.outcome.is_none()))
+    Ok(run.attempts.iter().any(|spent| spent.outcome.is_none()))
 }
 
-fn replay(course: &mut Course, at: Timestamp, body: BodyRef<'_>, queued_since: &mut Option<Timestamp>) {
+fn replay(run: &mut JobRun, at: Timestamp, body: BodyRef<'_>, queued_since: &mut Option<Timestamp>) {
     let emitted = match body {
         BodyRef::Delta { text, .. } => text.len().max(1),
         BodyRef::Event(Event::Queued(_)) => {
             // How long it was we who were away is not held against the job.
-            course.queued += Duration::from_millis(queued_since.replace(at).map_or(0, |since| at.ms_since(since)));
+            run.queued += Duration::from_millis(queued_since.replace(at).map_or(0, |since| at.ms_since(since)));
             0
         }
         BodyRef::Event(Event::Attempt(started)) => {
             if let Some(since) = queued_since.take() {
-                course.queued += Duration::from_millis(at.ms_since(since));
+                run.queued += Duration::from_millis(at.ms_since(since));
             }
-            course.push(Target { provider: started.provider, model: started.model });
+            run.push(Target { provider: started.provider, model: started.model });
             0
         }
         BodyRef::Event(Event::Lost(lost)) => {
             let place = usize::try_from(lost.attempt).unwrap_or(usize::MAX).saturating_sub(1);
-            if let Some(spent) = course.attempts.get_mut(place) {
+            if let Some(spent) = run.attempts.get_mut(place) {
                 spent.outcome = Some(match lost.error.code {
                     Code::Cancelled => AttemptOutcome::Cancelled,
                     // It died with an earlier life of ours: any other trouble of ours ends the job.
@@ -149,13 +149,13 @@ fn replay(course: &mut Course, at: Timestamp, body: BodyRef<'_>, queued_since: &
                 spent.failure = Some(lost.error);
             }
             // Where two raced, the one that was not lost is the one that speaks.
-            let speaking = course.attempts.iter().rposition(|spent| spent.outcome.is_none());
-            course.speaking = speaking.unwrap_or(course.speaking);
+            let speaking = run.attempts.iter().rposition(|spent| spent.outcome.is_none());
+            run.speaking = speaking.unwrap_or(run.speaking);
             0
         }
         BodyRef::Event(Event::Restarted(_)) => {
-            course.has_emitted = false;
-            course.mode = AttemptMode::Restart;
+            run.has_emitted = false;
+            run.mode = AttemptMode::Restart;
             0
         }
         BodyRef::Event(Event::Delta(delta)) => delta.text.len().max(1),
@@ -163,8 +163,8 @@ fn replay(course: &mut Course, at: Timestamp, body: BodyRef<'_>, queued_since: &
         BodyRef::Event(Event::Output(_)) => 1,
         BodyRef::Event(_) => 0,
     };
-    if emitted > 0 && !course.attempts.is_empty() {
-        course.has_emitted = true;
-        course.current().emitted_bytes += emitted as u64;
+    if emitted > 0 && !run.attempts.is_empty() {
+        run.has_emitted = true;
+        run.current().emitted_bytes += emitted as u64;
     }
 }

@@ -15,7 +15,7 @@ use crate::telemetry;
 
 /// See the module.
 #[derive(Clone)]
-pub(crate) struct Roster {
+pub(crate) struct RunningJobs {
     inner: Arc<Inner>,
 }
 
@@ -26,14 +26,14 @@ struct Inner {
 }
 
 /// One job's place.
-pub(crate) struct Seat {
-    roster: Roster,
+pub(crate) struct Slot {
+    roster: RunningJobs,
     stream: StreamId,
 }
 
-impl Roster {
-    pub(crate) fn new() -> Roster {
-        Roster { inner: Arc::new(Inner { jobs: Mutex::default(), count: watch::Sender::new(0) }) }
+impl RunningJobs {
+    pub(crate) fn new() -> RunningJobs {
+        RunningJobs { inner: Arc::new(Inner { jobs: Mutex::default(), count: watch::Sender::new(0) }) }
     }
 
     /// Jobs under way.
@@ -42,11 +42,11 @@ impl Roster {
     }
 
     /// A place for the job of `stream`.
-    pub(crate) fn seat(&self, stream: StreamId) -> Seat {
+    pub(crate) fn seat(&self, stream: StreamId) -> Slot {
         self.change(|jobs| {
             jobs.insert(stream, None);
         });
-        Seat { roster: self.clone(), stream }
+        Slot { roster: self.clone(), stream }
     }
 
     /// The seat's actor runs. It may have ended already, and then there is nothing to note.
@@ -99,8 +99,8 @@ impl Roster {
     }
 }
 
-impl Seat {
-    pub(crate) fn roster(&self) -> Roster {
+impl Slot {
+    pub(crate) fn roster(&self) -> RunningJobs {
         self.roster.clone()
     }
 
@@ -109,7 +109,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.roster.change(|jobs| {
             jobs.remove(&self.stream);

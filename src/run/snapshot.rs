@@ -15,7 +15,7 @@ use crate::provider::registry::Registry;
 use crate::telemetry::{self, Labels};
 
 /// One generation of configuration. Swapped as a whole.
-pub struct Live {
+pub struct ConfigSnapshot {
     /// What the operator said.
     pub config: Config,
     /// The providers that are on.
@@ -34,12 +34,12 @@ pub struct Live {
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-impl Live {
+impl ConfigSnapshot {
     /// Builds what follows from `config`; `env` reads well-known key variables.
     ///
     /// # Errors
     /// Every problem, for the operator.
-    pub fn build(config: Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Live, Vec<String>> {
+    pub fn build(config: Config, env: &dyn Fn(&str) -> Option<String>) -> Result<ConfigSnapshot, Vec<String>> {
         let (registry, problems) = Registry::build(&config, env);
         if !problems.is_empty() {
             return Err(problems);
@@ -54,7 +54,7 @@ impl Live {
         tracing::debug!(date = catalog::date(), "the catalog of models and prices");
         let kind = |name: &str| registry.get(name).map(|entry| (name.into(), entry.provider.card().id));
         let on = registry.names().filter_map(kind).collect();
-        Ok(Live { config, registry, on, labelled, remote, webhooks, tls })
+        Ok(ConfigSnapshot { config, registry, on, labelled, remote, webhooks, tls })
     }
 
     /// The task of a model that the configuration or the catalog knows.

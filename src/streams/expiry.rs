@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Feeds, row};
+use super::{UserStreams, row};
 use crate::job::{Failure, StreamId};
 use crate::log::{Row, RowRange};
 
@@ -22,12 +22,12 @@ const FORGET_EVERY: u32 = 30;
 const REMOVE_ROWS: usize = 256;
 /// Bytes of their values that are looked at for that.
 const REMOVE_BYTES: usize = 1024 * 1024;
-/// Feeds looked at in one round.
+/// UserStreams looked at in one round.
 const LOOK_ROWS: usize = 64;
 
-impl Feeds {
+impl UserStreams {
     /// Ends feeds whose time is over and removes what is left of old ones, until it is dropped.
-    pub async fn tend(self: Arc<Self>) {
+    pub async fn expire_loop(self: Arc<Self>) {
         for round in 1_u32.. {
             if let Err(failure) = self.tend_once().await {
                 tracing::warn!(target: "forebay::feed", %failure, "streams could not be tidied up; trying again");
@@ -37,7 +37,7 @@ impl Feeds {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = self.doomed.notified() => {}
+                () = self.to_delete.notified() => {}
             }
         }
     }
@@ -89,6 +89,6 @@ impl Feeds {
                 self.log.write_rows(page.into_iter().map(|(key, _)| Row::remove(key)).collect()).await?;
             }
         }
-        self.log.write_rows(vec![Row::remove(row::mark(id)), Row::remove(row::doomed(id))]).await
+        self.log.write_rows(vec![Row::remove(row::mark(id)), Row::remove(row::to_delete(id))]).await
     }
 }

@@ -13,7 +13,7 @@ use super::content::{self, Gatherer};
 use super::row::{self as rows, Head, Mark};
 use super::rule::{self, Append, Refused, Verdict};
 use super::state::{LookedUp, State};
-use super::{Feeds, Key};
+use super::{Key, UserStreams};
 use crate::dialect::durable_streams::{Form, Lifetime};
 use crate::job::{Code, Epoch, Failure, Timestamp};
 use crate::log::{Log, Row, RowRange};
@@ -136,7 +136,7 @@ impl Feed {
     }
 
     /// Somebody reads it. That is written down now and then, and nobody waits for it.
-    pub fn used(self: &Arc<Self>, feeds: &Feeds) {
+    pub fn used(self: &Arc<Self>, feeds: &UserStreams) {
         let Lifetime::Idle(seconds) = self.head.lifetime else { return };
         let now = feeds.clock.now();
         let writes = {
@@ -153,7 +153,12 @@ impl Feed {
     /// # Errors
     /// `not_found` when the feed was removed meanwhile; `invalid`, naming `body`; `too_large`;
     /// `overloaded`.
-    pub async fn append(self: &Arc<Self>, feeds: &Feeds, append: &Append, body: &Bytes) -> Result<Appended, Failure> {
+    pub async fn append(
+        self: &Arc<Self>,
+        feeds: &UserStreams,
+        append: &Append,
+        body: &Bytes,
+    ) -> Result<Appended, Failure> {
         // Cut up before the lock is taken; what is wrong with it counts only if it would be taken.
         let mut content = match append.content_type {
             Some(_) => content::rows(self.form, body).and_then(some),
@@ -172,7 +177,7 @@ impl Feed {
 
     fn judge(
         self: &Arc<Self>,
-        feeds: &Feeds,
+        feeds: &UserStreams,
         append: &Append,
         content: &mut Result<Vec<Bytes>, Failure>,
         looked_up: Option<LookedUp>,
@@ -211,20 +216,20 @@ impl Feed {
 
     /// Removes it, after everything handed over before; its rows go in the background. Durable when it
     /// resolves. Returns `false` if it was removed already.
-    pub(super) async fn end(self: &Arc<Self>, feeds: &Feeds) -> Result<bool, Failure> {
+    pub(super) async fn end(self: &Arc<Self>, feeds: &UserStreams) -> Result<bool, Failure> {
         let (writes, ticket) = {
             let mut state = self.lock();
             if state.ends {
                 return Ok(false);
             }
-            let removal = [Row::remove(rows::head(&self.key)), Row::put(rows::doomed(self.head.id), Bytes::new())];
+            let removal = [Row::remove(rows::head(&self.key)), Row::put(rows::to_delete(self.head.id), Bytes::new())];
             (state.end(removal.into()), state.last_ticket())
         };
         self.write_if(writes, feeds);
         self.settled(ticket).await.map(|()| true)
     }
 
-    fn write_if(self: &Arc<Self>, writes: bool, feeds: &Feeds) {
+    fn write_if(self: &Arc<Self>, writes: bool, feeds: &UserStreams) {
         if writes {
             let feed = Arc::clone(self);
             // Nobody waits for it at shutdown: what it has not written was not acknowledged.

@@ -1,4 +1,4 @@
-//! Feeds: users' own streams, in the Durable Streams protocol, as rows of the log.
+//! UserStreams: users' own streams, in the Durable Streams protocol, as rows of the log.
 //!
 //! A *feed* is a stream that its users write; a *stream* is a job's. Owns which feed a path names, and
 //! that there is one of each in memory. Promises that what is acknowledged is durable, that a path
@@ -35,7 +35,7 @@ use row::{Head, Mark};
 pub const PATH_BYTES_MAX: usize = 400;
 /// Bytes of a content type.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
-/// Feeds in memory above which those that nobody uses are looked for at once.
+/// UserStreams in memory above which those that nobody uses are looked for at once.
 const PLACES_MIN: usize = 1024;
 
 /// What a feed is called.
@@ -69,14 +69,14 @@ pub enum Created {
 }
 
 /// All feeds.
-pub struct Feeds {
-    this: Weak<Feeds>,
+pub struct UserStreams {
+    this: Weak<UserStreams>,
     log: Arc<dyn Log>,
     clock: Clock,
     runtime: Handle,
     places: Mutex<Places>,
     /// A feed is to be removed.
-    doomed: Notify,
+    to_delete: Notify,
 }
 
 struct Places {
@@ -88,25 +88,32 @@ struct Places {
 /// A path, and what is known of it. Creating and removing hold the lock.
 #[derive(Default)]
 struct Place {
-    life: RwLock<Life>,
+    life: RwLock<SlotState>,
     /// Since somebody looked for unused ones.
     used: AtomicBool,
 }
 
 #[derive(Default)]
-enum Life {
+enum SlotState {
     #[default]
     Unknown,
     Nothing,
     There(Arc<Feed>),
 }
 
-impl Feeds {
+impl UserStreams {
     /// The feeds in `log`. What is to go on when nobody waits for it runs on `runtime`.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, clock: Clock, runtime: Handle) -> Arc<Feeds> {
+    pub fn new(log: Arc<dyn Log>, clock: Clock, runtime: Handle) -> Arc<UserStreams> {
         let places = Mutex::new(Places { by_key: HashMap::new(), max: PLACES_MIN });
-        Arc::new_cyclic(|this| Feeds { this: Weak::clone(this), log, clock, runtime, places, doomed: Notify::new() })
+        Arc::new_cyclic(|this| UserStreams {
+            this: Weak::clone(this),
+            log,
+            clock,
+            runtime,
+            places,
+            to_delete: Notify::new(),
+        })
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -146,11 +153,11 @@ impl Feeds {
     }
 
     /// What is known of a path; a feed whose time is over is none.
-    fn known(&self, life: &Life) -> Option<Option<Arc<Feed>>> {
+    fn known(&self, life: &SlotState) -> Option<Option<Arc<Feed>>> {
         match life {
-            Life::Unknown => None,
-            Life::Nothing => Some(None),
-            Life::There(feed) => {
+            SlotState::Unknown => None,
+            SlotState::Nothing => Some(None),
+            SlotState::There(feed) => {
                 let there = !feed.tail().gone && !feed.is_over(self.clock.now());
                 Some(there.then(|| Arc::clone(feed)))
             }
@@ -158,19 +165,19 @@ impl Feeds {
     }
 
     /// Cancel-safe: what was not loaded is unknown as before.
-    async fn load(&self, key: &Key, life: &mut Life) -> Result<(), Failure> {
-        if !matches!(life, Life::Unknown) {
+    async fn load(&self, key: &Key, life: &mut SlotState) -> Result<(), Failure> {
+        if !matches!(life, SlotState::Unknown) {
             return Ok(());
         }
         let damaged = || Failure::internal("a row of a stream is damaged");
         let Some(head) = self.log.row(row::head(key)).await? else {
-            *life = Life::Nothing;
+            *life = SlotState::Nothing;
             return Ok(());
         };
         let head: Head = crate::wire::row::decode(&head).ok_or_else(damaged)?;
         let mark = self.log.row(row::mark(head.id)).await?.ok_or_else(damaged)?;
         let mark: Mark = crate::wire::row::decode(&mark).ok_or_else(damaged)?;
-        *life = Life::There(Feed::new(key.clone(), head, mark, Arc::clone(&self.log)));
+        *life = SlotState::There(Feed::new(key.clone(), head, mark, Arc::clone(&self.log)));
         Ok(())
     }
 
@@ -198,11 +205,11 @@ impl Feeds {
         let id = StreamId::generate();
         let head = Head { id, content_type: plan.content_type.clone(), lifetime: plan.lifetime, created_at: now };
         let mark = Mark { next: content.len() as u64, closed: plan.closed, used_at: now, ..Mark::default() };
-        if let Life::There(feed) = &*life {
+        if let SlotState::There(feed) = &*life {
             // Its time is over, and nobody has removed it yet.
             feed.end(self).await?;
-            *life = Life::Nothing;
-            self.doomed.notify_one();
+            *life = SlotState::Nothing;
+            self.to_delete.notify_one();
         }
         let mut rows = vec![Row::put(row::head(key), row::bytes(&head))];
         rows.push(Row::put(row::mark(id), row::bytes(&mark)));
@@ -210,7 +217,7 @@ impl Feeds {
         rows.extend(plan.lifetime.ends(now).map(|end| Row::put(row::due(end, id), row::due_row(key))));
         self.log.write_rows(rows).await?;
         let feed = Feed::new(key.clone(), head, mark, Arc::clone(&self.log));
-        *life = Life::There(Arc::clone(&feed));
+        *life = SlotState::There(Arc::clone(&feed));
         Ok(Created::New(feed))
     }
 
@@ -229,21 +236,21 @@ impl Feeds {
         let place = self.place(key);
         let mut life = place.life.write().await;
         self.load(key, &mut life).await?;
-        let Life::There(feed) = &*life else { return Ok(false) };
+        let SlotState::There(feed) = &*life else { return Ok(false) };
         if !meant(feed) {
             return Ok(false);
         }
         let was_there = self.known(&life).flatten().is_some();
         let ended = feed.end(self).await?;
-        *life = Life::Nothing;
-        self.doomed.notify_one();
+        *life = SlotState::Nothing;
+        self.to_delete.notify_one();
         Ok(was_there && ended)
     }
 
     /// Carries `work` through, whoever waits for it.
     async fn carry<T: Send + 'static>(
         &self,
-        work: impl FnOnce(Arc<Feeds>) -> BoxFuture<'static, Result<T, Failure>>,
+        work: impl FnOnce(Arc<UserStreams>) -> BoxFuture<'static, Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let this = self.this.upgrade().ok_or_else(|| Failure::internal("the feeds are closed"))?;
         let carried = self.runtime.spawn(work(this));
@@ -258,8 +265,8 @@ impl Places {
             // Whoever wants one takes it under our lock, so nobody can while we look.
             let is_held = Arc::strong_count(place) > 1
                 || match place.life.try_read().as_deref() {
-                    Ok(Life::There(feed)) => Arc::strong_count(feed) > 1,
-                    Ok(Life::Unknown | Life::Nothing) => false,
+                    Ok(SlotState::There(feed)) => Arc::strong_count(feed) > 1,
+                    Ok(SlotState::Unknown | SlotState::Nothing) => false,
                     Err(_) => true,
                 };
             is_held || !may_go(place)

@@ -1,4 +1,4 @@
-//! Feeds as rows of the log.
+//! UserStreams as rows of the log.
 //!
 //! Owns what their rows are called and hold. **Persisted: change by adding fields or kinds.** An
 //! append is one short row and a shorter one that says where the next goes; what grows with a feed
@@ -111,13 +111,13 @@ pub(super) fn producer(id: StreamId, name: &str) -> Bytes {
     named(PRODUCER, &[&id.0, name.as_bytes()])
 }
 
-/// What the keys of all doomed feeds begin with.
+/// What the keys of all to_delete feeds begin with.
 pub(super) fn all_doomed() -> Bytes {
     named(DOOMED, &[])
 }
 
 /// The key that dooms a feed.
-pub(super) fn doomed(id: StreamId) -> Bytes {
+pub(super) fn to_delete(id: StreamId) -> Bytes {
     named(DOOMED, &[&id.0])
 }
 
@@ -166,7 +166,7 @@ mod tests {
         let at = Timestamp(1_795_255_200_123);
         assert_eq!(due_of(&due(at, id), &due_row(&key)), Some((at, id, key)));
         assert_eq!(position(&content(id, 300)), Some(300));
-        assert_eq!(doomed_of(&doomed(id)), Some(id));
+        assert_eq!(doomed_of(&to_delete(id)), Some(id));
         assert!(content(id, 255) < content(id, 256) && content(id, 1).starts_with(&contents(id)));
         assert!(due(Timestamp(255), id) < due(Timestamp(256), StreamId([0; 16])));
     }

@@ -1,4 +1,4 @@
-//! Feeds over a log that is closed and opened again, and over time.
+//! UserStreams over a log that is closed and opened again, and over time.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn text(seq: u64) -> Append {
     Append { content_type: Some("text/plain".into()), producer, ..Append::default() }
 }
 
-async fn create(feeds: &Arc<Feeds>, path: &str, lifetime: Lifetime, body: &'static str) -> Arc<Feed> {
+async fn create(feeds: &Arc<UserStreams>, path: &str, lifetime: Lifetime, body: &'static str) -> Arc<Feed> {
     match feeds.create(key(path), plan(lifetime), body.into()).await.unwrap() {
         Created::New(feed) => feed,
         Created::Same(_) | Created::Other => panic!("{path} is there"),
@@ -34,16 +34,16 @@ async fn rows(log: &Arc<dyn Log>) -> usize {
     log.rows(range).await.unwrap().len()
 }
 
-fn simulated() -> (Arc<Feeds>, Arc<dyn Log>) {
+fn simulated() -> (Arc<UserStreams>, Arc<dyn Log>) {
     let clock = Clock::Simulated { start: Timestamp(1_795_000_000_000), since: tokio::time::Instant::now() };
     let log: Arc<dyn Log> = MemoryLog::new(clock);
-    (Feeds::new(Arc::clone(&log), clock, Handle::current()), log)
+    (UserStreams::new(Arc::clone(&log), clock, Handle::current()), log)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_feed_lives_as_long_as_it_is_used_and_leaves_nothing() {
     let (feeds, log) = simulated();
-    let tending = Handle::current().spawn(Arc::clone(&feeds).tend());
+    let tending = Handle::current().spawn(Arc::clone(&feeds).expire_loop());
     let hour = Duration::from_secs(3600);
     let end = Timestamp(1_795_000_000_000).plus_ms(2 * 3_600_000);
     create(&feeds, "idle", Lifetime::Idle(3600), "x").await;
@@ -90,9 +90,9 @@ async fn feeds_are_there_after_a_restart_and_a_removal_that_was_cut_short_goes_o
         free_bytes_min: 0,
         ..LogConfig::default()
     };
-    let open = || -> (Arc<Feeds>, Arc<dyn Log>) {
+    let open = || -> (Arc<UserStreams>, Arc<dyn Log>) {
         let log: Arc<dyn Log> = SledLog::open(&config, Clock::System).unwrap();
-        (Feeds::new(Arc::clone(&log), Clock::System, Handle::current()), log)
+        (UserStreams::new(Arc::clone(&log), Clock::System, Handle::current()), log)
     };
     for round in 0..3_u64 {
         let (feeds, log) = open();
@@ -107,20 +107,20 @@ async fn feeds_are_there_after_a_restart_and_a_removal_that_was_cut_short_goes_o
         }
         let again = feed.append(&feeds, &text(3), &"kept ".into()).await.unwrap();
         assert_eq!(again.done, Done::Known(Some(10 * round + 9)));
-        let doomed = create(&feeds, "doomed", Lifetime::Unlimited, "x").await;
+        let to_delete = create(&feeds, "to_delete", Lifetime::Unlimited, "x").await;
         for seq in 0..400 {
-            doomed.append(&feeds, &text(seq), &"x".into()).await.unwrap();
+            to_delete.append(&feeds, &text(seq), &"x".into()).await.unwrap();
         }
-        assert!(feeds.delete(key("doomed")).await.unwrap());
-        assert!(!feeds.delete(key("doomed")).await.unwrap());
-        let late = doomed.append(&feeds, &text(400), &"x".into()).await;
+        assert!(feeds.delete(key("to_delete")).await.unwrap());
+        assert!(!feeds.delete(key("to_delete")).await.unwrap());
+        let late = to_delete.append(&feeds, &text(400), &"x".into()).await;
         assert_eq!(late.unwrap_err().code, crate::job::Code::NotFound);
         assert!(rows(&log).await > 400, "nobody tends them yet");
-        drop((feeds, feed, doomed, log));
+        drop((feeds, feed, to_delete, log));
     }
     let (feeds, log) = open();
-    assert!(feeds.find(&key("doomed")).await.unwrap().is_none());
-    let tending = Handle::current().spawn(Arc::clone(&feeds).tend());
+    assert!(feeds.find(&key("to_delete")).await.unwrap().is_none());
+    let tending = Handle::current().spawn(Arc::clone(&feeds).expire_loop());
     while rows(&log).await > 33 {
         tokio::task::yield_now().await;
     }

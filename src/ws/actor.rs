@@ -13,14 +13,14 @@ use actix::prelude::*;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::heartbeat::{Patience, Pulse};
-use crate::broker::{Services, Submitted};
+use crate::broker::{Broker, Submitted};
 use crate::job::caps::{CLOSE_GRACE_MS, COMMANDS_MAX, SUBMITTED_MAX};
 use crate::job::{Code, Failure, Job, JobId};
 use crate::log::Stream;
 use crate::telemetry;
 use crate::wire::frame::{Close, Label, ServerMessage};
 
-/// Where actors of sockets live.
+/// Where actors of sockets snapshot.
 pub type Place = ArbiterHandle;
 
 /// Milliseconds that a client is asked to wait before it comes back to a broker that restarts.
@@ -74,7 +74,7 @@ pub(super) struct Line {
 }
 
 /// Starts the actor of one socket.
-pub(super) fn start(place: &Place, svc: Arc<Services>, pulse: Arc<Pulse>, patience: Patience) -> (Control, Line) {
+pub(super) fn start(place: &Place, svc: Arc<Broker>, pulse: Arc<Pulse>, patience: Patience) -> (Control, Line) {
     let (close, close_line) = watch::channel(None);
     let (replies, replies_line) = mpsc::channel(COMMANDS_MAX);
     let beat = Arc::new(Notify::new());
@@ -88,7 +88,7 @@ pub(super) fn start(place: &Place, svc: Arc<Services>, pulse: Arc<Pulse>, patien
 }
 
 struct Session {
-    svc: Arc<Services>,
+    svc: Arc<Broker>,
     pulse: Arc<Pulse>,
     patience: Patience,
     close: watch::Sender<Option<Close>>,
@@ -189,14 +189,14 @@ impl Handler<Command> for Session {
     }
 }
 
-fn left(svc: &Services, stream: &Arc<Stream>) {
+fn left(svc: &Broker, stream: &Arc<Stream>) {
     if !stream.tail().state.is_terminal() {
         svc.client_left(stream);
     }
 }
 
 async fn run(
-    svc: Arc<Services>,
+    svc: Arc<Broker>,
     replies: mpsc::Sender<ServerMessage>,
     reference: Label,
     job: Box<Job>,
@@ -218,7 +218,7 @@ async fn run(
     submitted.ok()
 }
 
-async fn cancel(svc: Arc<Services>, replies: mpsc::Sender<ServerMessage>, id: JobId) {
+async fn cancel(svc: Arc<Broker>, replies: mpsc::Sender<ServerMessage>, id: JobId) {
     if let Err(error) = svc.cancel(&id, "client").await {
         telemetry::error(&error);
         let _ = replies.send(ServerMessage::Error { sub: None, reference: None, error }).await;
@@ -227,9 +227,9 @@ async fn cancel(svc: Arc<Services>, replies: mpsc::Sender<ServerMessage>, id: Jo
 
 /// Says `goaway` when the broker starts going down; resolves when readers have had their time to
 /// see how their jobs ended.
-async fn farewell(svc: Arc<Services>, replies: mpsc::Sender<ServerMessage>) {
+async fn farewell(svc: Arc<Broker>, replies: mpsc::Sender<ServerMessage>) {
     svc.draining().await;
     let _ = replies.send(ServerMessage::Goaway { retry_after_ms: RETRY_AFTER_MS }).await;
-    let drain_s = svc.live.load().config.server.drain_s;
+    let drain_s = svc.snapshot.load().config.server.drain_s;
     tokio::time::sleep(Duration::from_secs(drain_s) + Duration::from_millis(CLOSE_GRACE_MS)).await;
 }

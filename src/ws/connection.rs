@@ -20,7 +20,7 @@ use super::resume::Step;
 use super::socket::{Socket, Turn};
 use super::subscription::{Subscription, readiness};
 use super::{Ending, Opening};
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::job::caps::{
     CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_S_MAX, CLOSE_GRACE_MS, FRAME_BYTES_MAX, MESSAGE_SLACK_BYTES,
     REPLIES_MAX, SESSION_FRAME_BYTES, SUBS_MAX,
@@ -36,12 +36,12 @@ pub(super) type Slot = u64;
 type Wait = Abortable<BoxFuture<'static, Slot>>;
 
 /// Speaks until one side closes, then says goodbye.
-pub(super) async fn run<IO>(io: IO, svc: Arc<Services>, opening: Opening) -> Ending
+pub(super) async fn run<IO>(io: IO, svc: Arc<Broker>, opening: Opening) -> Ending
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let live = svc.live.load_full();
-    let server = &live.config.server;
+    let snapshot = svc.snapshot.load_full();
+    let server = &snapshot.config.server;
     let (pulse, patience) = (Arc::new(Pulse::new()), Patience::of(server));
     let message_bytes_max = server.body_bytes_max.saturating_add(MESSAGE_SLACK_BYTES);
     let socket = Socket::new(io, message_bytes_max, Arc::clone(&pulse)).await;
@@ -114,7 +114,7 @@ enum Event {
 pub(super) struct Connection<IO> {
     pub(super) socket: Socket<IO>,
     pub(super) protocol: Protocol,
-    pub(super) svc: Arc<Services>,
+    pub(super) svc: Arc<Broker>,
     pub(super) control: Control,
     line: Line,
     pub(super) pulse: Arc<Pulse>,

@@ -26,7 +26,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Before the client says anything.
     pub(super) async fn open(&mut self) -> Result<(), Close> {
         if self.access.is_none() {
-            self.access = authenticate(&self.svc.live.load().config, None).ok();
+            self.access = authenticate(&self.svc.snapshot.load().config, None).ok();
         }
         match self.access {
             Some(_) => self.enter().await,
@@ -113,7 +113,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     async fn hello(&mut self, token: Option<&str>, client: Option<&str>) -> Result<(), Close> {
         if token.is_some() || self.access.is_none() {
-            match authenticate(&self.svc.live.load().config, token) {
+            match authenticate(&self.svc.snapshot.load().config, token) {
                 Ok(access) => self.access = Some(access),
                 Err(failure) => {
                     self.refuse(None, None, failure);
@@ -127,7 +127,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// The valid job that this client may run.
     fn job(&self, raw: &RawValue) -> Result<Job, Failure> {
-        let bytes_max = self.svc.live.load().config.server.body_bytes_max;
+        let bytes_max = self.svc.snapshot.load().config.server.body_bytes_max;
         if raw.get().len() > bytes_max {
             return Err(Failure::new(Code::TooLarge, format!("a job may have {bytes_max} bytes")));
         }

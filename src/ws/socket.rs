@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::heartbeat::Pulse;
 use super::{Ending, Opening, connection};
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::wire::frame::{Close, Protocol};
 
 /// Room at the front of a frame for its header.
@@ -32,7 +32,7 @@ const KEEP_BYTES: usize = 4096;
 
 /// Speaks with one client until one of the two has enough. Call it after the HTTP upgrade.
 /// Dropping it closes the connection without a word.
-pub async fn serve<IO>(io: IO, svc: Arc<Services>, opening: Opening) -> Ending
+pub async fn serve<IO>(io: IO, svc: Arc<Broker>, opening: Opening) -> Ending
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -75,8 +75,8 @@ impl Reader {
                 Some(last) => format!("/v1/responses/resp_{job}?stream=true&starting_after={last}"),
             },
             Way::Offset => stream,
-            Way::LongPoll => stream + "&live=long-poll",
-            Way::OffsetSse => stream + "&live=sse",
+            Way::LongPoll => stream + "&snapshot=long-poll",
+            Way::OffsetSse => stream + "&snapshot=sse",
         };
         (path, String::new())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::broker::{Broker, completed, text};
+use crate::broker::{TestBroker, completed, text};
 use crate::client::{Client, Response, request};
 use crate::{JOB, key};
 
@@ -19,10 +19,10 @@ fn look(mut response: Response) -> Look {
 }
 
 /// A broker whose gateway `default` has a job that runs, `open`, and one that has ended, `done`.
-fn broker() -> Broker {
+fn broker() -> TestBroker {
     let keys = key("theirs", "theirs", "scopes = [\"run\", \"read\"]\ngateways = [\"team\"]")
         + &key("ours", "ours", "scopes = [\"run\", \"read\"]");
-    let broker = Broker::start(&keys);
+    let broker = TestBroker::start(&keys);
     for id in ["open", "done"] {
         let writer = broker.open(&JOB.replace('{', &format!(r#"{{"id":"{id}","metadata":{{"tag":"secret"}},"#)));
         broker.append(writer.stream(), vec![text("secret")]);

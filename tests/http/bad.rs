@@ -1,7 +1,7 @@
 //! Bad input of every kind: the error names what is wrong, and the connection goes on.
 
 use crate::JOB;
-use crate::broker::{Broker, completed, text};
+use crate::broker::{TestBroker, completed, text};
 use crate::client::{Client, request};
 
 /// What it is, the request, and the status, code and param of the answer.
@@ -73,7 +73,7 @@ fn readings() -> Vec<Case> {
 
 #[test]
 fn bad_input_is_named_and_leaves_the_connection_usable() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let stream = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     broker.append(stream.stream(), vec![text("a"), completed()]);
     let mut client = Client::connect(broker.addr);

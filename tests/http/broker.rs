@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use forebay::admission::Gate;
-use forebay::broker::{Parts, Services};
+use forebay::admission::Admission;
+use forebay::broker::{Broker, Parts};
 use forebay::clock::Clock;
 use forebay::config::Config;
 use forebay::http::{self, Limits};
@@ -13,7 +13,7 @@ use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
 use forebay::meter::Meter;
 use forebay::provider::call::Caller;
-use forebay::run::{Arbiters, Live};
+use forebay::run::{Arbiters, ConfigSnapshot};
 use forebay::wire::submit::{self, Door};
 use tokio::sync::oneshot;
 
@@ -26,9 +26,9 @@ targets = ["scripted/echo"]
 "#;
 
 /// Stops, with everything it started, when dropped.
-pub(crate) struct Broker {
+pub(crate) struct TestBroker {
     pub addr: SocketAddr,
-    pub svc: Arc<Services>,
+    pub svc: Arc<Broker>,
     pub log: Arc<MemoryLog>,
     stop: Option<oneshot::Sender<()>>,
     system: actix::System,
@@ -36,25 +36,25 @@ pub(crate) struct Broker {
     pub runtime: Option<tokio::runtime::Runtime>,
 }
 
-impl Broker {
-    pub(crate) fn start(config: &str) -> Broker {
-        Broker::with(config, Limits::default())
+impl TestBroker {
+    pub(crate) fn start(config: &str) -> TestBroker {
+        TestBroker::with(config, Limits::default())
     }
 
-    pub(crate) fn with(config: &str, limits: Limits) -> Broker {
+    pub(crate) fn with(config: &str, limits: Limits) -> TestBroker {
         let config: Config = toml::from_str(&format!("{MODELS}\n{config}")).expect("a configuration");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (handle, system, actors) = actors();
         let log = MemoryLog::new(Clock::System);
         let meter = Meter::start_in_arbiter(&handle, Arc::clone(&log) as Arc<dyn Log>, &config);
-        let gate = Gate::start(&handle, Clock::System, &config);
-        let svc = Services::new(Parts {
+        let admission = Admission::start(&handle, Clock::System, &config);
+        let svc = Broker::new(Parts {
             log: Arc::clone(&log) as Arc<dyn Log>,
-            live: Live::build(config, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}")),
+            snapshot: ConfigSnapshot::build(config, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}")),
             clock: Clock::System,
             caller: Caller::new().expect("a client"),
             meter,
-            gate,
+            admission,
             arbiters: Arbiters::new(vec![handle]),
             runtime: runtime.handle().clone(),
             seed: 1,
@@ -64,7 +64,7 @@ impl Broker {
         let (stop, stopped) = oneshot::channel();
         let served = http::serve(listener, Arc::clone(&svc), limits, async { drop(stopped.await) });
         runtime.spawn(served);
-        Broker { addr, svc, log, stop: Some(stop), system, actors: Some(actors), runtime: Some(runtime) }
+        TestBroker { addr, svc, log, stop: Some(stop), system, actors: Some(actors), runtime: Some(runtime) }
     }
 
     /// A stream of this job that the test writes itself.
@@ -94,7 +94,7 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
+impl Drop for TestBroker {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(runtime) = self.runtime.take() {

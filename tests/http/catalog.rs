@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 
 const CONFIG: &str = r#"
@@ -29,7 +29,7 @@ fn ids(listed: &Value) -> Vec<&str> {
 
 #[test]
 fn models_are_listed_as_openais_clients_read_them_and_with_what_they_cost() {
-    let broker = Broker::start(CONFIG);
+    let broker = TestBroker::start(CONFIG);
     let mut client = Client::connect(broker.addr);
     let listed = client.get("/v1/models").json();
     assert_eq!((&listed["object"], &listed["prices_date"]), (&json!("list"), &json!(forebay::catalog::date())));
@@ -73,7 +73,7 @@ fn models_are_listed_as_openais_clients_read_them_and_with_what_they_cost() {
 
 #[test]
 fn a_listing_is_narrowed() {
-    let broker = Broker::start(CONFIG);
+    let broker = TestBroker::start(CONFIG);
     let mut client = Client::connect(broker.addr);
     let mut listed = |query: &str| {
         let answer = client.get(&format!("/v1/models?{query}"));
@@ -95,8 +95,8 @@ fn a_listing_is_narrowed() {
 
 #[test]
 fn the_task_and_the_spelling_come_from_the_catalog() {
-    let broker = Broker::start(CONFIG);
-    let task = |model: &str| broker.svc.live.load().task_of(&model.parse().unwrap()).map(|task| task.as_str());
+    let broker = TestBroker::start(CONFIG);
+    let task = |model: &str| broker.svc.snapshot.load().task_of(&model.parse().unwrap()).map(|task| task.as_str());
     for (model, expected) in [
         ("openai/text-embedding-3-small", Some("embedding")),
         ("text-embedding-3-small", Some("embedding")),
@@ -111,7 +111,7 @@ fn the_task_and_the_spelling_come_from_the_catalog() {
 
 #[test]
 fn what_a_provider_does_not_count_is_counted_and_marked() {
-    let broker = Broker::start(CONFIG);
+    let broker = TestBroker::start(CONFIG);
     let mut client = Client::connect(broker.addr);
     let text = "The quick brown fox jumps over the lazy dog.";
     let mut ask = |script: Value| {

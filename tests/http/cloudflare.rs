@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 #[path = "passing.rs"]
 mod passing;
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 
 fn chat(model: &str, more: Value) -> String {
@@ -21,7 +21,7 @@ fn chat(model: &str, more: Value) -> String {
 
 #[test]
 fn their_addresses_are_doors_of_ours() {
-    let broker = Broker::start("[providers.openai]\nkind = \"scripted\"");
+    let broker = TestBroker::start("[providers.openai]\nkind = \"scripted\"");
     let mut client = Client::connect(broker.addr);
     for (path, model) in [
         ("/v1/acc/team/compat/chat/completions", "openai/m"),
@@ -60,7 +60,7 @@ fn their_addresses_are_doors_of_ours() {
 
 #[test]
 fn ai_run_answers_in_their_envelope() {
-    let broker = Broker::start(
+    let broker = TestBroker::start(
         r#"
         [providers.workers-ai]
         kind = "scripted"
@@ -160,7 +160,7 @@ const STREAM: &str = "HTTP/1.1 203 Fine\r\ncontent-type: text/event-stream\r\nx-
 fn what_has_no_door_goes_to_the_provider_as_it_is() {
     let (addr, told) = provider(STREAM);
     let keys = crate::key("agents", "alpha", "");
-    let broker = Broker::start(&format!(
+    let broker = TestBroker::start(&format!(
         "{keys}\n[providers.mine]\nkind = \"openai-compatible\"\nbase_url = \"http://{addr}/v1\"\napi_key = \"ours\""
     ));
     let mut client = Client::connect(broker.addr);
@@ -201,7 +201,7 @@ fn what_has_no_door_goes_to_the_provider_as_it_is() {
 fn a_provider_that_says_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let broker = Broker::start(&format!(
+    let broker = TestBroker::start(&format!(
         "[providers.mine]\nkind = \"openai-compatible\"\nbase_url = \"http://{addr}/v1\"\napi_key = \"ours\""
     ));
     let mut client = Client::connect(broker.addr);

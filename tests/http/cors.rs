@@ -1,6 +1,6 @@
 //! Browsers: which pages may read, which may act, and what they are told.
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::{Client, Response};
 use crate::{JOB, key};
 
@@ -28,7 +28,7 @@ fn a_preflight_lets_named_pages_send_what_sdks_send() {
         (ANY, ELSEWHERE, "*", ""),
     ] {
         // Browsers ask without a key.
-        let broker = Broker::start(&(config.to_owned() + &key("k", "secret", "")));
+        let broker = TestBroker::start(&(config.to_owned() + &key("k", "secret", "")));
         let mut client = Client::connect(broker.addr);
         let headers =
             [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", sdk)];
@@ -46,7 +46,7 @@ fn a_preflight_lets_named_pages_send_what_sdks_send() {
 
 #[test]
 fn header_names_that_are_none_are_not_said_back() {
-    let broker = Broker::start(ANY);
+    let broker = TestBroker::start(ANY);
     let mut client = Client::connect(broker.addr);
     for names in ["a b", "x: y", "a,\u{e4}", &"a".repeat(5000)] {
         let headers =
@@ -58,7 +58,7 @@ fn header_names_that_are_none_are_not_said_back() {
 
 #[test]
 fn a_page_reads_answers_and_errors_and_our_headers_where_it_may() {
-    let broker = Broker::start(&(NAMED.to_owned() + &key("k", "secret", "")));
+    let broker = TestBroker::start(&(NAMED.to_owned() + &key("k", "secret", "")));
     let mut client = Client::connect(broker.addr);
     for (headers, status) in [(vec![("authorization", "Bearer secret")], 200), (vec![], 401)] {
         let mut headers = headers;
@@ -76,7 +76,7 @@ fn a_page_reads_answers_and_errors_and_our_headers_where_it_may() {
     let answer = client.get("/healthz");
     assert_eq!(cors(&answer), [("vary", "origin")], "a cache must not give this to a page");
     drop(broker);
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let answer = Client::connect(broker.addr).ask("GET", "/healthz", &[("origin", PAGE)], b"");
     assert_eq!(cors(&answer), []);
 }
@@ -102,7 +102,7 @@ fn a_page_of_another_origin_acts_only_where_it_is_let_in() {
         (NAMED, ELSEWHERE, false),
         (ANY, ELSEWHERE, true),
     ] {
-        let broker = Broker::start(config);
+        let broker = TestBroker::start(config);
         // The client says `host: forebay`.
         let from_page = ("origin", origin);
         let mut client = Client::connect(broker.addr);

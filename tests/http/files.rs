@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
-use super::broker::Broker;
+use super::broker::TestBroker;
 use super::client::Client;
 
 /// A server that answers every request with `body`, and tells what it was asked: head and body.
@@ -54,7 +54,7 @@ const ANSWER: &[u8] = b"{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"c
 fn ask(egress: &str) -> (Value, Vec<String>, Vec<String>) {
     let (files, files_told) = server("image/png", b"\x89PNG");
     let (model, model_told) = server("application/x-ndjson", ANSWER);
-    let broker = Broker::start(&format!("{egress}\n[providers.ollama]\nbase_url = \"http://127.0.0.1:{model}\"\n"));
+    let broker = TestBroker::start(&format!("{egress}\n[providers.ollama]\nbase_url = \"http://127.0.0.1:{model}\"\n"));
     let input = json!({"messages": [{"role": "user", "content": [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": format!("http://127.0.0.1:{files}/dot.png")}}

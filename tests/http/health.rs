@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 
 const CONFIG: &str = r#"
@@ -22,7 +22,7 @@ fn ask(client: &mut Client, model: &str, script: Value, options: Value) -> Value
 #[test]
 fn providers_are_listed_with_the_targets_that_were_asked_and_how_they_are() {
     forebay::telemetry::install();
-    let broker = Broker::start(CONFIG);
+    let broker = TestBroker::start(CONFIG);
     let mut client = Client::connect(broker.addr);
     let listed = client.get("/v1/providers").json();
     let provider = |listed: &Value, id: &str| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use forebay::http::Limits;
 
 use crate::JOB;
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::{Client, request};
 
 /// No answer is that slow, on any machine.
@@ -43,7 +43,7 @@ fn post(lines: &str, body: &str) -> String {
 
 #[test]
 fn where_a_body_ends_is_never_in_doubt() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let length = JOB.len();
     let chunked = format!("{length:x}\r\n{JOB}\r\n0\r\n\r\n");
     let lengths = format!("content-length: {length}\r\n");
@@ -78,7 +78,7 @@ fn where_a_body_ends_is_never_in_doubt() {
 
 #[test]
 fn chunks_that_are_none_end_the_connection() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     for (what, body) in [
         ("no size", "\r\n\r\n"),
         ("no number", "zz\r\n{}\r\n0\r\n\r\n"),
@@ -99,7 +99,7 @@ fn chunks_that_are_none_end_the_connection() {
 
 #[test]
 fn heads_and_request_lines_have_limits_and_one_meaning() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let get = |line: &str| format!("{line}\r\nhost: x\r\nconnection: close\r\n\r\n");
     let many = (0..150).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
     for (what, sent, expected) in [
@@ -132,7 +132,7 @@ fn heads_and_request_lines_have_limits_and_one_meaning() {
 
 #[test]
 fn a_hundred_requests_at_once_are_answered_each_in_its_turn() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let mut all = Vec::new();
     for n in 0..100 {
@@ -155,7 +155,7 @@ fn a_hundred_requests_at_once_are_answered_each_in_its_turn() {
 
 #[test]
 fn an_upload_that_breaks_off_anywhere_starts_nothing() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let whole = request("POST", "/v1/run", &[("idempotency-key", "cut")], JOB.as_bytes());
     let mut chunked = b"POST /v1/run HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     chunked.extend_from_slice(format!("{:x}\r\n{JOB}\r\n0\r\n", JOB.len()).as_bytes());
@@ -177,7 +177,7 @@ fn an_upload_that_breaks_off_anywhere_starts_nothing() {
 fn who_sends_slowly_is_told_or_let_go() {
     let ms = Duration::from_millis;
     let limits = Limits { head: ms(400), body: ms(1500), body_idle: ms(300), linger: ms(100) };
-    let broker = Broker::with("", limits);
+    let broker = TestBroker::with("", limits);
     // A byte now and then: no gap is long, but the whole is.
     let drip = |head: &str| {
         let mut stream = TcpStream::connect(broker.addr).unwrap();

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use forebay::http::Limits;
 
-use crate::broker::{Broker, completed};
+use crate::broker::{TestBroker, completed};
 use crate::client::{Client, request};
 use crate::{JOB, events};
 
 #[test]
 fn a_body_over_the_limit_is_refused_however_it_comes() {
-    let broker = Broker::start("[server]\nbody_bytes_max = 1000");
+    let broker = TestBroker::start("[server]\nbody_bytes_max = 1000");
     let large = vec![b' '; 100_000];
     let mut client = Client::connect(broker.addr);
     assert_eq!(client.ask("POST", "/v1/run", &[], &large).error().1, "too_large");
@@ -34,7 +34,7 @@ fn a_body_over_the_limit_is_refused_however_it_comes() {
 
 #[test]
 fn bodies_that_come_in_at_once_share_a_room_and_give_it_back() {
-    let broker = Broker::start("[server]\nbodies_bytes_max = 10000");
+    let broker = TestBroker::start("[server]\nbodies_bytes_max = 10000");
     let spaces = " ".repeat(6000);
     let begin = |client: &mut Client, spaces: &str| {
         let length = spaces.len() + JOB.len();
@@ -69,7 +69,7 @@ fn bodies_that_come_in_at_once_share_a_room_and_give_it_back() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let mut all = Vec::new();
     for n in 0..20 {
@@ -84,7 +84,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn head_and_options_say_what_a_route_can_do() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     for (path, allow) in
         [("/v1/run", "POST, OPTIONS"), ("/v1/jobs/j", "GET, HEAD, DELETE, OPTIONS"), ("/v1/jobs", "GET, HEAD, OPTIONS")]
@@ -105,7 +105,7 @@ fn head_and_options_say_what_a_route_can_do() {
 fn a_client_that_dawdles_is_let_go() {
     let ms = Duration::from_millis;
     let limits = Limits { head: ms(300), body: ms(600), body_idle: ms(200), linger: ms(100) };
-    let broker = Broker::with("", limits);
+    let broker = TestBroker::with("", limits);
     let mut head = Client::connect(broker.addr);
     head.send("GET /healthz HTTP/1.1\r\nhos");
     assert!(head.response(false).is_none() || head.is_closed(), "half a head is not waited for");
@@ -119,7 +119,7 @@ fn a_client_that_dawdles_is_let_go() {
 
 #[test]
 fn connections_are_bounded_and_the_one_too_many_is_told() {
-    let broker = Broker::start("[server]\nconnections_max = 200");
+    let broker = TestBroker::start("[server]\nconnections_max = 200");
     let mut idle = Vec::new();
     for _ in 0..200 {
         let mut client = Client::connect(broker.addr);
@@ -140,7 +140,7 @@ fn connections_are_bounded_and_the_one_too_many_is_told() {
 
 #[test]
 fn an_upgrade_is_answered_and_a_wrong_one_refused() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     let mut handshake = vec![("connection", "keep-alive, Upgrade"), ("upgrade", "websocket"), key];
     handshake.push(("sec-websocket-version", "13"));
@@ -162,7 +162,7 @@ fn an_upgrade_is_answered_and_a_wrong_one_refused() {
 
 #[test]
 fn a_shutdown_lets_readers_read_the_end() {
-    let mut broker = Broker::start("");
+    let mut broker = TestBroker::start("");
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     let mut reader = Client::connect(broker.addr);
     reader.send(request("GET", "/v1/jobs/j/events", &[], b""));

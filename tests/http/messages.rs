@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 
 const ONCE: (&str, &str) = ("forebay-options", r#"{"retry":{"max_attempts":1},"on_stream_failure":"fail"}"#);
@@ -35,7 +35,7 @@ fn kinds(events: &[Value]) -> String {
 
 #[test]
 fn a_message_is_answered_whole_and_as_a_stream() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let script = json!([
         {"reasoning": "hm"}, {"text": "Let me see."},
         {"tool_call": {"index": 0, "id": "call_a", "name": "weather", "arguments": ["{\"city\":", "\"Paris\"}"]}},
@@ -74,7 +74,7 @@ fn a_message_is_answered_whole_and_as_a_stream() {
 
 #[test]
 fn a_failure_before_the_first_block_is_a_status_and_later_an_error_and_a_cut() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let stream = json!({"stream": true});
     for (status, expected, kind) in [
         (400, 400, "invalid_request_error"),
@@ -108,7 +108,7 @@ fn a_failure_before_the_first_block_is_a_status_and_later_an_error_and_a_cut() {
 
 #[test]
 fn bad_input_is_named_as_the_client_wrote_it() {
-    let broker = Broker::start(&crate::key("agents", "alpha", ""));
+    let broker = TestBroker::start(&crate::key("agents", "alpha", ""));
     let mut client = Client::connect(broker.addr);
     let key = ("x-api-key", "alpha");
     let good = asked(Value::Null, json!({"metadata": {"user_id": "u"}}));
@@ -153,7 +153,7 @@ fn bad_input_is_named_as_the_client_wrote_it() {
 
 #[test]
 fn a_silent_answer_pings() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 20");
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
     let body =
         asked(json!([{"delay_ms": 100}, {"text": "a"}, {"delay_ms": 100}, {"text": "b"}]), json!({"stream": true}));
     let answer = Client::connect(broker.addr).post("/v1/messages", &body);
@@ -168,7 +168,7 @@ fn a_silent_answer_pings() {
 
 #[test]
 fn tokens_are_counted_without_a_job() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let count = |client: &mut Client, more: Value| {
         let answer = client.post("/v1/messages/count_tokens", &asked(Value::Null, more));
@@ -184,7 +184,7 @@ fn tokens_are_counted_without_a_job() {
 
 #[test]
 fn an_older_completion_is_a_chat_of_one_message() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let whole = client.post("/v1/completions", r#"{"model":"echo","prompt":["Hello big world"],"max_tokens":5}"#);
     let said = whole.json();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 
 /// A door: its path, a good body, and what is changed in it to make another.
@@ -28,7 +28,7 @@ fn doors() -> Vec<Door> {
 
 #[test]
 fn the_same_body_joins_and_another_is_a_conflict() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     for (at, (path, body, word)) in doors().into_iter().enumerate() {
         let key = format!("key-{at}");
@@ -50,7 +50,7 @@ fn the_same_body_joins_and_another_is_a_conflict() {
 
 #[test]
 fn how_it_is_read_is_not_part_of_the_body() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     for (at, path) in ["/v1/run", "/v1/chat/completions", "/accounts/acc/ai/run/echo"].into_iter().enumerate() {
         let key = format!("key-{at}");
@@ -71,7 +71,7 @@ fn how_it_is_read_is_not_part_of_the_body() {
 
 #[test]
 fn a_job_that_failed_is_told_again_and_not_asked_again() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let body = json!({"model": "echo", "messages": [{"role": "user", "content": "Hi"}],
         "script": [{"status": {"status": 400}}]});

@@ -4,7 +4,7 @@ use forebay::job::State;
 use forebay::log::{ListQuery, Log};
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::{Client, request};
 
 fn asked(script: Value, more: Value) -> String {
@@ -15,7 +15,7 @@ fn asked(script: Value, more: Value) -> String {
 
 #[test]
 fn a_failure_before_the_first_word_is_a_status_and_later_cuts_the_stream() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let once = [("forebay-options", r#"{"retry":{"max_attempts":1},"on_stream_failure":"fail"}"#)];
     let stream = json!({"stream": true});
     for (status, expected, kind) in [
@@ -47,7 +47,7 @@ fn a_failure_before_the_first_word_is_a_status_and_later_cuts_the_stream() {
 
 #[test]
 fn bad_input_is_named_as_the_client_wrote_it() {
-    let broker = Broker::start(&crate::key("agents", "alpha", ""));
+    let broker = TestBroker::start(&crate::key("agents", "alpha", ""));
     let mut client = Client::connect(broker.addr);
     let key = ("authorization", "Bearer alpha");
     let good = json!({"model": "echo", "messages": [{"role": "user", "content": "Hi"}], "metadata": {"a": "b"}});
@@ -94,7 +94,7 @@ fn bad_input_is_named_as_the_client_wrote_it() {
 
 #[test]
 fn a_silent_answer_shows_signs_of_life_that_break_no_event() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 20");
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
     let body =
         asked(json!([{"delay_ms": 100}, {"text": "a"}, {"delay_ms": 100}, {"text": "b"}]), json!({"stream": true}));
     let answer = Client::connect(broker.addr).post("/g/team/v1/chat/completions", &body);
@@ -112,7 +112,7 @@ fn a_silent_answer_shows_signs_of_life_that_break_no_event() {
 
 #[test]
 fn who_leaves_before_the_head_has_left() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let leave = [("forebay-options", r#"{"on_disconnect":"cancel"}"#), ("idempotency-key", "left")];
     let body = asked(json!(["stall"]), json!({"stream": true}));
     let mut client = Client::connect(broker.addr);
@@ -135,7 +135,7 @@ fn who_leaves_before_the_head_has_left() {
 
 #[test]
 fn vectors_come_in_the_form_that_is_asked_for() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let floats = json!([0.5, -1.0]);
     for (given, form, expected) in [

@@ -10,7 +10,7 @@ use forebay::job::State;
 use serde_json::{Value, json};
 
 use super::provider;
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 
 const PATH: &str = "/v1/acc/team/mine/v1beta/models/gemini-x:streamGenerateContent?alt=sse";
@@ -19,9 +19,9 @@ const HELLO: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\
 const WORLD: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\" world\"}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":7,\"candidatesTokenCount\":2}}\r\n\r\n";
 
 /// A broker whose provider `mine` is of that kind and there.
-fn broker(kind: &str, addr: SocketAddr) -> Broker {
+fn broker(kind: &str, addr: SocketAddr) -> TestBroker {
     let base = if kind == "gemini-compatible" { "/v1beta" } else { "" };
-    Broker::start(&format!(
+    TestBroker::start(&format!(
         "[providers.mine]\nkind = \"{kind}\"\nbase_url = \"http://{addr}{base}\"\napi_key = \"ours\"\n\
          [prices.\"mine/gemini-x\"]\ninput_per_mtok_usd = 1\noutput_per_mtok_usd = 10"
     ))
@@ -51,7 +51,7 @@ fn paced(first: String) -> (SocketAddr, mpsc::SyncSender<&'static str>, mpsc::Re
 }
 
 /// The job of that id, once it has ended, and all that was said in it.
-fn ended(broker: &Broker, id: &str) -> (Value, String) {
+fn ended(broker: &TestBroker, id: &str) -> (Value, String) {
     let mut tail = broker.stream(id).watch();
     broker.wait(async {
         let end = tail.wait_for(|tail| tail.state.is_terminal());

@@ -3,7 +3,7 @@
 use forebay::job::State;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, completed, text};
+use crate::broker::{TestBroker, completed, text};
 use crate::client::{Client, Response, request};
 
 fn asked(script: Value, more: Value) -> String {
@@ -27,7 +27,7 @@ fn output_text(response: &Value) -> String {
 
 #[test]
 fn a_response_is_answered_whole_streamed_or_in_the_background_and_read_again() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let more = json!({"instructions": "be brief", "metadata": {"k": "v"}, "temperature": 0.5});
     let whole = client.post("/v1/responses", &asked(json!([{"text": ["Hel", "lo"]}]), more.clone()));
@@ -72,7 +72,7 @@ fn a_response_is_answered_whole_streamed_or_in_the_background_and_read_again() {
 
 #[test]
 fn a_live_response_is_resumed_at_every_event() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     let mut whole = String::new();
     for piece in ["a", "b\n\n", "🦀"] {
@@ -105,7 +105,7 @@ fn a_live_response_is_resumed_at_every_event() {
 
 #[test]
 fn a_failure_before_the_answer_is_a_status_and_later_an_event() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let once = [("forebay-options", r#"{"retry":{"max_attempts":1},"on_stream_failure":"fail"}"#)];
     let mut client = Client::connect(broker.addr);
     for (status, expected, kind) in
@@ -141,7 +141,7 @@ fn a_failure_before_the_answer_is_a_status_and_later_an_event() {
 
 #[test]
 fn a_silent_response_begins_with_a_sign_of_life_and_fails_in_its_stream() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 20");
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
     let body = asked(json!([{"delay_ms": 100}, {"status": {"status": 400}}]), json!({"stream": true}));
     let answer = Client::connect(broker.addr).post("/v1/responses", &body);
     let text = answer.text();
@@ -154,7 +154,7 @@ fn a_silent_response_begins_with_a_sign_of_life_and_fails_in_its_stream() {
 
 #[test]
 fn three_turns_go_on_from_each_other_and_only_from_what_is_kept() {
-    let broker = Broker::start(&crate::key("agents", "alpha", "gateways = [\"default\", \"team\"]"));
+    let broker = TestBroker::start(&crate::key("agents", "alpha", "gateways = [\"default\", \"team\"]"));
     let mut client = Client::connect(broker.addr);
     let key = ("authorization", "Bearer alpha");
     let mut ask = |path: &str, more: Value| {
@@ -199,7 +199,7 @@ fn three_turns_go_on_from_each_other_and_only_from_what_is_kept() {
 #[test]
 fn a_response_is_cancelled_in_the_middle_and_unknown_ones_look_alike() {
     let keys = crate::key("agents", "alpha", "") + &crate::key("others", "beta", "gateways = [\"team\"]");
-    let broker = Broker::start(&keys);
+    let broker = TestBroker::start(&keys);
     let key = ("authorization", "Bearer alpha");
     let mut client = Client::connect(broker.addr);
     let body = asked(json!([{"text": "a"}, "stall"]), json!({"stream": true, "background": true}));

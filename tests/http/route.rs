@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 
 const CONFIG: &str = r#"
@@ -33,7 +33,7 @@ fn provider(client: &mut Client, model: &str, job: serde_json::Value) -> String 
 
 #[test]
 fn a_job_is_served_by_whom_its_model_and_its_options_choose() {
-    let broker = Broker::start(CONFIG);
+    let broker = TestBroker::start(CONFIG);
     let mut client = Client::connect(broker.addr);
     for (model, options, expected) in [
         ("cheap", json!({}), "other"),
@@ -57,7 +57,7 @@ fn a_job_is_served_by_whom_its_model_and_its_options_choose() {
 
 #[test]
 fn who_leaves_nobody_is_told_so_at_once() {
-    let broker = Broker::start(CONFIG);
+    let broker = TestBroker::start(CONFIG);
     let mut client = Client::connect(broker.addr);
     let job = json!({"model": "cheap", "input": "Hi", "options": {"provider": {"only": ["groq"]}}});
     let answer = client.post("/v1/run", &job.to_string());

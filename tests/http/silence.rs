@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::{Client, request};
 
 const COMMENT: &[u8] = b":\n\n";
@@ -24,7 +24,7 @@ fn hear_comments(client: &mut Client) {
 
 #[test]
 fn a_stream_of_a_silent_job_has_comments() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 20");
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
     let mut submitter = Client::connect(broker.addr);
     let body = silent_job("quiet");
     submitter.send(request("POST", "/v1/run", &[("accept", "text/event-stream")], body.as_bytes()));
@@ -57,7 +57,7 @@ fn timer(broker: SocketAddr, client: SocketAddr) -> Option<u8> {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_connection_that_waits_for_a_whole_answer_is_kept_alive_by_the_kernel() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     client.send(request("POST", "/v1/run", &[], silent_job("awaited").as_bytes()));
     // The job is there once the request was read; then nothing is unacknowledged.

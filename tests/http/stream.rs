@@ -6,7 +6,7 @@ use std::sync::Arc;
 use forebay::log::{Log, RowRange};
 use serde_json::Value;
 
-use crate::broker::{Broker, completed, text};
+use crate::broker::{TestBroker, completed, text};
 use crate::client::{Client, Response};
 use crate::{JOB, events, key};
 
@@ -52,7 +52,7 @@ fn session(body: &[u8]) -> Vec<(String, String)> {
 
 #[test]
 fn a_jobs_stream_is_read_with_the_cursors_of_every_other_door() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let writer = broker.open(&JOB.replace('{', r#"{"id":"j","#));
     for i in 0..40 {
         broker.append(writer.stream(), vec![text(&format!("piece {i}")), text("\r\n\nevent: control")]);
@@ -100,7 +100,7 @@ fn a_jobs_stream_is_read_with_the_cursors_of_every_other_door() {
 
 #[test]
 fn readers_that_come_while_it_is_written_all_read_the_same() {
-    let broker = Broker::start("[server]\nlong_poll_ms = 200");
+    let broker = TestBroker::start("[server]\nlong_poll_ms = 200");
     let path = "/v1/stream/storm";
     let mut client = Client::connect(broker.addr);
     assert_eq!(client.ask("PUT", path, &[JSON], b"").status, 201);
@@ -152,7 +152,7 @@ fn readers_that_come_while_it_is_written_all_read_the_same() {
 
 #[test]
 fn two_hundred_readers_that_wait_are_told_of_one_append() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let path = "/v1/stream/many";
     let mut client = Client::connect(broker.addr);
     let created = client.ask("PUT", path, &[TEXT], b"before");
@@ -178,7 +178,7 @@ fn two_hundred_readers_that_wait_are_told_of_one_append() {
 fn producers_that_repeat_themselves_are_written_once_and_in_their_order() {
     const PRODUCERS: usize = 8;
     const APPENDS: usize = 40;
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let path = "/v1/stream/producers";
     assert_eq!(Client::connect(broker.addr).ask("PUT", path, &[JSON], b"").status, 201);
     let addr = broker.addr;
@@ -212,7 +212,7 @@ fn producers_that_repeat_themselves_are_written_once_and_in_their_order() {
 
 #[test]
 fn a_long_stream_is_read_by_pages_and_a_tag_knows_what_was_read() {
-    let broker = Broker::start("[server]\nbody_bytes_max = 3000000");
+    let broker = TestBroker::start("[server]\nbody_bytes_max = 3000000");
     let path = "/v1/stream/long";
     let mut client = Client::connect(broker.addr);
     assert_eq!(client.ask("PUT", path, &[TEXT], b"").status, 201);
@@ -239,7 +239,7 @@ fn a_long_stream_is_read_by_pages_and_a_tag_knows_what_was_read() {
 
 #[test]
 fn a_deleted_stream_leaves_nothing_and_its_path_begins_anew() {
-    let broker = Broker::start("");
+    let broker = TestBroker::start("");
     let path = "/v1/stream/again";
     let mut client = Client::connect(broker.addr);
     client.ask("PUT", path, &[TEXT, ("stream-ttl", "3600")], b"");
@@ -271,7 +271,7 @@ fn a_deleted_stream_leaves_nothing_and_its_path_begins_anew() {
 fn a_key_reads_and_writes_where_it_may() {
     let keys = key("all", "all", "") + &key("reads", "reads", "scopes = [\"read\"]");
     let keys = keys + &key("team", "team", "gateways = [\"team\"]");
-    let broker = Broker::start(&keys);
+    let broker = TestBroker::start(&keys);
     let mut client = Client::connect(broker.addr);
     let mut ask = |method: &str, path: &str, secret: &str| {
         let bearer = format!("Bearer {secret}");

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay::http::Limits;
-use forebay::run::Live;
+use forebay::run::ConfigSnapshot;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::broker::{Broker, completed, text};
+use crate::broker::{TestBroker, completed, text};
 use crate::client::{Client, request};
 use crate::{JOB, events};
 
@@ -48,7 +48,7 @@ fn connect(addr: SocketAddr, trusted: &Arc<ClientConfig>) -> Client {
 fn answers_streams_and_sockets_are_the_same_under_tls() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = certify(folder.path());
-    let broker = Broker::start(&config(folder.path()));
+    let broker = TestBroker::start(&config(folder.path()));
     let mut client = connect(broker.addr, &trusted);
     assert_eq!(client.get("/healthz").status, 200);
     let answer = client.post("/v1/run", JOB);
@@ -85,7 +85,7 @@ fn answers_streams_and_sockets_are_the_same_under_tls() {
 fn a_job_is_followed_under_tls_by_who_trusts_the_certificate() {
     let folder = tempfile::tempdir().unwrap();
     drop(certify(folder.path()));
-    let broker = Broker::start(&config(folder.path()));
+    let broker = TestBroker::start(&config(folder.path()));
     let writer = broker.open(r#"{"model":"echo","input":"x","id":"j"}"#);
     broker.append(writer.stream(), vec![text("a word"), completed()]);
     let url = format!("https://{NAME}:{}", broker.addr.port());
@@ -103,7 +103,7 @@ fn a_job_is_followed_under_tls_by_who_trusts_the_certificate() {
 fn the_protocol_agreed_on_is_http_1_1() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = certify(folder.path());
-    let broker = Broker::start(&config(folder.path()));
+    let broker = TestBroker::start(&config(folder.path()));
     let mut session = ClientConnection::new(trusted, ServerName::try_from(NAME).unwrap()).unwrap();
     let mut stream = TcpStream::connect(broker.addr).unwrap();
     while session.is_handshaking() {
@@ -118,7 +118,7 @@ fn who_does_not_shake_hands_is_let_go_and_counted_meanwhile() {
     let trusted = certify(folder.path());
     let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
     let config = config(folder.path()).replace("[server]", "[server]\nconnections_max = 2");
-    let broker = Broker::with(&config, limits);
+    let broker = TestBroker::with(&config, limits);
     for nonsense in [&b""[..], b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\x16\x03\x01\x00"] {
         let mut stream = TcpStream::connect(broker.addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -145,13 +145,13 @@ fn who_does_not_shake_hands_is_let_go_and_counted_meanwhile() {
 fn a_renewed_certificate_is_taken_at_a_reload_and_connections_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let first = certify(folder.path());
-    let broker = Broker::start(&config(folder.path()));
+    let broker = TestBroker::start(&config(folder.path()));
     let mut old = connect(broker.addr, &first);
     assert_eq!(old.get("/healthz").status, 200);
     let second = certify(folder.path());
-    let config = broker.svc.live.load().config.clone();
-    let build = || Live::build(config.clone(), &|_| None);
-    broker.svc.live.store(Arc::new(build().unwrap_or_else(|problems| panic!("{problems:?}"))));
+    let config = broker.svc.snapshot.load().config.clone();
+    let build = || ConfigSnapshot::build(config.clone(), &|_| None);
+    broker.svc.snapshot.store(Arc::new(build().unwrap_or_else(|problems| panic!("{problems:?}"))));
     assert_eq!(old.get("/healthz").status, 200);
     assert_eq!(connect(broker.addr, &second).get("/healthz").status, 200);
     std::fs::write(folder.path().join("key.pem"), "gone").unwrap();

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use forebay::log::{Log, RowRange};
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::TestBroker;
 use crate::client::Client;
 use crate::receiver::Receiver;
 
 const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OLD: &str = "whsec_Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 
-fn start(more: &str) -> Broker {
+fn start(more: &str) -> TestBroker {
     let config = format!("{more}\n[webhooks]\nsecret = \"{NEW} {OLD}\"\nallow_hosts = [\"127.0.0.1\"]\ndelay_ms = 1\n");
-    let broker = Broker::start(&config);
+    let broker = TestBroker::start(&config);
     let svc = Arc::clone(&broker.svc);
     broker.runtime.as_ref().unwrap().spawn(svc.tell_webhooks());
     broker
@@ -28,7 +28,7 @@ fn job(id: &str, url: &str, script: Value) -> String {
 }
 
 /// Waits until nobody is to be told any more.
-fn settled(broker: &Broker) {
+fn settled(broker: &TestBroker) {
     let range = RowRange { prefix: Bytes::from_static(b"w"), after: None, limit: 1, budget_bytes: 1 };
     while !broker.wait(broker.log.rows(range.clone())).unwrap().is_empty() {
         std::thread::yield_now();
@@ -101,7 +101,7 @@ fn a_gateway_tells_of_its_background_jobs() {
 fn who_may_not_be_told_is_refused_by_name() {
     let broker = start("");
     let mut client = Client::connect(broker.addr);
-    let plain = Broker::start("");
+    let plain = TestBroker::start("");
     let mut without = Client::connect(plain.addr);
     for url in ["http://example.com/", "https://10.1.2.3/", "https://[fe80::1]/", "ftp://127.0.0.1/", "https://a b", ""]
     {
@@ -116,7 +116,7 @@ fn who_may_not_be_told_is_refused_by_name() {
 #[test]
 fn a_name_that_leads_inside_is_not_asked() {
     let receiver = Receiver::start(&[]);
-    let broker = Broker::start(&format!("[webhooks]\nsecret = \"{NEW}\"\nattempts_max = 1\n"));
+    let broker = TestBroker::start(&format!("[webhooks]\nsecret = \"{NEW}\"\nattempts_max = 1\n"));
     broker.runtime.as_ref().unwrap().spawn(Arc::clone(&broker.svc).tell_webhooks());
     let mut client = Client::connect(broker.addr);
     let url = format!("https://localhost:{}/", receiver.addr.port());

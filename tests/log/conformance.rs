@@ -279,8 +279,8 @@ fn a_beginning_becomes_durable_with_the_first_append_or_with_whoever_asks_for_it
         writer.append(vec![delta("x"), end()].into()).await.unwrap();
         assert_eq!(read(&bed.log, writer.stream(), Cursor::Start, 999).await.len(), 3);
         let hurried = begin("hurried").await;
-        bed.log.hurry();
-        hurried.stream().begun().await.unwrap();
+        bed.log.flush();
+        hurried.stream().first_durable().await.unwrap();
         let joined = begin("joined").await;
         assert!(matches!(bed.log.create(Arc::new(job("joined", 1))).await.unwrap(), Opened::Joined(_)));
         assert_eq!(joined.stream().tail().durable, 1, "what is joined is durable");

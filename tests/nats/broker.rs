@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Subscriber};
-use forebay::admission::Gate;
-use forebay::broker::{Parts, Services};
+use forebay::admission::Admission;
+use forebay::broker::{Broker, Parts};
 use forebay::clock::Clock;
 use forebay::config::{Config, Secret};
 use forebay::job::{Record, State};
@@ -13,7 +13,7 @@ use forebay::log::{ListQuery, Log, memory::MemoryLog};
 use forebay::meter::Meter;
 use forebay::nats::Intake;
 use forebay::provider::call::Caller;
-use forebay::run::{Arbiters, Live};
+use forebay::run::{Arbiters, ConfigSnapshot};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -44,21 +44,21 @@ fn arbiter() -> actix::ArbiterHandle {
 }
 
 /// A broker without doors.
-pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Services> {
+pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Broker> {
     let mut config = Config::default();
     config.nats.url = Secret(url.into());
     let meter = Meter::start_in_arbiter(&arbiter(), Arc::clone(&log), &config);
-    let gate = Gate::start(&arbiter(), Clock::System, &config);
-    let live = Live::build(config, &|_| None).unwrap();
+    let admission = Admission::start(&arbiter(), Clock::System, &config);
+    let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
     let arbiters = Arbiters::new(vec![arbiter()]);
     let caller = Caller::new().unwrap();
-    Services::new(Parts {
+    Broker::new(Parts {
         log,
-        live,
+        snapshot,
         clock: Clock::System,
         caller,
         meter,
-        gate,
+        admission,
         arbiters,
         runtime: Handle::current(),
         seed: 7,
@@ -66,22 +66,22 @@ pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Services> {
 }
 
 /// A broker with its NATS door.
-pub(crate) struct Broker {
-    pub(crate) svc: Arc<Services>,
+pub(crate) struct TestBroker {
+    pub(crate) svc: Arc<Broker>,
     intake: Intake,
 }
 
-impl Broker {
+impl TestBroker {
     /// Opens the door; does not wait for NATS.
-    pub(crate) fn open(url: &str, log: Arc<dyn Log>) -> Broker {
+    pub(crate) fn open(url: &str, log: Arc<dyn Log>) -> TestBroker {
         let svc = services(url, log);
         let intake = Intake::start(Arc::clone(&svc), &arbiter(), Handle::current()).unwrap();
-        Broker { svc, intake }
+        TestBroker { svc, intake }
     }
 
     /// Opens the door with an empty log and waits until it answers.
-    pub(crate) async fn start(server: &NatsServer) -> (Broker, Client) {
-        let broker = Broker::open(&server.url(), MemoryLog::new(Clock::System));
+    pub(crate) async fn start(server: &NatsServer) -> (TestBroker, Client) {
+        let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
         let client = client(server).await;
         answering(&client).await;
         (broker, client)

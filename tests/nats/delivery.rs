@@ -9,7 +9,7 @@ use forebay::log::Log;
 use forebay::log::memory::MemoryLog;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, answering, ask, client, header, job, long_job, next, record_of, text};
+use crate::broker::{TestBroker, answering, ask, client, header, job, long_job, next, record_of, text};
 use crate::support::NatsServer;
 
 fn delivered(mut body: Value, id: &str) -> Value {
@@ -42,7 +42,7 @@ async fn receive(subject: &mut Subscriber, id: &str, mut seen: Vec<Record>) -> V
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_come_to_the_jobs_own_subject() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut subject = client.subscribe("agents.replies.*").await.unwrap();
     let body = delivered(job(&json!([{"text": ["a", "b"]}])), "d1").to_string();
     ask(&client, "run", HeaderMap::new(), body).await;
@@ -54,7 +54,7 @@ async fn records_come_to_the_jobs_own_subject() {
 async fn a_door_that_opens_again_delivers_what_the_last_one_left() {
     let server = NatsServer::start(false);
     let log = MemoryLog::new(Clock::System);
-    let first = Broker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let first = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     let client = client(&server).await;
     answering(&client).await;
     let mut subject = client.subscribe("agents.replies.*").await.unwrap();
@@ -63,7 +63,7 @@ async fn a_door_that_opens_again_delivers_what_the_last_one_left() {
     let before = vec![record_of(&next(&mut subject).await)];
     // Its jobs go on: only the door closes, in the middle of the answer.
     first.stop().await;
-    let second = Broker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let second = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     let all = receive(&mut subject, "d2", before).await;
     assert_eq!(text(&all), (0..300).map(|n| format!("{n} ")).collect::<String>());
     second.stop().await;
@@ -72,7 +72,7 @@ async fn a_door_that_opens_again_delivers_what_the_last_one_left() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nats_restart_in_the_middle_leaves_no_gap() {
     let mut server = NatsServer::start(true);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let jetstream = async_nats::jetstream::new(client.clone());
     // A stream keeps what is delivered, so that the receiver's own connection is not part of the test.
     let config = async_nats::jetstream::stream::Config {

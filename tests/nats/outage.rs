@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_nats::HeaderMap;
-use forebay::cli::nats::{Broker as Remote, Problem, Seen};
+use forebay::cli::nats::{Problem, Seen, TestBroker as Remote};
 use forebay::clock::Clock;
 use forebay::job::{Record, State};
 use forebay::log::memory::MemoryLog;
@@ -13,14 +13,14 @@ use forebay::wire::{Cursor, submit};
 use serde_json::json;
 
 use crate::broker::{
-    Broker, answering, ask, client, end, job, json_of, long_job, next, record_of, records, soon, text, until,
+    TestBroker, answering, ask, client, end, job, json_of, long_job, next, record_of, records, soon, text, until,
 };
 use crate::support::NatsServer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_may_come_after_the_broker() {
     let mut server = NatsServer::reserve(true, &[]);
-    let broker = Broker::open(&server.url(), MemoryLog::new(Clock::System));
+    let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
     let said = submit::from_json(job(&json!([{"text": "x"}])).to_string().as_bytes()).unwrap();
     let submitted = broker.svc.submit(broker.svc.job(said, submit::Door::default()).unwrap()).await.unwrap();
     assert!(!submitted.reused && !broker.is_connected(), "the other doors are open");
@@ -37,7 +37,7 @@ async fn nats_may_come_after_the_broker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_door_that_never_connected_closes_at_once() {
     let server = NatsServer::reserve(false, &[]);
-    let broker = Broker::open(&server.url(), MemoryLog::new(Clock::System));
+    let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
     let before = std::time::Instant::now();
     broker.stop().await;
     assert!(before.elapsed() < std::time::Duration::from_secs(5), "{:?}", before.elapsed());
@@ -46,7 +46,7 @@ async fn a_door_that_never_connected_closes_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_cut_by_a_nats_restart_goes_on_by_cursor() {
     let mut server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut inbox = ask(&client, "run", HeaderMap::new(), long_job(600, 5).to_string()).await;
     let id = json_of(&next(&mut inbox).await)["id"].clone();
     let (mut seen, mut cursor) = (Vec::new(), String::new());
@@ -70,7 +70,7 @@ async fn a_reply_cut_by_a_nats_restart_goes_on_by_cursor() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_nats_server_disturbs_no_other_reader() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut body = long_job(20_000, 0);
     body["id"] = "big".into();
     let mut inbox = ask(&client, "run", HeaderMap::new(), body.to_string()).await;
@@ -102,7 +102,7 @@ fn collected(into: &Mutex<Vec<Record>>, seen: Seen<'_>) {
 async fn the_command_line_shows_every_record_once_over_restarts() {
     let mut server = NatsServer::start(false);
     let log = MemoryLog::new(Clock::System);
-    let first = Broker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let first = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     answering(&client(&server).await).await;
     let url = server.url();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -117,7 +117,7 @@ async fn the_command_line_shows_every_record_once_over_restarts() {
     };
     until("the first records", || shown(50)).await;
     first.stop().await;
-    let second = Broker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let second = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     until("records of the second broker", || shown(100)).await;
     server.restart();
     let state = soon("the command", command).await.unwrap().unwrap();
@@ -138,7 +138,7 @@ async fn the_command_line_says_that_it_cannot_connect() {
     let remote = Remote::connect(&server.url(), "forebay", None).await.unwrap();
     let ran = remote.run(json!({"model": "m", "input": "x"}), &mut |_| {}).await;
     assert!(matches!(ran, Err(Problem::CannotConnect(_))), "no broker: {ran:?}");
-    let broker = Broker::open(&server.url(), MemoryLog::new(Clock::System));
+    let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
     answering(&client(&server).await).await;
     let ran = remote.run(json!({"model": "m", "input": "x", "nope": 1}), &mut |_| {}).await;
     assert!(matches!(&ran, Err(Problem::Refused(failure)) if failure.param.as_deref() == Some("nope")), "{ran:?}");

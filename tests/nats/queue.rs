@@ -9,7 +9,7 @@ use forebay::log::{ListQuery, Log};
 use futures_util::StreamExt;
 use serde_json::json;
 
-use crate::broker::{Broker, answering, client, header, job, json_of, next, services, soon, until};
+use crate::broker::{TestBroker, answering, client, header, job, json_of, next, services, soon, until};
 use crate::support::NatsServer;
 
 /// How many messages wait in the queue.
@@ -34,7 +34,7 @@ async fn jobs_published_while_the_door_is_closed_are_done_afterwards_each_once()
     let log = MemoryLog::new(Clock::System);
     let client = client(&server).await;
     let jetstream = jetstream::new(client.clone());
-    let first = Broker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let first = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     until("the queue", || async { jetstream.get_stream("FOREBAY_JOBS").await.is_ok() }).await;
     first.stop().await;
 
@@ -43,7 +43,7 @@ async fn jobs_published_while_the_door_is_closed_are_done_afterwards_each_once()
         publish(&jetstream, &job(&json!([{"text": "x"}]))).await;
     }
     assert_eq!((waiting(&jetstream).await, ended(&log).await), (50, 0));
-    let second = Broker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let second = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     until("the jobs", || async { ended(&log).await == 50 }).await;
     until("their acknowledgement", || async { waiting(&jetstream).await == 0 }).await;
     assert_eq!(second.jobs().await, 50);
@@ -74,7 +74,7 @@ async fn a_message_handed_out_again_joins_its_job() {
     let submitted = before.submit(before.job(said, door).unwrap()).await.unwrap();
     assert!(!submitted.reused);
 
-    let broker = Broker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let broker = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     until("the acknowledgement", || async { waiting(&jetstream).await == 0 }).await;
     assert_eq!(broker.jobs().await, 1, "it joined");
     broker.stop().await;
@@ -83,7 +83,7 @@ async fn a_message_handed_out_again_joins_its_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_is_dropped_and_told_to_its_own_subject() {
     let server = NatsServer::start(true);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let jetstream = jetstream::new(client.clone());
     until("the queue", || async { jetstream.get_stream("FOREBAY_JOBS").await.is_ok() }).await;
     let mut told = client.subscribe("agents.replies.7").await.unwrap();
@@ -104,7 +104,7 @@ async fn poison_is_dropped_and_told_to_its_own_subject() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nats_restart_in_the_middle_of_the_queue_loses_nothing() {
     let mut server = NatsServer::start(true);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let jetstream = jetstream::new(client.clone());
     until("the queue", || async { jetstream.get_stream("FOREBAY_JOBS").await.is_ok() }).await;
     for number in 0..200 {
@@ -132,7 +132,7 @@ async fn a_nats_restart_in_the_middle_of_the_queue_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_jetstream_the_service_works() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut inbox =
         crate::broker::ask(&client, "run", async_nats::HeaderMap::new(), job(&json!(["done"])).to_string()).await;
     assert!(inbox.next().await.is_some());

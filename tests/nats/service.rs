@@ -5,7 +5,9 @@ use forebay::job::State;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, ask, end, header, job, json_of, long_job, next, record_of, records, soon, text, until};
+use crate::broker::{
+    TestBroker, ask, end, header, job, json_of, long_job, next, record_of, records, soon, text, until,
+};
 use crate::support::NatsServer;
 
 pub(crate) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -32,7 +34,7 @@ async fn refused(client: &Client, subject: &str, body: &[u8], expected: (&str, u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_answered_record_by_record_in_order() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let body = job(&json!([{"text": ["Hel", "lo"]}]));
     let mut inbox = ask(&client, "run", HeaderMap::new(), body.to_string()).await;
     let first = json_of(&next(&mut inbox).await);
@@ -49,7 +51,7 @@ async fn a_job_is_answered_record_by_record_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_wants_only_the_acceptance_gets_only_that() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let body = job(&json!([{"text": "x"}])).to_string();
     let mut inbox = ask(&client, "run", headers(&[("Forebay-Reply", "accepted")]), body).await;
     let id = json_of(&next(&mut inbox).await)["id"].clone();
@@ -63,7 +65,7 @@ async fn whoever_wants_only_the_acceptance_gets_only_that() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messagepack_is_answered_in_messagepack() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let body = rmp_serde::to_vec_named(&job(&json!([{"text": "x"}]))).unwrap();
     let mut inbox = ask(&client, "run", headers(&[("Content-Type", "application/msgpack")]), body).await;
     let mut kinds = Vec::new();
@@ -84,7 +86,7 @@ async fn messagepack_is_answered_in_messagepack() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_is_refused_by_name_and_the_door_stays_open() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let megabyte = vec![b'['; 1_000_000];
     for (subject, body, expected) in [
         ("run", &b""[..], ("invalid", 400, None)),
@@ -123,7 +125,7 @@ async fn bad_input_is_refused_by_name_and_the_door_stays_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_of_another_life_or_of_the_future_is_refused() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut body = job(&json!([{"text": "x"}]));
     body["id"] = "known".into();
     let mut inbox = ask(&client, "run", HeaderMap::new(), body.to_string()).await;
@@ -144,7 +146,7 @@ async fn a_cursor_of_another_life_or_of_the_future_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_equal_submissions_are_one_job() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let body = job(&json!([{"text": "once"}])).to_string();
     let mut inboxes = Vec::new();
     for _ in 0..100 {
@@ -169,7 +171,7 @@ async fn a_hundred_equal_submissions_are_one_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_go_on_from_a_cursor_and_then_live() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut inbox = ask(&client, "run", HeaderMap::new(), long_job(200, 2).to_string()).await;
     let id = json_of(&next(&mut inbox).await)["id"].clone();
     let (mut seen, mut cursor) = (Vec::new(), String::new());
@@ -190,7 +192,7 @@ async fn events_go_on_from_a_cursor_and_then_live() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_job_answers_with_its_terminal() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut inbox = ask(&client, "run", HeaderMap::new(), job(&json!([{"text": "x"}, "stall"])).to_string()).await;
     let id = json_of(&next(&mut inbox).await)["id"].clone();
     until_streaming(&client, &id).await;
@@ -215,7 +217,7 @@ async fn until_streaming(client: &Client, id: &Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_nobody_listens_to_is_done_all_the_same() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut body = job(&json!([{"text": "x"}]));
     body["id"] = "alone".into();
     client.publish("forebay.run.team-a", body.to_string().into()).await.unwrap();
@@ -230,7 +232,7 @@ async fn a_job_that_nobody_listens_to_is_done_all_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn costs_are_the_same_json_as_elsewhere() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut body = job(&json!([{"usage": {"input_tokens": 5, "output_tokens": 7}}, {"text": "x"}]));
     body["metadata"] = json!({"teamId": "AI"});
     let mut inbox = ask(&client, "run", HeaderMap::new(), body.to_string()).await;
@@ -246,7 +248,7 @@ async fn costs_are_the_same_json_as_elsewhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_tells_who_it_is_and_what_it_did() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     refused(&client, "status", b"{}", ("invalid", 400, Some("id"))).await;
     for verb in ["PING", "INFO", "STATS"] {
         let answer = json_of(&client.request(format!("$SRV.{verb}.forebay"), "".into()).await.unwrap());
@@ -275,7 +277,7 @@ async fn a_user_and_password_in_the_address_open_the_door() {
     let server = NatsServer::start_with(false, &["--user", "me", "--pass", "p@ss"]);
     let address = server.url().replace("nats://", "nats://me:p%40ss@");
     let log = forebay::log::memory::MemoryLog::new(forebay::clock::Clock::System);
-    let broker = Broker::open(&address, log);
+    let broker = TestBroker::open(&address, log);
     until("the login", || async { broker.is_connected() }).await;
     let options = async_nats::ConnectOptions::with_user_and_password("me".into(), "p@ss".into());
     let client = soon("the client", options.connect(server.url())).await.unwrap();
@@ -286,7 +288,7 @@ async fn a_user_and_password_in_the_address_open_the_door() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_catalog_comes_in_one_message_and_says_what_did_not_fit() {
     let server = NatsServer::start(false);
-    let (broker, client) = Broker::start(&server).await;
+    let (broker, client) = TestBroker::start(&server).await;
     let mut listed = Vec::new();
     for query in [r#"{"q":"claude-sonnet-4.5","all":true}"#, r#"{"all":true}"#, ""] {
         let answer = client.request("forebay.models", query.into()).await.unwrap();

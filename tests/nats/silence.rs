@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use async_nats::{HeaderMap, Message, Subscriber};
-use forebay::cli::nats::{Broker as Remote, Seen};
+use forebay::cli::nats::{Seen, TestBroker as Remote};
 use forebay::job::State;
-use forebay::run::Live;
+use forebay::run::ConfigSnapshot;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, ask, header, job, json_of, next, soon};
+use crate::broker::{TestBroker, ask, header, job, json_of, next, soon};
 use crate::service::headers;
 use crate::support::NatsServer;
 
 /// A broker whose readers hear something every 20 ms.
-async fn beating(server: &NatsServer) -> (Broker, async_nats::Client) {
-    let (broker, client) = Broker::start(server).await;
-    let mut config = broker.svc.live.load().config.clone();
+async fn beating(server: &NatsServer) -> (TestBroker, async_nats::Client) {
+    let (broker, client) = TestBroker::start(server).await;
+    let mut config = broker.svc.snapshot.load().config.clone();
     config.server.heartbeat_ms = 20;
-    broker.svc.live.store(Arc::new(Live::build(config, &|_| None).unwrap()));
+    broker.svc.snapshot.store(Arc::new(ConfigSnapshot::build(config, &|_| None).unwrap()));
     (broker, client)
 }
 

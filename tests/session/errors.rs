@@ -4,7 +4,7 @@ use forebay::wire::frame::{Close, Protocol, ServerMessage};
 use forebay::ws::Ending;
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Raw};
+use crate::support::{Raw, TestBroker};
 
 /// SHA-256 of `alpha`, `beta` and `gamma`.
 const KEYS: &str = r#"
@@ -23,7 +23,7 @@ scopes = []
 
 #[tokio::test]
 async fn a_subscribe_that_cannot_be_done_says_why_and_the_socket_stays_open() {
-    let broker = Broker::start(&format!("[server]\n{KEYS}")).await;
+    let broker = TestBroker::start(&format!("[server]\n{KEYS}")).await;
     broker.finished("j", 3, "x").await;
     broker.open_in("theirs", "other").await;
     let mut raw = Raw::connect(&broker, "/v1/ws", Protocol::Json, "Authorization: Bearer alpha\r\n").await;
@@ -78,7 +78,7 @@ async fn a_subscribe_that_cannot_be_done_says_why_and_the_socket_stays_open() {
 
 #[tokio::test]
 async fn a_key_that_may_only_read_may_not_run() {
-    let broker = Broker::start(&format!("[server]\n{KEYS}")).await;
+    let broker = TestBroker::start(&format!("[server]\n{KEYS}")).await;
     broker.finished("j", 1, "x").await;
     let mut raw = Raw::connect(&broker, "/v1/ws", Protocol::Json, "").await;
     raw.say(json!({"type": "hello", "token": "beta", "client": "test"})).await;
@@ -102,7 +102,7 @@ fn text(text: &str) -> Bad {
 
 #[tokio::test]
 async fn each_way_to_break_the_conversation_has_its_code() {
-    let broker = Broker::start("[server]\nbody_bytes_max = 1000").await;
+    let broker = TestBroker::start("[server]\nbody_bytes_max = 1000").await;
     let deep = format!(r#"{{"type":"ping","n":{}}}"#, "[".repeat(10_000));
     let unmasked = vec![0x81, 2, b'{', b'}'];
     for (what, bad, code) in [
@@ -145,7 +145,7 @@ async fn each_way_to_break_the_conversation_has_its_code() {
 
 #[tokio::test]
 async fn a_bad_message_is_explained_before_the_close() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut raw = Raw::plain(&broker).await;
     raw.frame(0x81, br#"{"type":"subscribe","sub":"s","id":"j","bogus":1}"#).await;
     let ServerMessage::Error { error, .. } = raw.message().await else { panic!() };
@@ -156,7 +156,7 @@ async fn a_bad_message_is_explained_before_the_close() {
 
 #[tokio::test]
 async fn a_fragmented_message_with_a_ping_inside_is_a_message() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut raw = Raw::plain(&broker).await;
     raw.frame(0x01, br#"{"type":"#).await;
     raw.frame(0x00, br#""ping","#).await;
@@ -170,7 +170,7 @@ async fn a_fragmented_message_with_a_ping_inside_is_a_message() {
 
 #[tokio::test]
 async fn those_who_may_not_come_in_are_told_by_code() {
-    let broker = Broker::start(&format!("[server]\nhello_ms = 60\n{KEYS}")).await;
+    let broker = TestBroker::start(&format!("[server]\nhello_ms = 60\n{KEYS}")).await;
     let messages: [(Value, u16); 4] = [
         (json!({"type": "hello", "token": "wrong"}), 4401),
         (json!({"type": "hello"}), 4401),
@@ -195,7 +195,7 @@ async fn those_who_may_not_come_in_are_told_by_code() {
 
 #[tokio::test]
 async fn too_much_of_everything_is_abuse() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     broker.open("j").await;
     let mut greedy = Raw::plain(&broker).await;
     for n in 0..=256 {

@@ -6,7 +6,7 @@ use forebay::job::State;
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
 use serde_json::{Value, json};
 
-use crate::support::{Broker, Heard, Raw, completed, spawn, within};
+use crate::support::{Heard, Raw, TestBroker, completed, spawn, within};
 
 fn job(id: &str, script: Value, options: Value) -> Value {
     let input = json!({"messages": [], "script": script});
@@ -15,7 +15,7 @@ fn job(id: &str, script: Value, options: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_accepted_once_and_followed_to_its_end_in_both_protocols() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     for (protocol, reused) in [(Protocol::Json, false), (Protocol::Msgpack, true)] {
         let mut raw = Raw::connect(&broker, "/v1/ws", protocol, "").await;
         assert!(matches!(raw.message().await, ServerMessage::Welcome { .. }));
@@ -32,7 +32,7 @@ async fn a_job_is_accepted_once_and_followed_to_its_end_in_both_protocols() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_cancels_only_a_job_that_said_so() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let script = json!([{"repeat": {"text": "x", "count": 20, "interval_ms": 20}}]);
     let mut raw = Raw::plain(&broker).await;
     raw.say(job("goes", script.clone(), json!({"on_disconnect": "cancel"}))).await;
@@ -49,7 +49,7 @@ async fn a_client_that_leaves_cancels_only_a_job_that_said_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_job_ends_for_its_reader() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut raw = Raw::plain(&broker).await;
     raw.say(job("c", json!([{"text": "x"}, "stall"]), json!({}))).await;
     assert!(matches!(raw.message().await, ServerMessage::Accepted { .. }));
@@ -60,7 +60,7 @@ async fn a_cancelled_job_ends_for_its_reader() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_goes_down_says_so_lets_readers_finish_and_closes_for_a_restart() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut writer = broker.open("j").await;
     let (mut idle, mut reader) = (Raw::plain(&broker).await, Raw::plain(&broker).await);
     reader.subscribe("s", "j", "-1", 100_000).await;
@@ -87,7 +87,7 @@ async fn a_broker_that_goes_down_says_so_lets_readers_finish_and_closes_for_a_re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_of_a_silent_job_hears_heartbeats() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 20").await;
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 20").await;
     let mut raw = Raw::plain(&broker).await;
     raw.say(job("quiet", json!([{"text": "a"}, "stall"]), json!({}))).await;
     assert!(matches!(raw.message().await, ServerMessage::Accepted { .. }));

@@ -11,9 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Broker, Heard, Raw, completed, delta, spawn, within};
+use crate::support::{Heard, Raw, TestBroker, completed, delta, spawn, within};
 
-async fn whole(broker: &Broker, id: &str, protocol: Protocol) -> Vec<Record> {
+async fn whole(broker: &TestBroker, id: &str, protocol: Protocol) -> Vec<Record> {
     let mut records = Vec::new();
     let what = Follow { url: broker.url(), token: None, protocol, id: id.into(), cursor: "-1".into() };
     let state = within(follow(what, |record| records.push(record.clone()))).await.unwrap();
@@ -23,7 +23,7 @@ async fn whole(broker: &Broker, id: &str, protocol: Protocol) -> Vec<Record> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_subprotocols_give_the_same_records() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     broker.finished("j", 3000, "ü🦀\"\\\u{1}").await;
     let json = whole(&broker, "j", Protocol::Json).await;
     let msgpack = whole(&broker, "j", Protocol::Msgpack).await;
@@ -34,7 +34,7 @@ async fn both_subprotocols_give_the_same_records() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_cut_at_any_byte_and_resumed_says_the_same() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     broker.finished("j", 12, "word ").await;
     // Credit of one byte: one record a frame, so that every record is a place to be cut at.
     let mut raw = Raw::connect(&broker, "/v1/ws", Protocol::Json, "").await;
@@ -63,7 +63,7 @@ async fn a_session_cut_at_any_byte_and_resumed_says_the_same() {
 }
 
 /// Forwards to `broker`; connection `n` is cut after about `n * step` bytes to the client.
-async fn cutting_proxy(broker: &Broker, step: usize) -> (String, Arc<AtomicUsize>) {
+async fn cutting_proxy(broker: &TestBroker, step: usize) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/v1/ws", listener.local_addr().unwrap());
     let (target, cuts) = (broker.address.clone(), Arc::new(AtomicUsize::new(0)));
@@ -93,7 +93,7 @@ async fn cutting_proxy(broker: &Broker, step: usize) -> (String, Arc<AtomicUsize
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_whose_connection_is_cut_again_and_again_reads_the_whole_stream() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut writer = broker.open("j").await;
     let (url, cuts) = cutting_proxy(&broker, 6000).await;
     let what = Follow { url, token: None, protocol: Protocol::Json, id: "j".into(), cursor: "-1".into() };
@@ -115,7 +115,7 @@ async fn a_follower_whose_connection_is_cut_again_and_again_reads_the_whole_stre
 
 #[tokio::test]
 async fn the_messages_of_a_subscription_come_in_order() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut writer = broker.open("j").await;
     let mut raw = Raw::plain(&broker).await;
     raw.subscribe("s", "j", "-1", 100_000).await;
@@ -167,7 +167,7 @@ async fn until_quiet(raw: &mut Raw) -> Vec<usize> {
 
 #[tokio::test]
 async fn credit_bounds_what_is_sent() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     broker.finished("j", 2000, "some words ").await;
     for credit in [0, 1, 1000, 5000, 100_000] {
         let mut raw = Raw::plain(&broker).await;
@@ -184,7 +184,7 @@ async fn credit_bounds_what_is_sent() {
 
 #[tokio::test]
 async fn one_subscription_does_not_hold_up_another() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     broker.finished("big", 60_000, "some words ").await;
     broker.finished("small", 5, "x").await;
     // One that has no credit.
@@ -208,7 +208,7 @@ async fn one_subscription_does_not_hold_up_another() {
 
 #[tokio::test]
 async fn unsubscribing_ends_a_subscription_and_frees_its_name() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut writer = broker.open("j").await;
     let mut raw = Raw::plain(&broker).await;
     raw.subscribe("s", "j", "now", 100_000).await;
@@ -224,7 +224,7 @@ async fn unsubscribing_ends_a_subscription_and_frees_its_name() {
 
 #[tokio::test]
 async fn the_short_form_subscribes_by_itself_and_closes_after_the_end() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     broker.finished("j", 5, "x").await;
     for (path, items) in [("/v1/jobs/j/ws", 7), ("/v1/jobs/j/ws?cursor=-1", 7), ("/v1/jobs/j/ws?cursor=now", 0)] {
         let mut raw = Raw::connect(&broker, path, Protocol::Json, "").await;

@@ -9,14 +9,14 @@ use forebay::ws::client::{Follow, follow};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Broker, Heard, Raw, completed, delta, spawn, within};
+use crate::support::{Heard, Raw, TestBroker, completed, delta, spawn, within};
 
 /// What one reader may cost us.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_readers_late_ones_included_read_the_same() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut writer = broker.open("j").await;
     let mut readers = Vec::new();
     for n in 0..1000 {
@@ -43,7 +43,7 @@ async fn a_thousand_readers_late_ones_included_read_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_does_not_read_holds_one_frame_is_closed_and_delays_nobody() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 300").await;
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 300").await;
     broker.finished("big", 400, &"x".repeat(16_000)).await;
     let (mut never, mut trickle) = (Raw::plain(&broker).await, Raw::plain(&broker).await);
     for raw in [&mut never, &mut trickle] {
@@ -74,7 +74,7 @@ async fn a_reader_that_does_not_read_holds_one_frame_is_closed_and_delays_nobody
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_drains_slowly_is_not_closed() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 500").await;
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 500").await;
     broker.finished("big", 1200, &"x".repeat(16_000)).await;
     let mut raw = Raw::plain(&broker).await;
     raw.subscribe("s", "big", "-1", u64::MAX).await;
@@ -90,7 +90,7 @@ async fn a_reader_that_drains_slowly_is_not_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_is_not_there_is_closed_for_want_of_a_pong() {
-    let broker = Broker::start("[server]\nheartbeat_ms = 60").await;
+    let broker = TestBroker::start("[server]\nheartbeat_ms = 60").await;
     broker.open("j").await;
     let mut dead = Raw::plain(&broker).await;
     dead.subscribe("s", "j", "now", 1000).await;
@@ -130,7 +130,7 @@ async fn a_client_that_is_not_there_is_closed_for_want_of_a_pong() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_reaches_its_reader_at_once() {
-    let broker = Broker::start("").await;
+    let broker = TestBroker::start("").await;
     let mut writer = broker.open("j").await;
     let mut raw = Raw::plain(&broker).await;
     raw.subscribe("s", "j", "now", u64::MAX).await;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use forebay::admission::Gate;
-use forebay::broker::{Parts, Services};
+use forebay::admission::Admission;
+use forebay::broker::{Broker, Parts};
 use forebay::clock::Clock;
 use forebay::config::Config;
 use forebay::job::{Completed, Cost, Delta, Event, Gateway, Job, Options, State, Tags, Task, Timestamp, Timing, Usage};
@@ -13,7 +13,7 @@ use forebay::log::{Log, Opened, StreamWriter};
 use forebay::meter::Meter;
 use forebay::policy::access::authenticate;
 use forebay::provider::call::Caller;
-use forebay::run::{Arbiters, Live};
+use forebay::run::{Arbiters, ConfigSnapshot};
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
 use forebay::ws::actor::Place;
 use forebay::ws::socket::{accept_key, choose_protocol, serve};
@@ -43,23 +43,23 @@ fn place() -> Place {
         .clone()
 }
 
-pub(crate) struct Broker {
-    pub(crate) svc: Arc<Services>,
+pub(crate) struct TestBroker {
+    pub(crate) svc: Arc<Broker>,
     pub(crate) address: String,
     endings: Arc<Mutex<Vec<Ending>>>,
     ended: Arc<Notify>,
 }
 
-impl Broker {
+impl TestBroker {
     /// With `[server] heartbeat_ms` and the like in `toml`.
-    pub(crate) async fn start(toml: &str) -> Broker {
+    pub(crate) async fn start(toml: &str) -> TestBroker {
         let config: Config = toml::from_str(toml).unwrap();
         let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: tokio::time::Instant::now() };
         let log: Arc<dyn Log> = MemoryLog::new(clock);
         let svc = services(log, config, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let broker = Broker { svc, address, endings: Arc::default(), ended: Arc::default() };
+        let broker = TestBroker { svc, address, endings: Arc::default(), ended: Arc::default() };
         let (svc, endings, ended) = (Arc::clone(&broker.svc), Arc::clone(&broker.endings), Arc::clone(&broker.ended));
         spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -131,13 +131,13 @@ impl Broker {
     }
 }
 
-fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Services> {
+fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Broker> {
     let meter = Meter::start_in_arbiter(&place(), Arc::clone(&log), &config);
-    let gate = Gate::start(&place(), clock, &config);
-    let live = Live::build(config, &|_| None).unwrap();
+    let admission = Admission::start(&place(), clock, &config);
+    let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
     let (arbiters, caller) = (Arbiters::new(vec![place()]), Caller::new().unwrap());
     let runtime = tokio::runtime::Handle::current();
-    Services::new(Parts { log, live, clock, caller, meter, gate, arbiters, runtime, seed: 7 })
+    Broker::new(Parts { log, snapshot, clock, caller, meter, admission, arbiters, runtime, seed: 7 })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
@@ -165,7 +165,7 @@ pub(crate) fn completed() -> Event {
 }
 
 /// The HTTP side: just enough of an upgrade.
-async fn door(mut socket: TcpStream, svc: Arc<Services>) -> Option<Ending> {
+async fn door(mut socket: TcpStream, svc: Arc<Broker>) -> Option<Ending> {
     socket.set_nodelay(true).ok()?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -185,7 +185,7 @@ async fn door(mut socket: TcpStream, svc: Arc<Services>) -> Option<Ending> {
     );
     socket.write_all(answer.as_bytes()).await.ok()?;
     let token = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let access = token.and_then(|token| authenticate(&svc.live.load().config, Some(token)).ok());
+    let access = token.and_then(|token| authenticate(&svc.snapshot.load().config, Some(token)).ok());
     let path = head.split(' ').nth(1)?;
     let implicit = path.strip_prefix("/v1/jobs/").map(|rest| {
         let (id, cursor) = rest.split_once("/ws").unwrap();
@@ -212,7 +212,7 @@ pub(crate) enum Heard {
 }
 
 impl Raw {
-    pub(crate) async fn connect(broker: &Broker, path: &str, protocol: Protocol, headers: &str) -> Raw {
+    pub(crate) async fn connect(broker: &TestBroker, path: &str, protocol: Protocol, headers: &str) -> Raw {
         let mut socket = TcpStream::connect(&broker.address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let head = format!(
@@ -228,7 +228,7 @@ impl Raw {
         Raw { socket, protocol, buffer: Vec::new(), allowance: usize::MAX }
     }
 
-    pub(crate) async fn plain(broker: &Broker) -> Raw {
+    pub(crate) async fn plain(broker: &TestBroker) -> Raw {
         let mut raw = Raw::connect(broker, "/v1/ws", Protocol::Json, "").await;
         assert!(matches!(raw.message().await, ServerMessage::Welcome { .. }));
         raw

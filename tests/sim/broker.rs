@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay::admission::Gate;
-use forebay::broker::{Parts, Services};
+use forebay::admission::Admission;
+use forebay::broker::{Broker, Parts};
 use forebay::clock::Clock;
 use forebay::config::Config;
 use forebay::job::{Charge, Cost, Event, Failure, Record, State, Timestamp, Usd};
@@ -12,7 +12,7 @@ use forebay::log::memory::MemoryLog;
 use forebay::log::{Followed, Follower, ListQuery, Log, Stream};
 use forebay::meter::Meter;
 use forebay::provider::call::Caller;
-use forebay::run::{Arbiters, Live};
+use forebay::run::{Arbiters, ConfigSnapshot};
 use forebay::wire::Cursor;
 use forebay::wire::record;
 use forebay::wire::submit::{Door, from_json};
@@ -23,22 +23,24 @@ pub(crate) fn paused() {
     tokio::time::pause();
 }
 
-pub(crate) struct Broker {
-    pub(crate) svc: Arc<Services>,
+pub(crate) struct TestBroker {
+    pub(crate) svc: Arc<Broker>,
 }
 
-impl Broker {
-    pub(crate) fn start(seed: u64) -> Broker {
+impl TestBroker {
+    pub(crate) fn start(seed: u64) -> TestBroker {
         let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: tokio::time::Instant::now() };
         let log: Arc<dyn Log> = MemoryLog::new(clock);
         let config: Config = toml::from_str("nats.enabled = false").expect("a valid configuration");
-        let live = Live::build(config.clone(), &|_| None).expect("a valid configuration");
+        let snapshot = ConfigSnapshot::build(config.clone(), &|_| None).expect("a valid configuration");
         let arbiters = Arbiters::new(vec![actix::Arbiter::current()]);
         let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &config);
-        let gate = Gate::start(arbiters.pick(), clock, &config);
+        let admission = Admission::start(arbiters.pick(), clock, &config);
         let caller = Caller::new().expect("a client");
         let runtime = tokio::runtime::Handle::current();
-        Broker { svc: Services::new(Parts { log, live, clock, caller, meter, gate, arbiters, runtime, seed }) }
+        TestBroker {
+            svc: Broker::new(Parts { log, snapshot, clock, caller, meter, admission, arbiters, runtime, seed }),
+        }
     }
 
     pub(crate) async fn try_submit(&self, job: &Value) -> Result<Arc<Stream>, Failure> {
@@ -89,7 +91,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    pub(crate) async fn read(broker: &Broker, stream: &Arc<Stream>) -> Ended {
+    pub(crate) async fn read(broker: &TestBroker, stream: &Arc<Stream>) -> Ended {
         let mut reader = Follower::new(Arc::clone(&broker.svc.log), Arc::clone(stream), Cursor::Start)
             .expect("-1 is always a cursor");
         let mut records = Vec::new();

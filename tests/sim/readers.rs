@@ -7,7 +7,7 @@ use forebay::log::{Followed, Follower, Stream};
 use forebay::wire::Cursor;
 use serde_json::{Value, json};
 
-use super::broker::Broker;
+use super::broker::TestBroker;
 
 /// A job whose provider does something random at each attempt.
 pub(crate) fn random_job(random: &mut fastrand::Rng) -> Value {
@@ -51,7 +51,7 @@ fn timeline(random: &mut fastrand::Rng) -> Value {
 }
 
 /// Reads a stream to its end with many departures; every return is by cursor. The stored bytes read.
-pub(crate) async fn come_and_go(broker: &Broker, stream: &Arc<Stream>, mut random: fastrand::Rng) -> Vec<u8> {
+pub(crate) async fn come_and_go(broker: &TestBroker, stream: &Arc<Stream>, mut random: fastrand::Rng) -> Vec<u8> {
     let (mut read, mut cursor, mut next_seq) = (Vec::new(), Cursor::Start, 0);
     loop {
         let log = Arc::clone(&broker.svc.log);

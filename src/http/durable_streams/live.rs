@@ -14,11 +14,11 @@ use tokio::time::Sleep;
 
 use super::read::{Asked, budget};
 use super::{End, Source};
-use crate::broker::Services;
+use crate::broker::Broker;
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::{Control, Form};
 use crate::http::body::{Cut, Pieces};
-use crate::http::dispatch::Visit;
+use crate::http::dispatch::RequestContext;
 use crate::http::response;
 use crate::http::response::Reply;
 use crate::http::sse::Counted;
@@ -36,11 +36,11 @@ const STAY_POLLS: u32 = 3;
 const COMMENT: &[u8] = b":\n\n";
 
 /// `live=sse`.
-pub(super) fn events(visit: &Visit<'_>, source: Source, from: u64, asked: Asked) -> Reply {
-    let svc = &visit.connection.front.svc;
+pub(super) fn events(context: &RequestContext<'_>, source: Source, from: u64, asked: Asked) -> Reply {
+    let svc = &context.connection.front.svc;
     let is_binary = source.form() == Form::Binary;
     let (heartbeat, stay) = {
-        let server = &svc.live.load().config.server;
+        let server = &svc.snapshot.load().config.server;
         let poll = Duration::from_millis(server.long_poll_ms);
         (Duration::from_millis(server.heartbeat_ms.max(1)), poll.saturating_mul(STAY_POLLS))
     };
@@ -72,7 +72,7 @@ enum Goes {
 }
 
 struct Reader {
-    svc: Arc<Services>,
+    svc: Arc<Broker>,
     source: Source,
     from: u64,
     asked: Option<Box<str>>,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
 
-use super::dispatch::Visit;
+use super::dispatch::RequestContext;
 use super::jobs;
 use super::query::decode;
 use super::response;
@@ -24,51 +24,51 @@ use crate::config::Scope;
 use crate::dialect::durable_streams::Form;
 use crate::job::{Code, Epoch, Failure};
 use crate::log::{self, Log};
-use crate::streams::{Feed, Feeds, Key, PATH_BYTES_MAX, Page};
+use crate::streams::{Feed, Key, PATH_BYTES_MAX, Page, UserStreams};
 use crate::wire::{Cursor, record};
 
 /// Paths that the protocol keeps for itself.
 const RESERVED: &str = "__ds";
 
 /// Answers a request to `/v1/stream/{path}`.
-pub(super) async fn serve(visit: &Visit<'_>, path: &str, body: Incoming) -> Reply {
-    served(visit, path, body).await.unwrap_or_else(|failure| refused(&failure))
+pub(super) async fn serve(context: &RequestContext<'_>, path: &str, body: Incoming) -> Reply {
+    served(context, path, body).await.unwrap_or_else(|failure| refused(&failure))
 }
 
 /// Answers a request to `/v1/stream/jobs/{id}`.
-pub(super) async fn serve_job(visit: &Visit<'_>, id: &str) -> Reply {
+pub(super) async fn serve_job(context: &RequestContext<'_>, id: &str) -> Reply {
     let served = async {
-        visit.asked.access.require(Scope::Read)?;
-        let log = Arc::clone(&visit.connection.front.svc.log);
-        read::answer(visit, Source::Job(jobs::find(visit, id).await?, log)).await
+        context.asked.access.require(Scope::Read)?;
+        let log = Arc::clone(&context.connection.front.svc.log);
+        read::answer(context, Source::Job(jobs::find(context, id).await?, log)).await
     };
     served.await.unwrap_or_else(|failure| refused(&failure))
 }
 
-async fn served(visit: &Visit<'_>, path: &str, body: Incoming) -> Result<Reply, Failure> {
-    let is_read = matches!(visit.parts.method, Method::GET | Method::HEAD);
-    let key = key(visit, path)?;
+async fn served(context: &RequestContext<'_>, path: &str, body: Incoming) -> Result<Reply, Failure> {
+    let is_read = matches!(context.parts.method, Method::GET | Method::HEAD);
+    let key = key(context, path)?;
     if !is_read {
-        visit.asked.access.require_in(Scope::Run, &key.gateway)?;
-        return write::answer(visit, key, body).await;
+        context.asked.access.require_in(Scope::Run, &key.gateway)?;
+        return write::answer(context, key, body).await;
     }
-    visit.asked.access.require(Scope::Read)?;
-    let feed = match visit.asked.sees(&key.gateway) {
-        true => find(visit, &key).await?,
+    context.asked.access.require(Scope::Read)?;
+    let feed = match context.asked.sees(&key.gateway) {
+        true => find(context, &key).await?,
         false => return Err(no_stream()),
     };
-    read::answer(visit, Source::Feed(feed, Arc::clone(&visit.connection.front.svc.feeds))).await
+    read::answer(context, Source::Feed(feed, Arc::clone(&context.connection.front.svc.feeds))).await
 }
 
 /// What every answer of this door has: what its users wrote is not to be taken for a page of ours.
-pub(super) fn dress(reply: &mut Reply) {
+pub(super) fn security_headers(reply: &mut Reply) {
     response::set(reply, "x-content-type-options", "nosniff");
     // Pages of other origins read with CORS, where they may, or not at all.
     response::set(reply, "cross-origin-resource-policy", "same-origin");
     response::set(reply, "content-security-policy", "sandbox; default-src 'none'");
 }
 
-fn key(visit: &Visit<'_>, path: &str) -> Result<Key, Failure> {
+fn key(context: &RequestContext<'_>, path: &str) -> Result<Key, Failure> {
     let path: Cow<'_, str> = decode(path, false);
     let is_plain = path.chars().all(|c| !c.is_control() && c != '\u{fffd}');
     if !(1..=PATH_BYTES_MAX).contains(&path.len()) || !is_plain {
@@ -77,11 +77,11 @@ fn key(visit: &Visit<'_>, path: &str) -> Result<Key, Failure> {
     if path.split('/').next() == Some(RESERVED) {
         return Err(Failure::unsupported("path", "subscriptions are not to be had here"));
     }
-    Ok(Key { gateway: visit.asked.gateway.clone().unwrap_or_default(), path: path.into() })
+    Ok(Key { gateway: context.asked.gateway.clone().unwrap_or_default(), path: path.into() })
 }
 
-async fn find(visit: &Visit<'_>, key: &Key) -> Result<Arc<Feed>, Failure> {
-    visit.connection.front.svc.feeds.find(key).await?.ok_or_else(no_stream)
+async fn find(context: &RequestContext<'_>, key: &Key) -> Result<Arc<Feed>, Failure> {
+    context.connection.front.svc.feeds.find(key).await?.ok_or_else(no_stream)
 }
 
 fn no_stream() -> Failure {
@@ -105,7 +105,7 @@ enum Source {
     /// A job's records, as JSON messages.
     Job(Arc<log::Stream>, Arc<dyn Log>),
     /// A user's own.
-    Feed(Arc<Feed>, Arc<Feeds>),
+    Feed(Arc<Feed>, Arc<UserStreams>),
 }
 
 /// How far it is durable.

@@ -8,7 +8,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, 
 use super::{End, Source, live};
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::Lifetime;
-use crate::http::dispatch::Visit;
+use crate::http::dispatch::RequestContext;
 use crate::http::query::Query;
 use crate::http::response;
 use crate::http::response::Reply;
@@ -62,11 +62,11 @@ impl Asked {
 }
 
 /// `GET` and `HEAD`.
-pub(super) async fn answer(visit: &Visit<'_>, source: Source) -> Result<Reply, Failure> {
-    if visit.is_head() {
+pub(super) async fn answer(context: &RequestContext<'_>, source: Source) -> Result<Reply, Failure> {
+    if context.is_head() {
         return Ok(head(&source));
     }
-    let asked = Asked::of(visit.parts.uri.query())?;
+    let asked = Asked::of(context.parts.uri.query())?;
     let end = source.end();
     let from = asked.offset.unwrap_or(Cursor::Start).resolve(source.epoch(), end.next)?;
     source.used();
@@ -75,8 +75,8 @@ pub(super) async fn answer(visit: &Visit<'_>, source: Source) -> Result<Reply, F
     }
     telemetry::replayed(end.next - from);
     match asked.mode {
-        Mode::Events => Ok(live::events(visit, source, from, asked)),
-        Mode::LongPoll => long_poll(visit, &source, from, &asked).await,
+        Mode::Events => Ok(live::events(context, source, from, asked)),
+        Mode::LongPoll => long_poll(context, &source, from, &asked).await,
         Mode::CatchUp if asked.offset == Some(Cursor::Now) => {
             let mut reply = whole(&source, Page { content: Vec::new(), next: from }, end);
             reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -84,7 +84,7 @@ pub(super) async fn answer(visit: &Visit<'_>, source: Source) -> Result<Reply, F
         }
         Mode::CatchUp => {
             let page = source.read(from, budget(&source, PAGE_BYTES)).await?;
-            Ok(cached(visit, whole(&source, page, source.end()), from))
+            Ok(cached(context, whole(&source, page, source.end()), from))
         }
     }
 }
@@ -123,12 +123,12 @@ fn place(reply: &mut Reply, source: &Source, next: u64, end: End) {
 
 /// What a cache may do with an answer, or that its reader has it already. The tag holds whatever the
 /// answer depends on.
-fn cached(visit: &Visit<'_>, mut reply: Reply, from: u64) -> Reply {
+fn cached(context: &RequestContext<'_>, mut reply: Reply, from: u64) -> Reply {
     let header = |name: &'static str| reply.headers().get(name).and_then(|value| value.to_str().ok());
     let flag = |name, letter| if header(name).is_some() { letter } else { "" };
     let next = header("stream-next-offset").unwrap_or_default();
     let tag = format!("\"{next}-{from}{}{}\"", flag("stream-up-to-date", "u"), flag("stream-closed", "c"));
-    let known = visit.parts.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let known = context.parts.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let is_known = known.flat_map(|value| value.split(',')).any(|known| {
         let known = known.trim();
         known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
@@ -143,7 +143,7 @@ fn cached(visit: &Visit<'_>, mut reply: Reply, from: u64) -> Reply {
         }
         reply = same;
     }
-    let control = match visit.asked.access.gateways {
+    let control = match context.asked.access.gateways {
         None => "public, max-age=60, stale-while-revalidate=300",
         Some(_) => "private, max-age=60, stale-while-revalidate=300",
     };
@@ -154,8 +154,8 @@ fn cached(visit: &Visit<'_>, mut reply: Reply, from: u64) -> Reply {
     reply
 }
 
-async fn long_poll(visit: &Visit<'_>, source: &Source, from: u64, asked: &Asked) -> Result<Reply, Failure> {
-    let limit = Duration::from_millis(visit.connection.front.svc.live.load().config.server.long_poll_ms);
+async fn long_poll(context: &RequestContext<'_>, source: &Source, from: u64, asked: &Asked) -> Result<Reply, Failure> {
+    let limit = Duration::from_millis(context.connection.front.svc.snapshot.load().config.server.long_poll_ms);
     source.wait_for(from, limit).await?;
     let end = source.end();
     if end.gone {
@@ -164,14 +164,14 @@ async fn long_poll(visit: &Visit<'_>, source: &Source, from: u64, asked: &Asked)
     source.used();
     let mut reply = if end.next > from {
         let page = source.read(from, budget(source, PAGE_BYTES)).await?;
-        cached(visit, whole(source, page, source.end()), from)
+        cached(context, whole(source, page, source.end()), from)
     } else {
         let mut reply = response::empty(StatusCode::NO_CONTENT);
         place(&mut reply, source, from, end);
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         reply
     };
-    let now = visit.connection.front.svc.clock.now();
+    let now = context.connection.front.svc.clock.now();
     let cursor = durable_streams::stream_cursor(now, asked.cursor.as_deref(), fastrand::u64(..));
     response::set(&mut reply, "stream-cursor", cursor.to_string());
     Ok(reply)

@@ -10,7 +10,7 @@ use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::{Lifetime, Producer, SEQ_BYTES_MAX};
 use crate::http::auth::header;
 use crate::http::body;
-use crate::http::dispatch::Visit;
+use crate::http::dispatch::RequestContext;
 use crate::http::response;
 use crate::http::response::Reply;
 use crate::job::{Code, Failure};
@@ -23,25 +23,25 @@ const ANY_TYPE: &str = "application/octet-stream";
 const FORKS: [&str; 3] = ["stream-forked-from", "stream-fork-offset", "stream-fork-sub-offset"];
 
 /// `PUT`, `POST` and `DELETE`.
-pub(super) async fn answer(visit: &Visit<'_>, key: Key, body: Incoming) -> Result<Reply, Failure> {
-    let body = body::read(visit, body).await?;
-    match visit.parts.method {
-        Method::PUT => create(visit, key, body).await,
-        Method::DELETE => match visit.connection.front.svc.feeds.delete(key).await? {
+pub(super) async fn answer(context: &RequestContext<'_>, key: Key, body: Incoming) -> Result<Reply, Failure> {
+    let body = body::read(context, body).await?;
+    match context.parts.method {
+        Method::PUT => create(context, key, body).await,
+        Method::DELETE => match context.connection.front.svc.feeds.delete(key).await? {
             true => Ok(response::empty(StatusCode::NO_CONTENT)),
             false => Err(no_stream()),
         },
-        _ => append(visit, key, body).await,
+        _ => append(context, key, body).await,
     }
 }
 
 /// One of our headers.
-fn said<'a>(visit: &'a Visit<'_>, name: &str) -> Result<Option<&'a str>, Failure> {
-    header(&visit.parts.headers, name, Code::Invalid)
+fn said<'a>(context: &'a RequestContext<'_>, name: &str) -> Result<Option<&'a str>, Failure> {
+    header(&context.parts.headers, name, Code::Invalid)
 }
 
-fn content_type<'a>(visit: &'a Visit<'_>) -> Result<Option<&'a str>, Failure> {
-    let content_type = said(visit, CONTENT_TYPE.as_str())?.map(str::trim).filter(|text| !text.is_empty());
+fn content_type<'a>(context: &'a RequestContext<'_>) -> Result<Option<&'a str>, Failure> {
+    let content_type = said(context, CONTENT_TYPE.as_str())?.map(str::trim).filter(|text| !text.is_empty());
     match content_type {
         Some(text) if text.len() > CONTENT_TYPE_BYTES_MAX || !text.is_ascii() => {
             Err(Failure::invalid("content-type", format!("must have at most {CONTENT_TYPE_BYTES_MAX} ASCII bytes")))
@@ -50,16 +50,16 @@ fn content_type<'a>(visit: &'a Visit<'_>) -> Result<Option<&'a str>, Failure> {
     }
 }
 
-async fn create(visit: &Visit<'_>, key: Key, body: Bytes) -> Result<Reply, Failure> {
-    if let Some(name) = FORKS.iter().find(|name| visit.parts.headers.contains_key(**name)) {
+async fn create(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<Reply, Failure> {
+    if let Some(name) = FORKS.iter().find(|name| context.parts.headers.contains_key(**name)) {
         return Err(Failure::unsupported(name, "streams cannot be forked here"));
     }
     let plan = Plan {
-        content_type: content_type(visit)?.unwrap_or(ANY_TYPE).into(),
-        lifetime: Lifetime::of(said(visit, "stream-ttl")?, said(visit, "stream-expires-at")?)?,
-        closed: durable_streams::is_true(said(visit, "stream-closed")?),
+        content_type: content_type(context)?.unwrap_or(ANY_TYPE).into(),
+        lifetime: Lifetime::of(said(context, "stream-ttl")?, said(context, "stream-expires-at")?)?,
+        closed: durable_streams::is_true(said(context, "stream-closed")?),
     };
-    let (status, feed) = match visit.connection.front.svc.feeds.create(key, plan, body).await? {
+    let (status, feed) = match context.connection.front.svc.feeds.create(key, plan, body).await? {
         Created::New(feed) => (StatusCode::CREATED, feed),
         Created::Same(feed) => (StatusCode::OK, feed),
         Created::Other => {
@@ -70,7 +70,7 @@ async fn create(visit: &Visit<'_>, key: Key, body: Bytes) -> Result<Reply, Failu
     if let Ok(content_type) = HeaderValue::try_from(feed.content_type()) {
         reply.headers_mut().insert(CONTENT_TYPE, content_type);
     }
-    if let Ok(place) = HeaderValue::try_from(address(visit)) {
+    if let Ok(place) = HeaderValue::try_from(address(context)) {
         reply.headers_mut().insert(LOCATION, place);
     }
     let tail = feed.tail();
@@ -79,10 +79,10 @@ async fn create(visit: &Visit<'_>, key: Key, body: Bytes) -> Result<Reply, Failu
 }
 
 /// The stream's address as its client knows it.
-fn address(visit: &Visit<'_>) -> String {
-    let scheme = if visit.connection.front.svc.live.load().tls.is_some() { "https" } else { "http" };
-    let host = visit.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let path = visit.parts.uri.path();
+fn address(context: &RequestContext<'_>) -> String {
+    let scheme = if context.connection.front.svc.snapshot.load().tls.is_some() { "https" } else { "http" };
+    let host = context.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let path = context.parts.uri.path();
     host.map_or_else(|| path.to_owned(), |host| format!("{scheme}://{host}{path}"))
 }
 
@@ -94,23 +94,23 @@ fn place(reply: &mut Reply, feed: &Feed, next: u64, closed: bool) {
     }
 }
 
-async fn append(visit: &Visit<'_>, key: Key, body: Bytes) -> Result<Reply, Failure> {
-    let feed = find(visit, &key).await?;
+async fn append(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<Reply, Failure> {
+    let feed = find(context, &key).await?;
     let producer =
-        Producer::of(said(visit, "producer-id")?, said(visit, "producer-epoch")?, said(visit, "producer-seq")?)?;
-    let closes = durable_streams::is_true(said(visit, "stream-closed")?);
-    let seq = said(visit, "stream-seq")?;
+        Producer::of(said(context, "producer-id")?, said(context, "producer-epoch")?, said(context, "producer-seq")?)?;
+    let closes = durable_streams::is_true(said(context, "stream-closed")?);
+    let seq = said(context, "stream-seq")?;
     if seq.is_some_and(|seq| seq.len() > SEQ_BYTES_MAX) {
         return Err(Failure::invalid("stream-seq", format!("must have at most {SEQ_BYTES_MAX} bytes")));
     }
-    let content_type = match (body.is_empty(), content_type(visit)?) {
+    let content_type = match (body.is_empty(), content_type(context)?) {
         (true, _) if closes => None,
         (true, _) => return Err(Failure::invalid("body", "must not be empty")),
         (false, None) => return Err(Failure::invalid("content-type", "must be there")),
         (false, content_type) => content_type,
     };
     let append = Append { content_type: content_type.map(Into::into), closes, seq: seq.map(Into::into), producer };
-    let appended = feed.append(&visit.connection.front.svc.feeds, &append, &body).await?;
+    let appended = feed.append(&context.connection.front.svc.feeds, &append, &body).await?;
     let mut reply = match &appended.done {
         Done::New if append.producer.is_some() && append.content_type.is_some() => response::empty(StatusCode::OK),
         Done::New | Done::Known(_) => response::empty(StatusCode::NO_CONTENT),

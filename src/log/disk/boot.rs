@@ -21,7 +21,7 @@ use super::recovery::{Scanned, scan};
 use super::sealer::Sealing;
 use super::shared::{DiskGuard, Queue, Shared, lock};
 use super::sled_log::Store;
-use super::unsealed::{Book, Slot};
+use super::unsealed::{Slot, UnsealedIndex};
 use super::{ledger, lookup, outputs, retention, row_calls, sealer};
 use crate::clock::Clock;
 use crate::config::{Durability, LogConfig};
@@ -137,8 +137,8 @@ fn next_line(store: &Store, scanned: &Scanned<'_>) -> Result<u64, Failure> {
     Ok(ledger::next_line(store)?.max(journal + 1))
 }
 
-fn restore(scanned: Scanned<'_>) -> (Book, Directory) {
-    let (mut book, mut directory) = (Book::default(), Directory::default());
+fn restore(scanned: Scanned<'_>) -> (UnsealedIndex, Directory) {
+    let (mut book, mut directory) = (UnsealedIndex::default(), Directory::default());
     book.next_number = scanned.next_number;
     book.files = scanned.files.into();
     for (id, restored) in scanned.replay.streams {

@@ -19,8 +19,8 @@ use crate::wire::row;
 pub(crate) async fn find(shared: &Arc<Shared>, id: &JobId) -> Result<Found, Failure> {
     let known = lock(&shared.directory).of_job(id);
     if let Some(stream) = known {
-        shared.hurry();
-        return Ok(match stream.begun().await {
+        shared.flush();
+        return Ok(match stream.first_durable().await {
             Ok(()) => Found::Stream(stream),
             Err(_) => Found::Nothing,
         });

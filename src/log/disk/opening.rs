@@ -69,8 +69,8 @@ pub(crate) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedS
 }
 
 async fn joined(shared: &Shared, stream: Arc<Stream>, job: &Job) -> Result<OpenedStream, Failure> {
-    shared.hurry();
-    stream.begun().await?;
+    shared.flush();
+    stream.first_durable().await?;
     join(&stream, job).map(|_| OpenedStream::Joined(stream))
 }
 

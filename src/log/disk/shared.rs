@@ -18,7 +18,7 @@ use super::committer::Op;
 use super::directory::Directory;
 use super::sealer::Sealing;
 use super::sled_log::Store;
-use super::unsealed::Book;
+use super::unsealed::UnsealedIndex;
 use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::job::{Code, Failure};
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Mutex<Queue>,
     /// The queue has something, or is closing.
     pub(crate) queued: Condvar,
-    pub(crate) book: Mutex<Book>,
+    pub(crate) book: Mutex<UnsealedIndex>,
     /// The sealer has something to do.
     pub(crate) work: Condvar,
     /// The committer may have a new file.
@@ -113,7 +113,7 @@ impl Shared {
     }
 
     /// Wakes the committer for what waits.
-    pub(crate) fn hurry(&self) {
+    pub(crate) fn flush(&self) {
         self.wake(lock(&self.queue));
     }
 

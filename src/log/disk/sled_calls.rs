@@ -44,8 +44,8 @@ impl Log for SledLog {
         .boxed()
     }
 
-    fn hurry(&self) {
-        self.shared.hurry();
+    fn flush(&self) {
+        self.shared.flush();
     }
 
     fn append(&self, stream: &Arc<Stream>, batch: Batch) -> Result<u64, Failure> {

@@ -17,7 +17,7 @@ pub(crate) const UNSEALED_BYTES_MAX: usize = 12 * 1024;
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Book {
+pub(crate) struct UnsealedIndex {
     /// Streams of which something is unsealed, or which are unfinished.
     pub(crate) slots: HashMap<StreamId, Slot>,
     /// Files that hold ticks, oldest first; the last is written to.
@@ -104,7 +104,7 @@ pub(crate) struct Work {
     pub(crate) forgets: Vec<(u64, Forgotten)>,
 }
 
-impl Book {
+impl UnsealedIndex {
     /// Records of `stream` up to `upto` are durable in `file`.
     pub(crate) fn committed(&mut self, stream: StreamId, file: u64, upto: u64, weight: usize) {
         let Some(slot) = self.slots.get_mut(&stream) else { return };

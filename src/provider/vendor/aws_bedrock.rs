@@ -4,7 +4,7 @@
 //! signed with what AWS's own tools would use: see `credential/aws.rs`.
 
 use crate::job::Failure;
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::prefill::{self, Thoughts};
 use crate::provider::protocol::converse;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
@@ -46,7 +46,7 @@ impl Provider for AwsBedrock {
         converse::decoder(ask)
     }
 
-    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
         converse::reads(asked)
     }
 

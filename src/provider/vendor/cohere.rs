@@ -1,7 +1,7 @@
 //! Cohere, in its own format.
 
 use crate::job::Failure;
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::cohere;
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
 
@@ -28,7 +28,7 @@ impl Provider for Cohere {
         cohere::decoder(ask)
     }
 
-    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
         cohere::reads(asked)
     }
 

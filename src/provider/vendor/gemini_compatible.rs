@@ -4,7 +4,7 @@
 
 use super::google_ai_studio;
 use crate::job::Failure;
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::gemini;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
 
@@ -34,7 +34,7 @@ impl Provider for GeminiCompatible {
         gemini::decoder(ask)
     }
 
-    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
         gemini::reads(asked)
     }
 

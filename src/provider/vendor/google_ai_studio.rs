@@ -1,7 +1,7 @@
 //! Gemini at the Developer API, with the key of AI Studio.
 
 use crate::job::{Failure, Task};
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::gemini;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
 
@@ -47,7 +47,7 @@ impl Provider for GoogleAiStudio {
         gemini::decoder(ask)
     }
 
-    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
         gemini::reads(asked)
     }
 

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::job::{Failure, Task};
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::anthropic;
 use crate::provider::protocol::anthropic::{Form, MessagesDecoder};
 use crate::provider::protocol::gemini;
@@ -123,7 +123,7 @@ impl Provider for GoogleVertexAi {
         gemini::decoder(ask)
     }
 
-    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
         gemini::reads(asked)
     }
 

@@ -7,7 +7,7 @@
 //! or with `options.num_ctx`.
 
 use crate::job::Failure;
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::prefill::Thoughts;
 use crate::provider::protocol::ollama;
 use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider};
@@ -40,7 +40,7 @@ impl Provider for Ollama {
         ollama::decoder(ask)
     }
 
-    fn reads(&self, asked: &Asked<'_>) -> Option<Reading> {
+    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
         ollama::reads(asked)
     }
 

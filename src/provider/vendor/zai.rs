@@ -20,14 +20,14 @@ const NOT_IN_GLM: &[&str] = &[
 
 /// Its codes are numbers.
 const NUMBERS: &[error::Quirk] = &[
-    ("1112", Meaning::Spent),
-    ("1113", Meaning::Spent),
+    ("1112", Meaning::AttemptRecord),
+    ("1113", Meaning::AttemptRecord),
     ("1211", Meaning::NoModel),
     ("1261", Meaning::Overflow),
     ("1301", Meaning::Filtered),
-    ("1308", Meaning::Spent),
-    ("1309", Meaning::Spent),
-    ("1310", Meaning::Spent),
+    ("1308", Meaning::AttemptRecord),
+    ("1309", Meaning::AttemptRecord),
+    ("1310", Meaning::AttemptRecord),
 ];
 
 pub(super) static ZAI: Vendor = Vendor {

@@ -4,8 +4,8 @@ use super::*;
 use crate::job::{Delta, Progress, ProgressState, Restarted, Timestamp, ToolCall};
 use crate::wire::submit::{Door, from_json};
 
-const EXACT: Way = Way::Prefill(Prefill::Exact);
-const REPEATS: Way = Way::Prefill(Prefill::Repeats);
+const EXACT: ContinueBy = ContinueBy::Prefill(Prefill::Exact);
+const REPEATS: ContinueBy = ContinueBy::Prefill(Prefill::Repeats);
 
 fn delta(part: Part, text: &str) -> Event {
     Event::Delta(Delta { part, text: text.into(), ..Delta::default() })
@@ -15,13 +15,13 @@ fn text(text: &str) -> Event {
     delta(Part::Text, text)
 }
 
-fn told(text: &str) -> SoFar {
-    SoFar { text: text.into(), ..SoFar::default() }
+fn told(text: &str) -> PartialAnswer {
+    PartialAnswer { text: text.into(), ..PartialAnswer::default() }
 }
 
 /// What a reader has in the end who had `before`, when the next answer comes in these pieces.
-fn joined(before: &str, way: Way, pieces: &[&str]) -> String {
-    let mut trim = Trim::new(&told(before), way);
+fn joined(before: &str, way: ContinueBy, pieces: &[&str]) -> String {
+    let mut trim = OverlapTrimmer::new(&told(before), way);
     let mut all = Vec::new();
     for piece in pieces {
         let mut events = vec![text(piece)];
@@ -37,7 +37,7 @@ fn joined(before: &str, way: Way, pieces: &[&str]) -> String {
 }
 
 /// However the answer is cut.
-fn check(before: &str, way: Way, answer: &str, expected: &str) {
+fn check(before: &str, way: ContinueBy, answer: &str, expected: &str) {
     assert_eq!(joined(before, way, &[answer]), expected, "{before:?} + {answer:?} at once");
     let characters: Vec<&str> = answer.split("").filter(|piece| !piece.is_empty()).collect();
     assert_eq!(joined(before, way, &characters), expected, "{before:?} + {answer:?} by characters");
@@ -119,7 +119,7 @@ fn a_turn_goes_on_after_the_words_that_it_repeats() {
         ("河流从山上流下来，穿过山谷", "，流入大海", "河流从山上流下来，穿过山谷，流入大海"),
         ("ha ha ha", "ha ha ha ha", "ha ha ha ha"),
     ] {
-        check(before, Way::Turn, answer, expected);
+        check(before, ContinueBy::Turn, answer, expected);
     }
 }
 
@@ -134,7 +134,7 @@ fn what_is_no_text_passes_in_order_and_reasoning_is_not_repeated() {
         || vec![delta(Part::Reasoning, "Hm"), Event::Delta(aside.clone()), progress(), text(" ru"), call(), text("ns")];
     let check = |before: &str, expected: Vec<Event>| {
         let mut events = came();
-        let mut trim = Trim::new(&told(before), REPEATS);
+        let mut trim = OverlapTrimmer::new(&told(before), REPEATS);
         trim.push(&mut events);
         trim.end(&mut events);
         assert_eq!(events, expected, "after {before:?}");
@@ -150,7 +150,7 @@ fn what_is_no_text_passes_in_order_and_reasoning_is_not_repeated() {
 #[test]
 fn what_is_held_back_is_bounded_and_fits_an_event() {
     let before = "word ".repeat(9000) + "end";
-    let mut trim = Trim::new(&told(&before), EXACT);
+    let mut trim = OverlapTrimmer::new(&told(&before), EXACT);
     let mut events = vec![text(&before[..40_000])];
     trim.push(&mut events);
     assert!(events.is_empty(), "it may be everything again");
@@ -161,7 +161,7 @@ fn what_is_held_back_is_bounded_and_fits_an_event() {
     assert!(pieces.iter().all(|delta| delta.text.len() <= crate::job::caps::EVENT_TEXT_BYTES_MAX));
     assert_eq!(pieces.iter().map(|delta| delta.text.len()).sum::<usize>(), 40_001);
     // Blanks without end are no repetition.
-    let mut trim = Trim::new(&told("a b"), Way::Turn);
+    let mut trim = OverlapTrimmer::new(&told("a b"), ContinueBy::Turn);
     let mut came = 0;
     for _ in 0..100 {
         let mut events = vec![text(&" ".repeat(1000))];
@@ -187,9 +187,9 @@ fn what_stands_is_the_text_since_readers_were_told_to_discard() {
         (vec![delta(Part::AudioTranscript, "a")], None),
         (vec![delta(Part::Reasoning, "hm")], Some("")),
     ] {
-        let mut so_far = SoFar::default();
-        events.iter().for_each(|event| so_far.hear(event));
-        let got = (!so_far.is_more).then_some(&*so_far.text);
+        let mut partial = PartialAnswer::default();
+        events.iter().for_each(|event| partial.next_events(event));
+        let got = (!partial.is_more).then_some(&*partial.text);
         assert_eq!(got, expected, "{events:?}");
     }
 }
@@ -198,16 +198,16 @@ fn what_stands_is_the_text_since_readers_were_told_to_discard() {
 fn only_a_free_text_of_a_chat_can_go_on() {
     let hard = r#"{"messages":[{"role":"user","content":"Hi"}],"response_format":{"type":"json_object"}}"#;
     let free = r#"{"messages":[{"role":"user","content":"Hi"}]}"#;
-    for (task, input, so_far, expected) in [
+    for (task, input, partial, expected) in [
         ("chat", free, told("A"), true),
         ("chat", hard, told("A"), false),
         ("chat", hard, told(""), true),
         ("prediction", r#"{"prompt":"Hi"}"#, told("A"), false),
-        ("chat", free, SoFar { is_more: true, ..told("A") }, false),
+        ("chat", free, PartialAnswer { is_more: true, ..told("A") }, false),
     ] {
         let json = format!(r#"{{"model":"p/m","task":"{task}","input":{input}}}"#);
         let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
-        assert_eq!(so_far.can_continue(&job), expected, "{task} {input} {so_far:?}");
+        assert_eq!(partial.can_continue(&job), expected, "{task} {input} {partial:?}");
     }
 }
 
@@ -268,8 +268,8 @@ proptest! {
         // The words that a turn asks for, and from any other word on that is more than a letter or two.
         let anchor = overlap::anchor(sent);
         if !sent.is_empty() && anchor.chars().count() >= 3 {
-            prop_assert_eq!(join(Way::Turn, &format!("{anchor}{rest}")), &*story);
-            prop_assert_eq!(join(Way::Turn, &format!("«{anchor}»{rest}")), &*story);
+            prop_assert_eq!(join(ContinueBy::Turn, &format!("{anchor}{rest}")), &*story);
+            prop_assert_eq!(join(ContinueBy::Turn, &format!("«{anchor}»{rest}")), &*story);
         }
         let begins = |at: usize| {
             sent[at..].starts_with(char::is_alphanumeric) && !sent[..at].ends_with(char::is_alphanumeric)
@@ -278,7 +278,7 @@ proptest! {
         if !starts.is_empty() {
             let start = starts[back.index(starts.len())];
             if sent[start..].chars().filter(|c| c.is_alphanumeric()).count() >= 3 {
-                prop_assert_eq!(join(Way::Turn, &story[start..]), &*story);
+                prop_assert_eq!(join(ContinueBy::Turn, &story[start..]), &*story);
             }
         }
 

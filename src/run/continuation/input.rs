@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::overlap::anchor;
-use super::{SoFar, Way};
+use super::{ContinueBy, PartialAnswer};
 use crate::job::Job;
 use crate::meter::tokens;
 use crate::provider::Prefill;
@@ -51,8 +51,8 @@ pub(crate) enum Continued {
 }
 
 /// The job that asks for the rest of the answer, at a target whose model is `model`.
-pub(crate) async fn continued(job: &Arc<Job>, so_far: &SoFar, way: Way, model: &str) -> Continued {
-    let (text, _) = so_far.split();
+pub(crate) async fn continued(job: &Arc<Job>, partial: &PartialAnswer, way: ContinueBy, model: &str) -> Continued {
+    let (text, _) = partial.split();
     let input = job.input.get();
     let fields = openai_chat::fields(&job.input).unwrap_or_default().0;
     if text.is_empty() {
@@ -73,7 +73,7 @@ pub(crate) async fn continued(job: &Arc<Job>, so_far: &SoFar, way: Way, model: &
         }
     }
     let Ok(input) = RawValue::from_string(applied(input, edits)) else { return Continued::Cannot };
-    let prefilled = matches!(way, Way::Prefill(_));
+    let prefilled = matches!(way, ContinueBy::Prefill(_));
     Continued::Ask { job: Arc::new(Job { input, ..Job::clone(job) }), prefilled }
 }
 
@@ -167,7 +167,7 @@ impl Form {
     }
 
     /// The edits that say the text so far; none where the last message leaves no room for it.
-    fn go_on(self, list: &RawValue, text: &str, way: Way, input: &str) -> Option<Vec<Edit>> {
+    fn go_on(self, list: &RawValue, text: &str, way: ContinueBy, input: &str) -> Option<Vec<Edit>> {
         let all: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
         let last = all.last().map(|last| serde_json::from_str(last.get())).transpose().ok()?;
         let last: Said<'_> = last.unwrap_or_default();
@@ -181,7 +181,7 @@ impl Form {
         } else {
             more.push_str(&self.message(true, text));
         }
-        if way == Way::Turn || way == Way::Prefill(Prefill::No) {
+        if way == ContinueBy::Turn || way == ContinueBy::Prefill(Prefill::No) {
             more.push_str(&self.message(false, &plea(text)));
         }
         if all.is_empty() {
@@ -216,8 +216,8 @@ impl Form {
 }
 
 /// What the caller had begun, and the text so far, which holds that where the provider repeats it.
-fn joined<'a>(begun: &str, text: &'a str, way: Way) -> Option<Cow<'a, str>> {
-    let repeats = way == Way::Prefill(Prefill::Repeats);
+fn joined<'a>(begun: &str, text: &'a str, way: ContinueBy) -> Option<Cow<'a, str>> {
+    let repeats = way == ContinueBy::Prefill(Prefill::Repeats);
     let is_held = text.starts_with(begun.trim_end()) && (repeats || begun.len() >= BEGUN_BYTES_MIN);
     match is_held {
         true => Some(text.into()),

@@ -11,16 +11,16 @@ fn job_of(input: &str) -> Arc<Job> {
     Arc::new(from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap())
 }
 
-async fn asked(input: &str, text: &str, way: Way) -> Continued {
-    let so_far = SoFar { text: text.into(), ..SoFar::default() };
-    continued(&job_of(input), &so_far, way, "gpt-4o").await
+async fn asked(input: &str, text: &str, way: ContinueBy) -> Continued {
+    let partial = PartialAnswer { text: text.into(), ..PartialAnswer::default() };
+    continued(&job_of(input), &partial, way, "gpt-4o").await
 }
 
 /// The input that is asked, or why none is.
-async fn input_of(input: &str, text: &str, way: Way) -> Result<String, &'static str> {
+async fn input_of(input: &str, text: &str, way: ContinueBy) -> Result<String, &'static str> {
     match asked(input, text, way).await {
         Continued::Ask { job, prefilled } => {
-            assert_eq!(prefilled, matches!(way, Way::Prefill(_)) && !text.trim().is_empty());
+            assert_eq!(prefilled, matches!(way, ContinueBy::Prefill(_)) && !text.trim().is_empty());
             Ok(job.input.get().to_owned())
         }
         Continued::NothingLeft => Err("nothing left"),
@@ -79,17 +79,17 @@ async fn the_text_so_far_is_the_last_message_and_no_other_byte_changes() {
         (r#"{"input":[{"role":"assistant","content":"a"}]}"#, Err("cannot")),
         (r#"{"messages":[]}"#, Ok(r#"{"messages":[{"role":"assistant","content":"The river runs"}]}"#)),
     ] {
-        let got = input_of(input, TEXT, Way::Prefill(Prefill::Exact)).await;
+        let got = input_of(input, TEXT, ContinueBy::Prefill(Prefill::Exact)).await;
         assert_eq!(got.as_deref(), expected.as_deref(), "{input}");
     }
     let begun = r#"{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Well: "}]}"#;
-    assert_eq!(input_of(begun, TEXT, Way::Prefill(Prefill::Repeats)).await, Err("cannot"));
+    assert_eq!(input_of(begun, TEXT, ContinueBy::Prefill(Prefill::Repeats)).await, Err("cannot"));
 }
 
 #[tokio::test]
 async fn where_there_is_no_text_the_same_is_asked_again() {
     let input = r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":1}"#;
-    for (text, way) in [("", Way::Prefill(Prefill::Exact)), (" \n", Way::Turn)] {
+    for (text, way) in [("", ContinueBy::Prefill(Prefill::Exact)), (" \n", ContinueBy::Turn)] {
         assert_eq!(input_of(input, text, way).await.as_deref(), Ok(input));
     }
 }
@@ -103,7 +103,7 @@ async fn a_turn_says_the_text_and_asks_for_the_rest() {
         (r#"{"input":[{"role":"user","content":"Hi"}]}"#, "input", "/content/0/text"),
         (r#""Hi""#, "messages", "/content"),
     ] {
-        let got = input_of(input, TEXT, Way::Turn).await.expect("asked");
+        let got = input_of(input, TEXT, ContinueBy::Turn).await.expect("asked");
         let got: Value = serde_json::from_str(&got).unwrap();
         let all = got[list].as_array().unwrap();
         let said = |at: usize| all[at].pointer(text_at).and_then(Value::as_str).unwrap_or_default();
@@ -134,7 +134,7 @@ async fn what_was_spent_is_taken_off_every_limit() {
     ] {
         let mut input = limit.clone();
         input["messages"] = message.clone();
-        match input_of(&input.to_string(), TEXT, Way::Turn).await {
+        match input_of(&input.to_string(), TEXT, ContinueBy::Turn).await {
             Ok(got) => {
                 let got: Value = serde_json::from_str(&got).unwrap();
                 assert_eq!(got.pointer(at).and_then(Value::as_u64), expected, "{limit}");
@@ -143,6 +143,6 @@ async fn what_was_spent_is_taken_off_every_limit() {
         }
     }
     let endless = r#"{"messages":[{"role":"user","content":"Hi"}],"options":{"num_predict":-1}}"#;
-    let got = input_of(endless, TEXT, Way::Prefill(Prefill::Exact)).await.expect("asked");
+    let got = input_of(endless, TEXT, ContinueBy::Prefill(Prefill::Exact)).await.expect("asked");
     assert!(got.ends_with(r#""options":{"num_predict":-1}}"#), "{got}");
 }

@@ -13,36 +13,36 @@ mod overlap;
 mod plain;
 mod trim;
 
-use super::job_run::{Course, each_record};
+use super::job_run::{JobRun, each_record};
 use crate::job::{Code, Event, Failure, Job, Part, Task};
 use crate::provider::Prefill;
 use crate::wire::record::BodyRef;
 
 pub(crate) use input::{Continued, continued};
-pub(crate) use trim::Trim;
+pub(crate) use trim::OverlapTrimmer;
 
 /// Bytes of an answer that can be continued: as much as is read back for a count (`estimate.rs`).
 const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How the next attempt is asked to go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
+pub(crate) enum ContinueBy {
     /// The text so far is its own last message.
     Prefill(Prefill),
     /// A turn asks it to.
     Turn,
 }
 
-impl Way {
+impl ContinueBy {
     /// The best way with a target that takes this.
-    pub(crate) fn with(prefill: Prefill) -> Way {
-        if prefill == Prefill::No { Way::Turn } else { Way::Prefill(prefill) }
+    pub(crate) fn with(prefill: Prefill) -> ContinueBy {
+        if prefill == Prefill::No { ContinueBy::Turn } else { ContinueBy::Prefill(prefill) }
     }
 }
 
 /// What stands of the answer so far.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub(crate) struct SoFar {
+pub(crate) struct PartialAnswer {
     /// The text.
     pub(crate) text: String,
     /// Whether there is anything that cannot be said back to a model as one text.
@@ -54,23 +54,23 @@ pub(crate) struct SoFar {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub(crate) async fn so_far(course: &Course) -> Result<SoFar, Failure> {
-    let mut so_far = SoFar::default();
-    each_record(course.writer.stream(), course.writer.log(), |_, body| match body {
-        BodyRef::Delta { part, index, text } => so_far.add(part, index, &text),
-        BodyRef::Event(event) => so_far.hear(&event),
+pub(crate) async fn partial(run: &JobRun) -> Result<PartialAnswer, Failure> {
+    let mut partial = PartialAnswer::default();
+    each_record(run.writer.stream(), run.writer.log(), |_, body| match body {
+        BodyRef::Delta { part, index, text } => partial.add(part, index, &text),
+        BodyRef::Event(event) => partial.next_events(&event),
     })
     .await?;
-    course.pending.iter().for_each(|event| so_far.hear(event));
-    Ok(so_far)
+    run.pending.iter().for_each(|event| partial.next_events(event));
+    Ok(partial)
 }
 
-impl SoFar {
-    fn hear(&mut self, event: &Event) {
+impl PartialAnswer {
+    fn next_events(&mut self, event: &Event) {
         match event {
             Event::Delta(delta) => self.add(delta.part, delta.index, &delta.text),
             Event::ToolCall(_) | Event::Output(_) => self.is_more = true,
-            Event::Restarted(_) => *self = SoFar::default(),
+            Event::Restarted(_) => *self = PartialAnswer::default(),
             _ => {}
         }
     }

@@ -4,7 +4,7 @@
 //! it is kept, for it is known), or of its end (at most a few KiB). Everything else passes in order.
 
 use super::overlap::{self, Overlap};
-use super::{SoFar, Way};
+use super::{ContinueBy, PartialAnswer};
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Delta, Event, Part};
 use crate::provider::Prefill;
@@ -16,7 +16,7 @@ const REPEATED_BYTES_MIN: usize = 8;
 const LEAD_BYTES_MAX: usize = 64;
 
 /// Removes at the seam what was said before. One for each attempt that goes on.
-pub(crate) struct Trim {
+pub(crate) struct OverlapTrimmer {
     /// The text so far, or its end, without blanks at its own end.
     old: String,
     /// Those blanks.
@@ -37,23 +37,23 @@ enum Stage {
     Through,
 }
 
-impl Trim {
-    /// For an answer to what [`super::continued`] made of `so_far` in this way.
-    pub(crate) fn new(so_far: &SoFar, way: Way) -> Trim {
-        let (text, blanks) = so_far.split();
+impl OverlapTrimmer {
+    /// For an answer to what [`super::continued`] made of `partial` in this way.
+    pub(crate) fn new(partial: &PartialAnswer, way: ContinueBy) -> OverlapTrimmer {
+        let (text, blanks) = partial.split();
         let whole = |is_sure| (text.trim_start(), Stage::Whole { lead: String::new(), at: 0, is_sure });
         let (old, stage) = match way {
             _ if text.is_empty() => (text, Stage::Blanks { at: 0 }),
-            Way::Prefill(Prefill::Repeats) => whole(true),
-            Way::Prefill(Prefill::Exact) if text.len() >= REPEATED_BYTES_MIN => whole(false),
-            Way::Prefill(Prefill::Exact) => (text, Stage::Blanks { at: 0 }),
-            Way::Prefill(Prefill::No) | Way::Turn => {
+            ContinueBy::Prefill(Prefill::Repeats) => whole(true),
+            ContinueBy::Prefill(Prefill::Exact) if text.len() >= REPEATED_BYTES_MIN => whole(false),
+            ContinueBy::Prefill(Prefill::Exact) => (text, Stage::Blanks { at: 0 }),
+            ContinueBy::Prefill(Prefill::No) | ContinueBy::Turn => {
                 // One character more, by which the first whole word is told from a half.
                 let start = text.floor_char_boundary(text.len().saturating_sub(overlap::OLD_BYTES_MAX + 4));
                 (&text[start..], Stage::Words { held: String::new() })
             }
         };
-        Trim { old: old.to_owned(), blanks: blanks.to_owned(), stage, had_text: !so_far.text.is_empty() }
+        OverlapTrimmer { old: old.to_owned(), blanks: blanks.to_owned(), stage, had_text: !partial.text.is_empty() }
     }
 
     /// Cuts these events, the next that came.

@@ -22,7 +22,7 @@ pub use embed::{EmbedDecoder, encode as encode_embed};
 
 use super::{error, rerank, send};
 use crate::job::{Failure, Task};
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::{Ask, Decoder, Framing, Headers, Method, Outbound};
 
 /// The version of the API that is spoken.
@@ -53,7 +53,7 @@ pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
 
 /// What a request in Cohere's own format asks, if our decoders read its answer.
 #[must_use]
-pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
     let task = match asked.path.strip_prefix(VERSION)?.strip_prefix('/')? {
         "chat" => Task::Chat,
         "embed" => Task::Embedding,

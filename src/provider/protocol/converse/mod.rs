@@ -26,7 +26,7 @@ pub use encode::are_native;
 pub use error::classify;
 
 use crate::job::{Failure, Task};
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::{Ask, Decoder, Framing, Method, Outbound};
 
 /// The request for a job.
@@ -46,7 +46,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 
 /// What a request in Converse's own format asks, if our decoder reads its answer.
 #[must_use]
-pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
     let (model, operation) = asked.path.strip_prefix("model/")?.split_once('/')?;
     let is_read = asked.method == Method::POST && matches!(operation, "converse" | "converse-stream");
     // AWS's clients write the colons and slashes of ids and ARNs so.

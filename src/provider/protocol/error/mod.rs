@@ -34,7 +34,7 @@ pub enum Meaning {
     /// It passes: ask again after a wait.
     Wait,
     /// The account must pay, or be allowed more: asking again does not help.
-    Spent,
+    AttemptRecord,
     /// The key is wrong.
     BadKey,
     /// The model is not there.
@@ -161,14 +161,14 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
         (400..=499, Some(Meaning::BadKey)) => (Code::ProviderAuth, false, true),
         (400..=499, Some(Meaning::Broken)) => (Code::ProviderUnavailable, true, true),
         // Only a name counts: a message may quote what was asked.
-        (400, Some(Meaning::Spent)) if said.is_named(words::SPENT) => (Code::ProviderAuth, false, true),
+        (400, Some(Meaning::AttemptRecord)) if said.is_named(words::SPENT) => (Code::ProviderAuth, false, true),
         (403 | 413, Some(Meaning::Overflow)) => (Code::ProviderRejected, false, false),
         (400..=499, Some(Meaning::Wait)) => (Code::ProviderRateLimited, true, true),
         (401..=403 | 407 | 412, _) => (Code::ProviderAuth, false, true),
         (408, _) => (Code::ProviderTimeout, true, true),
         // 424: an upstream of theirs failed; 498: no capacity at this tier; 499: it gave up on us.
         (409 | 424 | 425 | 498 | 499, _) => (Code::ProviderUnavailable, true, true),
-        (429, meaning) => (Code::ProviderRateLimited, meaning != Some(Meaning::Spent), true),
+        (429, meaning) => (Code::ProviderRateLimited, meaning != Some(Meaning::AttemptRecord), true),
         (404, _) => (Code::ProviderRejected, false, true),
         // Groq's and Azure's word for a request that is larger than a minute's tokens of this tier.
         (413, _) => (Code::ProviderRejected, false, said.has(&["rate_limit", "tokens per minute"])),

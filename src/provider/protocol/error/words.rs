@@ -7,7 +7,7 @@ pub(super) const MEANINGS: &[(&[&str], Meaning)] = &[
     (OVERFLOW, Meaning::Overflow),
     (&["invalid_api_key", "wrong_api_key", "incorrect api key", "api key not valid"], Meaning::BadKey),
     (FILTERED, Meaning::Filtered),
-    (SPENT, Meaning::Spent),
+    (SPENT, Meaning::AttemptRecord),
     // What the model made was not what it was held to; the next try is another throw.
     (&["tool_use_failed", "json_validate_failed", "output_parse_failed"], Meaning::Broken),
     (NO_MODEL, Meaning::NoModel),

@@ -1,12 +1,12 @@
 //! Requests that clients write in Google's own format: which model they ask for what.
 
 use crate::job::Task;
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::{Framing, Method};
 
 /// What a request asks, if our decoders read its answer.
 #[must_use]
-pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
     let (before, method) = asked.path.rsplit_once(':').filter(|_| asked.method == Method::POST)?;
     let task = match method {
         "generateContent" | "streamGenerateContent" => Task::Chat,
@@ -49,10 +49,18 @@ mod tests {
         ] {
             let body = bytes::Bytes::new();
             let method = Method::POST;
-            let asked = Asked { provider: "g", method, path, query: None, headers: &headers, body, has_own_key: false };
+            let asked = PassthroughRequest {
+                provider: "g",
+                method,
+                path,
+                query: None,
+                headers: &headers,
+                body,
+                has_own_key: false,
+            };
             let read = reads(&asked);
             assert_eq!(read.as_ref().map(|read| (&*read.model, read.task)), expected, "{path}");
-            assert_eq!(reads(&Asked { method: Method::GET, ..asked }), None);
+            assert_eq!(reads(&PassthroughRequest { method: Method::GET, ..asked }), None);
         }
     }
 }

@@ -17,7 +17,7 @@ use super::embeddings::{EmbeddingsDecoder, Form, Wanted};
 use super::{error, send};
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
-use crate::provider::passthrough::{Asked, Reading};
+use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::{Ask, Decoder, Framing, Headers, Method, Outbound};
 
 /// The request for a job.
@@ -43,7 +43,7 @@ pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
 
 /// What a request in Ollama's own format asks, if our decoders read its answer.
 #[must_use]
-pub fn reads(asked: &Asked<'_>) -> Option<Reading> {
+pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
     let (task, framing) = match asked.path {
         "api/chat" | "api/generate" => (Task::Chat, Framing::Lines),
         "api/embed" => (Task::Embedding, Framing::Whole),
