@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_nats::HeaderMap;
-use forebay::cli::nats::{Problem, Seen, TestBroker as Remote};
+use forebay::cli::nats::{Broker as Remote, Problem, Seen};
 use forebay::clock::Clock;
 use forebay::job::{Record, State};
 use forebay::log::memory::MemoryLog;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::{HeaderMap, Message, Subscriber};
-use forebay::cli::nats::{Seen, TestBroker as Remote};
+use forebay::cli::nats::{Broker as Remote, Seen};
 use forebay::job::State;
 use forebay::run::ConfigSnapshot;
 use futures_util::StreamExt;
