@@ -3,6 +3,8 @@
 //! Owns the list of rules. Promises that each has an example it complains about, so that none is
 //! there for show. Sizes of functions and lists of parameters are clippy's (`.clippy.toml`).
 
+#[path = "tidy/docs.rs"]
+mod docs;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -28,9 +30,10 @@ const FILE_RULES: &[FileRule] = &[
 const TREE_RULES: &[TreeRule] = &[
     rules::every_dependency_says_what_for,
     rules::the_root_is_small,
-    rules::the_readme_tells_each_target,
-    rules::the_readme_names_what_exists,
     rules::every_file_is_part_of_the_crate,
+    docs::contributing_tells_each_target,
+    docs::what_a_document_names_exists,
+    docs::each_warning_is_explained,
 ];
 
 #[test]
@@ -105,7 +108,8 @@ fn check_tree(rule: TreeRule, path: &str, bad: &str, good: &str) {
         files: vec![
             File::new("Makefile", "help: ## list\nrun: ## runs\n"),
             File::new("src/lib.rs", "mod a;"),
-            File::new("src/a.rs", "fn a_test() {}"),
+            File::new("src/a.rs", "fn a_test() { tracing::warn!(x = \"y\", \"all {lines} went\") }"),
+            File::new("src/guide/log-messages.md", "**WARN** `all … went`"),
             File::new(path, text),
         ],
     };
@@ -117,10 +121,21 @@ fn check_tree(rule: TreeRule, path: &str, bad: &str, good: &str) {
 fn every_rule_on_the_tree_can_fail() {
     let manifest = |line: &str| format!("[package]\nname = \"x\"\n[dev-dependencies]\n{line}\nserde = \"1\"\n");
     check_tree(rules::every_dependency_says_what_for, "Cargo.toml", &manifest(""), &manifest("# Shapes."));
-    check_tree(rules::the_readme_tells_each_target, "README.md", "make runs", "`make run`");
-    let names = rules::the_readme_names_what_exists;
-    check_tree(names, "README.md", "see `src/b.rs`", "see `src/a.rs` and `src`");
-    check_tree(names, "README.md", "see `src/a.rs::b_test`", "see `src/a.rs::a_test`");
+    let contributing = "src/guide/contributing.md";
+    check_tree(docs::contributing_tells_each_target, contributing, "make runs", "`make run`");
+    let names = docs::what_a_document_names_exists;
+    for document in ["README.md", contributing] {
+        check_tree(names, document, "see `src/b.rs`", "see `src/a.rs` and `src`");
+        check_tree(names, document, "see `src/a.rs::b_test`", "see `src/a.rs::a_test`");
+    }
+    let warns = docs::each_warning_is_explained;
+    for (bad, good) in [
+        (r#"tracing::warn!(%job, "gone")"#, r#"tracing::warn!("{note}")"#),
+        (r#"tracing::error!(target: "forebay::log", "no {path}: {error}")"#, "tracing::debug!(\"gone\")"),
+        (r#"tracing::error!(target: "forebay::log", why = "none")"#, "tracing::info!(\"gone\")"),
+    ] {
+        check_tree(warns, "src/b.rs", bad, good);
+    }
     let odd = Tree { entries: vec!["notes.txt".into()], files: Vec::new() };
     assert_eq!(rules::the_root_is_small(&odd).len(), 1);
     check_tree(rules::every_file_is_part_of_the_crate, "src/b.rs", "", "#[path = \"b.rs\"] mod b;");

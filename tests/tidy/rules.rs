@@ -261,39 +261,6 @@ pub(crate) fn the_root_is_small(tree: &Tree) -> Vec<String> {
     odd.map(|entry| format!("{entry}: does not belong in the root (tests/tidy/rules.rs, ENTRIES)")).collect()
 }
 
-pub(crate) fn the_readme_tells_each_target(tree: &Tree) -> Vec<String> {
-    let text = |path| tree.file(path).map_or("", |file: &File| file.text.as_str());
-    let is_name = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    let targets =
-        text("Makefile").lines().filter_map(|line| line.split_once(':').filter(|(_, rest)| rest.contains("## ")));
-    let targets = targets.map(|(target, _)| target).filter(is_name).filter(|target| *target != "help");
-    let told = |target: &str| {
-        let mut rests = text("README.md").split("make ").skip(1).filter_map(|rest| rest.strip_prefix(target));
-        rests.any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
-    };
-    let missing = targets.filter(|target| !told(target));
-    missing.map(|target| format!("README.md: says nothing of `make {target}`")).collect()
-}
-
-/// `src/log.rs`, `tests/log.rs::a_test`: what the README names in code marks is there.
-pub(crate) fn the_readme_names_what_exists(tree: &Tree) -> Vec<String> {
-    let readme = tree.file("README.md").map_or("", |file| file.text.as_str());
-    let mut complaints = Vec::new();
-    for name in readme.split('`').skip(1).step_by(2) {
-        let (path, test) = name.split_once("::").map_or((name, None), |(path, test)| (path, Some(test)));
-        let is_path = ["src/", "tests/", "scripts/", "schemas/"].iter().any(|folder| path.starts_with(folder));
-        if !is_path || path.contains(['<', '*', ' ']) {
-            continue;
-        }
-        let folder = format!("{}/", path.trim_end_matches('/'));
-        let in_file = |file: &File| test.is_none_or(|test| file.text.contains(&format!("fn {test}(")));
-        if !tree.files.iter().any(|file| (file.path == path || file.path.starts_with(&folder)) && in_file(file)) {
-            complaints.push(format!("README.md: `{name}` does not exist"));
-        }
-    }
-    complaints
-}
-
 pub(crate) fn every_file_is_part_of_the_crate(tree: &Tree) -> Vec<String> {
     let rust: Vec<&File> = tree.files.iter().filter(|file| file.is_rust() && file.path.starts_with("src/")).collect();
     let mut declared = vec!["src/lib.rs".to_owned(), "src/main.rs".to_owned()];
