@@ -4,11 +4,12 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::dialect::{self, Answered, Dialect};
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
+use super::dialect::{self, Answered};
+use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
-use super::run;
+use super::submit;
 use crate::config::Scope;
 use crate::dialect::anthropic;
 use crate::dialect::anthropic::{Events, Whole};
@@ -23,13 +24,13 @@ pub(super) async fn message(context: &RequestContext<'_>, body: Incoming) -> Res
     drop(body);
     let streamed = said.stream == Some(true);
     let mut taken = dialect::take_in(context, said, Task::Chat).await?;
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let id = taken.submitted.stream.head().id.clone();
     let answered = if streamed {
-        dialect::streamed(svc, &taken.submitted.stream, Events::new(&id), taken.submitter.take()).await
+        dialect::streamed(broker, &taken.submitted.stream, Events::new(&id), taken.submitter.take()).await
     } else {
         let mut whole = Whole::new(&id);
-        let read = run::read_whole(svc, &taken.submitted.stream, |record| whole.push(record)).await;
+        let read = submit::read_whole(broker, &taken.submitted.stream, |record| whole.push(record)).await;
         drop(taken.submitter.take());
         let served = whole.served().clone();
         let reply = read.and_then(|()| whole.finish()).map(|whole| response::json(StatusCode::OK, &whole));
@@ -44,9 +45,9 @@ pub(super) async fn count_tokens(context: &RequestContext<'_>, body: Incoming) -
     let body = dialect::read(context, body).await?;
     let said = anthropic::count(&body)?;
     drop(body);
-    let (said, door) = run::beside_body(context, said, Some(Task::Chat))?;
-    let job = context.connection.front.svc.job(said, door)?;
-    context.asked.access.require_in(Scope::Run, &job.gateway)?;
+    let (said, door) = submit::beside_body(context, said, Some(Task::Chat))?;
+    let job = context.broker().job(said, door)?;
+    context.auth.access.require_in(Scope::Run, &job.gateway)?;
     let counted = tokio::task::spawn_blocking(move || {
         let model = job.model.as_str();
         tokens::of_input(model.rsplit('/').next().unwrap_or(model), &job)

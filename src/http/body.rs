@@ -12,8 +12,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
 
-use super::dispatch::RequestContext;
-use super::{Front, Limits};
+use super::context::RequestContext;
+use super::context::{Limits, ServerState};
 use crate::job::{Code, Failure};
 
 /// Bytes of an over-long body that are read and thrown away, so that its sender gets to read our
@@ -92,13 +92,13 @@ impl hyper::body::Body for Body {
 /// # Errors
 /// `too_large`, `overloaded`, or `invalid` when it is slow or breaks off.
 pub(super) async fn read(context: &RequestContext<'_>, mut body: Incoming) -> Result<Bytes, Failure> {
-    let front = &context.connection.front;
-    let (limits, bytes_max) = (&front.limits, front.svc.snapshot.load().config.server.body_bytes_max);
+    let server = &context.connection.server;
+    let (limits, bytes_max) = (&server.limits, server.broker.snapshot.load().config.server.body_bytes_max);
     let said = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let gathered = match said {
         Some(bytes) if bytes > bytes_max => Err(too_large(bytes_max)),
         _ => {
-            let room = Room { front, bytes: 0, bytes_max };
+            let room = Room { server, bytes: 0, bytes_max };
             let whole = tokio::time::timeout(limits.body, gather(&mut body, limits, room, said.unwrap_or_default()));
             whole.await.unwrap_or_else(|_| Err(slow()))
         }
@@ -109,13 +109,13 @@ pub(super) async fn read(context: &RequestContext<'_>, mut body: Incoming) -> Re
     if !asks_first && is_too_much {
         let _ = tokio::time::timeout(DISCARD_WAIT, discard(&mut body)).await;
     }
-    context.read.get_or_init(Instant::now);
+    context.body_read.get_or_init(Instant::now);
     gathered
 }
 
 /// What one body takes of the room that all bodies share while they come in.
 struct Room<'a> {
-    front: &'a Front,
+    server: &'a ServerState,
     bytes: usize,
     bytes_max: usize,
 }
@@ -128,9 +128,9 @@ impl Room<'_> {
             return Err(too_large(self.bytes_max));
         }
         self.bytes += bytes;
-        let all = self.front.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let all = self.server.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // One body has room in any case, however little is configured for all.
-        if all > self.front.svc.snapshot.load().config.server.bodies_bytes_max && all > self.bytes {
+        if all > self.server.broker.snapshot.load().config.server.bodies_bytes_max && all > self.bytes {
             return Err(Failure::new(Code::Overloaded, "too many large bodies are coming in; try again"));
         }
         Ok(())
@@ -139,7 +139,7 @@ impl Room<'_> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.front.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.server.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::{HeaderMap, StatusCode};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::dialect::{self, Answered, Dialect};
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
+use super::dialect::{self, Answered};
+use super::errors::Dialect;
 use super::openai;
 use super::query::decode;
 use super::response;
 use super::response::Reply;
-use super::run::{self, SubmittedJob};
+use super::submit::{self, SubmittedJob};
 use crate::broker::Broker;
 use crate::dialect::cloudflare;
 use crate::dialect::openai::{Completion, Embeddings};
@@ -25,38 +26,6 @@ use crate::log::Status;
 use crate::log::Stream;
 use crate::wire::collect::Collector;
 use crate::wire::header_options;
-
-/// The client's own id of the event, which is given back.
-const EVENT_ID: &str = "cf-aig-event-id";
-
-/// How often a job turned to somebody else before it was answered: beside an answer, for its headers.
-#[derive(Clone, Copy)]
-pub(super) struct Step(pub(super) u32);
-
-/// Adds Cloudflare's names of what the answer's headers say.
-pub(super) fn mark(asked: &HeaderMap, reply: &mut Reply) {
-    for (from, names) in [
-        ("forebay-job-id", &["cf-aig-log-id", "cf-aig-request-id", EVENT_ID][..]),
-        ("forebay-provider", &["cf-aig-provider"]),
-        ("forebay-model", &["cf-aig-model"]),
-    ] {
-        let Some(value) = reply.headers().get(from).cloned() else { continue };
-        for name in names {
-            response::set(reply, name, value.as_bytes());
-        }
-    }
-    if let Some(id) = asked.get(EVENT_ID) {
-        response::set(reply, EVENT_ID, id.as_bytes());
-    }
-    let cache = reply.headers().get("forebay-cache").map(|value| value.as_bytes() == b"miss");
-    if let Some(is_miss) = cache {
-        // Who joins a job costs nothing either.
-        response::set(reply, "cf-aig-cache-status", if is_miss { "MISS" } else { "HIT" });
-    }
-    if let Some(Step(step)) = reply.extensions().get().copied() {
-        response::set(reply, "cf-aig-step", step.to_string());
-    }
-}
 
 /// `POST …/ai/run` and `POST …/ai/run/{model…}`.
 pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>, body: Incoming) -> Result<Reply, Failure> {
@@ -68,38 +37,38 @@ pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>, body:
     drop(body);
     let is_theirs = said.model.split().is_some_and(|(provider, _)| provider == "workers-ai");
     let streamed = said.stream == Some(true);
-    let (mut said, door) = run::beside_body(context, said, None)?;
-    if context.connection.front.svc.snapshot.load().task_of(&said.model) == Some(Task::Embedding) {
+    let (mut said, door) = submit::beside_body(context, said, None)?;
+    if context.broker().snapshot.load().task_of(&said.model) == Some(Task::Embedding) {
         said.input = cloudflare::texts(said.input);
     }
     let background = said.options.background;
-    let mut taken = run::take_in(context, said, door).await?;
-    let svc = &context.connection.front.svc;
+    let mut taken = submit::take_in(context, said, door).await?;
+    let broker = context.broker();
     let stream = &taken.submitted.stream;
     let (id, task) = (&stream.head().id, stream.head().task);
     if background {
         let status = serde_json::to_value(Status::of(stream)).unwrap_or_default();
         let mut reply = response::json(StatusCode::ACCEPTED, &cloudflare::success(status));
-        run::locate(&mut reply, id);
+        submit::locate(&mut reply, id);
         taken.mark(&mut reply);
         return Ok(reply);
     }
     let submitter = taken.submitter.take();
     let answered = match task {
-        Task::Chat if streamed => dialect::streamed(svc, stream, cloudflare::Pieces::new(id), submitter).await,
+        Task::Chat if streamed => dialect::streamed(broker, stream, cloudflare::Pieces::new(id), submitter).await,
         Task::Chat => {
             let mut whole = Completion::default();
-            let read = run::read_whole(svc, stream, |record| whole.push(record)).await;
+            let read = submit::read_whole(broker, stream, |record| whole.push(record)).await;
             let served = whole.served().clone();
             let result = read.and_then(|()| whole.finish(id)).map(cloudflare::chat);
             Answered { reply: result.map(enveloped), served }
         }
         Task::Embedding => {
             let mut whole = Embeddings::default();
-            let read = run::read_whole(svc, stream, |record| whole.push(record)).await;
+            let read = submit::read_whole(broker, stream, |record| whole.push(record)).await;
             let served = whole.served().clone();
             let result = match read {
-                Ok(()) => vectors(svc, stream, whole, is_theirs).await,
+                Ok(()) => vectors(broker, stream, whole, is_theirs).await,
                 Err(failure) => Err(failure),
             };
             Answered { reply: result.map(enveloped), served }
@@ -113,8 +82,13 @@ fn enveloped(result: Value) -> Reply {
     response::json(StatusCode::OK, &cloudflare::success(result))
 }
 
-async fn vectors(svc: &Broker, stream: &Arc<Stream>, mut whole: Embeddings, is_theirs: bool) -> Result<Value, Failure> {
-    let bytes = openai::bytes_of(svc, stream, whole.output()?).await?;
+async fn vectors(
+    broker: &Broker,
+    stream: &Arc<Stream>,
+    mut whole: Embeddings,
+    is_theirs: bool,
+) -> Result<Value, Failure> {
+    let bytes = openai::bytes_of(broker, stream, whole.output()?).await?;
     let plain = RawValue::from_string("{}".to_owned()).map_err(|error| Failure::internal(error.to_string()))?;
     let list: Value = serde_json::from_slice(&whole.finish(&bytes, &plain)?)
         .map_err(|_| Failure::internal("the list of vectors is not JSON"))?;
@@ -123,10 +97,10 @@ async fn vectors(svc: &Broker, stream: &Arc<Stream>, mut whole: Embeddings, is_t
 
 /// The answer of a task that has no shape of its own here: what the provider gave, if that is one value.
 async fn other(context: &RequestContext<'_>, taken: &SubmittedJob) -> Result<Reply, Failure> {
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let stream = &taken.submitted.stream;
     let mut collector = Collector::default();
-    run::read_whole(svc, stream, |record| collector.push(record)).await?;
+    submit::read_whole(broker, stream, |record| collector.push(record)).await?;
     let answer = collector.finish(stream.head().id.clone());
     let mut answer = answer.ok_or_else(|| Failure::internal("the job ended without a terminal"))?;
     let mut reply = match answer.error.take() {
@@ -135,7 +109,7 @@ async fn other(context: &RequestContext<'_>, taken: &SubmittedJob) -> Result<Rep
             let mut outputs =
                 answer.result.as_mut().map(|result| std::mem::take(&mut result.outputs)).unwrap_or_default();
             let value = match (outputs.len(), outputs.pop()) {
-                (1, Some(output)) => serde_json::from_slice(&openai::bytes_of(svc, stream, output.clone()).await?)
+                (1, Some(output)) => serde_json::from_slice(&openai::bytes_of(broker, stream, output.clone()).await?)
                     .unwrap_or_else(|_| serde_json::json!(output)),
                 _ => serde_json::json!(answer.result),
             };

@@ -9,69 +9,32 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use super::body::{self, Cut, Pieces};
-use super::cloudflare::Step;
-use super::dispatch::RequestContext;
+use super::cloudflare_headers::Step;
+use super::context::RequestContext;
+use super::errors::{Dialect, SHOULD_RETRY};
 use super::query::Query;
 use super::response;
 use super::response::Reply;
-use super::run::{self, DisconnectGuard, SubmittedJob};
 use super::sse::{Counted, FRAME_STORED_BYTES};
+use super::submit::{self, DisconnectGuard, SubmittedJob};
 use crate::broker::Broker;
 use crate::config::Scope;
 use crate::dialect::render::{Render, Served, Told};
-use crate::dialect::{anthropic, cloudflare, openai, responses};
 use crate::job::{Failure, State, Task};
 use crate::log::{Chunk, Followed, Follower, Silence, Stream};
 use crate::telemetry;
 use crate::wire::submit::Said;
 use crate::wire::{Cursor, record};
 
-/// What these dialects' libraries obey.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-
-/// Whose errors a route answers with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Dialect {
-    /// OpenAI's.
-    OpenAi,
-    /// OpenAI's Responses.
-    Responses,
-    /// Anthropic's.
-    Anthropic,
-    /// Cloudflare's.
-    Cloudflare,
-}
-
-impl Dialect {
-    /// What a failure looks like to this dialect's clients.
-    pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
-        let mut reply = match self {
-            Dialect::OpenAi => response::failed(failure, &openai::Envelope::new(failure)),
-            Dialect::Responses => response::failed(failure, &openai::Envelope::new(&responses::as_asked(failure))),
-            Dialect::Anthropic => {
-                let mut reply = response::failed(failure, &anthropic::Envelope::new(failure, request_id.to_str().ok()));
-                *reply.status_mut() = StatusCode::from_u16(anthropic::status(failure)).unwrap_or(reply.status());
-                reply
-            }
-            Dialect::Cloudflare => response::failed(failure, &cloudflare::failure(failure)),
-        };
-        if !failure.retryable {
-            reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
-        }
-        reply
-    }
-}
-
 /// The body of a request that submits a job.
 pub(super) async fn read(context: &RequestContext<'_>, body: Incoming) -> Result<Bytes, Failure> {
-    context.asked.access.require(Scope::Run)?;
+    context.auth.access.require(Scope::Run)?;
     Query::parse(context.parts.uri.query()).only(|name| matches!(name, "api-version" | "beta"))?;
-    if run::is_msgpack(context.parts.headers.get(CONTENT_TYPE))? {
+    if submit::is_msgpack(context.parts.headers.get(CONTENT_TYPE))? {
         return Err(Failure::invalid("content-type", "must be application/json"));
     }
     body::read(context, body).await
@@ -79,12 +42,12 @@ pub(super) async fn read(context: &RequestContext<'_>, body: Incoming) -> Result
 
 /// Submits what was said; its client waits for the answer.
 pub(super) async fn take_in(context: &RequestContext<'_>, said: Said, task: Task) -> Result<SubmittedJob, Failure> {
-    let (said, door) = run::beside_body(context, said, Some(task))?;
+    let (said, door) = submit::beside_body(context, said, Some(task))?;
     if said.options.background {
         let message = "this dialect has no answer at once: leave it out, or submit to /v1/run";
         return Err(Failure::unsupported("options.background", message));
     }
-    run::take_in(context, said, door).await
+    submit::take_in(context, said, door).await
 }
 
 /// An answer, or why there is none; and who served it.
@@ -123,13 +86,13 @@ impl Answered {
 /// The stream of a job from its first record, rendered. Unless the rendering begins at once, the head
 /// waits for the first thing to tell: a piece of the answer, why there is none, or that it takes long.
 pub(super) async fn streamed<R: Render>(
-    svc: &Broker,
+    broker: &Broker,
     stream: &Arc<Stream>,
     render: R,
     submitter: Option<DisconnectGuard>,
 ) -> Answered {
-    match Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start) {
-        Ok(follower) => Reader::new(svc, follower, render, submitter).answer().await,
+    match Follower::new(Arc::clone(&broker.log), Arc::clone(stream), Cursor::Start) {
+        Ok(follower) => Reader::new(broker, follower, render, submitter).answer().await,
         Err(failure) => Answered { reply: Err(failure), served: Served::default() },
     }
 }
@@ -157,8 +120,8 @@ struct Reader<R> {
 }
 
 impl<R: Render> Reader<R> {
-    fn new(svc: &Broker, follower: Follower, render: R, submitter: Option<DisconnectGuard>) -> Reader<R> {
-        let heartbeat = Duration::from_millis(svc.snapshot.load().config.server.heartbeat_ms.max(1));
+    fn new(broker: &Broker, follower: Follower, render: R, submitter: Option<DisconnectGuard>) -> Reader<R> {
+        let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
         let (silence, _counted) = (Silence::new(heartbeat), Counted::new());
         Reader { follower, render, silence, first: None, goes: Goes::On, _submitter: submitter, _counted }
     }

@@ -1,7 +1,7 @@
 //! From a request to its answer: find the dispatch, see who comes, hand over, note what came of it.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -9,46 +9,21 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
 use super::auth::RequestAuth;
-use super::connection::Connection;
-use super::dialect::Dialect;
+use super::cloudflare_names::Via;
+use super::context::{Connection, RequestContext};
+use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
-use super::route::{Place, Route, Via};
+use super::route::{Place, Route};
 use super::{
-    anthropic, cloudflare, cors, durable_streams, jobs, openai, operations, outputs, passthrough, responses, route,
-    run, sse, websocket,
+    anthropic, cloudflare, cloudflare_headers, cors, durable_streams, jobs, openai, operations, outputs, passthrough,
+    responses, route, run, sse, websocket,
 };
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
 /// Bytes of a client's own request id that are given back.
 const REQUEST_ID_BYTES_MAX: usize = 128;
-
-/// A request that has come far enough to be served.
-pub(super) struct RequestContext<'a> {
-    pub(super) connection: &'a Arc<Connection>,
-    pub(super) parts: &'a Parts,
-    pub(super) asked: RequestAuth,
-    /// Whose address it came by.
-    pub(super) via: Via<'a>,
-    /// When its head was here.
-    pub(super) arrived: Instant,
-    /// When its body was.
-    pub(super) read: OnceLock<Instant>,
-    /// The client's own, else ours.
-    pub(super) request_id: HeaderValue,
-}
-
-impl RequestContext<'_> {
-    /// What we have taken so far, without the time in which the client sent its body.
-    pub(super) fn overhead(&self) -> Duration {
-        self.read.get().unwrap_or(&self.arrived).elapsed()
-    }
-
-    pub(super) fn is_head(&self) -> bool {
-        self.parts.method == Method::HEAD
-    }
-}
 
 /// Answers one request. Never fails: a failure is an answer.
 pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incoming>) -> Reply {
@@ -67,12 +42,12 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     }
     reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), request_id);
     if dispatch.is_some_and(|dispatch| dispatch.via != Via::Own) {
-        cloudflare::mark(&parts.headers, &mut reply);
+        cloudflare_headers::add(&parts.headers, &mut reply);
     }
     if let Some(Place { route: Route::Stream(_) | Route::JobStream(_), .. }) = dispatch {
         durable_streams::security_headers(&mut reply);
     }
-    cors::tell(&connection.front.svc.snapshot.load().config.server, &parts, &mut reply);
+    cors::tell(&connection.server.broker.snapshot.load().config.server, &parts, &mut reply);
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -112,17 +87,17 @@ async fn dispatch(
     if !route.takes(parts.method.as_str()) {
         return Ok(response::wrong_method(&route));
     }
-    cors::admit(&connection.front.svc.snapshot.load().config, parts, &route)?;
+    cors::admit(&connection.server.broker.snapshot.load().config, parts, &route)?;
     if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
-        return Ok(operations::open(route, &connection.front.svc));
+        return Ok(operations::open(route, &connection.server.broker));
     }
     if let Route::Socket | Route::JobSocket(_) = route {
         return websocket::upgrade(connection, parts, gateway, route);
     }
-    let snapshot = connection.front.svc.snapshot.load();
-    let asked = RequestAuth::read(&snapshot.config, &parts.headers, gateway)?;
+    let snapshot = connection.server.broker.snapshot.load();
+    let auth = RequestAuth::read(&snapshot.config, &parts.headers, gateway)?;
     drop(snapshot);
-    let context = RequestContext { connection, parts, asked, via, arrived, read: OnceLock::new(), request_id };
+    let context = RequestContext { connection, parts, auth, via, arrived, body_read: OnceLock::new(), request_id };
     match route {
         Route::Run(model) => run::run(&context, model, body).await,
         Route::ChatCompletions => openai::chat(&context, body).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
@@ -24,9 +24,9 @@ const LIST_ROWS_DEFAULT: usize = 100;
 /// `invalid` for what is no id, `not_found`, `expired`.
 pub(super) async fn find(context: &RequestContext<'_>, id: &str) -> Result<Arc<Stream>, Failure> {
     let id: JobId = decode(id, false).parse()?;
-    match context.connection.front.svc.log.find(&id).await? {
-        Found::Stream(stream) if context.asked.sees(&stream.head().gateway) => Ok(stream),
-        Found::Expired(tombstone) if context.asked.sees(&tombstone.gateway) => {
+    match context.broker().log.find(&id).await? {
+        Found::Stream(stream) if context.auth.sees(&stream.head().gateway) => Ok(stream),
+        Found::Expired(tombstone) if context.auth.sees(&tombstone.gateway) => {
             Err(Failure::new(Code::Expired, "the job was removed after its retention"))
         }
         _ => Err(Failure::new(Code::NotFound, "no such job")),
@@ -35,7 +35,7 @@ pub(super) async fn find(context: &RequestContext<'_>, id: &str) -> Result<Arc<S
 
 /// `GET /v1/jobs/{id}`.
 pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     no_parameters(context)?;
     let stream = find(context, id).await?;
     Ok(status(&stream))
@@ -43,10 +43,10 @@ pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply
 
 /// `POST /v1/jobs/{id}/cancel`: answers when the terminal is durable.
 pub(super) async fn cancel(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Run)?;
+    context.auth.access.require(Scope::Run)?;
     no_parameters(context)?;
     let found = find(context, id).await?;
-    let stream = context.connection.front.svc.cancel(&found.head().id, "client").await?;
+    let stream = context.broker().cancel(&found.head().id, "client").await?;
     Ok(status(&stream))
 }
 
@@ -58,17 +58,17 @@ fn status(stream: &Stream) -> Reply {
 
 /// `DELETE /v1/jobs/{id}`.
 pub(super) async fn forget(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Run)?;
+    context.auth.access.require(Scope::Run)?;
     no_parameters(context)?;
     let found = find(context, id).await?;
-    context.connection.front.svc.log.forget(&found.head().id).await?;
+    context.broker().log.forget(&found.head().id).await?;
     Ok(response::json(StatusCode::OK, &json!({ "id": found.head().id, "deleted": true })))
 }
 
 /// `GET /v1/jobs?state=&tag.teamId=&limit=&after=`. `after` is the `next` of the page before, or
 /// the id of its last job.
 pub(super) async fn list(context: &RequestContext<'_>) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     let query = Query::parse(context.parts.uri.query());
     query.only(|name| {
         matches!(name, "state" | "limit" | "after") || name.strip_prefix("tag.").is_some_and(|key| !key.is_empty())
@@ -87,14 +87,14 @@ pub(super) async fn list(context: &RequestContext<'_>) -> Result<Reply, Failure>
             tags.push((key.to_owned(), value.to_owned()));
         }
     }
-    let rows = match context.asked.gateways()? {
+    let rows = match context.auth.gateways()? {
         // For the log an empty list means all gateways.
         Some(none) if none.is_empty() => Vec::new(),
         gateways => {
             let gateways = gateways.unwrap_or_default();
             // One more than asked for tells whether there is a next page.
             let query = ListQuery { gateways, state, tags, after, limit: limit + 1 };
-            context.connection.front.svc.log.list(query).await?
+            context.broker().log.list(query).await?
         }
     };
     let next = (rows.len() > limit).then(|| rows[limit - 1].head().stream.to_job_id());
@@ -116,8 +116,8 @@ fn state_of(text: &str) -> Result<State, Failure> {
 async fn after_of(context: &RequestContext<'_>, text: &str) -> Result<StreamId, Failure> {
     let wrong = || Failure::invalid("after", "must be the `next` of a page, or the id of a job");
     if let Ok(id) = text.parse::<JobId>()
-        && let Found::Stream(stream) = context.connection.front.svc.log.find(&id).await?
-        && context.asked.sees(&stream.head().gateway)
+        && let Found::Stream(stream) = context.broker().log.find(&id).await?
+        && context.auth.sees(&stream.head().gateway)
     {
         return Ok(stream.head().stream);
     }

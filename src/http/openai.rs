@@ -7,11 +7,12 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 
-use super::dialect::{self, Answered, Dialect};
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
+use super::dialect::{self, Answered};
+use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
-use super::run;
+use super::submit;
 use crate::broker::Broker;
 use crate::dialect::openai;
 use crate::dialect::openai::{Chunks, Completion, Embeddings, Texts};
@@ -26,16 +27,16 @@ pub(super) async fn chat(context: &RequestContext<'_>, body: Incoming) -> Result
     drop(body);
     let streamed = asked.said.stream == Some(true);
     let mut taken = dialect::take_in(context, asked.said, Task::Chat).await?;
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let id = taken.submitted.stream.head().id.clone();
     let answered = match streamed {
         true => {
             let chunks = Chunks::new(&id, asked.include_usage);
-            dialect::streamed(svc, &taken.submitted.stream, chunks, taken.submitter.take()).await
+            dialect::streamed(broker, &taken.submitted.stream, chunks, taken.submitter.take()).await
         }
         false => {
             let mut whole = Completion::default();
-            let read = run::read_whole(svc, &taken.submitted.stream, |record| whole.push(record)).await;
+            let read = submit::read_whole(broker, &taken.submitted.stream, |record| whole.push(record)).await;
             drop(taken.submitter.take());
             let served = whole.served().clone();
             Answered {
@@ -54,14 +55,14 @@ pub(super) async fn completion(context: &RequestContext<'_>, body: Incoming) -> 
     drop(body);
     let streamed = asked.said.stream == Some(true);
     let mut taken = dialect::take_in(context, asked.said, Task::Chat).await?;
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let id = taken.submitted.stream.head().id.clone();
     let answered = if streamed {
         let texts = Texts::new(&id, asked.include_usage);
-        dialect::streamed(svc, &taken.submitted.stream, texts, taken.submitter.take()).await
+        dialect::streamed(broker, &taken.submitted.stream, texts, taken.submitter.take()).await
     } else {
         let mut whole = Completion::default();
-        let read = run::read_whole(svc, &taken.submitted.stream, |record| whole.push(record)).await;
+        let read = submit::read_whole(broker, &taken.submitted.stream, |record| whole.push(record)).await;
         drop(taken.submitter.take());
         let served = whole.served().clone();
         let whole = read.and_then(|()| whole.finish(&id)).map(|whole| openai::of_chat(whole, &id));
@@ -77,15 +78,15 @@ pub(super) async fn embeddings(context: &RequestContext<'_>, body: Incoming) -> 
     drop(body);
     let input = said.input.clone();
     let mut taken = dialect::take_in(context, said, Task::Embedding).await?;
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let mut whole = Embeddings::default();
     let stream = &taken.submitted.stream;
-    let read = run::read_whole(svc, stream, |record| whole.push(record)).await;
+    let read = submit::read_whole(broker, stream, |record| whole.push(record)).await;
     drop(taken.submitter.take());
     let served = whole.served().clone();
     let vectors = async {
         read?;
-        let vectors = bytes_of(svc, stream, whole.output()?).await?;
+        let vectors = bytes_of(broker, stream, whole.output()?).await?;
         let json = HeaderValue::from_static("application/json");
         Ok(response::whole(StatusCode::OK, json, whole.finish(&vectors, &input)?))
     };
@@ -94,9 +95,9 @@ pub(super) async fn embeddings(context: &RequestContext<'_>, body: Incoming) -> 
 }
 
 /// The bytes of an output, wherever they are kept.
-pub(super) async fn bytes_of(svc: &Broker, stream: &Arc<Stream>, output: Output) -> Result<Bytes, Failure> {
+pub(super) async fn bytes_of(broker: &Broker, stream: &Arc<Stream>, output: Output) -> Result<Bytes, Failure> {
     Ok(match (output.body, output.sha256) {
-        (_, Some(sha256)) => svc.log.get_output(stream, &sha256).await?,
+        (_, Some(sha256)) => broker.log.get_output(stream, &sha256).await?,
         (OutputBody::Data(data), None) => data.0,
         (OutputBody::Value(value), None) => value.to_string().into(),
         (OutputBody::Url(_), None) => return Err(Failure::internal("an output is not fetched from elsewhere")),

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde_json::json;
 
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
@@ -40,9 +40,9 @@ are Cloudflare's names for the same.
 ";
 
 /// What needs no key.
-pub(super) fn open(route: Route<'_>, svc: &Broker) -> Reply {
+pub(super) fn open(route: Route<'_>, broker: &Broker) -> Reply {
     match route {
-        Route::Readyz => match svc.unready() {
+        Route::Readyz => match broker.unready() {
             None => response::json(StatusCode::OK, &json!({ "ready": true })),
             Some(reason) => {
                 response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason }))
@@ -58,51 +58,51 @@ pub(super) fn open(route: Route<'_>, svc: &Broker) -> Reply {
 
 /// `GET /metrics`.
 pub(super) fn metrics(context: &RequestContext<'_>) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
-    let svc = &context.connection.front.svc;
-    svc.admission.measure(&svc.snapshot.load());
+    context.auth.access.require(Scope::Read)?;
+    let broker = context.broker();
+    broker.admission.measure(&broker.snapshot.load());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(response::whole(StatusCode::OK, kind, telemetry::render()))
 }
 
 /// `GET /v1/models?q=&provider=&task=&all=`: in the shape that OpenAI's clients read, and more.
 pub(super) fn models(context: &RequestContext<'_>) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     let query = Query::parse(context.parts.uri.query());
     let query = ModelsQuery::parse(query.pairs())?;
-    Ok(response::json(StatusCode::OK, &context.connection.front.svc.snapshot.load().models(&query, None)))
+    Ok(response::json(StatusCode::OK, &context.broker().snapshot.load().models(&query, None)))
 }
 
 /// `GET /v1/models/{id…}`.
 pub(super) fn model(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     jobs::no_parameters(context)?;
     let name = decode(id, false).parse()?;
-    Ok(response::json(StatusCode::OK, &context.connection.front.svc.snapshot.load().model(&name)?))
+    Ok(response::json(StatusCode::OK, &context.broker().snapshot.load().model(&name)?))
 }
 
 /// `GET /v1/providers`: who is on, and how the targets are that have been asked.
 pub(super) fn providers(context: &RequestContext<'_>) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     jobs::no_parameters(context)?;
-    let svc = &context.connection.front.svc;
-    Ok(response::json(StatusCode::OK, &svc.admission.listing(&svc.snapshot.load())))
+    let broker = context.broker();
+    Ok(response::json(StatusCode::OK, &broker.admission.listing(&broker.snapshot.load())))
 }
 
 /// `POST /v1/costs/rebuild`: the sums anew from the ledger, for whoever doubts them.
 pub(super) async fn rebuild_costs(context: &RequestContext<'_>) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Admin)?;
+    context.auth.access.require(Scope::Admin)?;
     jobs::no_parameters(context)?;
-    let lines = context.connection.front.svc.meter.rebuild().await?;
+    let lines = context.broker().meter.rebuild().await?;
     Ok(response::json(StatusCode::OK, &json!({ "lines": lines })))
 }
 
 /// `GET /v1/costs`.
 pub(super) async fn costs(context: &RequestContext<'_>) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     let query = Query::parse(context.parts.uri.query());
     let mut costs = CostQuery::parse(query.pairs())?;
-    costs.gateways = context.asked.gateways()?;
-    let answer = context.connection.front.svc.meter.query(costs).await?;
+    costs.gateways = context.auth.gateways()?;
+    let answer = context.broker().meter.query(costs).await?;
     Ok(response::json(StatusCode::OK, &answer))
 }

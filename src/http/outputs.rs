@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
 use super::jobs;
 use super::query::decode;
 use super::response;
@@ -18,11 +18,11 @@ use crate::wire::Cursor;
 use crate::wire::record::{self, BodyRef};
 
 pub(super) async fn give(context: &RequestContext<'_>, id: &str, index: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     jobs::no_parameters(context)?;
     let index = decode(index, false).parse().map_err(|_| Failure::invalid("index", "must be a number from 0"))?;
     let stream = jobs::find(context, id).await?;
-    let log = &context.connection.front.svc.log;
+    let log = &context.broker().log;
     let output = find(log, &stream, index).await?;
     let output = output.ok_or_else(|| Failure::new(Code::NotFound, "no such output"))?;
     let mime = HeaderValue::try_from(output.mime.as_ref());

@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 use super::auth;
 use super::auth::header;
 use super::body::{self, Body, Cut, Pieces};
-use super::dialect::Dialect;
-use super::dispatch::RequestContext;
+use super::cloudflare_names;
+use super::context::RequestContext;
+use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
-use super::route_cloudflare;
-use super::run::{self, DisconnectGuard, SubmittedJob};
+use super::submit::{self, DisconnectGuard, SubmittedJob};
 use crate::config::Scope;
 use crate::job::{Code, Failure, Gateway, Options, Timeouts};
 use crate::run::{Passed, PassthroughRequest, Reading, TeeItem, TeeReader};
@@ -31,15 +31,15 @@ pub(super) async fn pass_on(
     path: &str,
     body: Incoming,
 ) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Run)?;
-    let gateway = context.asked.gateway.clone().unwrap_or_default();
-    context.asked.access.require_in(Scope::Run, &gateway)?;
-    let svc = &context.connection.front.svc;
+    context.auth.access.require(Scope::Run)?;
+    let gateway = context.auth.gateway.clone().unwrap_or_default();
+    context.auth.access.require_in(Scope::Run, &gateway)?;
+    let broker = context.broker();
     let headers = &context.parts.headers;
-    let snapshot = svc.snapshot.load_full();
+    let snapshot = broker.snapshot.load_full();
     let is_on = |name: &str| snapshot.on.iter().any(|(known, _)| **known == *name);
     let asked = PassthroughRequest {
-        provider: route_cloudflare::provider_of(provider, is_on),
+        provider: cloudflare_names::provider_of(provider, is_on),
         method: context.parts.method.clone(),
         path,
         query: context.parts.uri.query(),
@@ -48,7 +48,7 @@ pub(super) async fn pass_on(
         // Beside our key, the usual headers are the provider's.
         has_own_key: headers.contains_key(auth::CLOUDFLARE_KEY),
     };
-    let reading = svc.reading(&asked);
+    let reading = broker.reading(&asked);
     match reading.and_then(|reading| Some((said(&asked, &reading)?, reading))) {
         Some((said, reading)) => metered(context, said, (asked, reading)).await,
         None => raw(context, asked, &gateway).await,
@@ -68,12 +68,12 @@ async fn metered(
     mut said: Said,
     asked: (PassthroughRequest<'_>, Reading),
 ) -> Result<Reply, Failure> {
-    run::headers_beside(context, &mut said)?;
+    submit::headers_beside(context, &mut said)?;
     check(&said.options)?;
     // `Idempotency-Key` is the provider's: we could give nobody the same bytes again.
-    let door = Door { gateway: context.asked.gateway.clone(), idempotency_key: None, task: None };
+    let door = Door { gateway: context.auth.gateway.clone(), idempotency_key: None, task: None };
     let (provider, model) = (asked.0.provider.to_owned(), asked.1.model.clone());
-    let (mut taken, mut tapped) = run::pass_on(context, (said, door), asked).await?;
+    let (mut taken, mut tapped) = submit::pass_on(context, (said, door), asked).await?;
     let mut reply = match tapped.head().await {
         Some((status, headers)) => {
             let submitter = taken.submitter.take();
@@ -131,7 +131,7 @@ async fn raw(context: &RequestContext<'_>, asked: PassthroughRequest<'_>, gatewa
         let ms = ms.parse().map_err(|_| Failure::invalid("cf-aig-request-timeout", "must be a whole number"))?;
         own.first_token_ms = Some(ms);
     }
-    let passed = context.connection.front.svc.pass_on(asked, own, gateway).await?;
+    let passed = context.broker().pass_on(asked, own, gateway).await?;
     let (status, headers) = (passed.status, passed.headers.clone());
     let body = match context.parts.method {
         Method::HEAD => Body::Whole(Bytes::new()),

@@ -10,12 +10,13 @@ use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::dialect::{self, Answered, Dialect};
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
+use super::dialect::{self, Answered};
+use super::errors::Dialect;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
-use super::run;
+use super::submit;
 use crate::broker::Broker;
 use crate::config::Scope;
 use crate::dialect::openai::Completion;
@@ -44,21 +45,21 @@ pub(super) async fn create(context: &RequestContext<'_>, body: Incoming) -> Resu
     };
     // A large body is not held while its job is under way.
     drop(body);
-    let (mut said, door) = run::beside_body(context, said, Some(Task::Chat))?;
+    let (mut said, door) = submit::beside_body(context, said, Some(Task::Chat))?;
     said.options.log_payload &= is_kept;
     said.options.background |= in_background;
     let in_background = said.options.background;
-    let mut taken = run::take_in(context, said, door).await?;
-    let svc = &context.connection.front.svc;
+    let mut taken = submit::take_in(context, said, door).await?;
+    let broker = context.broker();
     let stream = Arc::clone(&taken.submitted.stream);
-    let about = about(svc, &stream).await?;
+    let about = about(broker, &stream).await?;
     let answered = match (streamed, in_background) {
-        (true, true) => dialect::streamed(svc, &stream, Events::of_reader(about, None), None).await,
-        (true, false) => dialect::streamed(svc, &stream, Events::of_submitter(about), taken.submitter.take()).await,
-        (false, true) => so_far(svc, &stream, Events::of_whole(about)).await?.into(),
+        (true, true) => dialect::streamed(broker, &stream, Events::of_reader(about, None), None).await,
+        (true, false) => dialect::streamed(broker, &stream, Events::of_submitter(about), taken.submitter.take()).await,
+        (false, true) => so_far(broker, &stream, Events::of_whole(about)).await?.into(),
         (false, false) => {
             let mut whole = Events::of_whole(about);
-            let read = run::read_whole(svc, &stream, |record| drop(whole.push(record, &mut Vec::new()))).await;
+            let read = submit::read_whole(broker, &stream, |record| drop(whole.push(record, &mut Vec::new()))).await;
             drop(taken.submitter.take());
             read?;
             whole.into()
@@ -82,7 +83,7 @@ async fn meant(context: &RequestContext<'_>, asked: Asked<'_>) -> Result<Result<
     };
     let known = referenced(context, &asked).await?;
     let said = asked.into_said(&before, &known)?;
-    let bytes_max = context.connection.front.svc.snapshot.load().config.server.body_bytes_max;
+    let bytes_max = context.broker().snapshot.load().config.server.body_bytes_max;
     if said.input.get().len() > bytes_max {
         let message = format!("with what it goes on from the input is over {bytes_max} bytes");
         return Err(Failure::new(Code::TooLarge, message).with_param("input"));
@@ -93,13 +94,13 @@ async fn meant(context: &RequestContext<'_>, asked: Asked<'_>) -> Result<Result<
 /// The conversation up to the end of a response; `None` unless it came to one, and is kept.
 async fn before(context: &RequestContext<'_>, id: &str) -> Result<Option<Vec<Box<RawValue>>>, Failure> {
     let Some(stream) = look(context, id, true).await? else { return Ok(None) };
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     if stream.tail().state != State::Completed || !stream.head().log_payload {
         return Ok(None);
     }
-    let Some(job) = svc.log.job(&stream).await? else { return Ok(None) };
+    let Some(job) = broker.log.job(&stream).await? else { return Ok(None) };
     let mut whole = Completion::default();
-    run::read_whole(svc, &stream, |record| whole.push(record)).await?;
+    submit::read_whole(broker, &stream, |record| whole.push(record)).await?;
     Ok(responses::turns(&job, whole.finish(&job.id)?))
 }
 
@@ -114,11 +115,11 @@ async fn referenced(context: &RequestContext<'_>, asked: &Asked<'_>) -> Result<B
     if wanted.len() > REFERENCED_MAX {
         return Err(Failure::invalid("input", format!("names items of more than {REFERENCED_MAX} responses")));
     }
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let mut known = BTreeMap::new();
     for (job, items) in wanted {
         let Some(stream) = look(context, job.as_str(), true).await? else { continue };
-        let output = so_far(svc, &stream, Events::of_whole(about(svc, &stream).await?)).await?.output();
+        let output = so_far(broker, &stream, Events::of_whole(about(broker, &stream).await?)).await?.output();
         for (at, id) in items {
             if let Some(item) = output.get(at).filter(|item| item["id"] == id) {
                 known.insert(id.to_owned(), item.clone());
@@ -130,7 +131,7 @@ async fn referenced(context: &RequestContext<'_>, asked: &Asked<'_>) -> Result<B
 
 /// `GET /v1/responses/{id}`, and with `stream=true` its events, from the one after `starting_after`.
 pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     let query = Query::parse(context.parts.uri.query());
     query.only(|name| {
         matches!(name, "stream" | "starting_after" | "include_obfuscation" | "api-version")
@@ -147,23 +148,23 @@ pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply
         Some(after) => Some(number(after)?),
     };
     let stream = find(context, id).await?;
-    let svc = &context.connection.front.svc;
-    let about = about(svc, &stream).await?;
+    let broker = context.broker();
+    let about = about(broker, &stream).await?;
     let answered = match (streamed, context.is_head()) {
         (true, true) => return Ok(response::events(None)),
         (true, false) => {
             if let Some(after) = after {
-                let told = so_far(svc, &stream, Events::of_reader(about.clone(), Some(u64::MAX))).await?.count();
+                let told = so_far(broker, &stream, Events::of_reader(about.clone(), Some(u64::MAX))).await?.count();
                 if after >= told {
                     let message = format!("there are {told} events, from 0");
                     return Err(Failure::invalid("starting_after", message));
                 }
                 telemetry::resumed("responses");
             }
-            dialect::streamed(svc, &stream, Events::of_reader(about, after), None).await
+            dialect::streamed(broker, &stream, Events::of_reader(about, after), None).await
         }
         (false, _) => {
-            let whole = so_far(svc, &stream, Events::of_whole(about)).await?;
+            let whole = so_far(broker, &stream, Events::of_whole(about)).await?;
             Answered { served: whole.served().clone(), reply: Ok(object(&whole)) }
         }
     };
@@ -175,33 +176,33 @@ pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply
 /// `POST /v1/responses/{id}/cancel`: the response, once its end is durable. One that ended stays as
 /// it is.
 pub(super) async fn cancel(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Run)?;
+    context.auth.access.require(Scope::Run)?;
     super::jobs::no_parameters(context)?;
     let found = find(context, id).await?;
-    let svc = &context.connection.front.svc;
-    let stream = svc.cancel(&found.head().id, "client").await?;
-    let whole = so_far(svc, &stream, Events::of_whole(about(svc, &stream).await?)).await?;
+    let broker = context.broker();
+    let stream = broker.cancel(&found.head().id, "client").await?;
+    let whole = so_far(broker, &stream, Events::of_whole(about(broker, &stream).await?)).await?;
     Ok(object(&whole))
 }
 
 /// `DELETE /v1/responses/{id}`: one that is under way is cancelled first.
 pub(super) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Run)?;
+    context.auth.access.require(Scope::Run)?;
     super::jobs::no_parameters(context)?;
     let found = find(context, id).await?;
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let job = &found.head().id;
     if !found.tail().state.is_terminal() {
-        svc.cancel(job, "client").await?;
+        broker.cancel(job, "client").await?;
     }
-    svc.log.forget(job).await?;
+    broker.log.forget(job).await?;
     let said = json!({"id": format!("resp_{job}"), "object": "response", "deleted": true});
     Ok(response::json(StatusCode::OK, &said))
 }
 
 /// `GET /v1/responses/{id}/input_items`.
 pub(super) async fn input_items(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
+    context.auth.access.require(Scope::Read)?;
     let query = Query::parse(context.parts.uri.query());
     query.only(|name| {
         matches!(name, "limit" | "after" | "order" | "before" | "api-version") || name.starts_with("include")
@@ -213,7 +214,7 @@ pub(super) async fn input_items(context: &RequestContext<'_>, id: &str) -> Resul
     let (limit, after, order) = (one("limit")?, one("after")?, one("order")?);
     let stream = find(context, id).await?;
     let job = match stream.head().log_payload {
-        true => context.connection.front.svc.log.job(&stream).await?,
+        true => context.broker().log.job(&stream).await?,
         false => None,
     };
     let job = job.ok_or_else(|| Failure::new(Code::NotFound, "the input of this response is not kept"))?;
@@ -234,10 +235,10 @@ async fn find(context: &RequestContext<'_>, id: &str) -> Result<Arc<Stream>, Fai
 
 /// The same; `None` if there is none. One that goes on from another needs that one in its gateway.
 async fn look(context: &RequestContext<'_>, id: &str, in_gateway: bool) -> Result<Option<Arc<Stream>>, Failure> {
-    let gateway = context.asked.gateway.clone().unwrap_or_default();
-    let sees = |of: &_| context.asked.sees(of) && (!in_gateway || *of == gateway);
+    let gateway = context.auth.gateway.clone().unwrap_or_default();
+    let sees = |of: &_| context.auth.sees(of) && (!in_gateway || *of == gateway);
     for job in responses::jobs_of(id) {
-        match context.connection.front.svc.log.find(&job).await? {
+        match context.broker().log.find(&job).await? {
             Found::Stream(stream) if sees(&stream.head().gateway) && stream.head().task == Task::Chat => {
                 return Ok(Some(stream));
             }
@@ -252,17 +253,17 @@ async fn look(context: &RequestContext<'_>, id: &str, in_gateway: bool) -> Resul
 
 /// Of a job whose payload is not kept nothing is repeated, also while it is still there: what is told
 /// twice must be the same.
-async fn about(svc: &Broker, stream: &Arc<Stream>) -> Result<About, Failure> {
+async fn about(broker: &Broker, stream: &Arc<Stream>) -> Result<About, Failure> {
     let head = stream.head();
-    let job = if head.log_payload { svc.log.job(stream).await? } else { None };
+    let job = if head.log_payload { broker.log.job(stream).await? } else { None };
     let echo = job.and_then(|job| job.echo);
     Ok(About { job: head.id.clone(), submitted_at: head.submitted_at, echo, is_kept: head.log_payload })
 }
 
 /// Reads what is durable now.
-async fn so_far(svc: &Broker, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
+async fn so_far(broker: &Broker, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
     let durable = stream.tail().durable;
-    let mut follower = Follower::new(Arc::clone(&svc.log), Arc::clone(stream), Cursor::Start)?;
+    let mut follower = Follower::new(Arc::clone(&broker.log), Arc::clone(stream), Cursor::Start)?;
     let mut take = |record: RecordRef<'_>| drop(whole.push(record, &mut Vec::new()));
     while follower.next_seq() < durable {
         let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? else { break };

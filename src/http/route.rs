@@ -1,6 +1,7 @@
 //! Which door of the house an address names. Pure.
 
-use super::dialect::Dialect;
+use super::cloudflare_names::Via;
+use super::errors::Dialect;
 use super::route_cloudflare;
 
 /// What is asked for.
@@ -68,16 +69,6 @@ pub(super) enum Route<'a> {
     OpenApi,
     /// What there is.
     Root,
-}
-
-/// Whose address led to a route.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Via<'a> {
-    /// Ours.
-    #[default]
-    Own,
-    /// Cloudflare's; the provider, where the address names one.
-    Cloudflare { provider: Option<&'a str> },
 }
 
 /// A route, and what else the address names.

@@ -13,11 +13,11 @@ use hyper::HeaderMap;
 
 use super::auth::header;
 use super::body::{Cut, Pieces};
-use super::dispatch::RequestContext;
+use super::context::RequestContext;
 use super::query::Query;
 use super::response;
 use super::response::Reply;
-use super::run::DisconnectGuard;
+use super::submit::DisconnectGuard;
 use crate::broker::{Broker, Submitted};
 use crate::config::Scope;
 use crate::job::{Code, Epoch, Failure};
@@ -34,12 +34,12 @@ const COMMENT: &[u8] = b":\n\n";
 
 /// `GET /v1/jobs/{id}/events`.
 pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
-    context.asked.access.require(Scope::Read)?;
-    let svc = &context.connection.front.svc;
+    context.auth.access.require(Scope::Read)?;
+    let broker = context.broker();
     let from = start(&context.parts.headers, context.parts.uri.query())?;
     let stream = super::jobs::find(context, id).await?;
     let cursor = from.cursor(&stream);
-    let follower = Follower::new(Arc::clone(&svc.log), Arc::clone(&stream), cursor)?;
+    let follower = Follower::new(Arc::clone(&broker.log), Arc::clone(&stream), cursor)?;
     let mut reply = match context.is_head() {
         true => response::events(None),
         false => {
@@ -47,7 +47,7 @@ pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Rep
                 telemetry::resumed("sse");
             }
             telemetry::replayed(stream.tail().durable.saturating_sub(follower.next_seq()));
-            response::events(Some(Reader::new(svc, follower, None).pieces()))
+            response::events(Some(Reader::new(broker, follower, None).pieces()))
         }
     };
     response::set(&mut reply, "forebay-job-id", stream.head().id.as_str());
@@ -56,12 +56,12 @@ pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Rep
 
 /// The records of a job that was just submitted, for its submitter.
 pub(super) fn answer(
-    svc: &Arc<Broker>,
+    broker: &Arc<Broker>,
     submitted: &Submitted,
     submitter: Option<DisconnectGuard>,
 ) -> Result<Reply, Failure> {
-    let follower = Follower::new(Arc::clone(&svc.log), Arc::clone(&submitted.stream), Cursor::Start)?;
-    Ok(response::events(Some(Reader::new(svc, follower, submitter).pieces())))
+    let follower = Follower::new(Arc::clone(&broker.log), Arc::clone(&submitted.stream), Cursor::Start)?;
+    Ok(response::events(Some(Reader::new(broker, follower, submitter).pieces())))
 }
 
 /// Where a reader begins.
@@ -128,8 +128,8 @@ impl Drop for Counted {
 }
 
 impl Reader {
-    fn new(svc: &Broker, follower: Follower, submitter: Option<DisconnectGuard>) -> Reader {
-        let heartbeat = Duration::from_millis(svc.snapshot.load().config.server.heartbeat_ms.max(1));
+    fn new(broker: &Broker, follower: Follower, submitter: Option<DisconnectGuard>) -> Reader {
+        let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
         let silence = Silence::new(heartbeat);
         let (_submitter, _counted) = (submitter, Counted::new());
         Reader { follower, silence, broken: false, _submitter, _counted }

@@ -7,43 +7,22 @@ use hyper::header::{
     UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 
 use super::auth;
 use super::auth::RequestAuth;
-use super::connection::Connection;
+use super::context::Connection;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
 use super::route::Route;
-use crate::broker::Broker;
+use super::upgrade::Upgrade;
 use crate::config::Scope;
 use crate::job::{Code, Failure};
 use crate::ws::{Opening, socket};
 
 /// Bytes of a `Sec-WebSocket-Key`: 16 in base64.
 const KEY_BYTES: usize = 24;
-
-/// A connection that becomes a WebSocket when its answer is on its way.
-pub(super) struct Upgrade {
-    io: OnUpgrade,
-    opening: Opening,
-}
-
-impl Upgrade {
-    /// Speaks with the client to the end.
-    pub(super) async fn serve(self, svc: &Arc<Broker>) {
-        match self.io.await {
-            Ok(io) => {
-                let ending = socket::serve(TokioIo::new(io), Arc::clone(svc), self.opening).await;
-                tracing::debug!(?ending, "a socket ended");
-            }
-            Err(error) => tracing::debug!(%error, "an upgrade came to nothing"),
-        }
-    }
-}
 
 /// `GET /v1/ws` and `GET /v1/jobs/{id}/ws?cursor=`.
 pub(super) fn upgrade(
@@ -52,7 +31,7 @@ pub(super) fn upgrade(
     gateway: Option<&str>,
     route: Route<'_>,
 ) -> Result<Reply, Failure> {
-    let svc = &connection.front.svc;
+    let broker = &connection.server.broker;
     let Some(accept) = accept_key(&parts.headers) else {
         let mut reply = response::refused(&Failure::invalid("upgrade", "this route is a WebSocket (version 13)"));
         *reply.status_mut() = StatusCode::UPGRADE_REQUIRED;
@@ -63,7 +42,7 @@ pub(super) fn upgrade(
     };
     // Browsers cannot send a key with the handshake: they say it in `hello`.
     let access = match auth::presented(&parts.headers) {
-        Some(_) => Some(RequestAuth::read(&svc.snapshot.load().config, &parts.headers, gateway)?.access),
+        Some(_) => Some(RequestAuth::read(&broker.snapshot.load().config, &parts.headers, gateway)?.access),
         None => None,
     };
     if let Some(access) = &access
@@ -78,7 +57,7 @@ pub(super) fn upgrade(
     let mut request = Request::new(());
     *request.extensions_mut() = std::mem::take(&mut parts.extensions);
     let io = hyper::upgrade::on(&mut request);
-    let place = svc.arbiters().pick().clone();
+    let place = broker.arbiters().pick().clone();
     let opening = Opening { access, protocol, implicit, place };
     *connection.upgrade.lock().expect("nothing panics while it holds this lock") = Some(Upgrade { io, opening });
     let mut reply = response::empty(StatusCode::SWITCHING_PROTOCOLS);

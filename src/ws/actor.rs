@@ -74,7 +74,7 @@ pub(super) struct Line {
 }
 
 /// Starts the actor of one socket.
-pub(super) fn start(place: &Place, svc: Arc<Broker>, pulse: Arc<Pulse>, patience: Patience) -> (Control, Line) {
+pub(super) fn start(place: &Place, broker: Arc<Broker>, pulse: Arc<Pulse>, patience: Patience) -> (Control, Line) {
     let (close, close_line) = watch::channel(None);
     let (replies, replies_line) = mpsc::channel(COMMANDS_MAX);
     let beat = Arc::new(Notify::new());
@@ -82,13 +82,13 @@ pub(super) fn start(place: &Place, svc: Arc<Broker>, pulse: Arc<Pulse>, patience
     let seen = Arc::clone(&pulse);
     let addr = Session::start_in_arbiter(place, move |ctx| {
         ctx.set_mailbox_capacity(COMMANDS_MAX);
-        Session { svc, pulse, patience, close, replies, beat, submitted: Vec::new(), under_way: 0, is_over: false }
+        Session { broker, pulse, patience, close, replies, beat, submitted: Vec::new(), under_way: 0, is_over: false }
     });
     (Control { addr, pulse: seen }, line)
 }
 
 struct Session {
-    svc: Arc<Broker>,
+    broker: Arc<Broker>,
     pulse: Arc<Pulse>,
     patience: Patience,
     close: watch::Sender<Option<Close>>,
@@ -107,7 +107,7 @@ impl Actor for Session {
         ctx.run_interval(self.patience.heartbeat, |actor, _| actor.beat.notify_one());
         ctx.run_interval(self.patience.look(), Session::look);
         ctx.run_later(self.patience.hello + Duration::from_millis(2), Session::look);
-        let farewell = farewell(Arc::clone(&self.svc), self.replies.clone());
+        let farewell = farewell(Arc::clone(&self.broker), self.replies.clone());
         ctx.spawn(farewell.into_actor(self).map(|(), actor, _| actor.end(Close::Restart)));
     }
 }
@@ -129,7 +129,7 @@ impl Session {
     fn over(&mut self, ctx: &mut Context<Self>) {
         self.is_over = true;
         for stream in self.submitted.drain(..) {
-            left(&self.svc, &stream);
+            left(&self.broker, &stream);
         }
         if self.under_way == 0 {
             ctx.stop();
@@ -149,7 +149,7 @@ impl Session {
         self.under_way -= 1;
         if let Some(Submitted { stream, reused: false }) = submitted {
             match self.is_over {
-                true => left(&self.svc, &stream),
+                true => left(&self.broker, &stream),
                 false => self.remember(stream),
             }
         }
@@ -163,7 +163,7 @@ impl Handler<Command> for Session {
     type Result = ();
 
     fn handle(&mut self, command: Command, ctx: &mut Context<Self>) {
-        let (svc, replies) = (Arc::clone(&self.svc), self.replies.clone());
+        let (broker, replies) = (Arc::clone(&self.broker), self.replies.clone());
         if !matches!(command, Command::Over) && self.under_way >= COMMANDS_MAX {
             let error = Failure::new(Code::Overloaded, "too many requests of this socket are under way");
             let reference = match command {
@@ -177,31 +177,31 @@ impl Handler<Command> for Session {
         match command {
             Command::Over => return self.over(ctx),
             Command::Run(reference, job) => {
-                ctx.spawn(run(svc, replies, reference, job).into_actor(self).map(|done, actor, ctx| {
+                ctx.spawn(run(broker, replies, reference, job).into_actor(self).map(|done, actor, ctx| {
                     actor.settle(done, ctx);
                 }));
             }
             Command::Cancel(id) => {
-                ctx.spawn(cancel(svc, replies, id).into_actor(self).map(|(), actor, ctx| actor.settle(None, ctx)));
+                ctx.spawn(cancel(broker, replies, id).into_actor(self).map(|(), actor, ctx| actor.settle(None, ctx)));
             }
         }
         self.under_way += 1;
     }
 }
 
-fn left(svc: &Broker, stream: &Arc<Stream>) {
+fn left(broker: &Broker, stream: &Arc<Stream>) {
     if !stream.tail().state.is_terminal() {
-        svc.client_left(stream);
+        broker.client_left(stream);
     }
 }
 
 async fn run(
-    svc: Arc<Broker>,
+    broker: Arc<Broker>,
     replies: mpsc::Sender<ServerMessage>,
     reference: Label,
     job: Box<Job>,
 ) -> Option<Submitted> {
-    let submitted = svc.submit(*job).await;
+    let submitted = broker.submit(*job).await;
     let reply = match &submitted {
         Ok(Submitted { stream, reused }) => ServerMessage::Accepted {
             reference,
@@ -218,8 +218,8 @@ async fn run(
     submitted.ok()
 }
 
-async fn cancel(svc: Arc<Broker>, replies: mpsc::Sender<ServerMessage>, id: JobId) {
-    if let Err(error) = svc.cancel(&id, "client").await {
+async fn cancel(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>, id: JobId) {
+    if let Err(error) = broker.cancel(&id, "client").await {
         telemetry::error(&error);
         let _ = replies.send(ServerMessage::Error { sub: None, reference: None, error }).await;
     }
@@ -227,9 +227,9 @@ async fn cancel(svc: Arc<Broker>, replies: mpsc::Sender<ServerMessage>, id: JobI
 
 /// Says `goaway` when the broker starts going down; resolves when readers have had their time to
 /// see how their jobs ended.
-async fn farewell(svc: Arc<Broker>, replies: mpsc::Sender<ServerMessage>) {
-    svc.draining().await;
+async fn farewell(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>) {
+    broker.draining().await;
     let _ = replies.send(ServerMessage::Goaway { retry_after_ms: RETRY_AFTER_MS }).await;
-    let drain_s = svc.snapshot.load().config.server.drain_s;
+    let drain_s = broker.snapshot.load().config.server.drain_s;
     tokio::time::sleep(Duration::from_secs(drain_s) + Duration::from_millis(CLOSE_GRACE_MS)).await;
 }

@@ -36,20 +36,20 @@ pub(super) type Slot = u64;
 type Wait = Abortable<BoxFuture<'static, Slot>>;
 
 /// Speaks until one side closes, then says goodbye.
-pub(super) async fn run<IO>(io: IO, svc: Arc<Broker>, opening: Opening) -> Ending
+pub(super) async fn run<IO>(io: IO, broker: Arc<Broker>, opening: Opening) -> Ending
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let snapshot = svc.snapshot.load_full();
+    let snapshot = broker.snapshot.load_full();
     let server = &snapshot.config.server;
     let (pulse, patience) = (Arc::new(Pulse::new()), Patience::of(server));
     let message_bytes_max = server.body_bytes_max.saturating_add(MESSAGE_SLACK_BYTES);
     let socket = Socket::new(io, message_bytes_max, Arc::clone(&pulse)).await;
-    let (control, line) = actor::start(&opening.place, Arc::clone(&svc), Arc::clone(&pulse), patience);
+    let (control, line) = actor::start(&opening.place, Arc::clone(&broker), Arc::clone(&pulse), patience);
     let mut connection = Connection {
         socket,
         protocol: opening.protocol,
-        svc,
+        broker,
         control,
         line,
         pulse: Arc::clone(&pulse),
@@ -114,7 +114,7 @@ enum Event {
 pub(super) struct Connection<IO> {
     pub(super) socket: Socket<IO>,
     pub(super) protocol: Protocol,
-    pub(super) svc: Arc<Broker>,
+    pub(super) broker: Arc<Broker>,
     pub(super) control: Control,
     line: Line,
     pub(super) pulse: Arc<Pulse>,

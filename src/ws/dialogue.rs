@@ -26,7 +26,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Before the client says anything.
     pub(super) async fn open(&mut self) -> Result<(), Close> {
         if self.access.is_none() {
-            self.access = authenticate(&self.svc.snapshot.load().config, None).ok();
+            self.access = authenticate(&self.broker.snapshot.load().config, None).ok();
         }
         match self.access {
             Some(_) => self.enter().await,
@@ -113,7 +113,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     async fn hello(&mut self, token: Option<&str>, client: Option<&str>) -> Result<(), Close> {
         if token.is_some() || self.access.is_none() {
-            match authenticate(&self.svc.snapshot.load().config, token) {
+            match authenticate(&self.broker.snapshot.load().config, token) {
                 Ok(access) => self.access = Some(access),
                 Err(failure) => {
                     self.refuse(None, None, failure);
@@ -127,11 +127,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// The valid job that this client may run.
     fn job(&self, raw: &RawValue) -> Result<Job, Failure> {
-        let bytes_max = self.svc.snapshot.load().config.server.body_bytes_max;
+        let bytes_max = self.broker.snapshot.load().config.server.body_bytes_max;
         if raw.get().len() > bytes_max {
             return Err(Failure::new(Code::TooLarge, format!("a job may have {bytes_max} bytes")));
         }
-        let job = self.svc.job(submit::from_json(raw.get().as_bytes())?, submit::Door::default())?;
+        let job = self.broker.job(submit::from_json(raw.get().as_bytes())?, submit::Door::default())?;
         match self.access.as_ref().is_some_and(|access| access.may(Scope::Run, &job.gateway)) {
             true => Ok(job),
             false => Err(Failure::new(Code::Forbidden, "this key may not run jobs in that gateway")),
@@ -163,7 +163,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         if matches!(cursor, Cursor::At { .. }) {
             telemetry::resumed("ws");
         }
-        Follower::new(Arc::clone(&self.svc.log), stream, cursor)
+        Follower::new(Arc::clone(&self.broker.log), stream, cursor)
     }
 
     async fn cancel(&mut self, id: &str) -> Result<(), Failure> {
@@ -180,7 +180,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
         let id: JobId = id.parse().map_err(|_| nothing())?;
         let sees = |access: &Access, gateway| access.sees(gateway);
-        match self.svc.log.find(&id).await? {
+        match self.broker.log.find(&id).await? {
             Found::Stream(stream) if sees(access, &stream.head().gateway) => Ok((id, stream)),
             Found::Expired(was) if sees(access, &was.gateway) => {
                 Err(Failure::new(Code::Expired, "the job was removed after its retention").with_param("id"))

@@ -32,11 +32,11 @@ const KEEP_BYTES: usize = 4096;
 
 /// Speaks with one client until one of the two has enough. Call it after the HTTP upgrade.
 /// Dropping it closes the connection without a word.
-pub async fn serve<IO>(io: IO, svc: Arc<Broker>, opening: Opening) -> Ending
+pub async fn serve<IO>(io: IO, broker: Arc<Broker>, opening: Opening) -> Ending
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    connection::run(io, svc, opening).await
+    connection::run(io, broker, opening).await
 }
 
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`.

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::time::Sleep;
 
-use super::read::{Asked, budget};
-use super::{End, Source};
+use super::params::Asked;
+use super::source::{End, Source, budget};
 use crate::broker::Broker;
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::{Control, Form};
 use crate::http::body::{Cut, Pieces};
-use crate::http::dispatch::RequestContext;
+use crate::http::context::RequestContext;
 use crate::http::response;
 use crate::http::response::Reply;
 use crate::http::sse::Counted;
@@ -37,15 +37,15 @@ const COMMENT: &[u8] = b":\n\n";
 
 /// `live=sse`.
 pub(super) fn events(context: &RequestContext<'_>, source: Source, from: u64, asked: Asked) -> Reply {
-    let svc = &context.connection.front.svc;
+    let broker = context.broker();
     let is_binary = source.form() == Form::Binary;
     let (heartbeat, stay) = {
-        let server = &svc.snapshot.load().config.server;
+        let server = &broker.snapshot.load().config.server;
         let poll = Duration::from_millis(server.long_poll_ms);
         (Duration::from_millis(server.heartbeat_ms.max(1)), poll.saturating_mul(STAY_POLLS))
     };
     let reader = Reader {
-        svc: Arc::clone(svc),
+        broker: Arc::clone(broker),
         source,
         from,
         asked: asked.cursor,
@@ -72,7 +72,7 @@ enum Goes {
 }
 
 struct Reader {
-    svc: Arc<Broker>,
+    broker: Arc<Broker>,
     source: Source,
     from: u64,
     asked: Option<Box<str>>,
@@ -142,7 +142,7 @@ impl Reader {
     }
 
     fn control(&mut self, out: &mut Vec<u8>, end: End) {
-        let cursor = durable_streams::stream_cursor(self.svc.clock.now(), self.asked.as_deref(), fastrand::u64(..));
+        let cursor = durable_streams::stream_cursor(self.broker.clock.now(), self.asked.as_deref(), fastrand::u64(..));
         self.cursor = self.cursor.max(cursor);
         let up_to_date = self.from >= end.next;
         let closed = up_to_date && end.closed;

@@ -5,61 +5,21 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 
-use super::{End, Source, live};
+use super::live;
+use super::params::{Asked, Mode};
+use super::source::{End, Source, budget, no_stream};
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::Lifetime;
-use crate::http::dispatch::RequestContext;
-use crate::http::query::Query;
+use crate::http::context::RequestContext;
 use crate::http::response;
 use crate::http::response::Reply;
-use crate::job::{Code, Failure};
+use crate::job::Failure;
 use crate::streams::Page;
 use crate::telemetry;
 use crate::wire::Cursor;
 
 /// Bytes of content in one answer.
 const PAGE_BYTES: usize = 1024 * 1024;
-/// The same of a job's stored records, which grow eightfold when they are small.
-const PAGE_STORED_BYTES: usize = 128 * 1024;
-
-/// How a reader wants to read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mode {
-    /// What is there.
-    CatchUp,
-    /// Waiting for something.
-    LongPoll,
-    /// Events without end.
-    Events,
-}
-
-/// What the address says.
-pub(super) struct Asked {
-    offset: Option<Cursor>,
-    mode: Mode,
-    /// The reader's `Stream-Cursor`.
-    pub(super) cursor: Option<Box<str>>,
-}
-
-impl Asked {
-    /// Other parameters are not ours to refuse: the protocol lets them pass.
-    fn of(query: Option<&str>) -> Result<Asked, Failure> {
-        let query = Query::parse(query);
-        let offset = query.one("offset", Code::Invalid)?;
-        let wrong = |_| Failure::invalid("offset", "must be -1, now, or one that this broker gave");
-        let offset = offset.map(|offset| offset.parse::<Cursor>().map_err(wrong)).transpose()?;
-        let mode = match query.one("live", Code::Invalid)? {
-            None => Mode::CatchUp,
-            Some("long-poll") => Mode::LongPoll,
-            Some("sse") => Mode::Events,
-            Some(_) => return Err(Failure::invalid("live", "must be long-poll or sse")),
-        };
-        if mode != Mode::CatchUp && offset.is_none() {
-            return Err(Failure::invalid("offset", "must be there when live is"));
-        }
-        Ok(Asked { offset, mode, cursor: query.one("cursor", Code::Invalid)?.map(Into::into) })
-    }
-}
 
 /// `GET` and `HEAD`.
 pub(super) async fn answer(context: &RequestContext<'_>, source: Source) -> Result<Reply, Failure> {
@@ -86,14 +46,6 @@ pub(super) async fn answer(context: &RequestContext<'_>, source: Source) -> Resu
             let page = source.read(from, budget(&source, PAGE_BYTES)).await?;
             Ok(cached(context, whole(&source, page, source.end()), from))
         }
-    }
-}
-
-/// What to read so that about `bytes` are told.
-pub(super) fn budget(source: &Source, bytes: usize) -> usize {
-    match source {
-        Source::Job(..) => bytes.min(PAGE_STORED_BYTES),
-        Source::Feed(..) => bytes,
     }
 }
 
@@ -143,7 +95,7 @@ fn cached(context: &RequestContext<'_>, mut reply: Reply, from: u64) -> Reply {
         }
         reply = same;
     }
-    let control = match context.asked.access.gateways {
+    let control = match context.auth.access.gateways {
         None => "public, max-age=60, stale-while-revalidate=300",
         Some(_) => "private, max-age=60, stale-while-revalidate=300",
     };
@@ -155,11 +107,11 @@ fn cached(context: &RequestContext<'_>, mut reply: Reply, from: u64) -> Reply {
 }
 
 async fn long_poll(context: &RequestContext<'_>, source: &Source, from: u64, asked: &Asked) -> Result<Reply, Failure> {
-    let limit = Duration::from_millis(context.connection.front.svc.snapshot.load().config.server.long_poll_ms);
+    let limit = Duration::from_millis(context.broker().snapshot.load().config.server.long_poll_ms);
     source.wait_for(from, limit).await?;
     let end = source.end();
     if end.gone {
-        return Err(super::no_stream());
+        return Err(no_stream());
     }
     source.used();
     let mut reply = if end.next > from {
@@ -171,7 +123,7 @@ async fn long_poll(context: &RequestContext<'_>, source: &Source, from: u64, ask
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         reply
     };
-    let now = context.connection.front.svc.clock.now();
+    let now = context.broker().clock.now();
     let cursor = durable_streams::stream_cursor(now, asked.cursor.as_deref(), fastrand::u64(..));
     response::set(&mut reply, "stream-cursor", cursor.to_string());
     Ok(reply)
@@ -194,32 +146,4 @@ fn head(source: &Source) -> Reply {
         }
     }
     reply
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job::Epoch;
-
-    #[test]
-    fn an_address_says_where_and_how_to_read() {
-        let of = |query| Asked::of(Some(query)).map(|asked| (asked.offset, asked.mode)).map_err(|failure| failure.code);
-        let at = Cursor::At { epoch: Epoch(1), seq: 5 };
-        for (query, expected) in [
-            ("", Ok((None, Mode::CatchUp))),
-            ("offset=-1&anything=else", Ok((Some(Cursor::Start), Mode::CatchUp))),
-            ("offset=00000001_0000000005&live=sse", Ok((Some(at), Mode::Events))),
-            ("offset=now&live=long-poll&cursor=7", Ok((Some(Cursor::Now), Mode::LongPoll))),
-            ("live=sse", Err(Code::Invalid)),
-            ("live=long-poll", Err(Code::Invalid)),
-            ("offset=-1&live=on", Err(Code::Invalid)),
-            ("offset=", Err(Code::Invalid)),
-            ("offset=a&offset=b", Err(Code::Invalid)),
-            ("offset=0%2C1", Err(Code::Invalid)),
-            ("offset=00000001_5%00", Err(Code::Invalid)),
-            ("offset=../1", Err(Code::Invalid)),
-        ] {
-            assert_eq!(of(query), expected, "{query}");
-        }
-    }
 }

@@ -5,12 +5,12 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 
-use super::{find, no_stream, refused};
+use super::source::{find, no_stream, refused};
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::{Lifetime, Producer, SEQ_BYTES_MAX};
 use crate::http::auth::header;
 use crate::http::body;
-use crate::http::dispatch::RequestContext;
+use crate::http::context::RequestContext;
 use crate::http::response;
 use crate::http::response::Reply;
 use crate::job::{Code, Failure};
@@ -27,7 +27,7 @@ pub(super) async fn answer(context: &RequestContext<'_>, key: Key, body: Incomin
     let body = body::read(context, body).await?;
     match context.parts.method {
         Method::PUT => create(context, key, body).await,
-        Method::DELETE => match context.connection.front.svc.feeds.delete(key).await? {
+        Method::DELETE => match context.broker().feeds.delete(key).await? {
             true => Ok(response::empty(StatusCode::NO_CONTENT)),
             false => Err(no_stream()),
         },
@@ -59,7 +59,7 @@ async fn create(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<R
         lifetime: Lifetime::of(said(context, "stream-ttl")?, said(context, "stream-expires-at")?)?,
         closed: durable_streams::is_true(said(context, "stream-closed")?),
     };
-    let (status, feed) = match context.connection.front.svc.feeds.create(key, plan, body).await? {
+    let (status, feed) = match context.broker().feeds.create(key, plan, body).await? {
         Created::New(feed) => (StatusCode::CREATED, feed),
         Created::Same(feed) => (StatusCode::OK, feed),
         Created::Other => {
@@ -80,7 +80,7 @@ async fn create(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<R
 
 /// The stream's address as its client knows it.
 fn address(context: &RequestContext<'_>) -> String {
-    let scheme = if context.connection.front.svc.snapshot.load().tls.is_some() { "https" } else { "http" };
+    let scheme = if context.broker().snapshot.load().tls.is_some() { "https" } else { "http" };
     let host = context.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let path = context.parts.uri.path();
     host.map_or_else(|| path.to_owned(), |host| format!("{scheme}://{host}{path}"))
@@ -110,7 +110,7 @@ async fn append(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<R
         (false, content_type) => content_type,
     };
     let append = Append { content_type: content_type.map(Into::into), closes, seq: seq.map(Into::into), producer };
-    let appended = feed.append(&context.connection.front.svc.feeds, &append, &body).await?;
+    let appended = feed.append(&context.broker().feeds, &append, &body).await?;
     let mut reply = match &appended.done {
         Done::New if append.producer.is_some() && append.content_type.is_some() => response::empty(StatusCode::OK),
         Done::New | Done::Known(_) => response::empty(StatusCode::NO_CONTENT),

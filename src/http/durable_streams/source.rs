@@ -1,0 +1,149 @@
+//! Where the content of a durable stream comes from: a job's records, or a user's own stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use crate::dialect::durable_streams::Form;
+use crate::http::context::RequestContext;
+use crate::http::response;
+use crate::http::response::Reply;
+use crate::job::{Code, Epoch, Failure};
+use crate::log::{self, Log};
+use crate::streams::{Feed, Key, Page, UserStreams};
+use crate::wire::{Cursor, record};
+
+/// Stored bytes of a job's records in one page: small records grow eightfold when they are rendered.
+const PAGE_STORED_BYTES: usize = 128 * 1024;
+
+pub(super) async fn find(context: &RequestContext<'_>, key: &Key) -> Result<Arc<Feed>, Failure> {
+    context.broker().feeds.find(key).await?.ok_or_else(no_stream)
+}
+
+pub(super) fn no_stream() -> Failure {
+    Failure::new(Code::NotFound, "no such stream")
+}
+
+/// A failure in the protocol's status codes.
+pub(super) fn refused(failure: &Failure) -> Reply {
+    let mut reply = response::refused(failure);
+    match failure.code {
+        Code::BadCursor | Code::CursorAhead => *reply.status_mut() = StatusCode::BAD_REQUEST,
+        // What stood there is gone: begin anew.
+        Code::EpochMismatch | Code::CursorTrimmed => *reply.status_mut() = StatusCode::GONE,
+        _ => {}
+    }
+    reply
+}
+
+/// Where content comes from.
+pub(super) enum Source {
+    /// A job's records, as JSON messages.
+    Job(Arc<log::Stream>, Arc<dyn Log>),
+    /// A user's own.
+    Feed(Arc<Feed>, Arc<UserStreams>),
+}
+
+/// What to read so that about `bytes` are told.
+pub(super) fn budget(source: &Source, bytes: usize) -> usize {
+    match source {
+        Source::Job(..) => bytes.min(PAGE_STORED_BYTES),
+        Source::Feed(..) => bytes,
+    }
+}
+
+/// How far it is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct End {
+    pub(super) next: u64,
+    pub(super) closed: bool,
+    pub(super) gone: bool,
+}
+
+impl Source {
+    pub(super) fn epoch(&self) -> Epoch {
+        match self {
+            Source::Job(stream, _) => stream.epoch(),
+            Source::Feed(feed, _) => feed.epoch(),
+        }
+    }
+
+    pub(super) fn cursor(&self, seq: u64) -> Cursor {
+        Cursor::At { epoch: self.epoch(), seq }
+    }
+
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Source::Job(..) => Form::Json,
+            Source::Feed(feed, _) => feed.form(),
+        }
+    }
+
+    pub(super) fn content_type(&self) -> &str {
+        match self {
+            Source::Job(..) => "application/json",
+            Source::Feed(feed, _) => feed.content_type(),
+        }
+    }
+
+    pub(super) fn end(&self) -> End {
+        match self {
+            Source::Job(stream, _) => {
+                let tail = stream.tail();
+                End { next: tail.durable, closed: tail.state.is_terminal(), gone: false }
+            }
+            Source::Feed(feed, _) => {
+                let tail = feed.tail();
+                End { next: tail.next, closed: tail.closed, gone: tail.gone }
+            }
+        }
+    }
+
+    /// Somebody reads it: its time goes on.
+    pub(super) fn used(&self) {
+        if let Source::Feed(feed, feeds) = self {
+            feed.used(feeds);
+        }
+    }
+
+    /// Waits until there is something after `from`, or nothing will come. Cancel-safe.
+    pub(super) async fn wait(&self, from: u64) -> Result<(), Failure> {
+        let waited = match self {
+            Source::Job(stream, _) => {
+                stream.watch().wait_for(|tail| tail.durable > from || tail.state.is_terminal()).await.is_ok()
+            }
+            Source::Feed(feed, _) => {
+                feed.watch().wait_for(|tail| tail.next > from || tail.closed || tail.gone).await.is_ok()
+            }
+        };
+        if waited { Ok(()) } else { Err(Failure::internal("the log is closed")) }
+    }
+
+    /// The same, for at most `limit`.
+    pub(super) async fn wait_for(&self, from: u64, limit: Duration) -> Result<(), Failure> {
+        tokio::time::timeout(limit, self.wait(from)).await.unwrap_or(Ok(()))
+    }
+
+    pub(super) async fn read(&self, from: u64, budget_bytes: usize) -> Result<Page, Failure> {
+        let (stream, log) = match self {
+            Source::Feed(feed, _) => return feed.read(from, budget_bytes).await,
+            Source::Job(stream, log) => (stream, log),
+        };
+        if from >= stream.tail().durable {
+            return Ok(Page { content: Vec::new(), next: from });
+        }
+        let chunk = match stream.read_ring(from, budget_bytes) {
+            Some(chunk) => chunk,
+            None => log.read_cold(stream, from, budget_bytes).await?,
+        };
+        let mut content = Vec::new();
+        for (seq, stored) in chunk.iter() {
+            if !content.is_empty() {
+                content.push(b',');
+            }
+            record::decode(seq, stored)?.write_json(&mut content);
+        }
+        Ok(Page { content, next: chunk.next_seq() })
+    }
+}

@@ -1,0 +1,48 @@
+//! The error answers of each dialect.
+//!
+//! Owns which body and status a failure has for the clients of another API. Clients are told not to try
+//! again what is not worth it.
+
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::response;
+use super::response::Reply;
+use crate::dialect::{anthropic, cloudflare, openai, responses};
+use crate::job::Failure;
+
+/// What these dialects' libraries obey.
+pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Whose errors a route answers with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Dialect {
+    /// OpenAI's.
+    OpenAi,
+    /// OpenAI's Responses.
+    Responses,
+    /// Anthropic's.
+    Anthropic,
+    /// Cloudflare's.
+    Cloudflare,
+}
+
+impl Dialect {
+    /// What a failure looks like to this dialect's clients.
+    pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
+        let mut reply = match self {
+            Dialect::OpenAi => response::failed(failure, &openai::Envelope::new(failure)),
+            Dialect::Responses => response::failed(failure, &openai::Envelope::new(&responses::as_asked(failure))),
+            Dialect::Anthropic => {
+                let mut reply = response::failed(failure, &anthropic::Envelope::new(failure, request_id.to_str().ok()));
+                *reply.status_mut() = StatusCode::from_u16(anthropic::status(failure)).unwrap_or(reply.status());
+                reply
+            }
+            Dialect::Cloudflare => response::failed(failure, &cloudflare::failure(failure)),
+        };
+        if !failure.retryable {
+            reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        reply
+    }
+}

@@ -1,0 +1,174 @@
+//! What every entrance that takes jobs shares: a request becomes a job, and its records are read to the end.
+//!
+//! Owns what the headers of a request add to its job, and the guard that notices a client which leaves.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::header::{HeaderValue, LOCATION};
+
+use super::auth::header;
+use super::cloudflare_names::{self, Via};
+use super::context::RequestContext;
+use super::response;
+use super::response::Reply;
+use crate::broker::{Broker, Submitted};
+use crate::config::Scope;
+use crate::job::caps::FRAME_BYTES_MAX;
+use crate::job::{Code, Failure, Job, JobId, Task};
+use crate::log::{Followed, Follower, Stream};
+use crate::run::{PassthroughRequest, Reading, TeeReader};
+use crate::telemetry::{self, OurStage};
+use crate::wire::record::RecordRef;
+use crate::wire::submit::{Door, Said};
+use crate::wire::{Cursor, header_options, record};
+
+/// A job that is on its way.
+pub(super) struct SubmittedJob {
+    pub(super) submitted: Submitted,
+    /// To be kept as long as its client waits.
+    pub(super) submitter: Option<DisconnectGuard>,
+    overhead_us: u128,
+}
+
+impl SubmittedJob {
+    /// Says in the answer's head which job it is.
+    pub(super) fn mark(&self, reply: &mut Reply) {
+        response::set(reply, "forebay-job-id", self.submitted.stream.head().id.as_str());
+        response::set(reply, "forebay-cache", if self.submitted.reused { "join" } else { "miss" });
+        response::set(reply, "forebay-overhead-us", self.overhead_us.to_string());
+    }
+}
+
+/// Submits what was said.
+pub(super) async fn take_in(context: &RequestContext<'_>, said: Said, door: Door) -> Result<SubmittedJob, Failure> {
+    let server = &context.connection.server;
+    let job = server.broker.job(said, door)?;
+    telemetry::overhead(OurStage::Parse, context.arrived.elapsed());
+    context.auth.access.require_in(Scope::Run, &job.gateway)?;
+    let background = job.options.background;
+    let broker = Arc::clone(&server.broker);
+    let watched = move |submitted: Submitted| {
+        let submitter = if background { None } else { DisconnectGuard::new(broker, &submitted) };
+        (submitted, submitter)
+    };
+    let (submitted, submitter) = server.broker.submit_then(job, watched).await?;
+    Ok(SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() })
+}
+
+/// Submits what a provider is asked in its own format; and where its answer comes from.
+pub(super) async fn pass_on(
+    context: &RequestContext<'_>,
+    (mut said, door): (Said, Door),
+    asked: (PassthroughRequest<'_>, Reading),
+) -> Result<(SubmittedJob, TeeReader), Failure> {
+    let broker = context.broker();
+    // Whatever is asked, it is not asked in the shape that a task's body has here.
+    said.task = Some(Task::Prediction);
+    let job = Job { task: asked.1.task, ..broker.job(said, door)? };
+    telemetry::overhead(OurStage::Parse, context.arrived.elapsed());
+    context.auth.access.require_in(Scope::Run, &job.gateway)?;
+    let watch = Arc::clone(broker);
+    let watched = move |submitted: Submitted| (DisconnectGuard::new(watch, &submitted), submitted);
+    let ((submitter, submitted), tapped) = broker.pass_on_job(job, asked, watched).await?;
+    Ok((SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() }, tapped))
+}
+
+/// Whether the body is MessagePack.
+pub(super) fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Failure> {
+    let Some(value) = content_type else { return Ok(false) };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
+    match () {
+        () if is("application/json") => Ok(false),
+        () if is("application/msgpack") || is("application/vnd.msgpack") || is("application/x-msgpack") => Ok(true),
+        () => Err(Failure::invalid("content-type", "must be application/json or application/msgpack")),
+    }
+}
+
+/// What was said, with what the headers say about the job; and what the door knows of it.
+pub(super) fn beside_body(
+    context: &RequestContext<'_>,
+    mut said: Said,
+    task: Option<Task>,
+) -> Result<(Said, Door), Failure> {
+    let headers = &context.parts.headers;
+    if context.via != Via::Own {
+        let snapshot = context.broker().snapshot.load();
+        let is_on = |name: &str| snapshot.on.iter().any(|(known, _)| **known == *name);
+        let is_alias = |name: &str| snapshot.config.models.contains_key(name);
+        said.model = cloudflare_names::model_of(said.model, context.via, is_alias, is_on)?;
+    }
+    headers_beside(context, &mut said)?;
+    let key = header(headers, "idempotency-key", Code::Invalid)?;
+    Ok((said, Door { gateway: context.auth.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
+}
+
+/// Takes in what the headers say about the job.
+pub(super) fn headers_beside(context: &RequestContext<'_>, said: &mut Said) -> Result<(), Failure> {
+    let headers = &context.parts.headers;
+    for name in headers.keys() {
+        let name = name.as_str();
+        if (name.starts_with("forebay-") || name.starts_with("cf-aig-"))
+            && let Some(value) = header(headers, name, Code::Invalid)?
+        {
+            header_options::apply(said, name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says where the job is.
+pub(super) fn locate(reply: &mut Reply, id: &JobId) {
+    if let Ok(place) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
+        reply.headers_mut().insert(LOCATION, place);
+    }
+}
+
+/// Tells the job when the client that submitted it leaves before its end.
+pub(super) struct DisconnectGuard {
+    broker: Arc<Broker>,
+    stream: Arc<Stream>,
+    is_served: bool,
+}
+
+impl DisconnectGuard {
+    /// `None` for who joined a job that another had submitted: that job is not theirs to end.
+    fn new(broker: Arc<Broker>, submitted: &Submitted) -> Option<DisconnectGuard> {
+        let stream = Arc::clone(&submitted.stream);
+        (!submitted.reused).then_some(DisconnectGuard { broker, stream, is_served: false })
+    }
+
+    /// The client has all it came for, if that is so before the job's end.
+    pub(super) fn served(mut self) {
+        self.is_served = true;
+    }
+}
+
+impl Drop for DisconnectGuard {
+    fn drop(&mut self) {
+        // Connections that we cut because we go down are not clients that left.
+        if !self.is_served && !self.stream.tail().state.is_terminal() && !self.broker.is_draining() {
+            self.broker.client_left(&self.stream);
+        }
+    }
+}
+
+/// Waits for the end and then reads the whole, instead of waking up for every record.
+pub(super) async fn read_whole(
+    broker: &Arc<Broker>,
+    stream: &Arc<Stream>,
+    mut take: impl FnMut(RecordRef<'_>),
+) -> Result<(), Failure> {
+    let closed = || Failure::internal("the log is closed");
+    stream.watch().wait_for(|tail| tail.state.is_terminal()).await.map_err(|_| closed())?;
+    let ended = Instant::now();
+    let mut follower = Follower::new(Arc::clone(&broker.log), Arc::clone(stream), Cursor::Start)?;
+    while let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? {
+        for (seq, stored) in chunk.iter() {
+            take(record::decode(seq, stored)?);
+        }
+    }
+    telemetry::overhead(OurStage::Render, ended.elapsed());
+    Ok(())
+}

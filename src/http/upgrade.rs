@@ -1,0 +1,28 @@
+//! A connection that becomes a WebSocket once its answer was sent.
+
+use std::sync::Arc;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use crate::broker::Broker;
+use crate::ws::{Opening, socket};
+
+/// A WebSocket that begins when the answer to its handshake was sent.
+pub(super) struct Upgrade {
+    pub(super) io: OnUpgrade,
+    pub(super) opening: Opening,
+}
+
+impl Upgrade {
+    /// Serves the WebSocket to its end.
+    pub(super) async fn serve(self, broker: &Arc<Broker>) {
+        match self.io.await {
+            Ok(io) => {
+                let ending = socket::serve(TokioIo::new(io), Arc::clone(broker), self.opening).await;
+                tracing::debug!(?ending, "a WebSocket ended");
+            }
+            Err(error) => tracing::debug!(%error, "a connection could not become a WebSocket"),
+        }
+    }
+}
