@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Loaded, Reloaded, Watcher};
 use crate::http;
 use crate::log::Log;
-use crate::log::disk::sled_log::SledLog;
+use crate::log::disk::SledLog;
 use crate::meter::Meter;
 use crate::nats::Intake;
 use crate::policy::access;

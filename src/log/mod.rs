@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use block::{Block, Chunk};
-pub use disk::sled_log::SledLog;
+pub use disk::SledLog;
 pub use reader::{Followed, Follower, Silence};
 pub use rows::{Row, RowRange};
 pub use status::Status;

@@ -14,7 +14,7 @@ use crate::bench::{Bench, Role};
 use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::job::caps::BATCH_EVENTS_MAX;
-use crate::log::disk::sled_log::SledLog;
+use crate::log::disk::SledLog;
 use crate::log::{Batch, Log};
 
 /// Records in the log.

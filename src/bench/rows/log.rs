@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Durability, LogConfig};
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Cancelled, Cost, Delta, Event, Usage};
-use crate::log::disk::sled_log::SledLog;
+use crate::log::disk::SledLog;
 use crate::log::{Batch, Followed, Follower, Log, Opened, StreamWriter};
 use crate::wire::Cursor;
 use crate::wire::record::{BodyRef, decode};

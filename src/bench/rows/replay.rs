@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Durability;
 use crate::job::JobId;
 use crate::job::caps::{BATCH_EVENTS_MAX, FRAME_BYTES_MAX};
-use crate::log::disk::sled_log::SledLog;
+use crate::log::disk::SledLog;
 use crate::log::{Batch, Followed, Follower, Found, Log};
 use crate::wire::Cursor;
 use crate::wire::record::decode;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::entry::{self, JobText};
+use super::journal::entry::{self, JobText};
 use super::journal::{self, HEADER_BYTES, JournalFile, Mark, TICK_BYTES_MAX};
 use super::shared::{Phase, Shared, lock};
 use super::unsealed::{Forgotten, Slot, UsedFile};

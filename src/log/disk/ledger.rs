@@ -4,7 +4,7 @@
 //! crash does nothing. Promises that a query sees every durable charge, and that adding everything
 //! up again is done again by the next start if a crash came between. Does not price anything.
 
-use super::key::{self, LedgerRow, RollupRow, Tree};
+use super::schema::{self, LedgerRow, RollupRow, Tree};
 use super::shared::{Shared, lock};
 use crate::job::{Charge, Failure, RollupKey, Sums};
 use crate::wire::row;
@@ -18,7 +18,7 @@ pub(crate) fn apply(shared: &Shared) -> Result<(), Failure> {
 fn apply_locked(shared: &Shared) -> Result<(), Failure> {
     let charges = lock(&shared.book).take_charges();
     for (done, (line, charge)) in charges.iter().enumerate() {
-        let put = shared.store.put(Tree::Ledger, &key::line_key(*line), &row::encode(charge));
+        let put = shared.store.put(Tree::Ledger, &schema::line_key(*line), &row::encode(charge));
         if let Err(failure) = put.and_then(|()| add(shared, *line, charge)) {
             lock(&shared.book).return_charges(charges[done..].to_vec());
             return Err(failure);
@@ -29,7 +29,7 @@ fn apply_locked(shared: &Shared) -> Result<(), Failure> {
 
 fn add(shared: &Shared, line: u64, charge: &Charge) -> Result<(), Failure> {
     let rollup = charge.rollup_key();
-    let row_key = key::rollup_key(&rollup);
+    let row_key = schema::rollup_key(&rollup);
     let row = shared.store.get(Tree::Rollups, &row_key)?.and_then(|row| row::decode::<RollupRow>(&row));
     let known = row.is_some();
     let (last, mut sums) = row.unwrap_or_default();
@@ -65,12 +65,12 @@ pub(crate) fn charges(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(
 
 fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>, Failure> {
     let mut lines = Vec::new();
-    let from = key::line_key(after.saturating_add(1));
+    let from = schema::line_key(after.saturating_add(1));
     shared.store.scan(Tree::Ledger, &from, &[0xff; 9], &mut |line, row| {
         if lines.len() >= limit {
             return Ok(false);
         }
-        let line = key::number_of(line).ok_or_else(damaged)?;
+        let line = schema::number_of(line).ok_or_else(damaged)?;
         lines.push((line, row::decode::<LedgerRow>(&row).ok_or_else(damaged)?));
         Ok(lines.len() < limit)
     })?;
@@ -93,7 +93,7 @@ pub(crate) fn rebuild(shared: &Shared) -> Result<u64, Failure> {
         }
         count += page.len() as u64;
         if page.len() < PAGE {
-            shared.store.remove(Tree::Meta, key::REBUILDING)?;
+            shared.store.remove(Tree::Meta, schema::REBUILDING)?;
             return Ok(count);
         }
     }
@@ -101,14 +101,14 @@ pub(crate) fn rebuild(shared: &Shared) -> Result<u64, Failure> {
 
 /// What the store takes it keeps in order, so sums that are gone after a crash have left the mark.
 fn forget_sums(shared: &Shared) -> Result<(), Failure> {
-    shared.store.put(Tree::Meta, key::REBUILDING, &[])?;
+    shared.store.put(Tree::Meta, schema::REBUILDING, &[])?;
     shared.store.clear(Tree::Rollups)?;
     shared.store.clear(Tree::RollupKeys)
 }
 
 /// Goes through with a rebuild that a crash has cut short. Blocks; for the start.
 pub(crate) fn resume_rebuild(shared: &Shared) -> Result<(), Failure> {
-    if shared.store.get(Tree::Meta, key::REBUILDING)?.is_some() {
+    if shared.store.get(Tree::Meta, schema::REBUILDING)?.is_some() {
         let lines = rebuild(shared)?;
         tracing::warn!(target: "forebay::log", lines, "the sums were being added up when the broker died: done now");
     }
@@ -116,10 +116,10 @@ pub(crate) fn resume_rebuild(shared: &Shared) -> Result<(), Failure> {
 }
 
 /// The number of the line after the last in the store.
-pub(crate) fn next_line(store: &super::sled_log::Store) -> Result<u64, Failure> {
+pub(crate) fn next_line(store: &super::store::Store) -> Result<u64, Failure> {
     let mut last = 0;
     store.scan_back(Tree::Ledger, &[0xff; 9], &mut |line| {
-        last = key::number_of(line).unwrap_or(0);
+        last = schema::number_of(line).unwrap_or(0);
         Ok(false)
     })?;
     Ok(last + 1)
@@ -135,7 +135,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::LogConfig;
     use crate::job::{AttemptOutcome, Cost, Timestamp, Usage};
-    use crate::log::disk::sled_log::SledLog;
+    use crate::log::disk::SledLog;
 
     fn charge() -> Charge {
         Charge {
@@ -165,7 +165,7 @@ mod tests {
         };
         let log = open();
         for line in 1..=3 {
-            log.shared.store.put(Tree::Ledger, &key::line_key(line), &row::encode(&charge())).unwrap();
+            log.shared.store.put(Tree::Ledger, &schema::line_key(line), &row::encode(&charge())).unwrap();
             add(&log.shared, line, &charge()).unwrap();
         }
         assert_eq!(jobs(&log), [3]);
@@ -175,6 +175,6 @@ mod tests {
         drop(log);
         let log = open();
         assert_eq!(jobs(&log), [3]);
-        assert_eq!(log.shared.store.get(Tree::Meta, key::REBUILDING).unwrap(), None);
+        assert_eq!(log.shared.store.get(Tree::Meta, schema::REBUILDING).unwrap(), None);
     }
 }

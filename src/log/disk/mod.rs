@@ -1,21 +1,21 @@
 //! The log on disk: journal files for the last seconds, sled for everything before.
 
-mod boot;
 mod committer;
-mod directory;
-mod entry;
+mod create;
+mod index;
 mod journal;
-mod key;
 mod ledger;
-mod lookup;
-mod opening;
 mod outputs;
+mod read;
 mod recovery;
-mod replay;
 mod retention;
-mod row_calls;
+mod rows;
+mod schema;
 mod sealer;
 mod shared;
-mod sled_calls;
-pub mod sled_log;
+mod start;
+pub mod store;
+mod streams;
 mod unsealed;
+
+pub use store::SledLog;

@@ -4,11 +4,11 @@
 //! job leaves a tombstone for a while, a forgotten one nothing. Rows go in an order that can be
 //! repeated after a crash. Runs on the sealer's thread.
 
-use super::key::{self, StreamRow, Tree};
+use super::schema::{self, StreamRow, Tree};
 use super::outputs;
 use super::sealer::Sealing;
 use super::shared::{Shared, lock};
-use super::sled_log::Store;
+use super::store::Store;
 use super::unsealed::Forgotten;
 use crate::job::{Failure, JobId, StreamId, Timestamp};
 use crate::log::{Head, Tombstone};
@@ -20,13 +20,13 @@ const REMOVALS_MAX: usize = 1000;
 /// A finished stream's rows in the order of removal.
 pub(crate) fn enter(store: &Store, head: &Head, at: Timestamp, bytes: u64) -> Result<(), Failure> {
     match head.retention_s {
-        None => store.put(Tree::Aged, &key::aged_key(at, head.stream), &bytes.to_be_bytes()),
+        None => store.put(Tree::Aged, &schema::aged_key(at, head.stream), &bytes.to_be_bytes()),
         Some(_) => store.put(Tree::Due, &due_key(head, at), &row::encode(&(at, bytes))),
     }
 }
 
 fn due_key(head: &Head, at: Timestamp) -> [u8; 24] {
-    key::aged_key(at.plus_ms(head.retention_s.unwrap_or(0).saturating_mul(1000)), head.stream)
+    schema::aged_key(at.plus_ms(head.retention_s.unwrap_or(0).saturating_mul(1000)), head.stream)
 }
 
 /// A candidate for removal.
@@ -88,9 +88,9 @@ fn oldest(shared: &Shared, tree: Tree, now: Timestamp) -> Result<Option<Oldest>,
 }
 
 fn row_of(tree: Tree, row_key: &[u8], row: &[u8]) -> Option<(Timestamp, StreamId, Timestamp, u64)> {
-    let (at, stream) = key::aged_of(row_key)?;
+    let (at, stream) = schema::aged_of(row_key)?;
     let (finished_at, bytes) =
-        if tree == Tree::Aged { (at, key::number_of(row)?) } else { row::decode::<(Timestamp, u64)>(row)? };
+        if tree == Tree::Aged { (at, schema::number_of(row)?) } else { row::decode::<(Timestamp, u64)>(row)? };
     Some((at, stream, finished_at, bytes))
 }
 
@@ -109,7 +109,7 @@ fn forget_tombstones(shared: &Shared, now: Timestamp) -> Result<bool, Failure> {
     let mut past: Vec<(Vec<u8>, StreamId, String)> = Vec::new();
     let until = now.0.saturating_sub(shared.config.tombstone_s.saturating_mul(1000)).saturating_add(1);
     shared.store.scan(Tree::TombstonesDue, &[], &until.to_be_bytes(), &mut |row_key, row| {
-        if let (Some((_, stream)), Ok(id)) = (key::aged_of(row_key), String::from_utf8(row)) {
+        if let (Some((_, stream)), Ok(id)) = (schema::aged_of(row_key), String::from_utf8(row)) {
             past.push((row_key.to_vec(), stream, id));
         }
         Ok(past.len() < REMOVALS_MAX)
@@ -142,7 +142,7 @@ pub(crate) fn forget(shared: &Shared, sealing: &mut Sealing, forgotten: &Forgott
     let row: Option<StreamRow> = shared.store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));
     remove(shared, id, None)?;
     if let (Some(head), Some(StreamRow { bytes, outcome: Some(outcome), .. })) = (head, row) {
-        shared.store.remove(Tree::Aged, &key::aged_key(outcome.at, id))?;
+        shared.store.remove(Tree::Aged, &schema::aged_key(outcome.at, id))?;
         shared.store.remove(Tree::Due, &due_key(&head, outcome.at))?;
         sealing.finished_bytes = sealing.finished_bytes.map(|total| total.saturating_sub(bytes));
     }
@@ -166,11 +166,11 @@ fn remove(shared: &Shared, id: StreamId, expired_at: Option<Timestamp>) -> Resul
                 expired_at: at,
             };
             store.put(Tree::Tombstones, head.id.as_str().as_bytes(), &row::encode(&(id, stone)))?;
-            store.put(Tree::TombstonesDue, &key::aged_key(at, id), head.id.as_str().as_bytes())?;
+            store.put(Tree::TombstonesDue, &schema::aged_key(at, id), head.id.as_str().as_bytes())?;
         }
         remove_if_of(store, Tree::Ids, head.id.as_str().as_bytes(), id)?;
         if let Some(idempotency) = &head.idempotency_key {
-            remove_if_of(store, Tree::Keys, &key::idempotency_key(&head.gateway, idempotency), id)?;
+            remove_if_of(store, Tree::Keys, &schema::idempotency_key(&head.gateway, idempotency), id)?;
         }
     }
     remove_packs(store, id, 0)?;
@@ -192,9 +192,9 @@ fn remove_if_of(store: &Store, tree: Tree, row_key: &[u8], id: StreamId) -> Resu
 /// Removes a stream's packs from record `from` on.
 pub(crate) fn remove_packs(store: &Store, id: StreamId, from: u64) -> Result<(), Failure> {
     let mut keys = Vec::new();
-    let last = [&key::pack_key(id, u64::MAX)[..], &[0xff]].concat();
+    let last = [&schema::pack_key(id, u64::MAX)[..], &[0xff]].concat();
     store.scan_back(Tree::Packs, &last, &mut |pack| {
-        let ours = key::pack_of(pack).is_some_and(|(stream, first_seq)| stream == id && first_seq >= from);
+        let ours = schema::pack_of(pack).is_some_and(|(stream, first_seq)| stream == id && first_seq >= from);
         if ours {
             keys.push(pack.to_vec());
         }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::entry::JobText;
+use super::journal::entry::JobText;
 use super::journal::{self, JournalFile};
-use super::key::{self, Packer, StreamRow, Tree};
+use super::schema::{self, Packer, StreamRow, Tree};
 use super::shared::{Phase, SEALER_TICK, Shared, lock};
 use super::unsealed::{SealedPart, Work};
-use super::{ledger, outputs, retention, row_calls};
+use super::{ledger, outputs, retention, rows};
 use crate::job::{Failure, StreamId};
 use crate::log::stream::{Outcome, Stream};
 use crate::telemetry;
@@ -103,7 +103,7 @@ fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<()
     sealing.unsynced |= rows_due || !work.streams.is_empty() || !work.forgets.is_empty();
     seal_work(shared, sealing, work)?;
     if rows_due {
-        row_calls::seal(shared)?;
+        rows::seal(shared)?;
     }
     if !sealing.keeps_all {
         match retention::expire(shared, sealing) {
@@ -156,7 +156,7 @@ pub(crate) fn sync(shared: &Shared) -> Result<(), Failure> {
     // never is a file of the past free before they are.
     ledger::apply(shared)?;
     if let Some(tick) = upto {
-        shared.store.put(Tree::Meta, key::FLOOR, &tick.to_be_bytes())?;
+        shared.store.put(Tree::Meta, schema::FLOOR, &tick.to_be_bytes())?;
     }
     shared.store.sync()?;
     let Some(tick) = upto else { return Ok(()) };
@@ -246,7 +246,7 @@ fn seal_records(shared: &Shared, stream: &Stream, part: &mut SealedPart) -> Resu
         None => Ok(()),
         Some((first, row)) => {
             part.bytes += row.len() as u64;
-            shared.store.put(Tree::Packs, &key::pack_key(id, first), &row)
+            shared.store.put(Tree::Packs, &schema::pack_key(id, first), &row)
         }
     };
     for (seq, record) in chunk.iter() {
@@ -276,7 +276,7 @@ fn seal_row(
         }
         store.put(Tree::Ids, head.id.as_str().as_bytes(), &id.0)?;
         if let Some(idempotency) = &head.idempotency_key {
-            store.put(Tree::Keys, &key::idempotency_key(&head.gateway, idempotency), &id.0)?;
+            store.put(Tree::Keys, &schema::idempotency_key(&head.gateway, idempotency), &id.0)?;
         }
     }
     match outcome {

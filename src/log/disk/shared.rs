@@ -15,9 +15,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
 use super::committer::Op;
-use super::directory::Directory;
+use super::index::Directory;
 use super::sealer::Sealing;
-use super::sled_log::Store;
+use super::store::Store;
 use super::unsealed::UnsealedIndex;
 use crate::clock::Clock;
 use crate::config::LogConfig;

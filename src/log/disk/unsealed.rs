@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::entry::JobText;
+use super::journal::entry::JobText;
 use super::journal::JournalFile;
 use crate::job::{Charge, JobId, StreamId};
 use crate::log::rows::Unsealed;

@@ -8,11 +8,11 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use super::entry::{Entry, Reader};
-use super::journal;
+use crate::log::disk::journal::entry::{Entry, Reader};
+use crate::log::disk::journal;
 use super::replay::Replay;
-use super::sled_log::Store;
-use super::unsealed::UsedFile;
+use crate::log::disk::store::Store;
+use crate::log::disk::unsealed::UsedFile;
 use crate::job::Failure;
 
 /// The journal as read.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::committer::Op;
-use super::key::Tree;
+use super::schema::Tree;
 use super::shared::{Phase, Shared, lock};
 use crate::job::Failure;
 use crate::log::rows;
@@ -27,7 +27,7 @@ pub(crate) fn write(shared: &Shared, rows: &[Row]) -> Result<Handed, Failure> {
         shared.disk.admit()?;
     }
     let rows = rows::encode(rows)?;
-    super::sled_calls::fits(rows.len())?;
+    super::streams::fits(rows.len())?;
     let (done, handed) = oneshot::channel();
     shared.push(Op::Rows { rows, done })?;
     Ok(handed)

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
-use super::boot;
-use super::key::{ROW_BYTES_MAX, Tree};
+use super::start;
+use super::schema::{ROW_BYTES_MAX, Tree};
 use super::sealer::{self, Effort};
 use super::shared::{Phase, Shared, lock};
 use crate::clock::Clock;
@@ -25,7 +25,7 @@ pub struct SledLog {
     pub(crate) this: Weak<SledLog>,
     pub(crate) shared: Arc<Shared>,
     threads: Mutex<Threads>,
-    pub(crate) unfinished: Mutex<Vec<boot::Pending>>,
+    pub(crate) unfinished: Mutex<Vec<start::Pending>>,
     _lock: File,
 }
 
@@ -43,7 +43,7 @@ impl SledLog {
     /// `internal` when the directory cannot be used. Damaged content is not an error: see
     /// [`Health::notes`](crate::log::Health::notes).
     pub fn open(config: &LogConfig, clock: Clock) -> Result<Arc<SledLog>, Failure> {
-        let booted = boot::boot(config, clock)?;
+        let booted = start::boot(config, clock)?;
         let threads = Threads { committer: Some(booted.committer), sealer: Some(booted.sealer) };
         let log = Arc::new_cyclic(|this| SledLog {
             this: Weak::clone(this),

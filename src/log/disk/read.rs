@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::entry::JobText;
-use super::key::{self, StreamRow, Tree};
+use super::journal::entry::JobText;
+use super::schema::{self, StreamRow, Tree};
 use super::shared::{Shared, lock};
 use super::{outputs, retention};
 use crate::job::caps::LIST_ROWS_MAX;
@@ -36,14 +36,14 @@ pub(crate) fn find_repeat(shared: &Shared, job: &Job) -> Result<Found, Failure> 
         found => return Ok(found),
     }
     let Some(idempotency) = &job.idempotency_key else { return Ok(Found::Nothing) };
-    let row = shared.store.get(Tree::Keys, &key::idempotency_key(&job.gateway, idempotency))?;
-    let stream = row.and_then(|row| key::stream_of(&row)).map(|id| load(shared, id)).transpose()?.flatten();
+    let row = shared.store.get(Tree::Keys, &schema::idempotency_key(&job.gateway, idempotency))?;
+    let stream = row.and_then(|row| schema::stream_of(&row)).map(|id| load(shared, id)).transpose()?.flatten();
     Ok(stream.map_or(Found::Nothing, Found::Stream))
 }
 
 fn find_sealed(shared: &Shared, id: &JobId) -> Result<Found, Failure> {
     let row = shared.store.get(Tree::Ids, id.as_str().as_bytes())?;
-    if let Some(stream) = row.and_then(|row| key::stream_of(&row))
+    if let Some(stream) = row.and_then(|row| schema::stream_of(&row))
         && let Some(stream) = load(shared, stream)?
     {
         return Ok(Found::Stream(stream));
@@ -80,14 +80,14 @@ pub(crate) fn read_cold(shared: &Shared, stream: &Stream, from: u64, budget: usi
     let (mut blocks, mut next, mut bytes) = (Vec::new(), from, 0);
     let mut damaged = false;
     let mut first = None;
-    shared.store.scan_back(Tree::Packs, &[&key::pack_key(id, from)[..], &[1]].concat(), &mut |pack| {
-        first = key::pack_of(pack).filter(|(stream, _)| *stream == id).map(|_| pack.to_vec());
+    shared.store.scan_back(Tree::Packs, &[&schema::pack_key(id, from)[..], &[1]].concat(), &mut |pack| {
+        first = schema::pack_of(pack).filter(|(stream, _)| *stream == id).map(|_| pack.to_vec());
         Ok(false)
     })?;
-    let end = [&key::pack_key(id, u64::MAX)[..], &[0xff]].concat();
+    let end = [&schema::pack_key(id, u64::MAX)[..], &[0xff]].concat();
     if let Some(first) = first {
         shared.store.scan(Tree::Packs, &first, &end, &mut |pack, row| {
-            let Some(block) = key::pack_of(pack).and_then(|(_, first_seq)| key::unpack(first_seq, &row)) else {
+            let Some(block) = schema::pack_of(pack).and_then(|(_, first_seq)| schema::unpack(first_seq, &row)) else {
                 damaged = true;
                 return Ok(false);
             };
@@ -161,7 +161,7 @@ pub(crate) fn list(shared: &Shared, query: &ListQuery) -> Result<Vec<Arc<Stream>
     let upto = query.after.map_or(vec![0xff; 18], |after| after.0.to_vec());
     let mut sealed = 0;
     shared.store.scan_back(Tree::Streams, &upto, &mut |id| {
-        let Some(id) = key::stream_of(id) else { return Ok(true) };
+        let Some(id) = schema::stream_of(id) else { return Ok(true) };
         if rows.contains_key(&id) {
             return Ok(true);
         }

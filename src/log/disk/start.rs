@@ -14,15 +14,15 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::committer::Committer;
-use super::directory::Directory;
+use super::index::Directory;
 use super::journal::{self, JournalFile, Mark};
-use super::key::{self, Tree};
+use super::schema::{self, Tree};
 use super::recovery::{Scanned, scan};
 use super::sealer::Sealing;
 use super::shared::{DiskGuard, Queue, Shared, lock};
-use super::sled_log::Store;
+use super::store::Store;
 use super::unsealed::{Slot, UnsealedIndex};
-use super::{ledger, lookup, outputs, retention, row_calls, sealer};
+use super::{ledger, outputs, read, retention, rows, sealer};
 use crate::clock::Clock;
 use crate::config::{Durability, LogConfig};
 use crate::job::{Failure, Job};
@@ -50,7 +50,7 @@ pub(crate) fn boot(config: &LogConfig, clock: Clock) -> Result<Booted, Failure> 
     outputs::prepare(data).map_err(failed)?;
     let (store, mut notes) = Store::open(&data.join("sled"), clock.now())?;
     let (mark, said) = Mark::open(data).map_err(failed)?;
-    let floor = store.get(Tree::Meta, key::FLOOR)?.and_then(|row| key::number_of(&row)).unwrap_or(0);
+    let floor = store.get(Tree::Meta, schema::FLOOR)?.and_then(|row| schema::number_of(&row)).unwrap_or(0);
     let scanned = scan(&data.join("journal"), &store, floor, said)?;
     let line = next_line(&store, &scanned)?;
     let (last, loss, leftovers) = (scanned.last, scanned.loss.clone(), scanned.leftovers.clone());
@@ -176,8 +176,8 @@ fn settle_loss(shared: &Shared, last: u64) -> Result<(), Failure> {
         retention::forget(shared, &mut sealing, forgotten)?;
         lock(&shared.book).forgot(*file);
     }
-    row_calls::seal(shared)?;
-    shared.store.put(Tree::Meta, key::FLOOR, &last.to_be_bytes())?;
+    rows::seal(shared)?;
+    shared.store.put(Tree::Meta, schema::FLOOR, &last.to_be_bytes())?;
     shared.store.sync()?;
     let files = std::mem::take(&mut lock(&shared.book).files);
     for file in files {
@@ -226,7 +226,7 @@ pub(crate) type Pending = (Arc<Stream>, Job);
 fn jobs_of(shared: &Shared, streams: Vec<Arc<Stream>>) -> (Vec<Pending>, Vec<Arc<Stream>>) {
     let (mut unfinished, mut orphans) = (Vec::new(), Vec::new());
     for stream in streams.into_iter().filter(|stream| !stream.tail().state.is_terminal()) {
-        match lookup::job(shared, stream.head()) {
+        match read::job(shared, stream.head()) {
             Ok(Some(job)) => unfinished.push((stream, job)),
             other => {
                 let why = other.err().map_or_else(|| "it is missing".into(), |failure| failure.to_string());

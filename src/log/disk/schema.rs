@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::entry::{Reader, put_records};
+use super::journal::entry::{Reader, put_records};
 use crate::job::{Charge, Epoch, Gateway, RollupKey, StreamId, Sums, Timestamp};
 use crate::log::Block;
 use crate::log::stream::Outcome;

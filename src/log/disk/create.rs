@@ -9,11 +9,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::committer::Op;
-use super::directory::Claimed;
-use super::entry::JobText;
-use super::lookup;
+use super::index::Claimed;
+use super::journal::entry::JobText;
+use super::read;
 use super::outputs::{self, JOB_INLINE_BYTES_MAX};
-use super::replay::fresh_epoch;
+use super::recovery::fresh_epoch;
 use super::shared::{Shared, lock};
 use crate::config::Durability;
 use crate::job::{Code, Failure, Job, JobId, StreamId};
@@ -57,7 +57,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedS
     // A job without a digest was given neither id nor key: nobody can have used ours before.
     if job.body_sha256.is_some() {
         let wanted = Arc::clone(job);
-        match shared.blocking(move |shared| lookup::find_repeat(shared, &wanted)).await? {
+        match shared.blocking(move |shared| read::find_repeat(shared, &wanted)).await? {
             Found::Stream(stream) => return joined(shared, stream, job).await,
             Found::Expired(_) => {
                 return Err(Failure::new(Code::Expired, "a job with this id was removed after its retention"));
@@ -104,7 +104,7 @@ async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Resul
 
 /// See [`crate::log::Log::forget`].
 pub(crate) async fn forget(shared: &Arc<Shared>, id: &JobId) -> Result<(), Failure> {
-    let stream = match lookup::find(shared, id).await? {
+    let stream = match read::find(shared, id).await? {
         Found::Stream(stream) => stream,
         // Only its tombstone is left, which is removed in its own time.
         Found::Expired(_) | Found::Nothing => return Err(Failure::new(Code::NotFound, "no such job")),

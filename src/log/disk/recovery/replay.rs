@@ -7,10 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::entry::{Entry, JobText};
-use super::key::{self, StreamRow, Tree};
-use super::sled_log::Store;
-use super::unsealed::Forgotten;
+use crate::log::disk::journal::entry::{Entry, JobText};
+use crate::log::disk::schema::{self, StreamRow, Tree};
+use crate::log::disk::store::Store;
+use crate::log::disk::unsealed::Forgotten;
 use crate::job::{Charge, Epoch, Failure, StreamId};
 use crate::log::rows::Unsealed;
 use crate::log::stream::{Outcome, Stream};
@@ -110,7 +110,7 @@ impl<'a> Replay<'a> {
         };
         let mut open = Vec::new();
         store.scan_back(Tree::Open, &[0xff; 18], &mut |id| {
-            open.extend(key::stream_of(id));
+            open.extend(schema::stream_of(id));
             Ok(true)
         })?;
         for id in open {

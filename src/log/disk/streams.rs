@@ -7,13 +7,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::committer::{Ending, Op};
-use super::opening::OpenedStream;
+use super::create::OpenedStream;
 use super::shared::{Phase, Shared, lock};
-use super::sled_log::SledLog;
-use super::{ledger, lookup, opening, outputs, row_calls};
+use super::SledLog;
+use super::{create, ledger, outputs, read, rows};
 use crate::config::Durability;
 use crate::job::{Charge, Code, Event, Failure, Job, JobId, RollupKey, Sums};
-use crate::log::rows;
+use crate::log::rows as row_batch;
 use crate::log::stream::{Outcome, Stream, StreamWriter};
 use crate::log::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Row, RowRange, Unfinished};
 use crate::wire::row;
@@ -33,7 +33,7 @@ pub(crate) fn fits(bytes: usize) -> Result<(), Failure> {
 impl Log for SledLog {
     fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
         async move {
-            Ok(match opening::open(&self.shared, &job).await? {
+            Ok(match create::open(&self.shared, &job).await? {
                 OpenedStream::Joined(stream) => Opened::Joined(stream),
                 OpenedStream::New(stream) => {
                     let log = self.this.upgrade().ok_or_else(|| Failure::internal("the log is closed"))?;
@@ -56,7 +56,7 @@ impl Log for SledLog {
         }
         // Encoded before places are reserved, so that a refused record leaves no hole.
         let mut block = Block::encode(0, at, &batch.events)?;
-        let rows = rows::encode(&batch.rows)?;
+        let rows = row_batch::encode(&batch.rows)?;
         fits(block.bytes.len() + rows.len())?;
         let streaming = batch.events.iter().any(Event::is_output);
         let encoded = if batch.charges.is_empty() { Vec::new() } else { row::encode(&batch.charges) };
@@ -75,7 +75,7 @@ impl Log for SledLog {
 
     fn find(&self, id: &JobId) -> BoxFuture<'_, Result<Found, Failure>> {
         let id = id.clone();
-        async move { lookup::find(&self.shared, &id).await }.boxed()
+        async move { read::find(&self.shared, &id).await }.boxed()
     }
 
     fn read_cold<'a>(
@@ -85,22 +85,22 @@ impl Log for SledLog {
         budget_bytes: usize,
     ) -> BoxFuture<'a, Result<Chunk, Failure>> {
         let stream = Arc::clone(stream);
-        let read = move |shared: &Arc<Shared>| lookup::read_cold(shared, &stream, from, budget_bytes);
+        let read = move |shared: &Arc<Shared>| read::read_cold(shared, &stream, from, budget_bytes);
         self.shared.blocking(read).boxed()
     }
 
     fn job<'a>(&'a self, stream: &'a Arc<Stream>) -> BoxFuture<'a, Result<Option<Job>, Failure>> {
         let stream = Arc::clone(stream);
-        self.shared.blocking(move |shared| lookup::job(shared, stream.head())).boxed()
+        self.shared.blocking(move |shared| read::job(shared, stream.head())).boxed()
     }
 
     fn forget(&self, id: &JobId) -> BoxFuture<'_, Result<(), Failure>> {
         let id = id.clone();
-        async move { opening::forget(&self.shared, &id).await }.boxed()
+        async move { create::forget(&self.shared, &id).await }.boxed()
     }
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<Arc<Stream>>, Failure>> {
-        self.shared.blocking(move |shared| lookup::list(shared, &query)).boxed()
+        self.shared.blocking(move |shared| read::list(shared, &query)).boxed()
     }
 
     fn unfinished(&self) -> Vec<Unfinished> {
@@ -144,16 +144,16 @@ impl Log for SledLog {
     }
 
     fn write_rows(&self, rows: Vec<Row>) -> BoxFuture<'static, Result<(), Failure>> {
-        let handed = row_calls::write(&self.shared, &rows);
+        let handed = rows::write(&self.shared, &rows);
         async move { handed?.await.unwrap_or_else(|_| Err(Failure::internal("the log is closed"))) }.boxed()
     }
 
     fn row(&self, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, Failure>> {
-        row_calls::get(&self.shared, key).boxed()
+        rows::get(&self.shared, key).boxed()
     }
 
     fn rows(&self, range: RowRange) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, Failure>> {
-        self.shared.blocking(move |shared| row_calls::range(shared, &range)).boxed()
+        self.shared.blocking(move |shared| rows::range(shared, &range)).boxed()
     }
 
     fn health(&self) -> Health {
