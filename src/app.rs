@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Loaded, Reloaded, Watcher};
 use crate::http;
 use crate::log::Log;
-use crate::log::disk::SledLog;
+use crate::log::disk::DiskLog;
 use crate::meter::Meter;
 use crate::nats::Intake;
 use crate::policy::access;
@@ -86,7 +86,7 @@ async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyho
 
 async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Broker>> {
     let config = loaded.config.log.clone();
-    let opened = tokio::task::spawn_blocking(move || SledLog::open(&config, Clock::System)).await?;
+    let opened = tokio::task::spawn_blocking(move || DiskLog::open(&config, Clock::System)).await?;
     let log: Arc<dyn Log> = opened.map_err(|failure| anyhow!("the log cannot be opened: {}", failure.message))?;
     for note in log.health().notes {
         tracing::warn!("{note}");

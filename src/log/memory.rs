@@ -1,7 +1,7 @@
 //! The log without a disk: for tests, simulations, and as the control of every measurement.
 //!
 //! Everything is durable at once and gone with the process. Streams stay until they are forgotten,
-//! so a long-lived process wants `SledLog`.
+//! so a long-lived process wants `DiskLog`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, Weak};

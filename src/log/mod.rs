@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use block::{Block, Chunk};
-pub use disk::SledLog;
+pub use disk::DiskLog;
 pub use reader::{Followed, Follower, Silence};
 pub use rows::{Row, RowRange};
 pub use status::Status;
@@ -131,7 +131,7 @@ pub struct Health {
     pub streams: u64,
 }
 
-/// The log. Implementations: [`memory_log::MemoryLog`], `sled_log::SledLog`; both run through
+/// The log. Implementations: [`memory_log::MemoryLog`], `sled_log::DiskLog`; both run through
 /// `tests/log.rs`.
 pub trait Log: Send + Sync + 'static {
     /// Opens the stream of a new job, or finds the one that its id or idempotency key names. What is

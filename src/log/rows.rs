@@ -4,19 +4,11 @@
 //! yet: whoever reads looks here first. Promises that a batch counts whole or not at all, and that
 //! a row pins its journal file until it, or a newer one under its key, is sealed. Does no IO.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
-
 use bytes::Bytes;
 
 use crate::job::caps::{ROW_BYTES_MAX, ROW_KEY_BYTES_MAX, ROWS_BATCH_MAX};
 use crate::job::{Code, Failure};
 
-/// Bytes of unsealed rows in memory above which they are sealed. What is overwritten or removed
-/// before that never reaches the store.
-const UNSEALED_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes of memory that a row costs beyond its key and value.
-const OVERHEAD_BYTES: usize = 128;
 /// Instead of a value's length: the row is to be gone.
 const GONE: u32 = u32::MAX;
 
@@ -126,115 +118,6 @@ pub(super) fn decode(bytes: &Bytes) -> Option<Vec<Row>> {
     rest.is_empty().then_some(rows)
 }
 
-/// A row that is durable and not sealed.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) value: Option<Bytes>,
-    /// Counts what was held before it: a newer row under the same key has a higher one.
-    pub(super) version: u64,
-    /// The journal file that has it.
-    file: u64,
-}
-
-/// See the module.
-#[derive(Debug, Default)]
-pub(crate) struct Unsealed {
-    rows: BTreeMap<Bytes, Held>,
-    /// How many rows each file holds.
-    files: HashMap<u64, usize>,
-    bytes: usize,
-    version: u64,
-}
-
-impl Unsealed {
-    /// A batch is durable in `file`.
-    pub(super) fn put(&mut self, file: u64, rows: Vec<Row>) {
-        for Row { key, value } in rows {
-            self.version += 1;
-            self.bytes += weight(&key, value.as_ref());
-            *self.files.entry(file).or_default() += 1;
-            let held = Held { value, version: self.version, file };
-            if let Some(before) = self.rows.insert(key.clone(), held) {
-                self.let_go(&key, &before);
-            }
-        }
-    }
-
-    /// A row is in the store as it was at `version`.
-    pub(super) fn sealed(&mut self, key: &Bytes, version: u64) {
-        if self.rows.get(key).is_some_and(|held| held.version == version)
-            && let Some(held) = self.rows.remove(key)
-        {
-            self.let_go(key, &held);
-        }
-    }
-
-    fn let_go(&mut self, key: &Bytes, held: &Held) {
-        self.bytes -= weight(key, held.value.as_ref());
-        if let Some(count) = self.files.get_mut(&held.file) {
-            *count -= 1;
-            if *count == 0 {
-                self.files.remove(&held.file);
-            }
-        }
-    }
-
-    /// The row under `key`; `Some(None)` if it is gone, `None` if only the store knows.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
-        self.rows.get(key).map(|held| held.value.clone())
-    }
-
-    /// The rows from `from` to before `to` in order, those that are gone included, until `limit` of
-    /// them are there.
-    pub(super) fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<(Bytes, Option<Bytes>)> {
-        let (mut found, mut there) = (Vec::new(), 0);
-        let bounds = (Bound::Included(from), Bound::Excluded(to));
-        if from >= to {
-            return found;
-        }
-        for (key, held) in self.rows.range::<[u8], _>(bounds) {
-            if there == limit {
-                break;
-            }
-            there += usize::from(held.value.is_some());
-            found.push((key.clone(), held.value.clone()));
-        }
-        found
-    }
-
-    /// The next rows after `after`, none of them newer than `version`.
-    pub(super) fn page(&self, after: Option<&Bytes>, version: u64, limit: usize) -> Vec<(Bytes, Held)> {
-        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
-        let rows = self.rows.range::<[u8], _>((from, Bound::Unbounded));
-        let due = rows.filter(|(_, held)| held.version <= version).take(limit);
-        due.map(|(key, held)| (key.clone(), held.clone())).collect()
-    }
-
-    /// The version of the newest row.
-    pub(super) fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Whether they weigh so much that they are to be sealed.
-    pub(super) fn is_heavy(&self) -> bool {
-        self.bytes > UNSEALED_BYTES_MAX
-    }
-
-    /// Whether a row is unsealed that only `file` has.
-    pub(super) fn pins(&self, file: u64) -> bool {
-        self.files.contains_key(&file)
-    }
-}
-
-fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {
-    OVERHEAD_BYTES + key.len() + value.map_or(0, Bytes::len)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,26 +149,6 @@ mod tests {
             assert_eq!(encode(&[row]).unwrap_err().code, Code::TooLarge);
         }
         assert_eq!(encode(&vec![Row::remove("a"); ROWS_BATCH_MAX + 1]).unwrap_err().code, Code::TooLarge);
-    }
-
-    #[test]
-    fn a_file_is_pinned_by_what_nothing_newer_stands_for() {
-        let mut unsealed = Unsealed::default();
-        let one = |key: &'static str| vec![Row::put(key, "v")];
-        unsealed.put(1, one("a"));
-        unsealed.put(1, one("b"));
-        unsealed.put(2, one("a"));
-        assert!(unsealed.pins(1) && unsealed.pins(2));
-        let page = unsealed.page(None, unsealed.version(), 10);
-        unsealed.put(3, one("b"));
-        assert!(!unsealed.pins(1), "both its rows are newer elsewhere");
-        for (key, held) in page {
-            unsealed.sealed(&key, held.version);
-        }
-        assert!(!unsealed.pins(2) && unsealed.pins(3), "what is newer than what was sealed stays");
-        unsealed.sealed(&"b".into(), unsealed.version());
-        assert!(unsealed.is_empty());
-        assert_eq!((unsealed.bytes, unsealed.files.len()), (0, 0));
     }
 
     #[test]

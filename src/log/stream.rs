@@ -1,6 +1,6 @@
 //! A stream in memory: its tail, and a ring of recent records for readers at the tail.
 //!
-//! Owns what `SledLog` and `MemoryLog` share. Blocks enter the ring only when they are durable, so
+//! Owns what `DiskLog` and `MemoryLog` share. Blocks enter the ring only when they are durable, so
 //! whatever a reader can reach here it may see. A std mutex is right: it is held for a push or a
 //! clone of a few pointers, never across an await.
 
@@ -133,9 +133,9 @@ struct Inner {
     /// The `seq` that the next append gets; ahead of the durable tail while a commit is under way.
     next_seq: u64,
     /// How many appends had failed when the last places were reserved.
-    reserved_in: u32,
+    failures_at_reserve: u32,
     /// Its first record could not be written: there is nothing that a later one could follow.
-    never_began: bool,
+    fail_creation: bool,
     ring: VecDeque<Arc<Block>>,
     ring_bytes: usize,
     outcome: Option<Arc<Outcome>>,
@@ -240,20 +240,20 @@ impl Stream {
         if self.tail.borrow().state.is_terminal() {
             return Err(Failure::internal("an append after the terminal"));
         }
-        if inner.never_began {
+        if inner.fail_creation {
             return Err(Failure::internal("an append to a stream whose beginning could not be written"));
         }
         let first = inner.next_seq;
         inner.next_seq += count;
-        inner.reserved_in = self.tail.borrow().failures;
+        inner.failures_at_reserve = self.tail.borrow().failures;
         Ok(first)
     }
 
     /// [`Tail::failures`] when the last places were reserved: what its writer compares with. Read
     /// before the reservation it could count the failure of an earlier, abandoned append as its own.
     #[must_use]
-    fn reserved_in(&self) -> u32 {
-        self.lock().reserved_in
+    fn failures_at_reserve(&self) -> u32 {
+        self.lock().failures_at_reserve
     }
 
     /// A block became durable: readers may see it. `terminal` is the outcome if its last record is
@@ -281,7 +281,7 @@ impl Stream {
 
     /// Gives back the places that were reserved last, from `first` on: nobody was told of them. For
     /// implementations of [`Log`].
-    pub fn give_back(&self, first: u64) {
+    pub fn unreserve(&self, first: u64) {
         self.lock().next_seq = first;
     }
 
@@ -291,9 +291,9 @@ impl Stream {
     }
 
     /// The first record came to nothing, and no other can follow. For implementations of [`Log`].
-    pub fn never_began(&self) {
+    pub fn fail_creation(&self) {
         let mut inner = self.lock();
-        inner.never_began = true;
+        inner.fail_creation = true;
         self.fail(inner);
     }
 
@@ -369,7 +369,7 @@ impl StreamWriter {
     /// See [`Log::append`]; `overloaded` when the commit failed, and then nothing of it is there.
     pub async fn append(&mut self, batch: Batch) -> Result<(), Failure> {
         let upto = self.log.append(&self.stream, batch)?;
-        let failures = self.stream.reserved_in();
+        let failures = self.stream.failures_at_reserve();
         loop {
             {
                 let tail = self.tail.borrow_and_update();

@@ -10,9 +10,9 @@ fn nothing_follows_a_beginning_that_could_not_be_written() {
     let stream = Stream::new(Head::new(StreamId::generate(), &job), Epoch(1), 0, None);
     assert_eq!(stream.reserve(1).unwrap(), 0);
     assert_eq!(stream.reserve(2).unwrap(), 1);
-    stream.give_back(1);
+    stream.unreserve(1);
     assert_eq!(stream.reserve(1).unwrap(), 1);
-    stream.never_began();
+    stream.fail_creation();
     assert_eq!((stream.tail().durable, stream.tail().failures), (0, 1));
     assert!(stream.reserve(1).is_err(), "a later record would be the first");
 }

@@ -7,7 +7,7 @@ use crate::config::{Durability, LogConfig};
 use crate::dialect::durable_streams::Producer;
 use crate::job::Timestamp;
 use crate::log::memory::MemoryLog;
-use crate::log::{RowRange, SledLog};
+use crate::log::{DiskLog, RowRange};
 
 fn key(path: &str) -> Key {
     Key { gateway: Gateway::default(), path: path.into() }
@@ -91,7 +91,7 @@ async fn feeds_are_there_after_a_restart_and_a_removal_that_was_cut_short_goes_o
         ..LogConfig::default()
     };
     let open = || -> (Arc<UserStreams>, Arc<dyn Log>) {
-        let log: Arc<dyn Log> = SledLog::open(&config, Clock::System).unwrap();
+        let log: Arc<dyn Log> = DiskLog::open(&config, Clock::System).unwrap();
         (UserStreams::new(Arc::clone(&log), Clock::System, Handle::current()), log)
     };
     for round in 0..3_u64 {

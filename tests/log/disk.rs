@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use forebay::config::LogConfig;
 use forebay::job::Code;
-use forebay::log::{Log, Opened, SledLog};
+use forebay::log::{DiskLog, Log, Opened};
 use forebay::wire::Cursor;
 
 use crate::support::*;
@@ -61,7 +61,7 @@ fn code<T>(result: Result<T, forebay::job::Failure>) -> Option<Code> {
     result.err().map(|failure| failure.code)
 }
 
-async fn refuses(log: &Arc<dyn Log>, sled: &SledLog) {
+async fn refuses(log: &Arc<dyn Log>, sled: &DiskLog) {
     sled.settle();
     assert!(log.health().refusing.is_some());
     assert_eq!(code(log.open(Arc::new(job("new", 1))).await), Some(Code::Overloaded));

@@ -140,7 +140,7 @@ fn two_brokers_do_not_share_a_directory() {
     let config = config(dir.path());
     runtime().block_on(async {
         let log = open(&config);
-        let second = forebay::log::SledLog::open(&config, forebay::clock::Clock::System);
+        let second = forebay::log::DiskLog::open(&config, forebay::clock::Clock::System);
         assert!(second.err().unwrap().message.contains("another forebay"));
         drop(log);
         open(&config);

@@ -6,16 +6,16 @@ use std::time::Duration;
 use forebay::clock::Clock;
 use forebay::config::LogConfig;
 use forebay::job::{Code, State, Timestamp};
-use forebay::log::{Follower, Found, Log, SledLog};
+use forebay::log::{DiskLog, Follower, Found, Log};
 use forebay::wire::Cursor;
 
 use crate::support::*;
 
 const START: Timestamp = Timestamp(1_795_000_000_000);
 
-fn simulated(config: &LogConfig) -> (Arc<SledLog>, Arc<dyn Log>) {
+fn simulated(config: &LogConfig) -> (Arc<DiskLog>, Arc<dyn Log>) {
     let clock = Clock::Simulated { start: START, since: tokio::time::Instant::now() };
-    let sled = SledLog::open(config, clock).unwrap();
+    let sled = DiskLog::open(config, clock).unwrap();
     (Arc::clone(&sled), sled)
 }
 

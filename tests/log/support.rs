@@ -10,7 +10,7 @@ use forebay::job::{
     Usd,
 };
 use forebay::log::memory::MemoryLog;
-use forebay::log::{Batch, Followed, Follower, Log, Opened, SledLog, Stream, StreamWriter};
+use forebay::log::{Batch, DiskLog, Followed, Follower, Log, Opened, Stream, StreamWriter};
 use forebay::wire::Cursor;
 use forebay::wire::record;
 
@@ -54,8 +54,8 @@ pub(crate) fn config(path: &Path) -> LogConfig {
     }
 }
 
-pub(crate) fn open(config: &LogConfig) -> Arc<SledLog> {
-    SledLog::open(config, Clock::System).expect("the log opens")
+pub(crate) fn open(config: &LogConfig) -> Arc<DiskLog> {
+    DiskLog::open(config, Clock::System).expect("the log opens")
 }
 
 pub(crate) fn id(text: &str) -> JobId {

@@ -92,7 +92,7 @@ const TOP: &[&str] = &["app", "bench", "cli", "lib", "main"];
 const DOORS: &[(&str, &[&str])] = &[
     ("actix", &["/actor.rs", "src/app.rs", "src/app/"]),
     ("async_nats", &["src/nats/", "src/cli/nats.rs"]),
-    ("sled", &["src/log/disk/"]),
+    ("sled", &["src/log/disk/store.rs"]),
     ("tokio_tungstenite", &["src/ws/socket.rs", "src/ws/client.rs"]),
     ("reqwest", &["src/egress/", "src/provider/"]),
     ("aws_sigv4", &["src/provider/credential/aws"]),

@@ -14,7 +14,7 @@ use crate::bench::{Bench, Role};
 use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::job::caps::BATCH_EVENTS_MAX;
-use crate::log::disk::SledLog;
+use crate::log::disk::DiskLog;
 use crate::log::{Batch, Log};
 
 /// Records in the log.
@@ -50,9 +50,9 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
 }
 
 /// In the child: writes `records` and returns; its caller then kills it.
-pub(in crate::bench) async fn write(dir: &std::path::Path, records: u64) -> Result<Arc<SledLog>> {
+pub(in crate::bench) async fn write(dir: &std::path::Path, records: u64) -> Result<Arc<DiskLog>> {
     let config = LogConfig { path: data_dir(dir), ..LogConfig::default() };
-    let log = SledLog::open(&config, Clock::System)?;
+    let log = DiskLog::open(&config, Clock::System)?;
     let batches = records / JOBS / BATCH_EVENTS_MAX as u64;
     let mut writing = JoinSet::new();
     for job in 0..JOBS {

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Durability, LogConfig};
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Cancelled, Cost, Delta, Event, Usage};
-use crate::log::disk::SledLog;
+use crate::log::disk::DiskLog;
 use crate::log::{Batch, Followed, Follower, Log, Opened, StreamWriter};
 use crate::wire::Cursor;
 use crate::wire::record::{BodyRef, decode};
@@ -35,7 +35,7 @@ const READ_RATE: u32 = 2000;
 /// A log in a fresh directory.
 pub(super) struct Fresh {
     config: LogConfig,
-    pub(super) log: Arc<SledLog>,
+    pub(super) log: Arc<DiskLog>,
     scratch: Scratch,
 }
 
@@ -43,7 +43,7 @@ impl Fresh {
     pub(super) fn open(bench: &Bench, durability: Durability) -> Result<Fresh> {
         let scratch = Scratch::new(bench.scratch.path())?;
         let config = LogConfig { path: scratch.path().join("data"), durability, ..LogConfig::default() };
-        let log = SledLog::open(&config, Clock::System)?;
+        let log = DiskLog::open(&config, Clock::System)?;
         Ok(Fresh { config, log, scratch })
     }
 
@@ -54,7 +54,7 @@ impl Fresh {
 }
 
 /// Opens the stream of a new job.
-pub(super) async fn begin(log: &Arc<SledLog>) -> Result<StreamWriter> {
+pub(super) async fn begin(log: &Arc<DiskLog>) -> Result<StreamWriter> {
     let said = submit::from_json(br#"{"model":"bench/bench","input":"hi"}"#)?;
     let job = said.into_job(&Door::default(), Clock::System.now())?;
     match log.open(Arc::new(job)).await? {
@@ -63,7 +63,7 @@ pub(super) async fn begin(log: &Arc<SledLog>) -> Result<StreamWriter> {
     }
 }
 
-async fn begin_many(log: &Arc<SledLog>, count: usize) -> Result<Vec<StreamWriter>> {
+async fn begin_many(log: &Arc<DiskLog>, count: usize) -> Result<Vec<StreamWriter>> {
     let mut opening = JoinSet::new();
     for _ in 0..count {
         let log = Arc::clone(log);
@@ -166,7 +166,7 @@ async fn follow(bench: &Bench, count: usize) -> Result<Histogram<u64>> {
     let writer = begin(&fresh.log).await?;
     let mut reading = JoinSet::new();
     for _ in 0..count {
-        let log: Arc<dyn Log> = Arc::<SledLog>::clone(&fresh.log);
+        let log: Arc<dyn Log> = Arc::<DiskLog>::clone(&fresh.log);
         let follower = Follower::new(log, Arc::clone(writer.stream()), Cursor::Start)?;
         reading.spawn(read(follower));
     }

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Durability;
 use crate::job::JobId;
 use crate::job::caps::{BATCH_EVENTS_MAX, FRAME_BYTES_MAX};
-use crate::log::disk::SledLog;
+use crate::log::disk::DiskLog;
 use crate::log::{Batch, Followed, Follower, Found, Log};
 use crate::wire::Cursor;
 use crate::wire::record::decode;
@@ -31,7 +31,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let mut opens_ms = Vec::new();
     for _ in 0..3 {
         let start = Instant::now();
-        let log = SledLog::open(&config, Clock::System)?;
+        let log = DiskLog::open(&config, Clock::System)?;
         opens_ms.push(start.elapsed().as_secs_f64() * 1e3);
         rates.push(read(&log, &id, records).await?);
         log.close().await;
@@ -48,7 +48,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-async fn write(log: &Arc<SledLog>, records: usize) -> Result<JobId> {
+async fn write(log: &Arc<DiskLog>, records: usize) -> Result<JobId> {
     let mut writer = begin(log).await?;
     for _ in 0..records / BATCH_EVENTS_MAX {
         let events: Vec<_> = (0..BATCH_EVENTS_MAX).map(|_| delta(" some words")).collect();
@@ -59,9 +59,9 @@ async fn write(log: &Arc<SledLog>, records: usize) -> Result<JobId> {
 }
 
 /// JSON bytes and records per second.
-async fn read(log: &Arc<SledLog>, id: &JobId, records: usize) -> Result<(f64, f64)> {
+async fn read(log: &Arc<DiskLog>, id: &JobId, records: usize) -> Result<(f64, f64)> {
     let Found::Stream(stream) = log.find(id).await? else { bail!("the sealed job is gone") };
-    let reading: Arc<dyn Log> = Arc::<SledLog>::clone(log);
+    let reading: Arc<dyn Log> = Arc::<DiskLog>::clone(log);
     let mut follower = Follower::new(reading, stream, Cursor::Start)?;
     let start = Instant::now();
     let (mut bytes, mut seen, mut frame) = (0, 0, Vec::new());

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::committer::Op;
 use super::index::Claimed;
 use super::journal::entry::JobText;
-use super::read;
 use super::outputs::{self, JOB_INLINE_BYTES_MAX};
+use super::queue::Op;
+use super::read;
 use super::recovery::fresh_epoch;
 use super::shared::{Shared, lock};
 use crate::config::Durability;
@@ -36,7 +36,7 @@ struct Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        lock(&self.shared.directory).release(self.job);
+        lock(&self.shared.index).release(self.job);
         self.shared.released.notify_waiters();
     }
 }
@@ -47,7 +47,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedS
         let mut released = pin!(shared.released.notified());
         // Registered before looking, so that a claim given up in between is not missed.
         released.as_mut().enable();
-        let claimed = lock(&shared.directory).claim(job);
+        let claimed = lock(&shared.index).claim(job);
         match claimed {
             Claimed::Known(stream) => return joined(shared, stream, job).await,
             Claimed::Busy => released.await,
@@ -91,12 +91,12 @@ async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Resul
     let first = stream.reserve(1)?;
     let block = Arc::new(Block::encode(first, shared.clock.now(), &[accepted(job)])?);
     // From here on the directory answers for the id, whether or not our caller stays.
-    lock(&shared.directory).enter(&stream);
+    lock(&shared.index).enter(&stream);
     drop(claim);
     let op = Op::Create { stream: Arc::clone(&stream), head: encoded, job: text, block };
-    if let Err(failure) = shared.push_quietly(op) {
-        lock(&shared.directory).remove(stream.head());
-        stream.never_began();
+    if let Err(failure) = shared.push_without_wake(op) {
+        lock(&shared.index).remove(stream.head());
+        stream.fail_creation();
         return Err(failure);
     }
     Ok(stream)

@@ -14,7 +14,7 @@ const WARM_MIN: usize = 1024;
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Directory {
+pub(crate) struct StreamIndex {
     /// Streams that are unfinished or unsealed.
     streams: HashMap<StreamId, Arc<Stream>>,
     ids: HashMap<JobId, StreamId>,
@@ -34,11 +34,11 @@ pub(crate) enum Claimed {
     Known(Arc<Stream>),
     /// Somebody else is looking it up.
     Busy,
-    /// It is the caller's until [`Directory::release`].
+    /// It is the caller's until [`StreamIndex::release`].
     Mine,
 }
 
-impl Directory {
+impl StreamIndex {
     /// Claims the id and key of `job`.
     pub(crate) fn claim(&mut self, job: &Job) -> Claimed {
         let key = key_of(job);
@@ -88,7 +88,7 @@ impl Directory {
 
     /// A finished stream is sealed: whoever looks for it later finds it in the store, and shares
     /// this one while somebody holds it.
-    pub(crate) fn cool(&mut self, head: &Head) {
+    pub(crate) fn retire(&mut self, head: &Head) {
         if let Some(stream) = self.remove(head) {
             self.warm(&stream);
         }
@@ -128,7 +128,7 @@ impl Directory {
     }
 
     /// A stream is gone from the store.
-    pub(crate) fn gone(&mut self, id: StreamId) {
+    pub(crate) fn removed(&mut self, id: StreamId) {
         self.forgotten.remove(&id);
         self.warm.remove(&id);
     }

@@ -4,23 +4,23 @@
 //! crash does nothing. Promises that a query sees every durable charge, and that adding everything
 //! up again is done again by the next start if a crash came between. Does not price anything.
 
-use super::schema::{self, LedgerRow, RollupRow, Tree};
+use super::schema::{self, RollupRow, Tree};
 use super::shared::{Shared, lock};
 use crate::job::{Charge, Failure, RollupKey, Sums};
 use crate::wire::row;
 
 /// Adds up what is durable and not in the store yet.
 pub(crate) fn apply(shared: &Shared) -> Result<(), Failure> {
-    let _money = lock(&shared.money);
+    let _ledger = lock(&shared.ledger_lock);
     apply_locked(shared)
 }
 
 fn apply_locked(shared: &Shared) -> Result<(), Failure> {
-    let charges = lock(&shared.book).take_charges();
+    let charges = lock(&shared.unsealed).take_charges();
     for (done, (line, charge)) in charges.iter().enumerate() {
         let put = shared.store.put(Tree::Ledger, &schema::line_key(*line), &row::encode(charge));
         if let Err(failure) = put.and_then(|()| add(shared, *line, charge)) {
-            lock(&shared.book).return_charges(charges[done..].to_vec());
+            lock(&shared.unsealed).return_charges(charges[done..].to_vec());
             return Err(failure);
         }
     }
@@ -45,7 +45,7 @@ fn add(shared: &Shared, line: u64, charge: &Charge) -> Result<(), Failure> {
 
 /// See [`crate::log::Log::rollups`]. Blocks.
 pub(crate) fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(RollupKey, Sums)>, Failure> {
-    let _money = lock(&shared.money);
+    let _ledger = lock(&shared.ledger_lock);
     apply_locked(shared)?;
     let mut rows = Vec::new();
     shared.store.scan(Tree::Rollups, &since.to_be_bytes(), &until.to_be_bytes(), &mut |row_key, row| {
@@ -71,7 +71,7 @@ fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>
             return Ok(false);
         }
         let line = schema::number_of(line).ok_or_else(damaged)?;
-        lines.push((line, row::decode::<LedgerRow>(&row).ok_or_else(damaged)?));
+        lines.push((line, row::decode::<Charge>(&row).ok_or_else(damaged)?));
         Ok(lines.len() < limit)
     })?;
     Ok(lines)
@@ -81,7 +81,7 @@ fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>
 pub(crate) fn rebuild(shared: &Shared) -> Result<u64, Failure> {
     /// Lines in memory at once.
     const PAGE: usize = 1024;
-    let _money = lock(&shared.money);
+    let _ledger = lock(&shared.ledger_lock);
     apply_locked(shared)?;
     forget_sums(shared)?;
     let (mut last, mut count) = (0, 0);
@@ -135,7 +135,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::LogConfig;
     use crate::job::{AttemptOutcome, Cost, Timestamp, Usage};
-    use crate::log::disk::SledLog;
+    use crate::log::disk::DiskLog;
 
     fn charge() -> Charge {
         Charge {
@@ -159,8 +159,8 @@ mod tests {
     fn a_rebuild_that_a_crash_cut_short_is_done_by_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
         let config = LogConfig { path: dir.path().into(), free_bytes_min: 0, ..LogConfig::default() };
-        let open = || SledLog::open(&config, Clock::System).unwrap();
-        let jobs = |log: &SledLog| -> Vec<u64> {
+        let open = || DiskLog::open(&config, Clock::System).unwrap();
+        let jobs = |log: &DiskLog| -> Vec<u64> {
             rollups(&log.shared, 0, u32::MAX).unwrap().iter().map(|(_, sums)| sums.jobs).collect()
         };
         let log = open();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::journal::entry::JobText;
 use super::schema::{self, StreamRow, Tree};
 use super::shared::{Shared, lock};
-use super::{outputs, retention};
+use super::{outputs, pack, retention};
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::job::{Code, Failure, Job, JobId, StreamId};
 use crate::log::stream::{Head, Stream};
@@ -17,7 +17,7 @@ use crate::wire::row;
 
 /// See [`crate::log::Log::find`].
 pub(crate) async fn find(shared: &Arc<Shared>, id: &JobId) -> Result<Found, Failure> {
-    let known = lock(&shared.directory).of_job(id);
+    let known = lock(&shared.index).of_job(id);
     if let Some(stream) = known {
         shared.flush();
         return Ok(match stream.first_durable().await {
@@ -49,20 +49,20 @@ fn find_sealed(shared: &Shared, id: &JobId) -> Result<Found, Failure> {
         return Ok(Found::Stream(stream));
     }
     // It may have been on its way into the store, or a job that was opened meanwhile.
-    if let Some(stream) = lock(&shared.directory).of_job(id).filter(|stream| stream.tail().durable > 0) {
+    if let Some(stream) = lock(&shared.index).of_job(id).filter(|stream| stream.tail().durable > 0) {
         return Ok(Found::Stream(stream));
     }
-    Ok(retention::tombstone(shared, id)?.map_or(Found::Nothing, |(_, stone)| Found::Expired(Box::new(stone))))
+    Ok(retention::tombstone(shared, id)?.map_or(Found::Nothing, |(_, tombstone)| Found::Expired(Box::new(tombstone))))
 }
 
 /// A stream that the store knows, shared with whoever has it already.
 fn load(shared: &Shared, id: StreamId) -> Result<Option<Arc<Stream>>, Failure> {
     {
-        let directory = lock(&shared.directory);
-        if directory.is_forgotten(id) {
+        let index = lock(&shared.index);
+        if index.is_forgotten(id) {
             return Ok(None);
         }
-        if let Some(stream) = directory.get(id) {
+        if let Some(stream) = index.get(id) {
             return Ok(Some(stream));
         }
     }
@@ -70,8 +70,8 @@ fn load(shared: &Shared, id: StreamId) -> Result<Option<Arc<Stream>>, Failure> {
     let head: Option<Head> = shared.store.get(Tree::Heads, &id.0)?.and_then(|row| row::decode(&row));
     let (Some(row), Some(head)) = (row, head) else { return Ok(None) };
     let stream = Arc::new(Stream::new(head, row.epoch, row.sealed, row.outcome));
-    let mut directory = lock(&shared.directory);
-    Ok(if directory.is_forgotten(id) { None } else { Some(directory.warm(&stream)) })
+    let mut index = lock(&shared.index);
+    Ok(if index.is_forgotten(id) { None } else { Some(index.warm(&stream)) })
 }
 
 /// See [`crate::log::Log::read_cold`]. Blocks.
@@ -81,13 +81,14 @@ pub(crate) fn read_cold(shared: &Shared, stream: &Stream, from: u64, budget: usi
     let mut damaged = false;
     let mut first = None;
     shared.store.scan_back(Tree::Packs, &[&schema::pack_key(id, from)[..], &[1]].concat(), &mut |pack| {
-        first = schema::pack_of(pack).filter(|(stream, _)| *stream == id).map(|_| pack.to_vec());
+        first = schema::parse_pack_key(pack).filter(|(stream, _)| *stream == id).map(|_| pack.to_vec());
         Ok(false)
     })?;
     let end = [&schema::pack_key(id, u64::MAX)[..], &[0xff]].concat();
     if let Some(first) = first {
         shared.store.scan(Tree::Packs, &first, &end, &mut |pack, row| {
-            let Some(block) = schema::pack_of(pack).and_then(|(_, first_seq)| schema::unpack(first_seq, &row)) else {
+            let Some(block) = schema::parse_pack_key(pack).and_then(|(_, first_seq)| pack::unpack(first_seq, &row))
+            else {
                 damaged = true;
                 return Ok(false);
             };
@@ -114,7 +115,7 @@ pub(crate) fn read_cold(shared: &Shared, stream: &Stream, from: u64, budget: usi
         return Ok(chunk);
     }
     let removed = shared.store.get(Tree::Streams, &id.0)?.is_none();
-    if removed || lock(&shared.directory).is_forgotten(id) {
+    if removed || lock(&shared.index).is_forgotten(id) {
         return Err(Failure::new(Code::Expired, "the stream was removed"));
     }
     Err(Failure::internal(format!("record {from} of this stream is missing")))
@@ -124,8 +125,8 @@ pub(crate) fn read_cold(shared: &Shared, stream: &Stream, from: u64, budget: usi
 pub(crate) fn job_text(shared: &Shared, head: &Head) -> Result<Option<Vec<u8>>, Failure> {
     let id = head.stream;
     let (text, finished) = {
-        let book = lock(&shared.book);
-        let slot = book.slots.get(&id);
+        let unsealed = lock(&shared.unsealed);
+        let slot = unsealed.slots.get(&id);
         let finished = slot.is_some_and(|slot| slot.stream.tail().state.is_terminal());
         (slot.and_then(|slot| slot.job.clone()), finished)
     };
@@ -151,7 +152,7 @@ pub(crate) fn job(shared: &Shared, head: &Head) -> Result<Option<Job>, Failure> 
 /// See [`crate::log::Log::list`]. Blocks. Looks at every job when few match.
 pub(crate) fn list(shared: &Shared, query: &ListQuery) -> Result<Vec<Arc<Stream>>, Failure> {
     let limit = query.limit.min(LIST_ROWS_MAX);
-    let live: Vec<_> = lock(&shared.directory).streams().map(Arc::clone).collect();
+    let live: Vec<_> = lock(&shared.index).streams().map(Arc::clone).collect();
     let admitted = |stream: &Arc<Stream>| {
         let tail = stream.tail();
         tail.durable > 0 && query.admits(stream.head(), tail.state)

@@ -4,8 +4,8 @@
 //! job leaves a tombstone for a while, a forgotten one nothing. Rows go in an order that can be
 //! repeated after a crash. Runs on the sealer's thread.
 
-use super::schema::{self, StreamRow, Tree};
 use super::outputs;
+use super::schema::{self, StreamRow, Tree};
 use super::sealer::Sealing;
 use super::shared::{Shared, lock};
 use super::store::Store;
@@ -20,13 +20,13 @@ const REMOVALS_MAX: usize = 1000;
 /// A finished stream's rows in the order of removal.
 pub(crate) fn enter(store: &Store, head: &Head, at: Timestamp, bytes: u64) -> Result<(), Failure> {
     match head.retention_s {
-        None => store.put(Tree::Aged, &schema::aged_key(at, head.stream), &bytes.to_be_bytes()),
-        Some(_) => store.put(Tree::Due, &due_key(head, at), &row::encode(&(at, bytes))),
+        None => store.put(Tree::Expiry, &schema::time_key(at, head.stream), &bytes.to_be_bytes()),
+        Some(_) => store.put(Tree::ExpiryOwn, &due_key(head, at), &row::encode(&(at, bytes))),
     }
 }
 
 fn due_key(head: &Head, at: Timestamp) -> [u8; 24] {
-    schema::aged_key(at.plus_ms(head.retention_s.unwrap_or(0).saturating_mul(1000)), head.stream)
+    schema::time_key(at.plus_ms(head.retention_s.unwrap_or(0).saturating_mul(1000)), head.stream)
 }
 
 /// A candidate for removal.
@@ -50,8 +50,8 @@ pub(crate) fn expire(shared: &Shared, sealing: &mut Sealing) -> Result<bool, Fai
     let mut removed = 0;
     while removed < REMOVALS_MAX {
         let over = total > shared.config.retention_bytes;
-        let aged = oldest(shared, Tree::Aged, now)?;
-        let due = oldest(shared, Tree::Due, now)?;
+        let aged = oldest(shared, Tree::Expiry, now)?;
+        let due = oldest(shared, Tree::ExpiryOwn, now)?;
         let next = match (aged, due) {
             (Some(aged), _) if aged.due => aged,
             (_, Some(due)) if due.due => due,
@@ -78,7 +78,7 @@ fn oldest(shared: &Shared, tree: Tree, now: Timestamp) -> Result<Option<Oldest>,
     let mut found = None;
     shared.store.scan(tree, &[], &[0xff; 25], &mut |row_key, row| {
         found = row_of(tree, row_key, &row).map(|(at, stream, finished_at, bytes)| {
-            let kept_ms = if tree == Tree::Aged { shared.config.retention_s.saturating_mul(1000) } else { 0 };
+            let kept_ms = if tree == Tree::Expiry { shared.config.retention_s.saturating_mul(1000) } else { 0 };
             let due = at.plus_ms(kept_ms) <= now;
             Oldest { tree, row: row_key.to_vec(), stream, finished_at, bytes, due }
         });
@@ -88,15 +88,15 @@ fn oldest(shared: &Shared, tree: Tree, now: Timestamp) -> Result<Option<Oldest>,
 }
 
 fn row_of(tree: Tree, row_key: &[u8], row: &[u8]) -> Option<(Timestamp, StreamId, Timestamp, u64)> {
-    let (at, stream) = schema::aged_of(row_key)?;
+    let (at, stream) = schema::parse_time_key(row_key)?;
     let (finished_at, bytes) =
-        if tree == Tree::Aged { (at, schema::number_of(row)?) } else { row::decode::<(Timestamp, u64)>(row)? };
+        if tree == Tree::Expiry { (at, schema::number_of(row)?) } else { row::decode::<(Timestamp, u64)>(row)? };
     Some((at, stream, finished_at, bytes))
 }
 
 fn count(store: &Store) -> Result<u64, Failure> {
     let mut total = 0;
-    for tree in [Tree::Aged, Tree::Due] {
+    for tree in [Tree::Expiry, Tree::ExpiryOwn] {
         store.scan(tree, &[], &[0xff; 25], &mut |row_key, row| {
             total += row_of(tree, row_key, &row).map_or(0, |(.., bytes)| bytes);
             Ok(true)
@@ -109,13 +109,13 @@ fn forget_tombstones(shared: &Shared, now: Timestamp) -> Result<bool, Failure> {
     let mut past: Vec<(Vec<u8>, StreamId, String)> = Vec::new();
     let until = now.0.saturating_sub(shared.config.tombstone_s.saturating_mul(1000)).saturating_add(1);
     shared.store.scan(Tree::TombstonesDue, &[], &until.to_be_bytes(), &mut |row_key, row| {
-        if let (Some((_, stream)), Ok(id)) = (schema::aged_of(row_key), String::from_utf8(row)) {
+        if let (Some((_, stream)), Ok(id)) = (schema::parse_time_key(row_key), String::from_utf8(row)) {
             past.push((row_key.to_vec(), stream, id));
         }
         Ok(past.len() < REMOVALS_MAX)
     })?;
     for (row_key, stream, id) in &past {
-        if stone(&shared.store, id)?.is_some_and(|(known, _)| known == *stream) {
+        if stored_tombstone(&shared.store, id)?.is_some_and(|(known, _)| known == *stream) {
             shared.store.remove(Tree::Tombstones, id.as_bytes())?;
         }
         shared.store.remove(Tree::TombstonesDue, row_key)?;
@@ -123,7 +123,7 @@ fn forget_tombstones(shared: &Shared, now: Timestamp) -> Result<bool, Failure> {
     Ok(!past.is_empty())
 }
 
-fn stone(store: &Store, id: &str) -> Result<Option<(StreamId, Tombstone)>, Failure> {
+fn stored_tombstone(store: &Store, id: &str) -> Result<Option<(StreamId, Tombstone)>, Failure> {
     Ok(store.get(Tree::Tombstones, id.as_bytes())?.and_then(|row| row::decode(&row)))
 }
 
@@ -131,19 +131,20 @@ fn stone(store: &Store, id: &str) -> Result<Option<(StreamId, Tombstone)>, Failu
 pub(crate) fn tombstone(shared: &Shared, id: &JobId) -> Result<Option<(StreamId, Tombstone)>, Failure> {
     let now = shared.clock.now();
     let kept_ms = shared.config.tombstone_s.saturating_mul(1000);
-    Ok(stone(&shared.store, id.as_str())?.filter(|(_, stone)| stone.expired_at.plus_ms(kept_ms) > now))
+    Ok(stored_tombstone(&shared.store, id.as_str())?
+        .filter(|(_, tombstone)| tombstone.expired_at.plus_ms(kept_ms) > now))
 }
 
 /// Removes a stream because somebody asked.
 pub(crate) fn forget(shared: &Shared, sealing: &mut Sealing, forgotten: &Forgotten) -> Result<(), Failure> {
     let id = forgotten.stream;
-    lock(&shared.book).remove(id);
+    lock(&shared.unsealed).remove(id);
     let head: Option<Head> = shared.store.get(Tree::Heads, &id.0)?.and_then(|row| row::decode(&row));
     let row: Option<StreamRow> = shared.store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));
     remove(shared, id, None)?;
     if let (Some(head), Some(StreamRow { bytes, outcome: Some(outcome), .. })) = (head, row) {
-        shared.store.remove(Tree::Aged, &schema::aged_key(outcome.at, id))?;
-        shared.store.remove(Tree::Due, &due_key(&head, outcome.at))?;
+        shared.store.remove(Tree::Expiry, &schema::time_key(outcome.at, id))?;
+        shared.store.remove(Tree::ExpiryOwn, &due_key(&head, outcome.at))?;
         sealing.finished_bytes = sealing.finished_bytes.map(|total| total.saturating_sub(bytes));
     }
     Ok(())
@@ -158,15 +159,15 @@ fn remove(shared: &Shared, id: StreamId, expired_at: Option<Timestamp>) -> Resul
     if let Some(head) = head {
         let row: Option<StreamRow> = store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));
         if let (Some(at), Some(outcome)) = (expired_at, row.and_then(|row| row.outcome)) {
-            let stone = Tombstone {
+            let tombstone = Tombstone {
                 id: head.id.clone(),
                 gateway: head.gateway.clone(),
                 state: outcome.state,
                 usage: outcome.usage,
                 expired_at: at,
             };
-            store.put(Tree::Tombstones, head.id.as_str().as_bytes(), &row::encode(&(id, stone)))?;
-            store.put(Tree::TombstonesDue, &schema::aged_key(at, id), head.id.as_str().as_bytes())?;
+            store.put(Tree::Tombstones, head.id.as_str().as_bytes(), &row::encode(&(id, tombstone)))?;
+            store.put(Tree::TombstonesDue, &schema::time_key(at, id), head.id.as_str().as_bytes())?;
         }
         remove_if_of(store, Tree::Ids, head.id.as_str().as_bytes(), id)?;
         if let Some(idempotency) = &head.idempotency_key {
@@ -177,7 +178,7 @@ fn remove(shared: &Shared, id: StreamId, expired_at: Option<Timestamp>) -> Resul
     for tree in [Tree::Streams, Tree::Open, Tree::Jobs, Tree::Heads] {
         store.remove(tree, &id.0)?;
     }
-    lock(&shared.directory).gone(id);
+    lock(&shared.index).removed(id);
     Ok(())
 }
 
@@ -194,7 +195,7 @@ pub(crate) fn remove_packs(store: &Store, id: StreamId, from: u64) -> Result<(),
     let mut keys = Vec::new();
     let last = [&schema::pack_key(id, u64::MAX)[..], &[0xff]].concat();
     store.scan_back(Tree::Packs, &last, &mut |pack| {
-        let ours = schema::pack_of(pack).is_some_and(|(stream, first_seq)| stream == id && first_seq >= from);
+        let ours = schema::parse_pack_key(pack).is_some_and(|(stream, first_seq)| stream == id && first_seq >= from);
         if ours {
             keys.push(pack.to_vec());
         }

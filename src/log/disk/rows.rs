@@ -8,9 +8,10 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::committer::Op;
+use super::queue::Op;
+use super::queue::Phase;
 use super::schema::Tree;
-use super::shared::{Phase, Shared, lock};
+use super::shared::{Shared, lock};
 use crate::job::Failure;
 use crate::log::rows;
 use crate::log::rows::{Row, RowRange};
@@ -19,29 +20,29 @@ use crate::log::rows::{Row, RowRange};
 const PAGE: usize = 64;
 
 /// What tells when a batch is durable.
-pub(crate) type Handed = oneshot::Receiver<Result<(), Failure>>;
+pub(crate) type RowsResult = oneshot::Receiver<Result<(), Failure>>;
 
 /// Hands a batch to the committer. What only removes is taken on a full disk too.
-pub(crate) fn write(shared: &Shared, rows: &[Row]) -> Result<Handed, Failure> {
+pub(crate) fn write(shared: &Shared, rows: &[Row]) -> Result<RowsResult, Failure> {
     if rows.iter().any(|row| row.value.is_some()) {
         shared.disk.admit()?;
     }
     let rows = rows::encode(rows)?;
     super::streams::fits(rows.len())?;
-    let (done, handed) = oneshot::channel();
+    let (done, durable) = oneshot::channel();
     shared.push(Op::Rows { rows, done })?;
-    Ok(handed)
+    Ok(durable)
 }
 
 /// See [`crate::log::Log::row`].
 pub(crate) async fn get(shared: &Arc<Shared>, key: Bytes) -> Result<Option<Bytes>, Failure> {
-    let fresh = lock(&shared.book).rows.get(&key);
+    let fresh = lock(&shared.unsealed).rows.get(&key);
     if let Some(value) = fresh {
         return Ok(value);
     }
     let look = move |shared: &Arc<Shared>| {
         let _gate = shared.rows_gate.read().unwrap_or_else(PoisonError::into_inner);
-        let fresh = lock(&shared.book).rows.get(&key);
+        let fresh = lock(&shared.unsealed).rows.get(&key);
         match fresh {
             Some(value) => Ok(value),
             None => Ok(shared.store.get(Tree::Rows, &key)?.map(Bytes::from)),
@@ -54,7 +55,7 @@ pub(crate) async fn get(shared: &Arc<Shared>, key: Bytes) -> Result<Option<Bytes
 pub(crate) fn range(shared: &Shared, wanted: &RowRange) -> Result<Vec<(Bytes, Bytes)>, Failure> {
     let (from, to) = (wanted.from(), wanted.to());
     let _gate = shared.rows_gate.read().unwrap_or_else(PoisonError::into_inner);
-    let fresh = lock(&shared.book).rows.range(&from, &to, wanted.limit);
+    let fresh = lock(&shared.unsealed).rows.range(&from, &to, wanted.limit);
     let known = |key: &[u8]| fresh.binary_search_by(|(fresh, _)| fresh[..].cmp(key)).is_ok();
     let mut page = Page { wanted, rows: Vec::new(), bytes: 0 };
     let mut next = fresh.iter();
@@ -94,19 +95,19 @@ impl Page<'_> {
 
 /// Moves every row that is durable by now into the store. Blocks.
 pub(crate) fn seal(shared: &Shared) -> Result<(), Failure> {
-    let version = lock(&shared.book).rows.version();
+    let version = lock(&shared.unsealed).rows.version();
     let mut after: Option<Bytes> = None;
     while shared.phase() != Phase::Dropped {
-        let page = lock(&shared.book).rows.page(after.as_ref(), version, PAGE);
+        let page = lock(&shared.unsealed).rows.page(after.as_ref(), version, PAGE);
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
         let _gate = shared.rows_gate.write().unwrap_or_else(PoisonError::into_inner);
         for (key, held) in &page {
             shared.store.replace(Tree::Rows, key, held.value.as_deref())?;
         }
-        let mut book = lock(&shared.book);
+        let mut unsealed = lock(&shared.unsealed);
         for (key, held) in &page {
-            book.rows.sealed(key, held.version);
+            unsealed.rows.sealed(key, held.version);
         }
     }
     Ok(())

@@ -6,9 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::journal::entry::{Reader, put_records};
-use crate::job::{Charge, Epoch, Gateway, RollupKey, StreamId, Sums, Timestamp};
-use crate::log::Block;
+use crate::job::{Epoch, Gateway, RollupKey, StreamId, Sums, Timestamp};
 use crate::log::stream::Outcome;
 use crate::wire::row;
 
@@ -29,16 +27,16 @@ pub(crate) enum Tree {
     Ids,
     /// gateway, idempotency key → stream.
     Keys,
-    /// line → [`Charge`].
+    /// line → [`crate::job::Charge`].
     Ledger,
     /// hour + key's hash → last line added, [`Sums`].
     Rollups,
     /// hour + key's hash → [`RollupKey`].
     RollupKeys,
     /// finished at + stream → bytes: what the log's own retention applies to.
-    Aged,
+    Expiry,
     /// due at + stream → finished at, bytes: what has a retention of its own.
-    Due,
+    ExpiryOwn,
     /// job id → stream, [`crate::log::Tombstone`].
     Tombstones,
     /// expired at + stream → job id.
@@ -62,8 +60,8 @@ impl Tree {
         Tree::Ledger,
         Tree::Rollups,
         Tree::RollupKeys,
-        Tree::Aged,
-        Tree::Due,
+        Tree::Expiry,
+        Tree::ExpiryOwn,
         Tree::Tombstones,
         Tree::TombstonesDue,
         Tree::Meta,
@@ -83,8 +81,8 @@ impl Tree {
             Tree::Ledger => "ledger",
             Tree::Rollups => "rollups",
             Tree::RollupKeys => "rollup_keys",
-            Tree::Aged => "expiry",
-            Tree::Due => "expiry_own",
+            Tree::Expiry => "expiry",
+            Tree::ExpiryOwn => "expiry_own",
             Tree::Tombstones => "tombstones",
             Tree::TombstonesDue => "tombstones_due",
             Tree::Meta => "meta",
@@ -128,13 +126,13 @@ pub(crate) fn pack_key(stream: StreamId, first_seq: u64) -> [u8; 24] {
 }
 
 /// What stream and record a pack's key names.
-pub(crate) fn pack_of(key: &[u8]) -> Option<(StreamId, u64)> {
+pub(crate) fn parse_pack_key(key: &[u8]) -> Option<(StreamId, u64)> {
     let (stream, seq) = key.split_at_checked(16)?;
     Some((StreamId(stream.try_into().ok()?), u64::from_be_bytes(seq.try_into().ok()?)))
 }
 
 /// A key ordered by time.
-pub(crate) fn aged_key(at: Timestamp, stream: StreamId) -> [u8; 24] {
+pub(crate) fn time_key(at: Timestamp, stream: StreamId) -> [u8; 24] {
     let mut key = [0; 24];
     key[..8].copy_from_slice(&at.0.to_be_bytes());
     key[8..].copy_from_slice(&stream.0);
@@ -142,7 +140,7 @@ pub(crate) fn aged_key(at: Timestamp, stream: StreamId) -> [u8; 24] {
 }
 
 /// What time and stream such a key names.
-pub(crate) fn aged_of(key: &[u8]) -> Option<(Timestamp, StreamId)> {
+pub(crate) fn parse_time_key(key: &[u8]) -> Option<(Timestamp, StreamId)> {
     let (at, stream) = key.split_at_checked(8)?;
     Some((Timestamp(u64::from_be_bytes(at.try_into().ok()?)), StreamId(stream.try_into().ok()?)))
 }
@@ -174,80 +172,16 @@ pub(crate) fn number_of(bytes: &[u8]) -> Option<u64> {
 /// A rollup: the last ledger line that was added, so that adding again after a crash does nothing.
 pub(crate) type RollupRow = (u64, Sums);
 
-/// A line of the ledger.
-pub(crate) type LedgerRow = Charge;
-
-/// Gathers records into packs of at most one piece each; a larger record is a pack of its own.
-#[derive(Debug, Default)]
-pub(crate) struct Packer {
-    first_seq: u64,
-    ends: Vec<u32>,
-    bytes: Vec<u8>,
-}
-
-impl Packer {
-    /// Adds a record; returns the pack that it did not fit into.
-    pub(crate) fn add(&mut self, seq: u64, record: &[u8]) -> Option<(u64, Vec<u8>)> {
-        let grown = 4 + 4 * (self.ends.len() + 1) + self.bytes.len() + record.len();
-        let full = if grown > ROW_BYTES_MAX { self.finish() } else { None };
-        if self.ends.is_empty() {
-            self.first_seq = seq;
-        }
-        self.bytes.extend_from_slice(record);
-        self.ends.push(u32::try_from(self.bytes.len()).expect("a pack is small"));
-        full
-    }
-
-    /// The last pack, if anything is in it.
-    pub(crate) fn finish(&mut self) -> Option<(u64, Vec<u8>)> {
-        if self.ends.is_empty() {
-            return None;
-        }
-        let mut row = Vec::with_capacity(4 + 4 * self.ends.len() + self.bytes.len());
-        put_records(&mut row, &self.ends, &self.bytes);
-        self.ends.clear();
-        self.bytes.clear();
-        Some((self.first_seq, row))
-    }
-}
-
-/// Reads a pack.
-pub(crate) fn unpack(first_seq: u64, row: &[u8]) -> Option<Block> {
-    Reader(row).records(first_seq)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn records_come_out_of_packs_as_they_went_in() {
-        let records: Vec<Vec<u8>> = (0..200_usize).map(|i| vec![i as u8; (i * 37) % 7000]).collect();
-        let mut packer = Packer::default();
-        let mut packs = Vec::new();
-        for (seq, record) in (5..).zip(&records) {
-            packs.extend(packer.add(seq, record));
-        }
-        packs.extend(packer.finish());
-        let mut next = 5;
-        for (first, row) in packs {
-            let block = unpack(first, &row).unwrap();
-            assert_eq!(block.first_seq, next);
-            assert!(row.len() <= ROW_BYTES_MAX || block.ends.len() == 1);
-            for seq in first..block.next_seq() {
-                assert_eq!(block.record(seq), records[seq as usize - 5]);
-            }
-            next = block.next_seq();
-        }
-        assert_eq!(next, 205);
-    }
-
-    #[test]
     fn keys_sort_as_what_they_name() {
         let (a, b) = (StreamId([1; 16]), StreamId([2; 16]));
         assert!(pack_key(a, 255) < pack_key(a, 256) && pack_key(a, u64::MAX) < pack_key(b, 0));
-        assert!(aged_key(Timestamp(255), b) < aged_key(Timestamp(256), a));
-        assert_eq!(pack_of(&pack_key(a, 7)), Some((a, 7)));
-        assert_eq!(aged_of(&aged_key(Timestamp(7), b)), Some((Timestamp(7), b)));
+        assert!(time_key(Timestamp(255), b) < time_key(Timestamp(256), a));
+        assert_eq!(parse_pack_key(&pack_key(a, 7)), Some((a, 7)));
+        assert_eq!(parse_time_key(&time_key(Timestamp(7), b)), Some((Timestamp(7), b)));
     }
 }

@@ -10,11 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::journal::entry::JobText;
-use super::journal::{self, JournalFile};
-use super::schema::{self, Packer, StreamRow, Tree};
-use super::shared::{Phase, SEALER_TICK, Shared, lock};
+use super::pack::Packer;
+use super::queue::Phase;
+use super::schema::{self, StreamRow, Tree};
+use super::shared::{Shared, lock};
 use super::unsealed::{SealedPart, Work};
-use super::{ledger, outputs, retention, rows};
+use super::{ledger, outputs, retention, rows, spare_files};
 use crate::job::{Failure, StreamId};
 use crate::log::stream::{Outcome, Stream};
 use crate::telemetry;
@@ -24,8 +25,9 @@ use crate::wire::row;
 const RING_KEEP_BYTES: usize = 16 * 1024;
 /// How long sealed rows wait for their sync; what they came from is in the journal until then.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// Files that wait to be written to: one for the committer, one for terminals on a full disk.
-const SPARES: usize = 2;
+
+/// How often the sealer looks around when nobody calls it.
+pub(crate) const SEALER_TICK: Duration = Duration::from_millis(100);
 
 /// What the sealer remembers between two passes.
 pub(crate) struct Sealing {
@@ -65,11 +67,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     let _runtime = shared.runtime.as_ref().map(tokio::runtime::Handle::enter);
     loop {
         {
-            let book = lock(&shared.book);
+            let unsealed = lock(&shared.unsealed);
             if shared.phase() == Phase::Dropped {
                 return;
             }
-            let _woken = shared.work.wait_timeout(book, SEALER_TICK);
+            let _woken = shared.sealer_wake.wait_timeout(unsealed, SEALER_TICK);
         }
         pass(shared, Effort::Usual);
     }
@@ -85,7 +87,7 @@ pub(crate) fn pass(shared: &Shared, effort: Effort) {
         shared.note(format!("sealing failed: {failure}"));
         shared.disk.store_broke(&failure);
     }
-    make_spares(shared);
+    spare_files::refill(shared);
     if sealing.measured_at.is_none_or(|at| at.elapsed() >= SYNC_EVERY) {
         sealing.measured_at = Some(Instant::now());
         measure(shared);
@@ -94,10 +96,10 @@ pub(crate) fn pass(shared: &Shared, effort: Effort) {
 
 fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<(), Failure> {
     let (pressed, work, rows_due) = {
-        let mut book = lock(&shared.book);
-        let pressed = book.used_bytes() > shared.config.journal_bytes_max / 2;
-        let work = if effort == Effort::All { book.take_everything() } else { book.take_work(pressed) };
-        let rows_due = !book.rows.is_empty() && (effort == Effort::All || book.rows_are_due(pressed));
+        let mut unsealed = lock(&shared.unsealed);
+        let pressed = unsealed.used_bytes() > shared.config.journal_bytes_max / 2;
+        let work = if effort == Effort::All { unsealed.take_everything() } else { unsealed.take_work(pressed) };
+        let rows_due = !unsealed.rows.is_empty() && (effort == Effort::All || unsealed.rows_are_due(pressed));
         (pressed, work, rows_due)
     };
     sealing.unsynced |= rows_due || !work.streams.is_empty() || !work.forgets.is_empty();
@@ -117,7 +119,7 @@ fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<()
     }
     let due = pressed || effort == Effort::All || sealing.synced_at.elapsed() >= SYNC_EVERY;
     // Rows that were overwritten or removed before they were sealed leave files behind without a word.
-    let frees = pressed && lock(&shared.book).sealed_upto_tick().is_some();
+    let frees = pressed && lock(&shared.unsealed).sealed_upto_tick().is_some();
     if due && (sealing.unsynced || frees) && shared.phase() != Phase::Dropped {
         sync(shared)?;
         sealing.synced_at = Instant::now();
@@ -139,19 +141,19 @@ fn seal_work(shared: &Shared, sealing: &mut Sealing, work: Work) -> Result<(), F
         }
         while let Some((file, forgotten)) = work.forgets.last() {
             retention::forget(shared, sealing, forgotten)?;
-            lock(&shared.book).forgot(*file);
+            lock(&shared.unsealed).forget_done(*file);
             work.forgets.pop();
         }
         Ok(())
     };
     let done = seal();
-    lock(&shared.book).return_work(work);
+    lock(&shared.unsealed).return_work(work);
     done
 }
 
 /// Makes what is sealed survive a power cut, and gives the journal files behind it back.
 pub(crate) fn sync(shared: &Shared) -> Result<(), Failure> {
-    let upto = lock(&shared.book).sealed_upto_tick();
+    let upto = lock(&shared.unsealed).sealed_upto_tick();
     // Charges stand beside terminals; the stream may be sealed before its charges are booked, but
     // never is a file of the past free before they are.
     ledger::apply(shared)?;
@@ -160,64 +162,18 @@ pub(crate) fn sync(shared: &Shared) -> Result<(), Failure> {
     }
     shared.store.sync()?;
     let Some(tick) = upto else { return Ok(()) };
-    let free = lock(&shared.book).free_files(tick);
+    let free = lock(&shared.unsealed).free_files(tick);
     for file in free {
-        give_back(shared, file.number, file.bytes);
+        spare_files::give_back(shared, file.number, file.bytes);
     }
     Ok(())
-}
-
-fn give_back(shared: &Shared, number: u64, bytes: u64) {
-    let dir = shared.journal_dir();
-    let wanted = journal::file_bytes(shared.config.journal_bytes_max);
-    let reuse = {
-        let mut book = lock(&shared.book);
-        let reuse = book.spares.len() < SPARES && bytes <= 2 * wanted;
-        book.next_number += u64::from(reuse);
-        reuse.then_some(book.next_number - 1)
-    };
-    let done = match reuse {
-        Some(next) => JournalFile::recycle(&dir, number, next).map(|file| {
-            lock(&shared.book).spares.push_back(file);
-            shared.room.notify_all();
-        }),
-        None => journal::remove(&dir, number),
-    };
-    if let Err(error) = done {
-        tracing::warn!(target: "forebay::log", "journal file {number:x} cannot be given back: {error}");
-    }
-}
-
-/// Keeps spare files ready, so that the committer never waits for the file system to make one.
-pub(crate) fn make_spares(shared: &Shared) {
-    let (dir, max) = (shared.journal_dir(), journal::files_max(shared.config.journal_bytes_max));
-    loop {
-        let number = {
-            let mut book = lock(&shared.book);
-            if book.spares.len() >= SPARES || book.spares.len() + book.files.len() >= max {
-                return;
-            }
-            book.next_number += 1;
-            book.next_number - 1
-        };
-        match JournalFile::create(&dir, number, journal::file_bytes(shared.config.journal_bytes_max)) {
-            Ok(file) => {
-                lock(&shared.book).spares.push_back(file);
-                shared.room.notify_all();
-            }
-            Err(error) => {
-                tracing::warn!(target: "forebay::log", "no spare journal file: {error}");
-                return;
-            }
-        }
-    }
 }
 
 /// Seals what is durable of one stream.
 pub(crate) fn seal_stream(shared: &Shared, sealing: &mut Sealing, id: StreamId) -> Result<(), Failure> {
     let (stream, job, before, sealed_bytes) = {
-        let book = lock(&shared.book);
-        let Some(slot) = book.slots.get(&id) else { return Ok(()) };
+        let unsealed = lock(&shared.unsealed);
+        let Some(slot) = unsealed.slots.get(&id) else { return Ok(()) };
         (Arc::clone(&slot.stream), slot.job.clone(), slot.sealed, slot.sealed_bytes)
     };
     // First the outcome: if it is there, so is the terminal's record.
@@ -228,10 +184,10 @@ pub(crate) fn seal_stream(shared: &Shared, sealing: &mut Sealing, id: StreamId) 
     seal_row(shared, &stream, job, &part, outcome.as_deref())?;
     if part.finished {
         sealing.finished_bytes = sealing.finished_bytes.map(|bytes| bytes + part.bytes);
-        lock(&shared.directory).cool(stream.head());
+        lock(&shared.index).retire(stream.head());
     }
-    lock(&shared.book).sealed(id, &part);
-    // The book, the directory and this function hold it; its writer watches it while it runs.
+    lock(&shared.unsealed).sealed(id, &part);
+    // The unsealed, the directory and this function hold it; its writer watches it while it runs.
     let writer = usize::from(!part.finished);
     let keep = if stream.watchers() > writer { RING_KEEP_BYTES } else { 0 };
     stream.trim_ring(part.upto, keep);
@@ -297,9 +253,9 @@ fn seal_row(
 
 fn measure(shared: &Shared) {
     let journal = {
-        let book = lock(&shared.book);
-        let spare: u64 = book.spares.iter().map(|file| file.bytes).sum();
-        book.used_bytes() + spare
+        let unsealed = lock(&shared.unsealed);
+        let spare: u64 = unsealed.spares.iter().map(|file| file.bytes).sum();
+        unsealed.used_bytes() + spare
     };
     let (bytes, blobs) = shared.store.size();
     if blobs > 0 {

@@ -14,27 +14,29 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::committer::Committer;
-use super::index::Directory;
+use super::free_space::FreeSpace;
+use super::index::StreamIndex;
 use super::journal::{self, JournalFile, Mark};
-use super::schema::{self, Tree};
+use super::queue::Queue;
 use super::recovery::{Scanned, scan};
+use super::schema::{self, Tree};
 use super::sealer::Sealing;
-use super::shared::{DiskGuard, Queue, Shared, lock};
+use super::shared::{Shared, lock};
 use super::store::Store;
 use super::unsealed::{Slot, UnsealedIndex};
-use super::{ledger, outputs, read, retention, rows, sealer};
+use super::{ledger, outputs, read, retention, rows, sealer, spare_files};
 use crate::clock::Clock;
 use crate::config::{Durability, LogConfig};
 use crate::job::{Failure, Job};
 use crate::log::stream::Stream;
 
 /// A log that runs.
-pub(crate) struct Booted {
+pub(crate) struct StartedLog {
     pub(crate) shared: Arc<Shared>,
     pub(crate) committer: JoinHandle<()>,
     pub(crate) sealer: JoinHandle<()>,
     /// Streams without a terminal, with their jobs.
-    pub(crate) unfinished: Vec<Pending>,
+    pub(crate) unfinished: Vec<UnfinishedStream>,
     /// Streams without a terminal whose job is lost.
     pub(crate) orphans: Vec<Arc<Stream>>,
     /// Keeps other brokers away from the directory.
@@ -42,37 +44,37 @@ pub(crate) struct Booted {
 }
 
 /// Opens the log of `config.path`. Blocks.
-pub(crate) fn boot(config: &LogConfig, clock: Clock) -> Result<Booted, Failure> {
+pub(crate) fn start(config: &LogConfig, clock: Clock) -> Result<StartedLog, Failure> {
     let data = &config.path;
     let failed = |error: std::io::Error| Failure::internal(format!("{}: {error}", data.display()));
     fs::create_dir_all(data).map_err(failed)?;
     let lock_file = take_lock(config)?;
     outputs::prepare(data).map_err(failed)?;
     let (store, mut notes) = Store::open(&data.join("sled"), clock.now())?;
-    let (mark, said) = Mark::open(data).map_err(failed)?;
+    let (mark, marked_tick) = Mark::open(data).map_err(failed)?;
     let floor = store.get(Tree::Meta, schema::FLOOR)?.and_then(|row| schema::number_of(&row)).unwrap_or(0);
-    let scanned = scan(&data.join("journal"), &store, floor, said)?;
+    let scanned = scan(&data.join("journal"), &store, floor, marked_tick)?;
     let line = next_line(&store, &scanned)?;
     let (last, loss, leftovers) = (scanned.last, scanned.loss.clone(), scanned.leftovers.clone());
     notes.extend(loss.clone());
     for note in &notes {
         tracing::error!(target: "forebay::log", "{note}");
     }
-    let (book, directory) = restore(scanned);
-    let streams: Vec<_> = directory.streams().map(Arc::clone).collect();
+    let (unsealed, index) = restore(scanned);
+    let streams: Vec<_> = index.streams().map(Arc::clone).collect();
     let shared = Arc::new(Shared {
-        disk: DiskGuard::new(config),
+        disk: FreeSpace::new(config),
         config: config.clone(),
         clock,
         runtime: Handle::try_current().ok(),
         queue: Mutex::new(Queue::default()),
-        queued: Condvar::new(),
-        book: Mutex::new(book),
-        work: Condvar::new(),
-        room: Condvar::new(),
-        directory: Mutex::new(directory),
+        queue_ready: Condvar::new(),
+        unsealed: Mutex::new(unsealed),
+        sealer_wake: Condvar::new(),
+        spare_ready: Condvar::new(),
+        index: Mutex::new(index),
         released: Notify::new(),
-        money: Mutex::new(()),
+        ledger_lock: Mutex::new(()),
         sealing: Mutex::new(Sealing::default()),
         rows_gate: RwLock::new(()),
         store,
@@ -91,12 +93,12 @@ pub(crate) fn boot(config: &LogConfig, clock: Clock) -> Result<Booted, Failure> 
     remove_orphaned_files(&shared)?;
     ledger::resume_rebuild(&shared)?;
     let committer = Committer::start(Arc::clone(&shared), mark, first_file(&shared).map_err(failed)?, last, line)?;
-    sealer::make_spares(&shared);
+    spare_files::refill(&shared);
     let (unfinished, orphans) = jobs_of(&shared, streams);
     let committer = thread("forebay-commit", move || committer.run())?;
     let sealing = Arc::clone(&shared);
     let sealer = thread("forebay-seal", move || sealer::run(&sealing))?;
-    Ok(Booted { shared, committer, sealer, unfinished, orphans, lock: lock_file })
+    Ok(StartedLog { shared, committer, sealer, unfinished, orphans, lock: lock_file })
 }
 
 /// Tries for the lock, two seconds in all: who had it may be on the way out, or be a child of it that
@@ -137,24 +139,24 @@ fn next_line(store: &Store, scanned: &Scanned<'_>) -> Result<u64, Failure> {
     Ok(ledger::next_line(store)?.max(journal + 1))
 }
 
-fn restore(scanned: Scanned<'_>) -> (UnsealedIndex, Directory) {
-    let (mut book, mut directory) = (UnsealedIndex::default(), Directory::default());
-    book.next_number = scanned.next_number;
-    book.files = scanned.files.into();
+fn restore(scanned: Scanned<'_>) -> (UnsealedIndex, StreamIndex) {
+    let (mut unsealed, mut index) = (UnsealedIndex::default(), StreamIndex::default());
+    unsealed.next_number = scanned.next_number;
+    unsealed.files = scanned.files.into();
     for (id, restored) in scanned.replay.streams {
         let stream = restored.to_stream();
-        directory.enter(&stream);
+        index.enter(&stream);
         let weight = restored.weight();
         let slot = Slot::new(stream, restored.job, restored.sealed);
-        book.restore(id, slot, &restored.files, weight);
+        unsealed.restore(id, slot, &restored.files, weight);
     }
     for (file, forgotten) in scanned.replay.forgets {
-        directory.forget(forgotten.stream);
-        book.forget(file, forgotten);
+        index.forget(forgotten.stream);
+        unsealed.forget(file, forgotten);
     }
-    book.charge(scanned.replay.charges);
-    book.rows = scanned.replay.rows;
-    (book, directory)
+    unsealed.charge(scanned.replay.charges);
+    unsealed.rows = scanned.replay.rows;
+    (unsealed, index)
 }
 
 /// After a loss: what is left becomes the truth in the store, new epochs included, and the damaged
@@ -163,23 +165,23 @@ fn settle_loss(shared: &Shared, last: u64) -> Result<(), Failure> {
     let mut sealing = Sealing::default();
     ledger::apply(shared)?;
     let slots: Vec<_> = {
-        let book = lock(&shared.book);
-        book.slots.iter().map(|(id, slot)| (*id, slot.sealed.unwrap_or(0))).collect()
+        let unsealed = lock(&shared.unsealed);
+        unsealed.slots.iter().map(|(id, slot)| (*id, slot.sealed.unwrap_or(0))).collect()
     };
     for (id, sealed) in slots {
         // Packs after the sealed part are of the life that was lost.
         retention::remove_packs(&shared.store, id, sealed)?;
         sealer::seal_stream(shared, &mut sealing, id)?;
     }
-    let forgets = lock(&shared.book).take_everything().forgets;
+    let forgets = lock(&shared.unsealed).take_everything().forgets;
     for (file, forgotten) in &forgets {
         retention::forget(shared, &mut sealing, forgotten)?;
-        lock(&shared.book).forgot(*file);
+        lock(&shared.unsealed).forget_done(*file);
     }
     rows::seal(shared)?;
     shared.store.put(Tree::Meta, schema::FLOOR, &last.to_be_bytes())?;
     shared.store.sync()?;
-    let files = std::mem::take(&mut lock(&shared.book).files);
+    let files = std::mem::take(&mut lock(&shared.unsealed).files);
     for file in files {
         journal::remove(&shared.journal_dir(), file.number)
             .map_err(|error| Failure::internal(format!("a damaged journal file cannot be removed: {error}")))?;
@@ -192,7 +194,7 @@ fn sync_files(shared: &Shared) -> std::io::Result<()> {
     if shared.config.durability != Durability::Power {
         return Ok(());
     }
-    let files: Vec<_> = lock(&shared.book).files.iter().map(|file| file.number).collect();
+    let files: Vec<_> = lock(&shared.unsealed).files.iter().map(|file| file.number).collect();
     for number in files {
         File::open(journal::path(&shared.journal_dir(), number))?.sync_data()?;
     }
@@ -201,9 +203,9 @@ fn sync_files(shared: &Shared) -> std::io::Result<()> {
 
 fn first_file(shared: &Shared) -> std::io::Result<JournalFile> {
     let number = {
-        let mut book = lock(&shared.book);
-        book.next_number += 1;
-        book.next_number - 1
+        let mut unsealed = lock(&shared.unsealed);
+        unsealed.next_number += 1;
+        unsealed.next_number - 1
     };
     JournalFile::create(&shared.journal_dir(), number, journal::file_bytes(shared.config.journal_bytes_max))
 }
@@ -212,7 +214,7 @@ fn remove_orphaned_files(shared: &Shared) -> Result<(), Failure> {
     let data = &shared.config.path;
     let known = outputs::streams(data).map_err(|error| Failure::internal(format!("{}: {error}", data.display())))?;
     for stream in known {
-        let live = lock(&shared.book).slots.contains_key(&stream);
+        let live = lock(&shared.unsealed).slots.contains_key(&stream);
         if !live && shared.store.get(Tree::Heads, &stream.0)?.is_none() {
             outputs::remove(data, stream)?;
         }
@@ -221,9 +223,9 @@ fn remove_orphaned_files(shared: &Shared) -> Result<(), Failure> {
 }
 
 /// A stream and what was asked of it.
-pub(crate) type Pending = (Arc<Stream>, Job);
+pub(crate) type UnfinishedStream = (Arc<Stream>, Job);
 
-fn jobs_of(shared: &Shared, streams: Vec<Arc<Stream>>) -> (Vec<Pending>, Vec<Arc<Stream>>) {
+fn jobs_of(shared: &Shared, streams: Vec<Arc<Stream>>) -> (Vec<UnfinishedStream>, Vec<Arc<Stream>>) {
     let (mut unfinished, mut orphans) = (Vec::new(), Vec::new());
     for stream in streams.into_iter().filter(|stream| !stream.tail().state.is_terminal()) {
         match read::job(shared, stream.head()) {

@@ -1,6 +1,6 @@
-//! The durable log of record: journal files for the last seconds, sled for everything before.
+//! The store: the one file that names sled.
 //!
-//! Owns the one place where sled is named, and everything that sled 0.34.7 needs around it: no row
+//! Owns trees of checked rows of any size, and everything that sled 0.34.7 needs around it: no row
 //! over 6 KiB (its pages would become blob files, which it neither syncs nor frees), a sync of its
 //! file that its own `flush` does not do, leftovers removed before it is opened, and a database
 //! that it cannot open moved aside instead of a broker that cannot start.
@@ -8,86 +8,9 @@
 use std::fs::{self, File};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
-use std::thread::JoinHandle;
 
-use super::start;
 use super::schema::{ROW_BYTES_MAX, Tree};
-use super::sealer::{self, Effort};
-use super::shared::{Phase, Shared, lock};
-use crate::clock::Clock;
-use crate::config::LogConfig;
-use crate::job::{Cost, Event, Failure, Interrupted, Timestamp, Usage};
-use crate::log::Log;
-
-/// The durable log. Dropping it without [`Log::close`] is as safe as a `kill -9`.
-pub struct SledLog {
-    pub(crate) this: Weak<SledLog>,
-    pub(crate) shared: Arc<Shared>,
-    threads: Mutex<Threads>,
-    pub(crate) unfinished: Mutex<Vec<start::Pending>>,
-    _lock: File,
-}
-
-#[derive(Default)]
-struct Threads {
-    committer: Option<JoinHandle<()>>,
-    sealer: Option<JoinHandle<()>>,
-}
-
-impl SledLog {
-    /// Opens the log of `config.path`, recovering what is there. Blocks, for seconds after a crash
-    /// of a large log; call it off the arbiters, inside a tokio runtime if there is one.
-    ///
-    /// # Errors
-    /// `internal` when the directory cannot be used. Damaged content is not an error: see
-    /// [`Health::notes`](crate::log::Health::notes).
-    pub fn open(config: &LogConfig, clock: Clock) -> Result<Arc<SledLog>, Failure> {
-        let booted = start::boot(config, clock)?;
-        let threads = Threads { committer: Some(booted.committer), sealer: Some(booted.sealer) };
-        let log = Arc::new_cyclic(|this| SledLog {
-            this: Weak::clone(this),
-            shared: booted.shared,
-            threads: Mutex::new(threads),
-            unfinished: Mutex::new(booted.unfinished),
-            _lock: booted.lock,
-        });
-        for stream in booted.orphans {
-            let end = Interrupted { usage: Usage::default(), cost: Cost::default() };
-            log.append(&stream, vec![Event::Interrupted(end)].into())?;
-        }
-        Ok(log)
-    }
-
-    /// Seals, expires and syncs everything that is due, now. Blocks; for tests and tools, which
-    /// cannot wait for the sealer's own rhythm.
-    pub fn settle(&self) {
-        sealer::pass(&self.shared, Effort::All);
-    }
-
-    pub(crate) fn stop(&self, phase: Phase) {
-        self.shared.enter(phase);
-        let mut threads = lock(&self.threads);
-        let join = |thread: Option<JoinHandle<()>>| {
-            // Held by nobody but itself, the log can be dropped by a thread of its own only.
-            if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
-                let _ = thread.join();
-            }
-        };
-        join(threads.committer.take());
-        if phase == Phase::Closing && threads.sealer.is_some() {
-            sealer::pass(&self.shared, Effort::All);
-        }
-        self.shared.enter(Phase::Dropped);
-        join(threads.sealer.take());
-    }
-}
-
-impl Drop for SledLog {
-    fn drop(&mut self) {
-        self.stop(Phase::Dropped);
-    }
-}
+use crate::job::{Failure, Timestamp};
 
 /// Bytes of a segment of sled's file. A page of 16 rows must stay below a quarter of it, or sled
 /// makes a blob file of it: hence [`ROW_BYTES_MAX`].

@@ -1,4 +1,4 @@
-//! What callers of the log get: [`Log`] by [`SledLog`], each call handed to the file that knows it.
+//! What callers of the log get: [`Log`] by [`DiskLog`], each call durable to the file that knows it.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::committer::{Ending, Op};
+use super::DiskLog;
 use super::create::OpenedStream;
-use super::shared::{Phase, Shared, lock};
-use super::SledLog;
+use super::queue::Phase;
+use super::queue::{AppendExtras, Op};
+use super::shared::{Shared, lock};
 use super::{create, ledger, outputs, read, rows};
 use crate::config::Durability;
 use crate::job::{Charge, Code, Event, Failure, Job, JobId, RollupKey, Sums};
@@ -30,7 +31,7 @@ pub(crate) fn fits(bytes: usize) -> Result<(), Failure> {
     }
 }
 
-impl Log for SledLog {
+impl Log for DiskLog {
     fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
         async move {
             Ok(match create::open(&self.shared, &job).await? {
@@ -60,14 +61,14 @@ impl Log for SledLog {
         fits(block.bytes.len() + rows.len())?;
         let streaming = batch.events.iter().any(Event::is_output);
         let encoded = if batch.charges.is_empty() { Vec::new() } else { row::encode(&batch.charges) };
-        let ending = (outcome.is_some() || !batch.charges.is_empty() || !rows.is_empty())
-            .then(|| Box::new(Ending { outcome, charges: batch.charges, encoded, rows }));
+        let extras = (outcome.is_some() || !batch.charges.is_empty() || !rows.is_empty())
+            .then(|| Box::new(AppendExtras { outcome, charges: batch.charges, encoded, rows }));
         block.first_seq = stream.reserve(block.ends.len() as u64)?;
         let upto = block.next_seq();
         let first = block.first_seq;
-        let op = Op::Append { stream: Arc::clone(stream), block: Arc::new(block), streaming, ending };
+        let op = Op::Append { stream: Arc::clone(stream), block: Arc::new(block), streaming, extras };
         if let Err(failure) = self.shared.push(op) {
-            stream.give_back(first);
+            stream.unreserve(first);
             return Err(failure);
         }
         Ok(upto)
@@ -144,8 +145,8 @@ impl Log for SledLog {
     }
 
     fn write_rows(&self, rows: Vec<Row>) -> BoxFuture<'static, Result<(), Failure>> {
-        let handed = rows::write(&self.shared, &rows);
-        async move { handed?.await.unwrap_or_else(|_| Err(Failure::internal("the log is closed"))) }.boxed()
+        let durable = rows::write(&self.shared, &rows);
+        async move { durable?.await.unwrap_or_else(|_| Err(Failure::internal("the log is closed"))) }.boxed()
     }
 
     fn row(&self, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, Failure>> {
@@ -161,7 +162,7 @@ impl Log for SledLog {
             refusing: self.shared.disk.reason(),
             notes: lock(&self.shared.notes).clone(),
             bytes: self.shared.bytes.load(std::sync::atomic::Ordering::Relaxed),
-            streams: lock(&self.shared.directory).len() as u64,
+            streams: lock(&self.shared.index).len() as u64,
         }
     }
 

@@ -6,10 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::journal::entry::JobText;
 use super::journal::JournalFile;
+use super::journal::entry::JobText;
 use crate::job::{Charge, JobId, StreamId};
-use crate::log::rows::Unsealed;
+use crate::log::disk::unsealed_rows::UnsealedRows;
 use crate::log::stream::Stream;
 
 /// Bytes of unsealed records in memory above which a stream's prefix is sealed.
@@ -35,7 +35,7 @@ pub(crate) struct UnsealedIndex {
     /// Charges that are durable and not added up yet, in the order of their lines.
     charges: Vec<(u64, Charge)>,
     /// Rows that are durable and not sealed.
-    pub(super) rows: Unsealed,
+    pub(super) rows: UnsealedRows,
 }
 
 /// A stream that is to be removed from the store.
@@ -53,7 +53,7 @@ pub(crate) struct UsedFile {
     pub(crate) last_tick: u64,
 }
 
-/// A stream's place in the book.
+/// A stream's place in the unsealed.
 pub(crate) struct Slot {
     pub(crate) stream: Arc<Stream>,
     /// The job's JSON until it is sealed.
@@ -148,7 +148,7 @@ impl UnsealedIndex {
         }
     }
 
-    /// Takes a stream out of the book.
+    /// Takes a stream out of the unsealed.
     pub(crate) fn remove(&mut self, stream: StreamId) {
         if let Some(slot) = self.slots.remove(&stream) {
             for (file, _) in slot.files {
@@ -164,7 +164,7 @@ impl UnsealedIndex {
     }
 
     /// A forget is done in the store.
-    pub(crate) fn forgot(&mut self, file: u64) {
+    pub(crate) fn forget_done(&mut self, file: u64) {
         unpin(&mut self.pins, file);
     }
 

@@ -7,12 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::job::{Charge, Epoch, Failure, StreamId};
 use crate::log::disk::journal::entry::{Entry, JobText};
 use crate::log::disk::schema::{self, StreamRow, Tree};
 use crate::log::disk::store::Store;
 use crate::log::disk::unsealed::Forgotten;
-use crate::job::{Charge, Epoch, Failure, StreamId};
-use crate::log::rows::Unsealed;
+use crate::log::disk::unsealed_rows::UnsealedRows;
 use crate::log::stream::{Outcome, Stream};
 use crate::log::{Block, Head, Tombstone};
 use crate::wire::{record, row};
@@ -31,7 +31,7 @@ pub(crate) struct Replay<'a> {
     /// Entries of streams that nothing is known of.
     unknown: HashSet<StreamId>,
     /// Rows that the store may not have yet.
-    pub(crate) rows: Unsealed,
+    pub(crate) rows: UnsealedRows,
 }
 
 /// A stream as recovered.
@@ -106,7 +106,7 @@ impl<'a> Replay<'a> {
             forgets: Vec::new(),
             charges: Vec::new(),
             unknown: HashSet::new(),
-            rows: Unsealed::default(),
+            rows: UnsealedRows::default(),
         };
         let mut open = Vec::new();
         store.scan_back(Tree::Open, &[0xff; 18], &mut |id| {
@@ -173,9 +173,9 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         let sealed = self.store.get(Tree::Streams, &id.0)?.is_some();
-        let stone = self.store.get(Tree::Tombstones, head.id.as_str().as_bytes())?;
-        let stone = stone.and_then(|row| row::decode::<(StreamId, Tombstone)>(&row));
-        if sealed || stone.is_some_and(|(known, _)| known == id) {
+        let tombstone = self.store.get(Tree::Tombstones, head.id.as_str().as_bytes())?;
+        let tombstone = tombstone.and_then(|row| row::decode::<(StreamId, Tombstone)>(&row));
+        if sealed || tombstone.is_some_and(|(known, _)| known == id) {
             self.done.insert(id);
             return Ok(());
         }

@@ -8,12 +8,12 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use crate::log::disk::journal::entry::{Entry, Reader};
-use crate::log::disk::journal;
 use super::replay::Replay;
+use crate::job::Failure;
+use crate::log::disk::journal;
+use crate::log::disk::journal::entry::{Entry, Reader};
 use crate::log::disk::store::Store;
 use crate::log::disk::unsealed::UsedFile;
-use crate::job::Failure;
 
 /// The journal as read.
 pub(crate) struct Scanned<'a> {

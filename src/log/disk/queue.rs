@@ -1,0 +1,151 @@
+//! The queue of operations that callers hand to the committer.
+//!
+//! Owns the order of operations, their limit in bytes, and the log's phase. Does not write anything.
+
+use std::sync::{Arc, MutexGuard};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::journal::entry::{self, JobText};
+use super::shared::{Shared, lock};
+use crate::job::{Charge, Code, Failure, JobId, StreamId};
+use crate::log::Block;
+use crate::log::stream::{Outcome, Stream};
+
+/// Bytes that may wait for the committer; each stream has one batch under way, so this is reached
+/// only when the disk stands still under very many streams.
+const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Something to make durable.
+pub(crate) enum Op {
+    /// A stream and its first record. `head` is the head's MessagePack.
+    Create { stream: Arc<Stream>, head: Vec<u8>, job: JobText, block: Arc<Block> },
+    /// Records.
+    Append { stream: Arc<Stream>, block: Arc<Block>, streaming: bool, extras: Option<Box<AppendExtras>> },
+    /// A stream is to be gone.
+    Forget { stream: StreamId, id: JobId, done: oneshot::Sender<Result<(), Failure>> },
+    /// A batch of rows, as [`rows::encode`] made it.
+    Rows { rows: Bytes, done: oneshot::Sender<Result<(), Failure>> },
+}
+
+/// What an append, mostly a last one, brings beside its records.
+pub(crate) struct AppendExtras {
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) charges: Vec<Charge>,
+    /// The charges' MessagePack; empty if there is none.
+    pub(crate) encoded: Vec<u8>,
+    /// A batch of rows, as [`rows::encode`] made it.
+    pub(crate) rows: Bytes,
+}
+
+impl Op {
+    /// Bytes of its entry.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Op::Create { head, job, block, .. } => entry::create_len(head, job, block),
+            Op::Append { block, extras, .. } => {
+                entry::append_len(block, charges_of(extras)) + entry::rows_len(rows_of(extras))
+            }
+            Op::Forget { id, .. } => entry::forget_len(id),
+            Op::Rows { rows, .. } => entry::rows_len(rows),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> Option<(&Arc<Stream>, &Arc<Block>)> {
+        match self {
+            Op::Create { stream, block, .. } | Op::Append { stream, block, .. } => Some((stream, block)),
+            Op::Forget { .. } | Op::Rows { .. } => None,
+        }
+    }
+
+    pub(crate) fn records(&self) -> u64 {
+        self.stream().map_or(0, |(_, block)| block.ends.len() as u64)
+    }
+}
+
+pub(crate) fn charges_of(extras: &Option<Box<AppendExtras>>) -> &[u8] {
+    extras.as_ref().map_or(&[], |extras| &extras.encoded)
+}
+
+pub(crate) fn rows_of(extras: &Option<Box<AppendExtras>>) -> &[u8] {
+    extras.as_ref().map_or(&[], |extras| &extras.rows)
+}
+
+/// What waits for the committer.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) ops: Vec<Op>,
+    /// Whether the committer was woken for what waits.
+    pub(crate) woken: bool,
+    pub(crate) bytes: usize,
+    pub(crate) phase: Phase,
+}
+
+/// How far down the log is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Phase {
+    /// Takes appends.
+    #[default]
+    Open,
+    /// Commits what it has, takes nothing.
+    Closing,
+    /// The threads stop where they are, as if killed.
+    Dropped,
+}
+
+impl Shared {
+    /// Hands an operation to the committer, and wakes it.
+    pub(crate) fn push(&self, op: Op) -> Result<(), Failure> {
+        self.wake(self.enqueue(op)?);
+        Ok(())
+    }
+
+    /// Hands an operation to the committer, which takes it with the next that it is woken for.
+    pub(crate) fn push_without_wake(&self, op: Op) -> Result<(), Failure> {
+        self.enqueue(op).map(drop)
+    }
+
+    /// Wakes the committer for what waits.
+    pub(crate) fn flush(&self) {
+        self.wake(lock(&self.queue));
+    }
+
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if !queue.ops.is_empty() && !std::mem::replace(&mut queue.woken, true) {
+            drop(queue);
+            self.queue_ready.notify_one();
+        }
+    }
+
+    fn enqueue(&self, op: Op) -> Result<MutexGuard<'_, Queue>, Failure> {
+        let bytes = op.len();
+        let mut queue = lock(&self.queue);
+        if queue.phase != Phase::Open {
+            return Err(Failure::new(Code::Overloaded, "the log is closed"));
+        }
+        if queue.bytes + bytes > QUEUE_BYTES_MAX {
+            return Err(Failure::new(Code::Overloaded, "the disk does not keep up"));
+        }
+        queue.bytes += bytes;
+        queue.ops.push(op);
+        Ok(queue)
+    }
+
+    /// How far down the log is.
+    pub(crate) fn phase(&self) -> Phase {
+        lock(&self.queue).phase
+    }
+
+    /// Moves on to `phase` and wakes both threads.
+    pub(crate) fn enter(&self, phase: Phase) {
+        {
+            let mut queue = lock(&self.queue);
+            queue.phase = queue.phase.max(phase);
+        }
+        self.queue_ready.notify_all();
+        let _unsealed = lock(&self.unsealed);
+        self.sealer_wake.notify_all();
+        self.spare_ready.notify_all();
+    }
+}

@@ -1,0 +1,150 @@
+//! Rows that are durable and not in the store yet: readers look here first.
+//!
+//! Promises that a row pins its journal file until it, or a newer one under its key, is sealed. Does no IO.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::log::rows::Row;
+
+/// Bytes of unsealed rows in memory above which they are sealed. What is overwritten or removed
+/// before that never reaches the store.
+const UNSEALED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of memory that a row costs beyond its key and value.
+const OVERHEAD_BYTES: usize = 128;
+
+/// A row that is durable and not sealed.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) value: Option<Bytes>,
+    /// Counts what was held before it: a newer row under the same key has a higher one.
+    pub(crate) version: u64,
+    /// The journal file that has it.
+    file: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct UnsealedRows {
+    rows: BTreeMap<Bytes, Held>,
+    /// How many rows each file holds.
+    files: HashMap<u64, usize>,
+    bytes: usize,
+    version: u64,
+}
+
+impl UnsealedRows {
+    /// A batch is durable in `file`.
+    pub(crate) fn put(&mut self, file: u64, rows: Vec<Row>) {
+        for Row { key, value } in rows {
+            self.version += 1;
+            self.bytes += weight(&key, value.as_ref());
+            *self.files.entry(file).or_default() += 1;
+            let held = Held { value, version: self.version, file };
+            if let Some(before) = self.rows.insert(key.clone(), held) {
+                self.release(&key, &before);
+            }
+        }
+    }
+
+    /// A row is in the store as it was at `version`.
+    pub(crate) fn sealed(&mut self, key: &Bytes, version: u64) {
+        if self.rows.get(key).is_some_and(|held| held.version == version)
+            && let Some(held) = self.rows.remove(key)
+        {
+            self.release(key, &held);
+        }
+    }
+
+    fn release(&mut self, key: &Bytes, held: &Held) {
+        self.bytes -= weight(key, held.value.as_ref());
+        if let Some(count) = self.files.get_mut(&held.file) {
+            *count -= 1;
+            if *count == 0 {
+                self.files.remove(&held.file);
+            }
+        }
+    }
+
+    /// The row under `key`; `Some(None)` if it is gone, `None` if only the store knows.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        self.rows.get(key).map(|held| held.value.clone())
+    }
+
+    /// The rows from `from` to before `to` in order, those that are gone included, until `limit` of
+    /// them are there.
+    pub(crate) fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<(Bytes, Option<Bytes>)> {
+        let (mut found, mut there) = (Vec::new(), 0);
+        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        if from >= to {
+            return found;
+        }
+        for (key, held) in self.rows.range::<[u8], _>(bounds) {
+            if there == limit {
+                break;
+            }
+            there += usize::from(held.value.is_some());
+            found.push((key.clone(), held.value.clone()));
+        }
+        found
+    }
+
+    /// The next rows after `after`, none of them newer than `version`.
+    pub(crate) fn page(&self, after: Option<&Bytes>, version: u64, limit: usize) -> Vec<(Bytes, Held)> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
+        let rows = self.rows.range::<[u8], _>((from, Bound::Unbounded));
+        let due = rows.filter(|(_, held)| held.version <= version).take(limit);
+        due.map(|(key, held)| (key.clone(), held.clone())).collect()
+    }
+
+    /// The version of the newest row.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether they weigh so much that they are to be sealed.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.bytes > UNSEALED_BYTES_MAX
+    }
+
+    /// Whether a row is unsealed that only `file` has.
+    pub(crate) fn pins(&self, file: u64) -> bool {
+        self.files.contains_key(&file)
+    }
+}
+
+fn weight(key: &Bytes, value: Option<&Bytes>) -> usize {
+    OVERHEAD_BYTES + key.len() + value.map_or(0, Bytes::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_pinned_by_what_nothing_newer_stands_for() {
+        let mut unsealed = UnsealedRows::default();
+        let one = |key: &'static str| vec![Row::put(key, "v")];
+        unsealed.put(1, one("a"));
+        unsealed.put(1, one("b"));
+        unsealed.put(2, one("a"));
+        assert!(unsealed.pins(1) && unsealed.pins(2));
+        let page = unsealed.page(None, unsealed.version(), 10);
+        unsealed.put(3, one("b"));
+        assert!(!unsealed.pins(1), "both its rows are newer elsewhere");
+        for (key, held) in page {
+            unsealed.sealed(&key, held.version);
+        }
+        assert!(!unsealed.pins(2) && unsealed.pins(3), "what is newer than what was sealed stays");
+        unsealed.sealed(&"b".into(), unsealed.version());
+        assert!(unsealed.is_empty());
+        assert_eq!((unsealed.bytes, unsealed.files.len()), (0, 0));
+    }
+}
