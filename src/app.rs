@@ -24,7 +24,7 @@ use crate::log::disk::DiskLog;
 use crate::meter::Meter;
 use crate::nats::Intake;
 use crate::policy::access;
-use crate::provider::call::Caller;
+use crate::provider::call::ProviderClient;
 use crate::run::{Arbiters, ConfigSnapshot};
 use crate::telemetry;
 
@@ -99,7 +99,7 @@ async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Bro
         log,
         snapshot,
         clock: Clock::System,
-        caller: Caller::new().map_err(|failure| anyhow!("{}", failure.message))?,
+        provider_client: ProviderClient::new().map_err(|failure| anyhow!("{}", failure.message))?,
         meter,
         admission,
         arbiters,

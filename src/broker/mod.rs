@@ -23,7 +23,7 @@ use crate::log::{Found, Log, Opened, Stream};
 use crate::meter::Meter;
 use crate::notify::webhooks::Outbox;
 use crate::policy::route;
-use crate::provider::call::Caller;
+use crate::provider::call::ProviderClient;
 use crate::run::job_run::JobRun;
 use crate::run::passthrough::Passthrough;
 use crate::run::running_jobs::RunningJobs;
@@ -47,7 +47,7 @@ pub struct Parts {
     /// Dates.
     pub clock: Clock,
     /// The HTTP client.
-    pub caller: Caller,
+    pub provider_client: ProviderClient,
     /// Money.
     pub meter: Meter,
     /// The way to the providers.
@@ -74,7 +74,7 @@ pub struct Broker {
     pub admission: Admission,
     /// Users' own streams.
     pub feeds: Arc<UserStreams>,
-    pub(crate) caller: Caller,
+    pub(crate) provider_client: ProviderClient,
     arbiters: Arbiters,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) roster: RunningJobs,
@@ -114,7 +114,7 @@ impl Broker {
             clock: parts.clock,
             meter: parts.meter,
             admission: parts.admission,
-            caller: parts.caller,
+            provider_client: parts.provider_client,
             arbiters: parts.arbiters,
             runtime: parts.runtime,
             roster: RunningJobs::new(),

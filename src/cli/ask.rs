@@ -6,7 +6,7 @@ use super::args::{JobsArguments, Reach};
 use super::nats::Broker;
 use super::{Trouble, show};
 use crate::egress::broker_client;
-use crate::egress::broker_client::Fetched;
+use crate::egress::broker_client::BrokerResponse;
 use crate::job::{Code, Failure, JobId, Timestamp};
 
 /// Asks the broker over NATS. `name` is `cancel`, `costs` or `models`.
@@ -18,8 +18,8 @@ pub(super) async fn ask(reach: &Reach, name: &str, body: &Value) -> Result<Value
     Ok(broker.ask(name, body).await?)
 }
 
-fn answer(fetched: Result<Fetched, String>) -> Result<Value, Trouble> {
-    let Fetched { status, body } = fetched.map_err(Trouble::Unreachable)?;
+fn answer(fetched: Result<BrokerResponse, String>) -> Result<Value, Trouble> {
+    let BrokerResponse { status, body } = fetched.map_err(Trouble::Unreachable)?;
     let value: Result<Value, _> = serde_json::from_slice(&body);
     if (200..300).contains(&status) {
         return value.map_err(|_| Trouble::Failed(Some("the broker's answer is not JSON".to_owned())));

@@ -1,6 +1,6 @@
-//! Tells somebody's server that a job has ended.
+//! Sends a webhook: tells a receiver's server that a job has ended.
 //!
-//! Owns the signature and the HTTP client for it. Promises that only public addresses are asked, and
+//! Owns the signature and the HTTP client for it. Promises that only public addresses are reached, and
 //! by https, unless the configuration names the host: neither by an address in the URL nor by a name
 //! that resolves to one can a job reach what only this machine can. Follows no redirect, reads no
 //! body, prints no secret. Does not know when to try again.
@@ -8,7 +8,6 @@
 //! The signature is that of Standard Webhooks (github.com/standard-webhooks/standard-webhooks,
 //! version 1): HMAC-SHA256 over `id.timestamp.body`, one for each secret.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,16 +15,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Url, redirect};
 use sha2::Sha256;
 
-use super::files;
-use super::files::PublicNames;
+use super::files::fetch_problem;
+use super::guard::AddressGuard;
+use super::{CONTENT_TYPE, USER_AGENT, install_tls};
 use crate::config::WebhooksConfig;
 use crate::job::{Failure, Timestamp};
 
-/// To open a connection.
+/// Section of the configuration that describes webhooks.
+const SECTION: &str = "webhooks";
+/// Time-out of opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Unused connections kept to one receiver.
 const IDLE_CONNECTIONS_MAX: usize = 4;
@@ -38,54 +40,54 @@ const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Secrets in force at once: the new one, the old one, and a slip.
 const SECRETS_MAX: usize = 4;
 
-/// Who tells. One per generation of configuration.
-pub struct Webhooks {
-    /// In the order of the configuration, the newest first.
+/// Signs and sends webhooks. There is one per generation of the configuration.
+pub struct WebhookSender {
+    /// Signing keys in the order of the configuration, the newest first.
     keys: Vec<Box<[u8]>>,
-    allowed: Arc<HashSet<Box<str>>>,
+    guard: AddressGuard,
     timeout: Duration,
     client: OnceLock<Client>,
 }
 
-/// What is told.
+/// One webhook message.
 #[derive(Clone, Debug)]
-pub struct Message {
-    /// The same at every try.
+pub struct WebhookMessage {
+    /// Id of the message, the same at every try.
     pub id: String,
-    /// When this try is made.
+    /// Time at which this try is made.
     pub at: Timestamp,
-    /// JSON.
+    /// Body of the message, which is JSON.
     pub body: Bytes,
 }
 
 /// What a receiver answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Heard {
-    /// The HTTP status.
+pub struct WebhookResponse {
+    /// HTTP status of the answer.
     pub status: u16,
-    /// How long it wants not to be asked.
+    /// How long the receiver wants no further try.
     pub retry_after: Option<Duration>,
 }
 
-impl Webhooks {
-    /// What the configuration says; `env` reads the variables that hold secrets.
+impl WebhookSender {
+    /// Builds the sender that the configuration describes; `env` reads the variables that hold secrets.
     ///
     /// # Errors
     /// A sentence for the operator that names the field, without the secret.
-    pub fn build(config: &WebhooksConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Webhooks, String> {
-        let said = config.secret.as_ref().map(|secret| secret.resolve_with(env)).transpose();
-        let said = said.map_err(|problem| format!("webhooks.secret: {problem}"))?.unwrap_or_default();
-        let keys: Option<Vec<Box<[u8]>>> = said.split_whitespace().map(key_of).collect();
+    pub fn build(config: &WebhooksConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<WebhookSender, String> {
+        let secrets = config.secret.as_ref().map(|secret| secret.resolve_with(env)).transpose();
+        let secrets = secrets.map_err(|problem| format!("webhooks.secret: {problem}"))?.unwrap_or_default();
+        let keys: Option<Vec<Box<[u8]>>> = secrets.split_whitespace().map(key_of).collect();
         let keys = keys.filter(|keys| keys.len() <= SECRETS_MAX && (config.secret.is_none() || !keys.is_empty()));
         let keys = keys.ok_or_else(|| {
             format!("webhooks.secret: must be `{SECRET_PREFIX}` and the base64 of 24 to 64 bytes; at most {SECRETS_MAX} with blanks between")
         })?;
-        let allowed = config.allow_hosts.iter().map(|host| host.to_ascii_lowercase().into()).collect();
+        let guard = AddressGuard::new(config.allow_hosts.iter().cloned(), SECTION);
         let timeout = Duration::from_millis(config.timeout_ms);
-        Ok(Webhooks { keys, allowed: Arc::new(allowed), timeout, client: OnceLock::new() })
+        Ok(WebhookSender { keys, guard, timeout, client: OnceLock::new() })
     }
 
-    /// Whether `url` may be told of a job.
+    /// Checks whether a webhook may be sent to `url`.
     ///
     /// # Errors
     /// `unsupported` where there is no secret to sign with; `invalid`, naming `options.webhook.url`.
@@ -93,16 +95,16 @@ impl Webhooks {
         if self.keys.is_empty() {
             return Err(Failure::unsupported("options.webhook", "webhooks.secret is not configured"));
         }
-        self.place(url).map(drop).map_err(|problem| Failure::invalid("options.webhook.url", problem))
+        self.parse(url).map(drop).map_err(|problem| Failure::invalid("options.webhook.url", problem))
     }
 
-    /// Tells `message` to `url`, whatever comes back. Cancel-safe in that a dropped call closes its
-    /// socket; the receiver may have heard it.
+    /// Sends `message` to `url` and returns the answer, whatever its status. Cancel-safe in that a
+    /// dropped call closes its socket; the receiver may have got the message.
     ///
     /// # Errors
     /// A sentence for the operator's log when there is no answer, without the address.
-    pub async fn tell(&self, url: &str, message: Message) -> Result<Heard, String> {
-        let url = self.place(url)?;
+    pub async fn send(&self, url: &str, message: WebhookMessage) -> Result<WebhookResponse, String> {
+        let url = self.parse(url)?;
         if self.keys.is_empty() {
             return Err("webhooks.secret is not configured".into());
         }
@@ -116,22 +118,22 @@ impl Webhooks {
             .header("webhook-timestamp", at)
             .header("webhook-signature", signature)
             .body(message.body);
-        let response = request.send().await.map_err(files::said)?;
+        let response = request.send().await.map_err(fetch_problem)?;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        Ok(Heard { status: response.status().as_u16(), retry_after })
+        Ok(WebhookResponse { status: response.status().as_u16(), retry_after })
     }
 
-    fn place(&self, url: &str) -> Result<Url, String> {
+    fn parse(&self, url: &str) -> Result<Url, String> {
         let url = Url::parse(url).map_err(|error| format!("is not an address: {error}"))?;
-        let is_allowed = self.allowed.contains(url.host_str().unwrap_or(""));
+        let is_allowed = self.guard.names(url.host_str().unwrap_or(""));
         if url.scheme() != "https" && !(is_allowed && url.scheme() == "http") {
             return Err("must be an https address; webhooks.allow_hosts can name hosts that may have http".into());
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("must not hold a password: what is told is signed".into());
+            return Err("must not hold a password: webhooks are signed".into());
         }
-        files::may_ask(&url, &self.allowed, "webhooks")?;
+        self.guard.check(&url)?;
         Ok(url)
     }
 
@@ -139,10 +141,9 @@ impl Webhooks {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        // Another part of the program may have set it before: the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_tls();
         let client = Client::builder()
-            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .no_proxy()
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -150,16 +151,16 @@ impl Webhooks {
             .timeout(self.timeout)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .pool_idle_timeout(IDLE_CONNECTION)
-            .dns_resolver(Arc::new(PublicNames::new(Arc::clone(&self.allowed), "webhooks")))
+            .dns_resolver(Arc::new(self.guard.clone()))
             .build()
             .map_err(|_| "the HTTP client cannot be set up".to_owned())?;
         Ok(self.client.get_or_init(|| client))
     }
 }
 
-impl std::fmt::Debug for Webhooks {
+impl std::fmt::Debug for WebhookSender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhooks").field("allowed", &self.allowed).finish_non_exhaustive()
+        f.debug_struct("WebhookSender").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 
@@ -185,13 +186,13 @@ mod tests {
     use super::*;
     use crate::config::Secret;
 
-    fn webhooks(secret: Option<&str>) -> Result<Webhooks, String> {
+    fn webhooks(secret: Option<&str>) -> Result<WebhookSender, String> {
         let config = WebhooksConfig {
             secret: secret.map(|secret| Secret(secret.into())),
             allow_hosts: vec!["127.0.0.1".into(), "Inside.example".into()],
             ..WebhooksConfig::default()
         };
-        Webhooks::build(&config, &|_| None)
+        WebhookSender::build(&config, &|_| None)
     }
 
     /// The example of the Standard Webhooks documentation.
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_may_be_told_is() {
+    fn only_allowed_receivers_are_reached() {
         let good = format!("whsec_{}", STANDARD.encode([7; 32]));
         let webhooks = webhooks(Some(&good)).unwrap();
         for (url, may) in [

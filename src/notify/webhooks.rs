@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::broker::Broker;
 use crate::config::WebhooksConfig;
-use crate::egress::webhook::{Heard, Message};
+use crate::egress::webhook::{WebhookMessage, WebhookResponse};
 use crate::job::{Gateway, Job, JobId, State, StreamId, Timestamp};
 use crate::log::Status;
 use crate::log::{Found, Row, RowRange};
@@ -216,8 +216,8 @@ async fn one(svc: Arc<Broker>, stream: StreamId) {
     };
     let Some(mut due) = due else { return svc.outbox.back(stream, None) };
     let snapshot = svc.snapshot.load_full();
-    let message = Message { id: message_id(&due), at: svc.clock.now(), body: body_of(&svc, stream, &due).await };
-    let heard = snapshot.webhooks.tell(&due.url, message).await;
+    let message = WebhookMessage { id: message_id(&due), at: svc.clock.now(), body: body_of(&svc, stream, &due).await };
+    let heard = snapshot.webhooks.send(&due.url, message).await;
     due.tries += 1;
     let now = svc.clock.now();
     let again = match verdict(&heard, &due, now, &snapshot.config.webhooks, svc.jitter()) {
@@ -233,7 +233,7 @@ async fn one(svc: Arc<Broker>, stream: StreamId) {
     };
     telemetry::webhook(match (&again, &heard) {
         (Some(_), _) => "failed",
-        (None, Ok(Heard { status: 200..=299, .. })) => "delivered",
+        (None, Ok(WebhookResponse { status: 200..=299, .. })) => "delivered",
         (None, _) => "given_up",
     });
     let row = match again {
@@ -277,11 +277,17 @@ enum Verdict {
 }
 
 /// What becomes of a job's webhook after a try; `chance` is in 0..1.
-fn verdict(heard: &Result<Heard, String>, due: &Due, now: Timestamp, config: &WebhooksConfig, chance: f64) -> Verdict {
+fn verdict(
+    heard: &Result<WebhookResponse, String>,
+    due: &Due,
+    now: Timestamp,
+    config: &WebhooksConfig,
+    chance: f64,
+) -> Verdict {
     let advised = match heard {
-        Ok(Heard { status: 200..=299, .. }) => return Verdict::Told,
+        Ok(WebhookResponse { status: 200..=299, .. }) => return Verdict::Told,
         // The receiver is gone for good, and says so.
-        Ok(Heard { status: 410, .. }) => return Verdict::GiveUp,
+        Ok(WebhookResponse { status: 410, .. }) => return Verdict::GiveUp,
         Ok(heard) => heard.retry_after,
         Err(_) => None,
     };
@@ -296,7 +302,7 @@ fn verdict(heard: &Result<Heard, String>, due: &Due, now: Timestamp, config: &We
     if is_over { Verdict::GiveUp } else { Verdict::Again(at) }
 }
 
-fn shown(heard: &Result<Heard, String>) -> String {
+fn shown(heard: &Result<WebhookResponse, String>) -> String {
     match heard {
         Ok(heard) => heard.status.to_string(),
         Err(problem) => problem.clone(),
@@ -310,7 +316,8 @@ mod tests {
     #[test]
     fn a_webhook_is_told_again_until_it_is_over() {
         let config = WebhooksConfig::default();
-        let ok = |status, after: Option<u64>| Ok(Heard { status, retry_after: after.map(Duration::from_secs) });
+        let ok =
+            |status, after: Option<u64>| Ok(WebhookResponse { status, retry_after: after.map(Duration::from_secs) });
         let again = |ms: u64| Verdict::Again(Timestamp(1_000_000 + ms));
         for (heard, tries, chance, expected) in [
             (ok(204, None), 1, 0.5, Verdict::Told),

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-pub use reqwest::Method;
+pub use crate::egress::Method;
 
 pub use crate::job::Target;
 use crate::job::{Bill, Event, Failure, Job, Usage};
@@ -95,7 +95,7 @@ pub enum Auth {
 }
 
 /// Response headers as far as adapters read them.
-pub type Headers = reqwest::header::HeaderMap;
+pub type Headers = crate::egress::HeaderMap;
 
 /// How a reply's bytes are cut into packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,9 +4,9 @@
 //! providers read go there and only headers which their clients read come back, and that our key and
 //! a client's own are never sent together.
 
+use crate::egress::HeaderName;
+use crate::egress::Url;
 use bytes::Bytes;
-use reqwest::Url;
-use reqwest::header::HeaderName;
 use serde::Deserialize;
 
 use super::vendor;

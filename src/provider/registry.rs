@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use crate::egress::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use super::script::Script;
 use super::vendor;
@@ -165,7 +165,7 @@ fn base_url(
         }
         return Ok(url.into());
     };
-    let url = reqwest::Url::parse(text).map_err(|error| format!("base_url: {error}"))?;
+    let url = crate::egress::Url::parse(text).map_err(|error| format!("base_url: {error}"))?;
     let is_plain = url.query().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !is_plain {
         return Err(

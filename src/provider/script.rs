@@ -307,7 +307,7 @@ fn check(step: &ScriptStep, begun: bool) -> Result<(), String> {
         ScriptStep::Status(_) if begun => Err("status must come first".into()),
         ScriptStep::Status(status) if !(100..600).contains(&status.status) => Err("status must be 100 to 599".into()),
         ScriptStep::Status(ScriptStatus { content_type: Some(kind), .. })
-            if reqwest::header::HeaderValue::from_str(kind).is_err() =>
+            if crate::egress::HeaderValue::from_str(kind).is_err() =>
         {
             Err("content_type is not a header value".into())
         }

@@ -339,7 +339,7 @@ async fn send(
     outbound: Outbound,
     (terms, tap): (EffectiveOptions, Option<Tap>),
 ) -> Answer {
-    let mut reply = match svc.caller.send(outbound, terms.connect, svc.clock.now()).await {
+    let mut reply = match svc.provider_client.send(outbound, terms.connect, svc.clock.now()).await {
         Ok(reply) => reply,
         Err(failure) => return Answer { reply: Err(failure), limits: None },
     };

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::egress::files::{File, Remote};
+use crate::egress::files::{FetchedFile, FileFetcher};
 use crate::job::caps::{REMOTE_FILES_MAX, REMOTE_TOTAL_BYTES_MAX};
 use crate::job::{Failure, Job};
 
@@ -32,7 +32,7 @@ struct Place {
 ///
 /// # Errors
 /// `invalid`, naming the part, when a file cannot be fetched or is none that a model reads.
-pub(crate) async fn inlined(job: &Job, remote: &Remote) -> Result<Option<Job>, Failure> {
+pub(crate) async fn inlined(job: &Job, remote: &FileFetcher) -> Result<Option<Job>, Failure> {
     let places = places(&job.input);
     if places.is_empty() {
         return Ok(None);
@@ -61,7 +61,7 @@ pub(crate) async fn inlined(job: &Job, remote: &Remote) -> Result<Option<Job>, F
     Ok(Some(Job { input, ..job.clone() }))
 }
 
-fn data_url(file: &File) -> Option<String> {
+fn data_url(file: &FetchedFile) -> Option<String> {
     let mime = if KINDS.iter().any(|kind| file.mime.starts_with(kind)) { &*file.mime } else { sniff(&file.bytes)? };
     Some(format!("data:{mime};base64,{}", STANDARD.encode(&file.bytes)))
 }
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_file_is_told_by_its_server_or_by_its_first_bytes() {
-        let url = |mime: &str, bytes: &[u8]| data_url(&File { mime: mime.into(), bytes: bytes.to_vec() });
+        let url = |mime: &str, bytes: &[u8]| data_url(&FetchedFile { mime: mime.into(), bytes: bytes.to_vec() });
         assert_eq!(url("image/png", b"abc").as_deref(), Some("data:image/png;base64,YWJj"));
         assert_eq!(url("application/octet-stream", b"GIF89a").as_deref(), Some("data:image/gif;base64,R0lGODlh"));
         assert_eq!(url("text/html", b"<html>"), None);

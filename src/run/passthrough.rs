@@ -61,7 +61,7 @@ impl Broker {
         let provider = asked.provider.to_owned();
         let outbound = passthrough::outbound(asked, &snapshot.registry)?;
         let end = Instant::now() + ms(timeouts.total_ms);
-        let sent = self.caller.send(outbound, ms(timeouts.connect_ms), self.clock.now());
+        let sent = self.provider_client.send(outbound, ms(timeouts.connect_ms), self.clock.now());
         let sent = timeout_at(end, timeout(ms(timeouts.first_token_ms), sent)).await;
         let reply = match sent {
             Ok(Ok(reply)) => reply.map_err(|failure| failure.with_provider(&provider)),

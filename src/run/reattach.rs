@@ -85,7 +85,7 @@ pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
     let Some(outbound) = entry.provider.cancel(ask, &upstream) else { return };
     let (svc, job) = (Arc::clone(&run.svc), run.job.id.clone());
     run.svc.runtime.spawn(async move {
-        let sent = svc.caller.send(outbound, LET_GO_WAIT, svc.clock.now());
+        let sent = svc.provider_client.send(outbound, LET_GO_WAIT, svc.clock.now());
         let said = tokio::time::timeout(LET_GO_WAIT, sent).await;
         if !said.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
             tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that nobody wants any more may go on there");

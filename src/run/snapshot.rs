@@ -7,8 +7,8 @@ use rustls::ServerConfig;
 
 use crate::catalog::{self, Entry};
 use crate::config::{Config, TlsConfig};
-use crate::egress::files::Remote;
-use crate::egress::webhook::Webhooks;
+use crate::egress::files::FileFetcher;
+use crate::egress::webhook::WebhookSender;
 use crate::job::{Job, ModelName, Target, Task};
 use crate::policy::route::{self, On};
 use crate::provider::registry::Registry;
@@ -27,9 +27,9 @@ pub struct ConfigSnapshot {
     /// the time series grow without end.
     labelled: HashSet<Box<str>>,
     /// Fetches the files that jobs name by their addresses.
-    pub remote: Remote,
+    pub remote: FileFetcher,
     /// Tells that jobs have ended.
-    pub webhooks: Webhooks,
+    pub webhooks: WebhookSender,
     /// What the main port takes connections with, if it speaks TLS.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -49,7 +49,7 @@ impl ConfigSnapshot {
         let tls = config.server.tls.as_ref().map(TlsConfig::acceptor).transpose();
         let tls = tls.map_err(|(key, message)| vec![format!("server.tls.{key}: {message}")])?;
         let webhooks = webhooks(&config, env).map_err(|problem| vec![problem])?;
-        let remote = Remote::new(config.egress.allow_hosts.iter().cloned());
+        let remote = FileFetcher::new(config.egress.allow_hosts.iter().cloned());
         // Read now rather than on the first job's way.
         tracing::debug!(date = catalog::date(), "the catalog of models and prices");
         let kind = |name: &str| registry.get(name).map(|entry| (name.into(), entry.provider.card().id));
@@ -102,8 +102,8 @@ impl ConfigSnapshot {
 }
 
 /// Who tells webhooks, if the gateways' own may be told.
-fn webhooks(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Webhooks, String> {
-    let webhooks = Webhooks::build(&config.webhooks, env)?;
+fn webhooks(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<WebhookSender, String> {
+    let webhooks = WebhookSender::build(&config.webhooks, env)?;
     for (name, gateway) in &config.gateways {
         if let Some(url) = &gateway.webhook {
             webhooks.check(url).map_err(|failure| format!("gateways.{name}.webhook: {}", failure.message))?;

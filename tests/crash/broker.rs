@@ -49,7 +49,7 @@ impl Broker {
     /// A broker that is not started yet. `config` is added to what tests need.
     pub(crate) fn new(nats: Option<&str>, config: &str) -> Broker {
         // Sets the process's TLS library, without which no client can be built.
-        drop(forebay::provider::call::Caller::new().unwrap());
+        drop(forebay::provider::call::ProviderClient::new().unwrap());
         let broker = Broker {
             dir: tempfile::tempdir().unwrap(),
             port: free_port(),

@@ -12,7 +12,7 @@ use forebay::job::{Cost, Event, Job, JobId, Usage};
 use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
 use forebay::meter::Meter;
-use forebay::provider::call::Caller;
+use forebay::provider::call::ProviderClient;
 use forebay::run::{Arbiters, ConfigSnapshot};
 use forebay::wire::submit::{self, Door};
 use tokio::sync::oneshot;
@@ -52,7 +52,7 @@ impl TestBroker {
             log: Arc::clone(&log) as Arc<dyn Log>,
             snapshot: ConfigSnapshot::build(config, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}")),
             clock: Clock::System,
-            caller: Caller::new().expect("a client"),
+            provider_client: ProviderClient::new().expect("a client"),
             meter,
             admission,
             arbiters: Arbiters::new(vec![handle]),

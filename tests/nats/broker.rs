@@ -12,7 +12,7 @@ use forebay::job::{Record, State};
 use forebay::log::{ListQuery, Log, memory::MemoryLog};
 use forebay::meter::Meter;
 use forebay::nats::Intake;
-use forebay::provider::call::Caller;
+use forebay::provider::call::ProviderClient;
 use forebay::run::{Arbiters, ConfigSnapshot};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -51,12 +51,12 @@ pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Broker> {
     let admission = Admission::start(&arbiter(), Clock::System, &config);
     let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
     let arbiters = Arbiters::new(vec![arbiter()]);
-    let caller = Caller::new().unwrap();
+    let provider_client = ProviderClient::new().unwrap();
     Broker::new(Parts {
         log,
         snapshot,
         clock: Clock::System,
-        caller,
+        provider_client,
         meter,
         admission,
         arbiters,

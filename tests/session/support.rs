@@ -12,7 +12,7 @@ use forebay::log::memory::MemoryLog;
 use forebay::log::{Log, Opened, StreamWriter};
 use forebay::meter::Meter;
 use forebay::policy::access::authenticate;
-use forebay::provider::call::Caller;
+use forebay::provider::call::ProviderClient;
 use forebay::run::{Arbiters, ConfigSnapshot};
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
 use forebay::ws::actor::Place;
@@ -135,9 +135,9 @@ fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Broker> {
     let meter = Meter::start_in_arbiter(&place(), Arc::clone(&log), &config);
     let admission = Admission::start(&place(), clock, &config);
     let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
-    let (arbiters, caller) = (Arbiters::new(vec![place()]), Caller::new().unwrap());
+    let (arbiters, provider_client) = (Arbiters::new(vec![place()]), ProviderClient::new().unwrap());
     let runtime = tokio::runtime::Handle::current();
-    Broker::new(Parts { log, snapshot, clock, caller, meter, admission, arbiters, runtime, seed: 7 })
+    Broker::new(Parts { log, snapshot, clock, provider_client, meter, admission, arbiters, runtime, seed: 7 })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]

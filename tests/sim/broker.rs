@@ -11,7 +11,7 @@ use forebay::job::{Charge, Cost, Event, Failure, Record, State, Timestamp, Usd};
 use forebay::log::memory::MemoryLog;
 use forebay::log::{Followed, Follower, ListQuery, Log, Stream};
 use forebay::meter::Meter;
-use forebay::provider::call::Caller;
+use forebay::provider::call::ProviderClient;
 use forebay::run::{Arbiters, ConfigSnapshot};
 use forebay::wire::Cursor;
 use forebay::wire::record;
@@ -36,10 +36,20 @@ impl TestBroker {
         let arbiters = Arbiters::new(vec![actix::Arbiter::current()]);
         let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &config);
         let admission = Admission::start(arbiters.pick(), clock, &config);
-        let caller = Caller::new().expect("a client");
+        let provider_client = ProviderClient::new().expect("a client");
         let runtime = tokio::runtime::Handle::current();
         TestBroker {
-            svc: Broker::new(Parts { log, snapshot, clock, caller, meter, admission, arbiters, runtime, seed }),
+            svc: Broker::new(Parts {
+                log,
+                snapshot,
+                clock,
+                provider_client,
+                meter,
+                admission,
+                arbiters,
+                runtime,
+                seed,
+            }),
         }
     }
 

@@ -94,7 +94,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("async_nats", &["src/nats/", "src/cli/nats.rs"]),
     ("sled", &["src/log/disk/store.rs"]),
     ("tokio_tungstenite", &["src/ws/socket.rs", "src/ws/client.rs"]),
-    ("reqwest", &["src/egress/", "src/provider/"]),
+    ("reqwest", &["src/egress/"]),
     ("aws_sigv4", &["src/provider/credential/aws"]),
     ("aws_credential_types", &["src/provider/credential/aws"]),
     ("aws_smithy_eventstream", &["src/provider/framing/aws"]),

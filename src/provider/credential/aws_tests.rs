@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::provider::Headers;
 use crate::provider::Method;
-use crate::provider::call::Caller;
+use crate::provider::call::ProviderClient;
 
 /// 2015-08-30T12:36:00Z, the moment of AWS's own examples.
 const THEN: Timestamp = Timestamp(1_440_938_160_000);
@@ -78,7 +78,7 @@ fn a_request_is_signed_as_aws_wants_it() {
 
 /// Answers each request by its first line and says what came; an answer of `None` hangs.
 async fn server(answer: fn(&str, usize) -> Option<(u16, String)>) -> (String, Arc<StdMutex<Vec<String>>>) {
-    drop(Caller::new().unwrap());
+    drop(ProviderClient::new().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let seen = Arc::new(StdMutex::new(Vec::new()));
@@ -187,7 +187,7 @@ async fn a_signed_request_goes_over_the_wire_as_it_was_signed() {
         framing: crate::provider::Framing::AwsFrames,
         dropped: Vec::new(),
     };
-    let reply = Caller::new().unwrap().send(outbound, Duration::from_secs(5), THEN).await.unwrap();
+    let reply = ProviderClient::new().unwrap().send(outbound, Duration::from_secs(5), THEN).await.unwrap();
     assert_eq!(reply.status, 200);
     let request = seen.lock().unwrap().pop().unwrap();
     let body = Bytes::new();

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::egress::{AUTHORIZATION, HeaderValue};
 use arc_swap::ArcSwapOption;
 use gcp_auth::{ConfigDefaultCredentials, CustomServiceAccount, Error, MetadataServiceAccount, Token, TokenProvider};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 

@@ -31,7 +31,7 @@ pub struct Request<'a> {
     /// What is done there.
     pub method: &'a Method,
     /// Where to.
-    pub url: &'a reqwest::Url,
+    pub url: &'a crate::egress::Url,
     /// Its headers; a credential adds its own.
     pub headers: &'a mut Headers,
     /// Its body.

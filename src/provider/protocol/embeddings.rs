@@ -9,10 +9,10 @@
 
 use std::borrow::Cow;
 
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -1,6 +1,6 @@
 //! Requests of formats that are not OpenAI's: where they go, and what they hold.
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;

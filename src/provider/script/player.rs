@@ -94,7 +94,7 @@ impl Player {
         }
         tokio::time::sleep_until(self.due).await;
         let mut headers = Headers::new();
-        headers.insert("content-type", reqwest::header::HeaderValue::from_static("text/event-stream"));
+        headers.insert("content-type", crate::egress::HeaderValue::from_static("text/event-stream"));
         Ok(Head { status: 200, headers })
     }
 

@@ -1,6 +1,6 @@
 //! Anybody who speaks the Messages dialect: a kind for the configuration.
 
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use crate::egress::{AUTHORIZATION, HeaderValue};
 
 use crate::job::Failure;
 use crate::provider::protocol::anthropic;

@@ -1,21 +1,14 @@
 //! Credentials that AWS hands to the machine or the container that we run on.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use reqwest::header::HeaderValue;
-use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 
 use super::{Env, Keys};
+use crate::egress::metadata::MetadataClient;
+use crate::egress::{HeaderMap, HeaderName, HeaderValue, Method, Url, is_loopback};
 use crate::job::Timestamp;
 
-/// How long an endpoint on the same machine may take for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait for a connection: where there is no such endpoint nobody refuses either.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of an answer: keys and a token of a few kilobytes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Seconds that a session with the machine's endpoint lasts; it is used at once.
 const SESSION_S: &str = "60";
 /// Where containers find theirs, if they are told a path only.
@@ -56,7 +49,7 @@ impl Container {
         };
         let url = Url::parse(&text).map_err(|error| format!("{name}: {error}"))?;
         let host = url.host_str().unwrap_or("");
-        let is_near = CONTAINER_HOSTS.contains(&host) || crate::provider::call::is_loopback(&url);
+        let is_near = CONTAINER_HOSTS.contains(&host) || is_loopback(&url);
         if url.scheme() != "https" && !is_near {
             return Err(format!("{name}: must be https, or an address of this machine"));
         }
@@ -65,7 +58,7 @@ impl Container {
     }
 
     pub(super) async fn fetch(&self) -> Result<Keys, String> {
-        let mut request = client()?.get(self.url.clone());
+        let mut headers = HeaderMap::new();
         let token = match &self.token {
             None => None,
             Some(Token::Here(token)) => Some(token.clone()),
@@ -74,13 +67,14 @@ impl Container {
             }
         };
         if let Some(token) = token {
-            request = request.header("authorization", secret(token.trim())?);
+            headers.insert("authorization", secret(token.trim())?);
         }
-        keys(&ask(request, "the container's endpoint").await?)
+        let client = MetadataClient::new()?;
+        keys(&client.call("the container's endpoint", Method::GET, self.url.as_str(), headers).await?)
     }
 }
 
-/// The machine's endpoint (EC2), version 2 only: version 1 gives keys to whoever can make us fetch
+/// The machine's endpoint (EC2), version 2 only: version 1 gives keys to anyone who can make us fetch
 /// an address.
 #[derive(Clone, Debug)]
 pub struct Instance {
@@ -101,16 +95,19 @@ impl Instance {
         if self.is_off {
             return Err(format!("there are none here; {nowhere}"));
         }
-        let client = client()?;
+        let client = MetadataClient::new()?;
         let base = &self.base;
-        let session =
-            client.put(format!("{base}/latest/api/token")).header("x-aws-ec2-metadata-token-ttl-seconds", SESSION_S);
-        let session =
-            ask(session, "the machine's endpoint").await.map_err(|problem| format!("{problem}; {nowhere}"))?;
+        let call = async |method: Method, path: &str, name: &'static str, value: HeaderValue| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
+            client.call("the machine's endpoint", method, &format!("{base}/latest/{path}"), headers).await
+        };
+        let lifetime = HeaderValue::from_static(SESSION_S);
+        let session = call(Method::PUT, "api/token", "x-aws-ec2-metadata-token-ttl-seconds", lifetime).await;
+        let session = session.map_err(|problem| format!("{problem}; {nowhere}"))?;
         let session = secret(session.trim())?;
         let get = async |path: &str| {
-            let request = client.get(format!("{base}/latest/meta-data/iam/security-credentials/{path}"));
-            ask(request.header("x-aws-ec2-metadata-token", session.clone()), "the machine's endpoint").await
+            let path = format!("meta-data/iam/security-credentials/{path}");
+            call(Method::GET, &path, "x-aws-ec2-metadata-token", session.clone()).await
         };
         let roles = get("").await?;
         let role = roles.lines().next().map(str::trim).filter(|role| !role.is_empty());
@@ -119,59 +116,32 @@ impl Instance {
     }
 }
 
-fn client() -> Result<Client, String> {
-    // Never through a proxy: the keys are for this machine.
-    let builder = Client::builder().timeout(ANSWER_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy();
-    builder.redirect(reqwest::redirect::Policy::none()).build().map_err(|_| "no HTTP client".to_owned())
-}
-
 fn secret(text: &str) -> Result<HeaderValue, String> {
     let mut value = HeaderValue::from_str(text).map_err(|_| "the token cannot be sent in a header".to_owned())?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The body of a good answer.
-async fn ask(request: RequestBuilder, who: &str) -> Result<String, String> {
-    let no_answer = |error: reqwest::Error| {
-        let what = if error.is_timeout() { "does not answer" } else { "cannot be reached" };
-        format!("{who} {what}")
-    };
-    let mut response = request.send().await.map_err(no_answer)?;
-    let status = response.status().as_u16();
-    if status != 200 {
-        return Err(format!("{who} answers HTTP {status}"));
-    }
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(no_answer)? {
-        body.extend_from_slice(&piece);
-        if body.len() > ANSWER_BYTES_MAX {
-            return Err(format!("{who} answers with over {ANSWER_BYTES_MAX} bytes"));
-        }
-    }
-    String::from_utf8(body).map_err(|_| format!("{who} answers no text"))
-}
-
-/// What both endpoints say.
+/// Parses the answer that both endpoints give.
 fn keys(body: &str) -> Result<Keys, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Said {
+    struct RawKeys {
         access_key_id: String,
         secret_access_key: String,
         token: Option<String>,
         expiration: Option<String>,
     }
     // Not the parser's words: they could quote a secret.
-    let said: Said = serde_json::from_str(body).map_err(|_| "the endpoint's answer has no keys".to_owned())?;
-    let expires = match said.expiration {
+    let raw: RawKeys = serde_json::from_str(body).map_err(|_| "the endpoint's answer has no keys".to_owned())?;
+    let expires = match raw.expiration {
         None => None,
         Some(text) => Some(Timestamp::parse(&text).ok_or("the endpoint's answer has no readable expiration")?),
     };
     Ok(Keys {
-        access_key_id: said.access_key_id,
-        secret_access_key: said.secret_access_key,
-        session_token: said.token,
+        access_key_id: raw.access_key_id,
+        secret_access_key: raw.secret_access_key,
+        session_token: raw.token,
         expires,
     })
 }

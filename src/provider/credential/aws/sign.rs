@@ -2,10 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::egress::{HeaderName, HeaderValue};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings};
 use aws_sigv4::sign::v4;
-use reqwest::header::{HeaderName, HeaderValue};
 
 use super::Keys;
 use crate::provider::credential::Request;

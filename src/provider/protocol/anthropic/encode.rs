@@ -1,7 +1,7 @@
 //! From a job to the body of a Messages request.
 
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
 
 use super::model::Model;

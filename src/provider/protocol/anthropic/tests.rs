@@ -1,7 +1,7 @@
 //! What no exchange shows: other hosts of Claude, whose dialect an input is in, arbitrary packets.
 
+use crate::egress::HeaderValue;
 use proptest::prelude::*;
-use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,7 +1,7 @@
 //! From a job to a Converse request.
 
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};

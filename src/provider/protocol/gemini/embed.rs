@@ -3,7 +3,7 @@
 //! All texts of a job go in one request; how many Google takes at once is Google's to say. Only
 //! Vertex, and the newest models elsewhere, tell usage.
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;

@@ -1,7 +1,7 @@
 //! From a job to a `generateContent` request, always streamed.
 
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use super::config::{self, Refusals};
 use super::{contents, model, tools};

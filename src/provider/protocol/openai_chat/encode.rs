@@ -1,6 +1,6 @@
 //! From a job to the body of a chat completion, in the dialect of its endpoint.
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
 
 use super::draft::Draft;

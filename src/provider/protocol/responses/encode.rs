@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
 
 use super::input::{Items, native_tool};

@@ -72,7 +72,7 @@ fn below(url: &str, path: &str, query: &str) -> String {
 fn request(ask: Ask<'_>, method: Method, url: String, framing: Framing) -> Outbound {
     let mut headers: Headers = ask.endpoint.headers.clone();
     let accept = if framing == Framing::Sse { "text/event-stream" } else { "application/json" };
-    headers.insert(reqwest::header::ACCEPT, reqwest::header::HeaderValue::from_static(accept));
+    headers.insert(crate::egress::ACCEPT, crate::egress::HeaderValue::from_static(accept));
     let route = Route::Http { method, url: url.into(), headers, credential: ask.endpoint.credential.clone() };
     Outbound { route, body: bytes::Bytes::new(), framing, dropped: Vec::new() }
 }

@@ -21,7 +21,7 @@ pub use decode::WorkersDecoder;
 pub use embed::EmbedDecoder;
 pub use failure::classify;
 
-use reqwest::header::HeaderValue;
+use crate::egress::HeaderValue;
 
 use super::{responses, send};
 use crate::job::{Failure, Task};
