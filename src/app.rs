@@ -25,7 +25,8 @@ use crate::meter::Meter;
 use crate::nats::Intake;
 use crate::policy::access;
 use crate::provider::call::ProviderClient;
-use crate::run::{Arbiters, ConfigSnapshot};
+use crate::run::Arbiters;
+use crate::snapshot::ConfigSnapshot;
 use crate::telemetry;
 
 /// How often histograms are folded, so that they do not grow between scrapes.
@@ -64,7 +65,7 @@ async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyho
     };
     svc.settle_unfinished().await;
     let mut webhooks = tokio::task::JoinSet::new();
-    webhooks.spawn(Arc::clone(&svc).tell_webhooks());
+    webhooks.spawn(Arc::clone(&svc).deliver_webhooks());
     let (close, mut closing) = watch::channel(false);
     let shutdown = async move {
         // A closed channel means the same: we are leaving.

@@ -11,10 +11,11 @@
 //!
 //! Imports point downhill, and each library may be named in one place (`tests/tidy.rs` checks both):
 //! `job` ← `catalog`, `config`, `wire` ← `dialect`, `policy`, `egress` ← `provider`, `log` ← `streams`, `meter`
-//! ← `admission`, `notify` ← `run` ← `broker` ← `nats`, `ws`, `http` ← `app`.
+//! ← `snapshot`, `admission`, `notify` ← `run` ← `broker` ← `nats`, `ws`, `http` ← `app`.
 
 pub mod clock;
 pub mod config;
+pub mod random;
 pub mod telemetry;
 
 pub mod job;
@@ -30,6 +31,8 @@ pub mod policy;
 pub mod egress;
 
 pub mod provider;
+
+pub mod snapshot;
 
 pub mod log;
 

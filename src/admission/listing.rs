@@ -6,7 +6,7 @@ use super::Admission;
 use super::targets::TargetHealth;
 use crate::job::{Limits, Window};
 use crate::policy::breaker::{Breaker, Report};
-use crate::run::ConfigSnapshot;
+use crate::snapshot::ConfigSnapshot;
 use crate::telemetry;
 
 impl Admission {

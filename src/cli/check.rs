@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Trouble, show};
 use crate::config::{self, Loaded};
-use crate::run::ConfigSnapshot;
+use crate::snapshot::ConfigSnapshot;
 
 /// The configuration of this process.
 ///

@@ -18,9 +18,9 @@ use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
 use super::submit::{self, DisconnectGuard, SubmittedJob};
+use crate::broker::{PassthroughReply, PassthroughRequest, Reading, TeeItem, TeeReader};
 use crate::config::Scope;
 use crate::job::{Code, Failure, Gateway, Options, Timeouts};
-use crate::run::{Passed, PassthroughRequest, Reading, TeeItem, TeeReader};
 use crate::telemetry;
 use crate::wire::submit::{Door, Said};
 
@@ -140,7 +140,7 @@ async fn raw(context: &RequestContext<'_>, asked: PassthroughRequest<'_>, gatewa
     Ok(answer(status, headers, body))
 }
 
-async fn piece(mut passed: Passed) -> Option<(Result<Bytes, Cut>, Passed)> {
+async fn piece(mut passed: PassthroughReply) -> Option<(Result<Bytes, Cut>, PassthroughReply)> {
     match passed.next().await {
         Ok(piece) => Some((Ok(piece?), passed)),
         Err(failure) => {

@@ -36,7 +36,7 @@ pub async fn serve(
     let (closing, closes) = watch::channel(false);
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
     let mut tending = JoinSet::new();
-    tending.spawn(Arc::clone(&server.broker.feeds).expire_loop());
+    tending.spawn(Arc::clone(&server.broker.user_streams).expire_loop());
     tokio::pin!(shutdown);
     loop {
         tokio::select! {

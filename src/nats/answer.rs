@@ -6,7 +6,7 @@ use super::request;
 use crate::broker::{Broker, ModelsQuery};
 use crate::job::Failure;
 use crate::meter::{CostAnswer, CostQuery};
-use crate::run::ConfigSnapshot;
+use crate::snapshot::ConfigSnapshot;
 
 /// The rows that a cost query asks for; an empty body asks for the total.
 ///

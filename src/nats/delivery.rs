@@ -18,10 +18,10 @@ use super::connection::Link;
 use super::limits;
 use super::reply::{Counted, Outlet};
 use super::serve::{Door, Phase, finish};
-use crate::broker::Delivery;
 use crate::job::caps::{DURATION_MS_MAX, FRAME_BYTES_MAX, LIST_ROWS_MAX};
 use crate::job::{Failure, State, StreamId};
 use crate::log::{Followed, Follower, ListQuery, Stream};
+use crate::notify::nats::Delivery;
 use crate::wire::Cursor;
 use crate::wire::subject::Format;
 

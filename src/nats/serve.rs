@@ -12,8 +12,9 @@ use super::connection::{Link, Target, backoff};
 use super::delivery;
 use super::delivery::Delivering;
 use super::{limits, queue, service};
-use crate::broker::{Broker, Delivery};
+use crate::broker::Broker;
 use crate::job::Failure;
+use crate::notify::nats::Delivery;
 use crate::wire::subject::Subjects;
 
 /// How far the entrance is on its way down.
@@ -53,7 +54,7 @@ impl Door {
         let subjects = Subjects::new(&snapshot.config.nats.prefix)?;
         let target = Target::new(&snapshot.config.nats)?;
         let (announce, announced) = mpsc::channel(limits::ANNOUNCED_MAX);
-        svc.set_deliveries(announce);
+        svc.deliveries.connect(announce);
         Ok(Door {
             svc,
             runtime,

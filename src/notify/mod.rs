@@ -1,5 +1,7 @@
-//! Tells others that a job has ended.
+//! Tells others about jobs: webhooks when a job has ended, NATS subjects as its records come.
 //!
-//! Owns the outbox of webhooks. Promises that a receiver is told at least once, also after a crash.
+//! Owns who is still to be told. Promises that a webhook is delivered at least once, also after a crash
+//! of the broker. Does not know how a job runs.
 
-pub(crate) mod webhooks;
+pub mod nats;
+pub mod webhooks;

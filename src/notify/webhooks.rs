@@ -8,18 +8,20 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::broker::Broker;
+use crate::clock::Clock;
 use crate::config::WebhooksConfig;
 use crate::egress::webhook::{WebhookMessage, WebhookResponse};
 use crate::job::{Gateway, Job, JobId, State, StreamId, Timestamp};
-use crate::log::Status;
-use crate::log::{Found, Row, RowRange};
+use crate::log::{Found, Log, Row, RowRange, Status};
+use crate::random::Random;
+use crate::snapshot::ConfigSnapshot;
 use crate::telemetry;
 use crate::wire::row;
 
@@ -78,9 +80,22 @@ fn stream_of(key: &[u8]) -> Option<StreamId> {
     Some(StreamId(key.strip_prefix(&[PREFIX])?.try_into().ok()?))
 }
 
-/// Whose turn it is, in memory. The rows are the truth; this is when to look at them.
-#[derive(Default)]
-pub(crate) struct Outbox {
+/// What an [`Outbox`] works with.
+pub(crate) struct OutboxParts {
+    /// The log, whose rows say which webhooks are still to be delivered.
+    pub(crate) log: Arc<dyn Log>,
+    /// The configuration in force: the webhooks' client, and the rules of retries.
+    pub(crate) snapshot: Arc<ArcSwap<ConfigSnapshot>>,
+    /// The wall clock.
+    pub(crate) clock: Clock,
+    /// The source of the jitter of retries.
+    pub(crate) random: Random,
+}
+
+/// The webhooks that are still to be delivered. The log's rows are the truth; this holds in memory when
+/// to look at each of them next.
+pub struct Outbox {
+    parts: OutboxParts,
     turns: Mutex<Turns>,
     bell: Notify,
 }
@@ -95,6 +110,10 @@ struct Turns {
 }
 
 impl Outbox {
+    pub(crate) fn new(parts: OutboxParts) -> Arc<Outbox> {
+        Arc::new(Outbox { parts, turns: Mutex::default(), bell: Notify::new() })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().expect("nothing panics while it holds this lock")
     }
@@ -148,18 +167,18 @@ impl Turns {
     }
 }
 
-impl Broker {
-    /// Tells webhooks of jobs that have ended, from now on and what the last life left; for ever.
-    pub async fn tell_webhooks(self: Arc<Self>) {
-        self.outbox.lock().left_out = true;
+impl Outbox {
+    /// Delivers webhooks as jobs end, and those that an earlier start of the broker left. Never returns.
+    pub(crate) async fn deliver(self: Arc<Self>) {
+        self.lock().left_out = true;
         let mut under_way = JoinSet::new();
         loop {
-            if self.outbox.wants_recall() && !recall(&self).await {
+            if self.wants_recall() && !recall(&self).await {
                 tokio::time::sleep(Duration::from_millis(LOG_WAIT_MS)).await;
             }
             let mut next_at = None;
             while under_way.len() < AT_ONCE {
-                match self.outbox.take(self.clock.now()) {
+                match self.take(self.parts.clock.now()) {
                     Ok(stream) => drop(under_way.spawn(one(Arc::clone(&self), stream))),
                     Err(at) => {
                         next_at = at;
@@ -167,10 +186,10 @@ impl Broker {
                     }
                 }
             }
-            let wait = next_at.map_or(LOG_WAIT_MS, |at| at.ms_since(self.clock.now()));
+            let wait = next_at.map_or(LOG_WAIT_MS, |at| at.ms_since(self.parts.clock.now()));
             tokio::select! {
                 Some(_) = under_way.join_next() => {}
-                () = self.outbox.bell.notified(), if under_way.len() < AT_ONCE => {}
+                () = self.bell.notified(), if under_way.len() < AT_ONCE => {}
                 () = tokio::time::sleep(Duration::from_millis(wait)), if under_way.len() < AT_ONCE => {}
             }
         }
@@ -178,25 +197,25 @@ impl Broker {
 }
 
 /// Reads the rows again, as many as there is room for. Whether the log could be read.
-async fn recall(svc: &Broker) -> bool {
-    svc.outbox.lock().left_out = false;
+async fn recall(outbox: &Outbox) -> bool {
+    outbox.lock().left_out = false;
     let prefix = Bytes::from_static(&[PREFIX]);
     let mut range = RowRange { prefix, after: None, limit: PAGE_ROWS, budget_bytes: usize::MAX };
     loop {
-        let page = match svc.log.rows(range.clone()).await {
+        let page = match outbox.parts.log.rows(range.clone()).await {
             Ok(page) => page,
             Err(failure) => {
                 tracing::error!(%failure, "the log cannot tell whose webhooks are to be told");
-                svc.outbox.lock().left_out = true;
+                outbox.lock().left_out = true;
                 return false;
             }
         };
         for (key, value) in &page {
             if let (Some(stream), Some(due)) = (stream_of(key), row::decode::<Due>(value)) {
-                svc.outbox.lock().add(stream, due.next_at);
+                outbox.lock().add(stream, due.next_at);
             }
         }
-        if page.len() < PAGE_ROWS || svc.outbox.lock().left_out {
+        if page.len() < PAGE_ROWS || outbox.lock().left_out {
             return true;
         }
         range.after = page.last().map(|(key, _)| key.clone());
@@ -204,23 +223,27 @@ async fn recall(svc: &Broker) -> bool {
 }
 
 /// One try at one webhook.
-async fn one(svc: Arc<Broker>, stream: StreamId) {
+async fn one(outbox: Arc<Outbox>, stream: StreamId) {
     let key = key_of(stream);
-    let later = || Some(svc.clock.now().plus_ms(LOG_WAIT_MS));
-    let due = match svc.log.row(key.clone()).await {
+    let later = || Some(outbox.parts.clock.now().plus_ms(LOG_WAIT_MS));
+    let due = match outbox.parts.log.row(key.clone()).await {
         Ok(value) => value.as_deref().and_then(row::decode::<Due>),
         Err(failure) => {
             tracing::error!(%failure, "a row of the log cannot be read");
-            return svc.outbox.back(stream, later());
+            return outbox.back(stream, later());
         }
     };
-    let Some(mut due) = due else { return svc.outbox.back(stream, None) };
-    let snapshot = svc.snapshot.load_full();
-    let message = WebhookMessage { id: message_id(&due), at: svc.clock.now(), body: body_of(&svc, stream, &due).await };
+    let Some(mut due) = due else { return outbox.back(stream, None) };
+    let snapshot = outbox.parts.snapshot.load_full();
+    let message = WebhookMessage {
+        id: message_id(&due),
+        at: outbox.parts.clock.now(),
+        body: body_of(&outbox, stream, &due).await,
+    };
     let heard = snapshot.webhooks.send(&due.url, message).await;
     due.tries += 1;
-    let now = svc.clock.now();
-    let again = match verdict(&heard, &due, now, &snapshot.config.webhooks, svc.jitter()) {
+    let now = outbox.parts.clock.now();
+    let again = match verdict(&heard, &due, now, &snapshot.config.webhooks, outbox.parts.random.fraction()) {
         Verdict::Told => None,
         Verdict::GiveUp => {
             tracing::warn!(job = %due.job, tries = due.tries, answer = %shown(&heard), "a webhook was not told: given up");
@@ -244,10 +267,10 @@ async fn one(svc: Arc<Broker>, stream: StreamId) {
         None => Row::remove(key),
     };
     // Where the log does not take it, the next start tells it once more.
-    if let Err(failure) = svc.log.write_rows(vec![row]).await {
+    if let Err(failure) = outbox.parts.log.write_rows(vec![row]).await {
         tracing::warn!(job = %due.job, %failure, "the log did not take what became of a webhook");
     }
-    svc.outbox.back(stream, again);
+    outbox.back(stream, again);
 }
 
 /// The same at every try, and another for another job that gets the same id later.
@@ -256,8 +279,8 @@ fn message_id(due: &Due) -> String {
 }
 
 /// What is told: the job's status. Of a job that was forgotten meanwhile only its end is known.
-async fn body_of(svc: &Broker, stream: StreamId, due: &Due) -> Bytes {
-    let data = match svc.log.find(&due.job).await {
+async fn body_of(outbox: &Outbox, stream: StreamId, due: &Due) -> Bytes {
+    let data = match outbox.parts.log.find(&due.job).await {
         Ok(Found::Stream(found)) if found.head().stream == stream => json!(Status::of(&found)),
         _ => json!({"id": due.job, "gateway": due.gateway, "state": due.state}),
     };
@@ -312,6 +335,8 @@ fn shown(heard: &Result<WebhookResponse, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::log::memory::MemoryLog;
 
     #[test]
     fn a_webhook_is_told_again_until_it_is_over() {
@@ -348,7 +373,13 @@ mod tests {
 
     #[test]
     fn what_has_no_room_is_recalled_later() {
-        let outbox = Outbox::default();
+        let snapshot = ConfigSnapshot::build(Config::default(), &|_| None).unwrap();
+        let outbox = Outbox::new(OutboxParts {
+            log: MemoryLog::new(Clock::System),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            clock: Clock::System,
+            random: Random::seeded(1),
+        });
         let stream = |n: u64| StreamId(u128::from(n).to_be_bytes());
         for n in 0..=WAITING_MAX as u64 {
             outbox.add(stream(n), Timestamp(n));

@@ -21,14 +21,14 @@ pub(crate) struct JobActor {
     on_disconnect: OnDisconnect,
     stop: watch::Sender<Option<Stop>>,
     /// Given up when the actor goes, however it goes.
-    _seat: Slot,
+    _slot: Slot,
 }
 
 impl JobActor {
     /// The actor of a job that is ready to go.
-    pub(crate) fn new(run: JobRun, seat: Slot) -> JobActor {
+    pub(crate) fn new(run: JobRun, slot: Slot) -> JobActor {
         let on_disconnect = run.job.options.on_disconnect;
-        JobActor { run: Some(run), on_disconnect, stop: watch::Sender::new(None), _seat: seat }
+        JobActor { run: Some(run), on_disconnect, stop: watch::Sender::new(None), _slot: slot }
     }
 
     /// The first word counts: a job that is being cancelled is not interrupted as well.
@@ -123,11 +123,11 @@ impl Arbiters {
 }
 
 /// Starts the actor of a job.
-pub(crate) fn start(arbiters: &Arbiters, run: JobRun, seat: Slot) {
-    let roster = seat.roster();
-    let stream = seat.stream();
-    let addr = JobActor::start_in_arbiter(arbiters.pick(), move |_| JobActor::new(run, seat));
-    roster.seated(stream, Control(addr));
+pub(crate) fn start(arbiters: &Arbiters, run: JobRun, slot: Slot) {
+    let running = slot.running();
+    let stream = slot.stream();
+    let addr = JobActor::start_in_arbiter(arbiters.pick(), move |_| JobActor::new(run, slot));
+    running.attach(stream, Control(addr));
 }
 
 /// How long a cancel waits for the terminal before it says that it is under way.

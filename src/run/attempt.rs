@@ -12,10 +12,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
+use super::env::Env;
 use super::read_ahead::Ahead;
 use super::reattach::UpstreamRun;
 use crate::admission::Permit;
-use crate::broker::Broker;
 use crate::job::{Bill, Code, Event, Failure, Limits, Target, Timestamp, Usage};
 use crate::policy::effective_options::EffectiveOptions;
 use crate::provider::call::Reply;
@@ -60,7 +60,7 @@ pub(crate) struct Attempt {
     /// When the oldest of it came.
     pub(crate) arrived: Instant,
     pub(crate) labels: Labels,
-    svc: Arc<Broker>,
+    env: Arc<Env>,
     target: Target,
     pass: Option<Permit>,
     decoder: Box<dyn Decoder>,
@@ -96,7 +96,7 @@ struct Answer {
 /// What an attempt is made of.
 pub(crate) struct AttemptParams<'a> {
     pub(crate) place: usize,
-    pub(crate) svc: &'a Arc<Broker>,
+    pub(crate) env: &'a Arc<Env>,
     pub(crate) provider: &'static dyn Provider,
     pub(crate) ask: Ask<'a>,
     pub(crate) outbound: Outbound,
@@ -113,18 +113,18 @@ impl Attempt {
     /// An attempt whose request goes out when it is first listened to.
     /// Without a pass its target learns nothing of how it went.
     pub(crate) fn new(asked: AttemptParams<'_>, pass: Option<Permit>) -> Attempt {
-        let AttemptParams { place, svc, provider, ask, outbound, held, tap, terms, labels, tell } = asked;
+        let AttemptParams { place, env, provider, ask, outbound, held, tap, terms, labels, tell } = asked;
         let is_fetch = held.as_ref().is_some_and(|held| held.is_fetch);
         let (upstream, decoder) = held.map(|held| (held.upstream, held.decoder)).unzip();
         let framing = outbound.framing;
-        let sending = Box::pin(send(Arc::clone(svc), provider, outbound, (terms, tap)));
+        let sending = Box::pin(send(Arc::clone(env), provider, outbound, (terms, tap)));
         let now = Instant::now();
         Attempt {
             place,
             events: Vec::new(),
             arrived: now,
             labels,
-            svc: Arc::clone(svc),
+            env: Arc::clone(env),
             target: ask.target.clone(),
             pass,
             decoder: decoder.flatten().unwrap_or_else(|| provider.decoder(ask)),
@@ -272,7 +272,7 @@ impl Drop for Attempt {
         let told = AttemptReport {
             usage: self.decoder.usage_so_far(),
             bill: self.decoder.bill(),
-            at: self.svc.clock.now(),
+            at: self.env.clock.now(),
             is_taken: self.is_taken,
             upstream: self.decoder.upstream().or_else(|| self.upstream.take()),
         };
@@ -334,19 +334,19 @@ pub(crate) fn is_silence(failure: &Failure) -> bool {
 
 /// Sends the request; an answer with an error status is read to its meaning.
 async fn send(
-    svc: Arc<Broker>,
+    env: Arc<Env>,
     provider: &'static dyn Provider,
     outbound: Outbound,
     (terms, tap): (EffectiveOptions, Option<Tap>),
 ) -> Answer {
-    let mut reply = match svc.provider_client.send(outbound, terms.connect, svc.clock.now()).await {
+    let mut reply = match env.provider_client.send(outbound, terms.connect, env.clock.now()).await {
         Ok(reply) => reply,
         Err(failure) => return Answer { reply: Err(failure), limits: None },
     };
     if let Some(tap) = tap {
         reply.tap(tap);
     }
-    let limits = limits::read(&reply.headers, svc.clock.now());
+    let limits = limits::read(&reply.headers, env.clock.now());
     if (200..300).contains(&reply.status) {
         return Answer { reply: Ok(reply), limits };
     }

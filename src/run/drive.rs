@@ -45,7 +45,7 @@ pub(crate) async fn drive(mut run: JobRun, mut stop: watch::Receiver<Option<Stop
     let handed = std::mem::replace(&mut run.begun, Instant::now());
     telemetry::overhead(OurStage::Start, run.begun.saturating_duration_since(handed));
     let terms = EffectiveOptions::of(&run.job, &run.snapshot.config);
-    let elapsed = Duration::from_millis(run.svc.clock.now().ms_since(run.job.submitted_at));
+    let elapsed = Duration::from_millis(run.env.clock.now().ms_since(run.job.submitted_at));
     let ending = tokio::select! {
         biased;
         why = stopped(&mut stop) => Ending::Stopped(why),
@@ -63,7 +63,7 @@ pub(crate) async fn drive(mut run: JobRun, mut stop: watch::Receiver<Option<Stop
 
 /// Asks whoever may answer; or its provider alone, if that is asked in its client's own words.
 async fn work(run: &mut JobRun, terms: &EffectiveOptions) -> Result<Finish, Failure> {
-    match run.passage.take() {
+    match run.passthrough.take() {
         Some(passage) => passthrough::carry(run, passage, terms).await,
         None => failover(run, terms).await,
     }
@@ -107,9 +107,9 @@ async fn seal(mut run: JobRun, ending: Ending) {
                     telemetry::job_ended(&run.labels(), state);
                 }
                 if !batch.rows.is_empty() {
-                    run.svc.outbox.add(run.writer.stream().head().stream, run.svc.clock.now());
+                    run.env.outbox.add(run.writer.stream().head().stream, run.env.clock.now());
                 }
-                run.svc.meter.settled(batch.charges).await;
+                run.env.meter.settled(batch.charges).await;
                 return;
             }
             Err(failure) if failure.code == Code::Overloaded => tokio::time::sleep(SEAL_RETRY).await,

@@ -108,20 +108,20 @@ pub(crate) async fn admit(run: &mut JobRun, walk: &FailoverPlan, terms: &Effecti
         // To go on hearing an answer makes no work there: retries have nothing to save.
         candidates.iter_mut().filter(|other| other.target == held.target).for_each(|same| same.is_retry = false);
     }
-    let shut = match run.svc.admission.enter(&candidates) {
+    let shut = match run.env.admission.enter(&candidates) {
         Ok(pass) => return Ok(pass),
         Err(shut) => shut,
     };
     let left = terms.queue.saturating_sub(run.queued);
-    let wait_ms = shut.until.ms_since(run.svc.clock.now());
+    let wait_ms = shut.until.ms_since(run.env.clock.now());
     if Duration::from_millis(wait_ms) > left {
         return Err(nobody_free(&shut, wait_ms));
     }
-    let mut ticket = run.svc.admission.wait(Waiting {
+    let mut ticket = run.env.admission.wait(Waiting {
         stream: run.writer.stream().head().stream,
         candidates,
         priority: run.job.options.priority,
-        share: run.svc.admission.share(&run.job),
+        share: run.env.admission.share(&run.job),
         since: run.job.submitted_at,
     })?;
     let begun = Instant::now();
@@ -283,7 +283,7 @@ async fn second(
     terms: &EffectiveOptions,
 ) -> Option<Box<Attempt>> {
     let others: Vec<_> = walk.candidates().into_iter().filter(|other| other.target != *running).collect();
-    let pass = run.svc.admission.enter(&others).ok()?;
+    let pass = run.env.admission.enter(&others).ok()?;
     walk.asked(pass.target());
     match begin(run, pass, terms).await {
         Ok(attempt) => attempt,
@@ -321,7 +321,7 @@ fn decide(
     }
     let target = spent.target.clone();
     let lost = LostAttempt { failure, at_target: walk.tries(&target), in_all };
-    let next = retry::next(&lost, terms, run.svc.jitter());
+    let next = retry::next(&lost, terms, run.env.random.fraction());
     lose(run, walk, &target, (failure, next), terms);
     next
 }

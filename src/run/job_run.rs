@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::attempt::ReportSlot;
 use super::continuation::{OverlapTrimmer, PartialAnswer};
+use super::env::Env;
 use super::passthrough::Passthrough;
 use super::reattach::{ReplayFilter, UpstreamRun};
-use crate::broker::Broker;
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{
     AttemptMode, AttemptOutcome, Bill, Charge, Cost, Event, Failure, Job, Lost, Restarted, Target, Timestamp, Timing,
@@ -20,7 +20,7 @@ use crate::log::{Batch, Log, Stream, StreamWriter};
 use crate::meter::Sale;
 use crate::notify::webhooks;
 use crate::provider::Upstream;
-use crate::run::ConfigSnapshot;
+use crate::snapshot::ConfigSnapshot;
 use crate::telemetry::Labels;
 use crate::wire::record::{self, BodyRef};
 
@@ -92,7 +92,7 @@ impl AttemptRecord {
 /// A job under way.
 pub(crate) struct JobRun {
     pub(crate) job: Arc<Job>,
-    pub(crate) svc: Arc<Broker>,
+    pub(crate) env: Arc<Env>,
     /// The configuration that was in force when the job began; a reload does not change its rules.
     pub(crate) snapshot: Arc<ConfigSnapshot>,
     pub(crate) writer: StreamWriter,
@@ -118,7 +118,7 @@ pub(crate) struct JobRun {
     /// The job with the files inside that it names by their addresses, once somebody wanted it so.
     pub(crate) with_files: Option<Arc<Job>>,
     /// The request that goes to its provider as it is, of a job that has one.
-    pub(crate) passage: Option<Passthrough>,
+    pub(crate) passthrough: Option<Passthrough>,
     /// When it was handed to its actor, then when that began.
     pub(crate) begun: Instant,
     pub(crate) dispatched_at: Option<Timestamp>,
@@ -127,11 +127,11 @@ pub(crate) struct JobRun {
 
 impl JobRun {
     /// A job that has not begun.
-    pub(crate) fn new(job: Arc<Job>, svc: Arc<Broker>, writer: StreamWriter) -> JobRun {
+    pub(crate) fn new(job: Arc<Job>, env: Arc<Env>, writer: StreamWriter) -> JobRun {
         JobRun {
-            snapshot: svc.snapshot.load_full(),
+            snapshot: env.snapshot.load_full(),
             job,
-            svc,
+            env,
             writer,
             attempts: Vec::new(),
             speaking: 0,
@@ -144,7 +144,7 @@ impl JobRun {
             trim: None,
             pending: Vec::new(),
             with_files: None,
-            passage: None,
+            passthrough: None,
             begun: Instant::now(),
             dispatched_at: None,
             first_output_at: None,
@@ -207,7 +207,7 @@ impl JobRun {
     /// The terminal batch of a job whose attempts are closed: what is pending, `terminal` made from the
     /// sums, and the charges.
     pub(crate) fn last_batch(&mut self, terminal: impl FnOnce(Totals) -> Event) -> Batch {
-        let now = self.svc.clock.now();
+        let now = self.env.clock.now();
         let mut charges: Vec<Charge> = Vec::with_capacity(self.attempts.len());
         let mut totals = Totals { usage: Usage::default(), cost: Cost::FREE, attempts: 0, timing: self.timing(now) };
         for (spent, attempt) in self.attempts.iter().zip(1..) {
@@ -281,7 +281,7 @@ impl JobRun {
             None => return (Usage::default(), Cost::FREE),
         };
         let entry = self.snapshot.registry.get(&spent.target.provider);
-        let cost = self.svc.meter.book().cost(&Sale {
+        let cost = self.env.meter.book().cost(&Sale {
             job: &self.job,
             target: &spent.target,
             kind: entry.map_or("", |entry| entry.provider.card().id),

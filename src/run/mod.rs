@@ -7,6 +7,7 @@ pub(crate) mod actor;
 mod attempt;
 mod continuation;
 mod drive;
+mod env;
 mod estimate;
 mod failover;
 mod inline_files;
@@ -18,9 +19,7 @@ mod reattach;
 pub(crate) mod recovery;
 mod relay;
 pub(crate) mod running_jobs;
-mod snapshot;
 
 pub use actor::Arbiters;
 pub(crate) use drive::Stop;
-pub use passthrough::{Passed, PassthroughRequest, Reading, TeeItem, TeeReader};
-pub use snapshot::ConfigSnapshot;
+pub use env::Env;

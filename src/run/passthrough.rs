@@ -1,130 +1,28 @@
-//! Carries a request to a provider as its client wrote it, and the answer back.
+//! The one attempt of a job whose request goes to its provider as the client wrote it.
 //!
-//! Promises time-outs at every wait, nothing tried twice, and the provider's own bytes. What a decoder
-//! of ours can read is a job: its events are in the log and its attempt is charged, while the client
-//! gets the bytes as they come, not from there. Anything else is none: not in the log, not priced,
-//! and nothing is held of it beyond one piece.
+//! Promises that the request is sent once and that the events which our decoder reads from the answer
+//! are in the log, while the client receives the provider's own bytes. Does not know how the client is
+//! connected.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attempt::{self, Attempt};
 use super::failover;
 use super::job_run::JobRun;
 use super::relay::{self, relay};
-use crate::broker::{Broker, Submitted};
-use crate::job::{Code, Failure, Gateway, Job, Target, Timeouts};
-use crate::policy::effective_options;
+use crate::job::{Code, Failure, Target};
 use crate::policy::effective_options::EffectiveOptions;
 use crate::policy::failover::FailoverPlan;
-use crate::provider::call::Reply;
 use crate::provider::tap::Tap;
-use crate::provider::{Ask, Finish, Headers, Outbound, passthrough};
-use crate::telemetry;
-
-pub use crate::provider::passthrough::{PassthroughRequest, Reading};
-pub use crate::provider::tap::{TeeItem, TeeReader};
-
-/// A provider's answer: its head, and its body as it comes. Dropping it closes the socket.
-pub struct Passed {
-    /// The HTTP status.
-    pub status: u16,
-    /// The headers that its client reads.
-    pub headers: Headers,
-    reply: Reply,
-    idle: Duration,
-    end: Instant,
-}
-
-impl Broker {
-    /// Asks a provider as the client does; resolves with the head of its answer. `own` are the
-    /// time-outs that the request names, over those of its gateway. Cancel-safe.
-    ///
-    /// # Errors
-    /// `overloaded` while going down, `unknown_model`, `invalid`, `unsupported`, and what happens on
-    /// the way to a provider.
-    pub async fn pass_on(
-        &self,
-        asked: PassthroughRequest<'_>,
-        own: Timeouts,
-        gateway: &Gateway,
-    ) -> Result<Passed, Failure> {
-        if self.is_draining() {
-            return Err(Failure::new(Code::Overloaded, "the broker is going down"));
-        }
-        let snapshot = self.snapshot.load_full();
-        let timeouts = effective_options::timeouts(own, gateway, &snapshot.config);
-        let ms = |value: Option<u64>| Duration::from_millis(value.unwrap_or_default());
-        let provider = asked.provider.to_owned();
-        let outbound = passthrough::outbound(asked, &snapshot.registry)?;
-        let end = Instant::now() + ms(timeouts.total_ms);
-        let sent = self.provider_client.send(outbound, ms(timeouts.connect_ms), self.clock.now());
-        let sent = timeout_at(end, timeout(ms(timeouts.first_token_ms), sent)).await;
-        let reply = match sent {
-            Ok(Ok(reply)) => reply.map_err(|failure| failure.with_provider(&provider)),
-            _ => Err(late("nothing came within the time-out").with_provider(&provider)),
-        };
-        telemetry::passed_on(&provider, reply.as_ref().map_or(0, |reply| reply.status));
-        let reply = reply?;
-        let headers = passthrough::answered(&reply.headers);
-        Ok(Passed { status: reply.status, headers, reply, idle: ms(timeouts.idle_ms), end })
-    }
-}
-
-impl Passed {
-    /// The next piece of the body, or `None` at its clean end. Cancel-safe.
-    ///
-    /// # Errors
-    /// `provider_timeout`, `provider_truncated`.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        match timeout_at(self.end, timeout(self.idle, self.reply.chunk())).await {
-            Ok(Ok(piece)) => piece,
-            Ok(Err(_)) => Err(late("the answer stalled")),
-            Err(_) => Err(late("the answer took too long")),
-        }
-    }
-}
+use crate::provider::{Ask, Finish, Outbound};
 
 /// A request of a client's own, for the one provider that understands it.
 pub(crate) struct Passthrough {
-    target: Target,
-    outbound: Outbound,
+    pub(crate) target: Target,
+    pub(crate) outbound: Outbound,
     /// Whose key it goes with: what happens to another's says nothing of ours.
-    brings_key: bool,
-    tap: Tap,
-}
-
-impl Broker {
-    /// What `asked` asks, if the answer to it can be read: then it is [`Broker::pass_on_job`]'s.
-    #[must_use]
-    pub fn reading(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        self.snapshot.load().registry.get(asked.provider)?.provider.reads(asked)
-    }
-
-    /// Takes in `job`, which is that request, as [`Broker::submit_then`] does. What its provider
-    /// sends comes out of the other half of the answer.
-    ///
-    /// # Errors
-    /// As [`Broker::pass_on`] before anything is sent, and as [`Broker::submit`].
-    pub async fn pass_on_job<T: Send + 'static>(
-        self: &Arc<Self>,
-        job: Job,
-        (asked, reading): (PassthroughRequest<'_>, Reading),
-        then: impl FnOnce(Submitted) -> T + Send + 'static,
-    ) -> Result<(T, TeeReader), Failure> {
-        let snapshot = self.snapshot.load_full();
-        let target = Target { provider: asked.provider.into(), model: reading.model };
-        let brings_key = asked.brings_key();
-        let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(asked, &snapshot.registry)? };
-        // A client that takes nothing must not look like a provider that sends nothing.
-        let (tap, tapped) = Tap::new(EffectiveOptions::of(&job, &snapshot.config).idle / 2);
-        let job = Job { is_passed_on: true, ..job };
-        let passage = Passthrough { target, outbound, brings_key, tap };
-        Ok((self.submit_with(job, Some(passage), then).await?, tapped))
-    }
+    pub(crate) brings_key: bool,
+    pub(crate) tap: Tap,
 }
 
 /// The one attempt of a job that is passed on. Its end is the provider's last word, and comes when
@@ -145,7 +43,7 @@ pub(crate) async fn carry(run: &mut JobRun, passage: Passthrough, terms: &Effect
     let place = relay::record(run, &target, Vec::new()).await?;
     let asked = attempt::AttemptParams {
         place,
-        svc: &run.svc,
+        env: &run.env,
         provider: entry.provider,
         ask: Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
         outbound,
@@ -165,8 +63,4 @@ pub(crate) async fn carry(run: &mut JobRun, passage: Passthrough, terms: &Effect
         }
         Err(failure) => Err(failover::book(run, &attempt, failure).failure),
     }
-}
-
-fn late(message: &'static str) -> Failure {
-    Failure::new(Code::ProviderTimeout, message)
 }

@@ -12,7 +12,7 @@ use crate::job::{Bill, Failure, Job, Target, Task, Timestamp, Usage, UsageSource
 use crate::meter::{PriceBook, Sale};
 use crate::policy::route::{self, Measures};
 use crate::provider;
-use crate::run::ConfigSnapshot;
+use crate::snapshot::ConfigSnapshot;
 
 /// Tokens of an answer, for comparing prices, of a job that does not limit them.
 const OUTPUT_TOKENS_TYPICAL: u64 = 500;
@@ -22,16 +22,16 @@ const OUTPUT_TOKENS_TYPICAL: u64 = 500;
 /// # Errors
 /// `unknown_model`.
 pub(crate) fn plan(run: &JobRun) -> Result<Vec<Target>, Failure> {
-    let JobRun { job, snapshot, svc, .. } = run;
+    let JobRun { job, snapshot, env, .. } = run;
     // Only `cheapest` asks for a price.
     let likely = OnceCell::new();
     let price = |target: &Target| {
         let (likely, book) = likely
-            .get_or_init(|| (Likely { job, snapshot, usage: typical(job), now: svc.clock.now() }, svc.meter.book()));
+            .get_or_init(|| (Likely { job, snapshot, usage: typical(job), now: env.clock.now() }, env.meter.book()));
         price(likely, book, target)
     };
-    let first_token = |target: &Target| svc.admission.first_token(target);
-    let mut measures = Measures { random: &mut || svc.jitter(), first_token: &first_token, price: &price };
+    let first_token = |target: &Target| env.admission.first_token(target);
+    let mut measures = Measures { random: &mut || env.random.fraction(), first_token: &first_token, price: &price };
     route::plan(job, &snapshot.config, &snapshot.on, &mut measures)
 }
 

@@ -83,9 +83,9 @@ pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
     let Some(entry) = run.snapshot.registry.get(&target.provider) else { return };
     let ask = Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
     let Some(outbound) = entry.provider.cancel(ask, &upstream) else { return };
-    let (svc, job) = (Arc::clone(&run.svc), run.job.id.clone());
-    run.svc.runtime.spawn(async move {
-        let sent = svc.provider_client.send(outbound, LET_GO_WAIT, svc.clock.now());
+    let (env, job) = (Arc::clone(&run.env), run.job.id.clone());
+    run.env.runtime.spawn(async move {
+        let sent = env.provider_client.send(outbound, LET_GO_WAIT, env.clock.now());
         let said = tokio::time::timeout(LET_GO_WAIT, sent).await;
         if !said.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
             tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that nobody wants any more may go on there");

@@ -13,41 +13,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-
+use super::env::Env;
 use super::job_run::{AttemptRecord, JobRun, each_record};
 use super::reattach::{Reattach, UpstreamRun};
 use super::{continuation, drive, estimate, reattach};
-use crate::broker::Broker;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnCrash, Progress, Target, Timestamp};
 use crate::log::Unfinished;
 use crate::wire::record::BodyRef;
 
-/// Jobs settled at once, so that they share commits of the log.
-const AT_ONCE: usize = 256;
-
-pub(crate) async fn all(svc: &Arc<Broker>) {
-    let unfinished = svc.log.unfinished();
-    if unfinished.is_empty() {
-        return;
-    }
-    tracing::info!(jobs = unfinished.len(), "settling the jobs that were under way when the broker died");
-    let settle = |Unfinished { job, writer }| async move {
-        let id = job.id.clone();
-        let run = JobRun::new(Arc::new(job), Arc::clone(svc), writer);
-        if let Err(failure) = one(svc, run).await {
-            tracing::error!(job = %id, %failure, "an unfinished job cannot be settled; the next start tries again");
-        }
-    };
-    futures_util::stream::iter(unfinished).for_each_concurrent(AT_ONCE, settle).await;
-}
-
-async fn one(svc: &Arc<Broker>, mut run: JobRun) -> Result<(), Failure> {
+/// Settles one job that the log found without a terminal record. Returns the job where it is to run
+/// again; `None` where it has ended now.
+///
+/// # Errors
+/// When the log cannot be read or written.
+pub(crate) async fn settle(env: &Arc<Env>, unfinished: Unfinished) -> Result<Option<JobRun>, Failure> {
+    let Unfinished { job, writer } = unfinished;
+    let mut run = JobRun::new(Arc::new(job), Arc::clone(env), writer);
     let in_flight = recall(&mut run).await?;
     if !in_flight && !run.has_emitted && !run.job.is_passed_on {
-        svc.announce(&run.job, run.writer.stream());
-        svc.begin(run);
-        return Ok(());
+        return Ok(Some(run));
     }
     let is_held = run.held.is_some();
     let partial = match run.job.options.on_crash {
@@ -65,7 +49,8 @@ async fn one(svc: &Arc<Broker>, mut run: JobRun) -> Result<(), Failure> {
         reattach::cancel_upstream(&mut run);
         estimate::fill(&mut run).await;
         let batch = drive::interrupted(&mut run);
-        return run.writer.append(batch).await;
+        run.writer.append(batch).await?;
+        return Ok(None);
     }
     for place in 0..run.attempts.len() {
         if run.attempts[place].outcome.is_none() {
@@ -82,9 +67,7 @@ async fn one(svc: &Arc<Broker>, mut run: JobRun) -> Result<(), Failure> {
         None if run.has_emitted => run.restart(),
         None => {}
     }
-    svc.announce(&run.job, run.writer.stream());
-    svc.begin(run);
-    Ok(())
+    Ok(Some(run))
 }
 
 /// Reads the job's own stream: which attempts were made, what they emitted and how long the job

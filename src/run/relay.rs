@@ -69,8 +69,8 @@ pub(crate) async fn begin(
     // Until here whoever ends the job ends this as well.
     let held = run.held.take();
     let tell = Arc::clone(&run.attempts[place].tell);
-    let (svc, provider, terms) = (&run.svc, entry.provider, *terms);
-    let asked = AttemptParams { place, svc, provider, ask, outbound, held, tap: None, terms, labels, tell };
+    let (env, provider, terms) = (&run.env, entry.provider, *terms);
+    let asked = AttemptParams { place, env, provider, ask, outbound, held, tap: None, terms, labels, tell };
     Ok(Some(Box::new(Attempt::new(asked, Some(pass)))))
 }
 
@@ -106,7 +106,7 @@ async fn encode_with_files(run: &mut JobRun, entry: &Entry, ask: Ask<'_>) -> Res
 pub(crate) async fn record(run: &mut JobRun, target: &Target, dropped: Vec<Box<str>>) -> Result<usize, Failure> {
     let place = run.push(target.clone());
     let mode = std::mem::replace(&mut run.mode, AttemptMode::Start);
-    run.dispatched_at.get_or_insert(run.svc.clock.now());
+    run.dispatched_at.get_or_insert(run.env.clock.now());
     let (provider, model) = (target.provider.clone(), target.model.clone());
     let started = AttemptStarted { attempt: JobRun::number(place), provider, model, mode, dropped };
     let mut events = vec![Event::Attempt(started)];
@@ -122,7 +122,7 @@ pub(crate) async fn record(run: &mut JobRun, target: &Target, dropped: Vec<Box<s
         let (planned, begun) = (handed.saturating_duration_since(run.begun), handed.elapsed());
         telemetry::overhead(OurStage::Plan, planned);
         telemetry::overhead(OurStage::Commit, begun);
-        let since = run.svc.clock.now().ms_since(run.job.submitted_at);
+        let since = run.env.clock.now().ms_since(run.job.submitted_at);
         telemetry::overhead(OurStage::Dispatch, std::time::Duration::from_millis(since));
     }
     Ok(place)
@@ -217,7 +217,7 @@ fn count(run: &mut JobRun, events: &[Event]) {
     if emitted > 0 {
         run.has_emitted = true;
         if run.first_output_at.is_none() {
-            run.first_output_at = Some(run.svc.clock.now());
+            run.first_output_at = Some(run.env.clock.now());
         }
     }
 }

@@ -27,7 +27,7 @@ struct Inner {
 
 /// One job's place.
 pub(crate) struct Slot {
-    roster: RunningJobs,
+    running: RunningJobs,
     stream: StreamId,
 }
 
@@ -42,15 +42,15 @@ impl RunningJobs {
     }
 
     /// A place for the job of `stream`.
-    pub(crate) fn seat(&self, stream: StreamId) -> Slot {
+    pub(crate) fn reserve(&self, stream: StreamId) -> Slot {
         self.change(|jobs| {
             jobs.insert(stream, None);
         });
-        Slot { roster: self.clone(), stream }
+        Slot { running: self.clone(), stream }
     }
 
     /// The seat's actor runs. It may have ended already, and then there is nothing to note.
-    pub(crate) fn seated(&self, stream: StreamId, control: Control) {
+    pub(crate) fn attach(&self, stream: StreamId, control: Control) {
         if let Some(place) = self.lock().get_mut(&stream) {
             *place = Some(control);
         }
@@ -100,8 +100,8 @@ impl RunningJobs {
 }
 
 impl Slot {
-    pub(crate) fn roster(&self) -> RunningJobs {
-        self.roster.clone()
+    pub(crate) fn running(&self) -> RunningJobs {
+        self.running.clone()
     }
 
     pub(crate) fn stream(&self) -> StreamId {
@@ -111,7 +111,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.roster.change(|jobs| {
+        self.running.change(|jobs| {
             jobs.remove(&self.stream);
         });
     }

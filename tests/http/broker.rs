@@ -13,7 +13,8 @@ use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
 use forebay::meter::Meter;
 use forebay::provider::call::ProviderClient;
-use forebay::run::{Arbiters, ConfigSnapshot};
+use forebay::run::Arbiters;
+use forebay::snapshot::ConfigSnapshot;
 use forebay::wire::submit::{self, Door};
 use tokio::sync::oneshot;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_nats::{HeaderMap, Message, Subscriber};
 use forebay::cli::nats::{Broker as Remote, Seen};
 use forebay::job::State;
-use forebay::run::ConfigSnapshot;
+use forebay::snapshot::ConfigSnapshot;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 

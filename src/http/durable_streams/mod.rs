@@ -56,7 +56,7 @@ async fn served(context: &RequestContext<'_>, path: &str, body: Incoming) -> Res
         true => find(context, &key).await?,
         false => return Err(no_stream()),
     };
-    read::answer(context, Source::Feed(feed, Arc::clone(&context.broker().feeds))).await
+    read::answer(context, Source::Feed(feed, Arc::clone(&context.broker().user_streams))).await
 }
 
 /// What every answer of this door has: what its users wrote is not to be taken for a page of ours.

@@ -18,7 +18,7 @@ use crate::wire::{Cursor, record};
 const PAGE_STORED_BYTES: usize = 128 * 1024;
 
 pub(super) async fn find(context: &RequestContext<'_>, key: &Key) -> Result<Arc<Feed>, Failure> {
-    context.broker().feeds.find(key).await?.ok_or_else(no_stream)
+    context.broker().user_streams.find(key).await?.ok_or_else(no_stream)
 }
 
 pub(super) fn no_stream() -> Failure {

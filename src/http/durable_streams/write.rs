@@ -27,7 +27,7 @@ pub(super) async fn answer(context: &RequestContext<'_>, key: Key, body: Incomin
     let body = body::read(context, body).await?;
     match context.parts.method {
         Method::PUT => create(context, key, body).await,
-        Method::DELETE => match context.broker().feeds.delete(key).await? {
+        Method::DELETE => match context.broker().user_streams.delete(key).await? {
             true => Ok(response::empty(StatusCode::NO_CONTENT)),
             false => Err(no_stream()),
         },
@@ -59,7 +59,7 @@ async fn create(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<R
         lifetime: Lifetime::of(said(context, "stream-ttl")?, said(context, "stream-expires-at")?)?,
         closed: durable_streams::is_true(said(context, "stream-closed")?),
     };
-    let (status, feed) = match context.broker().feeds.create(key, plan, body).await? {
+    let (status, feed) = match context.broker().user_streams.create(key, plan, body).await? {
         Created::New(feed) => (StatusCode::CREATED, feed),
         Created::Same(feed) => (StatusCode::OK, feed),
         Created::Other => {
@@ -110,7 +110,7 @@ async fn append(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<R
         (false, content_type) => content_type,
     };
     let append = Append { content_type: content_type.map(Into::into), closes, seq: seq.map(Into::into), producer };
-    let appended = feed.append(&context.broker().feeds, &append, &body).await?;
+    let appended = feed.append(&context.broker().user_streams, &append, &body).await?;
     let mut reply = match &appended.done {
         Done::New if append.producer.is_some() && append.content_type.is_some() => response::empty(StatusCode::OK),
         Done::New | Done::Known(_) => response::empty(StatusCode::NO_CONTENT),

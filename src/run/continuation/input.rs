@@ -30,7 +30,7 @@ const NESTED_LIMITS: &[(&str, &[&str])] = &[
     ("inferenceConfig", &["maxTokens"]),
     ("options", &["num_predict"]),
 ];
-/// Bytes of a beginning that the caller gave, from which on an answer that starts with it is taken to
+/// Bytes of a beginning that the provider_client gave, from which on an answer that starts with it is taken to
 /// hold it. Below it may be chance.
 const BEGUN_BYTES_MIN: usize = 8;
 
@@ -174,7 +174,7 @@ impl Form {
         let mut edits = Vec::new();
         let mut more = String::new();
         if matches!(&*last.role, "assistant" | "model") {
-            // The caller has begun the answer, and this is the same message.
+            // The provider_client has begun the answer, and this is the same message.
             let content = last.content.filter(|_| self == Form::Messages && last.tool_calls.is_none())?;
             let begun: String = serde_json::from_str(content.get()).ok()?;
             edits.push(Edit { place: place(input, content), with: quoted(&joined(&begun, text, way)?) });
@@ -215,7 +215,7 @@ impl Form {
     }
 }
 
-/// What the caller had begun, and the text so far, which holds that where the provider repeats it.
+/// What the provider_client had begun, and the text so far, which holds that where the provider repeats it.
 fn joined<'a>(begun: &str, text: &'a str, way: ContinueBy) -> Option<Cow<'a, str>> {
     let repeats = way == ContinueBy::Prefill(Prefill::Repeats);
     let is_held = text.starts_with(begun.trim_end()) && (repeats || begun.len() >= BEGUN_BYTES_MIN);

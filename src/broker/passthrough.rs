@@ -1,0 +1,119 @@
+//! Carries a request to a provider as its client wrote it, and the answer back.
+//!
+//! Promises a time-out at every wait, no second try, and the provider's own bytes. A request whose answer
+//! a decoder of ours can read becomes a job: its events are in the log and its attempt is charged, while
+//! the client receives the bytes as they come. Any other request becomes no job: it is not in the log and
+//! not priced, and at most one piece of its answer is held in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Broker, Submitted};
+use crate::job::{Code, Failure, Gateway, Job, Target, Timeouts};
+use crate::policy::effective_options;
+use crate::policy::effective_options::EffectiveOptions;
+use crate::provider::call::Reply;
+use crate::provider::tap::Tap;
+use crate::provider::{Headers, Outbound, passthrough};
+use crate::run::passthrough::Passthrough;
+use crate::telemetry;
+
+pub use crate::provider::passthrough::{PassthroughRequest, Reading};
+pub use crate::provider::tap::{TeeItem, TeeReader};
+
+/// A provider's answer: its head, and its body as it comes. Dropping it closes the socket.
+pub struct PassthroughReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers that its client reads.
+    pub headers: Headers,
+    reply: Reply,
+    idle: Duration,
+    end: Instant,
+}
+
+impl Broker {
+    /// Asks a provider as the client does; resolves with the head of its answer. `own` are the
+    /// time-outs that the request names, over those of its gateway. Cancel-safe.
+    ///
+    /// # Errors
+    /// `overloaded` while going down, `unknown_model`, `invalid`, `unsupported`, and what happens on
+    /// the way to a provider.
+    pub async fn pass_on(
+        &self,
+        asked: PassthroughRequest<'_>,
+        own: Timeouts,
+        gateway: &Gateway,
+    ) -> Result<PassthroughReply, Failure> {
+        if self.is_draining() {
+            return Err(Failure::new(Code::Overloaded, "the broker is going down"));
+        }
+        let snapshot = self.snapshot.load_full();
+        let timeouts = effective_options::timeouts(own, gateway, &snapshot.config);
+        let ms = |value: Option<u64>| Duration::from_millis(value.unwrap_or_default());
+        let provider = asked.provider.to_owned();
+        let outbound = passthrough::outbound(asked, &snapshot.registry)?;
+        let end = Instant::now() + ms(timeouts.total_ms);
+        let sent = self.env.provider_client.send(outbound, ms(timeouts.connect_ms), self.env.clock.now());
+        let sent = timeout_at(end, timeout(ms(timeouts.first_token_ms), sent)).await;
+        let reply = match sent {
+            Ok(Ok(reply)) => reply.map_err(|failure| failure.with_provider(&provider)),
+            _ => Err(late("nothing came within the time-out").with_provider(&provider)),
+        };
+        telemetry::passed_on(&provider, reply.as_ref().map_or(0, |reply| reply.status));
+        let reply = reply?;
+        let headers = passthrough::answered(&reply.headers);
+        Ok(PassthroughReply { status: reply.status, headers, reply, idle: ms(timeouts.idle_ms), end })
+    }
+}
+
+impl PassthroughReply {
+    /// The next piece of the body, or `None` at its clean end. Cancel-safe.
+    ///
+    /// # Errors
+    /// `provider_timeout`, `provider_truncated`.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        match timeout_at(self.end, timeout(self.idle, self.reply.chunk())).await {
+            Ok(Ok(piece)) => piece,
+            Ok(Err(_)) => Err(late("the answer stalled")),
+            Err(_) => Err(late("the answer took too long")),
+        }
+    }
+}
+
+impl Broker {
+    /// What `asked` asks, if the answer to it can be read: then it is [`Broker::pass_on_job`]'s.
+    #[must_use]
+    pub fn reading(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
+        self.snapshot.load().registry.get(asked.provider)?.provider.reads(asked)
+    }
+
+    /// Takes in `job`, which is that request, as [`Broker::submit_then`] does. What its provider
+    /// sends comes out of the other half of the answer.
+    ///
+    /// # Errors
+    /// As [`Broker::pass_on`] before anything is sent, and as [`Broker::submit`].
+    pub async fn pass_on_job<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: Job,
+        (asked, reading): (PassthroughRequest<'_>, Reading),
+        then: impl FnOnce(Submitted) -> T + Send + 'static,
+    ) -> Result<(T, TeeReader), Failure> {
+        let snapshot = self.snapshot.load_full();
+        let target = Target { provider: asked.provider.into(), model: reading.model };
+        let brings_key = asked.brings_key();
+        let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(asked, &snapshot.registry)? };
+        // A client that takes nothing must not look like a provider that sends nothing.
+        let (tap, tapped) = Tap::new(EffectiveOptions::of(&job, &snapshot.config).idle / 2);
+        let job = Job { is_passed_on: true, ..job };
+        let passage = Passthrough { target, outbound, brings_key, tap };
+        Ok((self.submit_with(job, Some(passage), then).await?, tapped))
+    }
+}
+
+fn late(message: &'static str) -> Failure {
+    Failure::new(Code::ProviderTimeout, message)
+}
