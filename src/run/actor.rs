@@ -1,7 +1,7 @@
-//! One actor per job: it owns the job's lifetime, nothing else.
+//! One actor per job: it owns the job's lifetime and nothing else.
 //!
-//! The work is the future that it spawns in `started`. Control comes by a bounded mailbox: a stop,
-//! and the news that the submitting client left.
+//! The work is the future that it starts in `started`. Control comes by a bounded mailbox: a stop, and the
+//! news that the submitting client left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +15,23 @@ use super::running_jobs::Slot;
 use crate::job::OnDisconnect;
 use crate::job::caps::{DRAIN_AFTER_DISCONNECT, JOB_MAILBOX};
 
-/// See the module.
+/// The actor of one job.
 pub(crate) struct JobActor {
     run: Option<JobRun>,
     on_disconnect: OnDisconnect,
     stop: watch::Sender<Option<Stop>>,
-    /// Given up when the actor goes, however it goes.
+    /// The job's place among the running jobs; it is freed when the actor goes, however it goes.
     _slot: Slot,
 }
 
 impl JobActor {
-    /// The actor of a job that is ready to go.
+    /// Makes the actor of a job that is ready to run.
     pub(crate) fn new(run: JobRun, slot: Slot) -> JobActor {
         let on_disconnect = run.job.options.on_disconnect;
         JobActor { run: Some(run), on_disconnect, stop: watch::Sender::new(None), _slot: slot }
     }
 
-    /// The first word counts: a job that is being cancelled is not interrupted as well.
+    /// Stops the job. The first reason counts: a job that is being cancelled is not interrupted as well.
     fn stop(&self, why: Stop) {
         self.stop.send_if_modified(|stop| stop.is_none().then(|| *stop = Some(why)).is_some());
     }
@@ -49,12 +49,12 @@ impl Actor for JobActor {
     }
 }
 
-/// The way to a job's actor.
+/// The address of a job's actor.
 #[derive(Clone)]
 pub(crate) struct Control(Addr<JobActor>);
 
 impl Control {
-    /// Tells the job to stop; waits for a place in its mailbox, not for its end.
+    /// Tells the job to stop; waits for a place in its mailbox, not for the job's end.
     pub(crate) async fn stop(&self, why: Stop) {
         // A closed mailbox means that the job has ended by itself.
         let _ = self.0.send(StopJob(why)).await;
@@ -67,7 +67,7 @@ impl Control {
     }
 }
 
-/// Stop the job.
+/// The message that stops the job.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct StopJob(Stop);
@@ -80,7 +80,7 @@ impl Handler<StopJob> for JobActor {
     }
 }
 
-/// The HTTP or WebSocket client that submitted the job left.
+/// The message that the HTTP or WebSocket client which submitted the job left.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ClientLeft;
@@ -99,7 +99,7 @@ impl Handler<ClientLeft> for JobActor {
     }
 }
 
-/// Threads that run actors.
+/// The threads that run actors.
 #[derive(Clone, Debug)]
 pub struct Arbiters {
     handles: Arc<[actix::ArbiterHandle]>,
@@ -114,7 +114,7 @@ impl Arbiters {
         Arbiters { handles: handles.into(), next: Arc::default() }
     }
 
-    /// The next one in turn.
+    /// Returns the next thread in turn.
     #[must_use]
     pub fn pick(&self) -> &actix::ArbiterHandle {
         let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -130,5 +130,5 @@ pub(crate) fn start(arbiters: &Arbiters, run: JobRun, slot: Slot) {
     running.attach(stream, Control(addr));
 }
 
-/// How long a cancel waits for the terminal before it says that it is under way.
+/// How long a cancellation waits for the terminal record before it answers that it is under way.
 pub(crate) const CANCEL_WAIT: Duration = Duration::from_secs(10);

@@ -1,9 +1,9 @@
-//! One attempt at one target: asks, and hears what the provider says.
+//! One attempt at one target: sends the request and receives the provider's answer.
 //!
-//! Owns the time-outs of an attempt and what it reports to the target's admission. Does not touch the
-//! job's log, so that two attempts can race. Promises that what it was told of usage is known
-//! however it ends, also when it is dropped; that dropping it closes the provider's socket; and that
-//! a provider which sends bytes but no packets is silent.
+//! Owns the time-outs of an attempt and what it reports to the target's admission. Does not touch the job's
+//! log, so that two attempts can race. Promises that the usage which the provider reported is known however
+//! the attempt ends, also when it is dropped; that dropping it closes the provider's socket; and that a
+//! provider which sends bytes but no packets counts as silent.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::env::Env;
-use super::read_ahead::Ahead;
+use super::read_ahead::ReadAhead;
 use super::reattach::UpstreamRun;
 use crate::admission::Permit;
 use crate::job::{Bill, Code, Event, Failure, Limits, Target, Timestamp, Usage};
@@ -24,100 +24,103 @@ use crate::provider::tap::Tap;
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Provider, Step, Upstream, limits};
 use crate::telemetry::{self, Labels};
 
-/// What a provider told about the work it did, as far as it came to that.
+/// What a provider reported about the work that it did, as far as it came to that.
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptReport {
-    /// The provider's own numbers.
+    /// The provider's own numbers, if it gave any.
     pub(crate) usage: Option<Usage>,
-    /// What else the price depends on.
+    /// Facts other than usage on which the price depends.
     pub(crate) bill: Bill,
-    /// When its answer ended.
+    /// The moment at which the answer ended.
     pub(crate) at: Timestamp,
-    /// Whether the provider had taken the request on.
-    pub(crate) is_taken: bool,
-    /// What goes on at the provider without us.
+    /// Whether the provider had accepted the request.
+    pub(crate) was_accepted: bool,
+    /// The answer that goes on at the provider although we do not receive it.
     pub(crate) upstream: Option<Upstream>,
 }
 
-/// Where an attempt leaves what it was told, for whoever keeps the books.
+/// The place in which an attempt leaves its report for the job.
 pub(crate) type ReportSlot = Arc<OnceLock<AttemptReport>>;
 
-/// How much was heard.
+/// Whether an attempt has more to give.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum AttemptProgress {
-    /// There are events, and there may be more.
+    /// Events have come, and more may follow.
     More,
     /// The reply is over.
     All,
 }
 
-/// See the module.
+/// A request to one target and the answer that comes back.
 pub(crate) struct Attempt {
-    /// Its place among the job's attempts.
+    /// Index of the attempt among the job's attempts.
     pub(crate) place: usize,
-    /// What was said and is not in the log yet.
+    /// Events that were received and are not in the log yet.
     pub(crate) events: Vec<Event>,
-    /// When the oldest of it came.
+    /// The moment at which the oldest of these events came.
     pub(crate) arrived: Instant,
     pub(crate) labels: Labels,
     env: Arc<Env>,
     target: Target,
-    pass: Option<Permit>,
+    permit: Option<Permit>,
     decoder: Box<dyn Decoder>,
-    /// The answer that it takes up, as long as nothing was heard of that.
+    /// The answer that the attempt receives from where it was cut off, until the first packet of it came.
     upstream: Option<Upstream>,
-    /// Whether it asks for that in one piece.
+    /// Whether the attempt asks for that answer in one piece.
     is_fetch: bool,
     state: State,
-    terms: EffectiveOptions,
+    options: EffectiveOptions,
     started: Instant,
-    has_spoken: bool,
-    is_taken: bool,
-    /// The last sign of life, and how many there had been.
+    has_output: bool,
+    was_accepted: bool,
+    /// The moment of the last sign of life, and the number of signs before it.
     alive_at: Instant,
     signs: u64,
-    /// Packets that were heard.
+    /// Number of packets that were received.
     packets: u64,
-    tell: ReportSlot,
+    report_slot: ReportSlot,
 }
 
 #[expect(clippy::large_enum_variant, reason = "an attempt listens for nearly all of its life")]
 enum State {
     Asking { sending: BoxFuture<'static, Answer>, framing: Framing },
-    Listening { ahead: Ahead, framer: Framer },
+    Receiving { ahead: ReadAhead, framer: Framer },
 }
 
-/// The head of an answer, or what its error means; and what it says of the limits.
+/// The head of an answer, or the failure that its error status means, and the limits that it states.
 struct Answer {
     reply: Result<Reply, Failure>,
     limits: Option<Limits>,
 }
 
-/// What an attempt is made of.
+/// Everything that an attempt is made of.
 pub(crate) struct AttemptParams<'a> {
     pub(crate) place: usize,
     pub(crate) env: &'a Arc<Env>,
     pub(crate) provider: &'static dyn Provider,
     pub(crate) ask: Ask<'a>,
     pub(crate) outbound: Outbound,
-    /// The answer that it takes up, with the decoder that was cut off if that goes on.
-    pub(crate) held: Option<UpstreamRun>,
-    /// Who gets the reply's bytes beside the decoder.
+    /// The answer that the attempt receives from where it was cut off, with the decoder that was cut off if
+    /// that one goes on.
+    pub(crate) upstream_run: Option<UpstreamRun>,
+    /// A second reader of the reply's bytes, beside the decoder.
     pub(crate) tap: Option<Tap>,
-    pub(crate) terms: EffectiveOptions,
+    pub(crate) options: EffectiveOptions,
     pub(crate) labels: Labels,
-    pub(crate) tell: ReportSlot,
+    pub(crate) report_slot: ReportSlot,
 }
 
 impl Attempt {
-    /// An attempt whose request goes out when it is first listened to.
-    /// Without a pass its target learns nothing of how it went.
-    pub(crate) fn new(asked: AttemptParams<'_>, pass: Option<Permit>) -> Attempt {
-        let AttemptParams { place, env, provider, ask, outbound, held, tap, terms, labels, tell } = asked;
-        let is_fetch = held.as_ref().is_some_and(|held| held.is_fetch);
-        let (upstream, decoder) = held.map(|held| (held.upstream, held.decoder)).unzip();
+    /// Prepares an attempt. Its request is sent when its events are awaited for the first time. Without a
+    /// permit the target's health learns nothing of the outcome.
+    pub(crate) fn new(asked: AttemptParams<'_>, permit: Option<Permit>) -> Attempt {
+        let AttemptParams { place, env, provider, ask, outbound, upstream_run, tap, options, labels, report_slot } =
+            asked;
+        let is_fetch = upstream_run.as_ref().is_some_and(|upstream_run| upstream_run.is_fetch);
+        let (upstream, decoder) =
+            upstream_run.map(|upstream_run| (upstream_run.upstream, upstream_run.decoder)).unzip();
         let framing = outbound.framing;
-        let sending = Box::pin(send(Arc::clone(env), provider, outbound, (terms, tap)));
+        let sending = Box::pin(send(Arc::clone(env), provider, outbound, (options, tap)));
         let now = Instant::now();
         Attempt {
             place,
@@ -126,73 +129,73 @@ impl Attempt {
             labels,
             env: Arc::clone(env),
             target: ask.target.clone(),
-            pass,
+            permit,
             decoder: decoder.flatten().unwrap_or_else(|| provider.decoder(ask)),
             upstream,
             is_fetch,
             state: State::Asking { sending, framing },
-            terms,
+            options,
             started: now,
-            has_spoken: false,
-            is_taken: false,
+            has_output: false,
+            was_accepted: false,
             alive_at: now,
             signs: 0,
             packets: 0,
-            tell,
+            report_slot,
         }
     }
 
-    /// Resolves when there are events in `events`, or the reply is over. Cancel-safe.
+    /// Waits until there are events in `events`, or the reply is over. Cancel-safe.
     ///
     /// # Errors
-    /// Why the attempt is lost; `events` holds what was said before.
+    /// Why the attempt is lost; `events` holds what came before.
     pub(crate) async fn next_events(&mut self) -> Result<AttemptProgress, Failure> {
-        let heard = self.listen().await;
-        if !self.has_spoken && self.events.iter().any(Event::is_output) {
-            self.has_spoken = true;
+        let progress = self.receive().await;
+        if !self.has_output && self.events.iter().any(Event::is_output) {
+            self.has_output = true;
             let took = self.arrived - self.started;
             telemetry::first_output(&self.labels, took);
-            if let Some(pass) = &mut self.pass {
-                pass.spoke(took);
+            if let Some(permit) = &mut self.permit {
+                permit.spoke(took);
             }
         }
-        if let Err(failure) = &heard
-            && let Some(pass) = self.pass.take()
-            // A provider that takes its time over what goes on there has not failed.
+        if let Err(failure) = &progress
+            && let Some(permit) = self.permit.take()
+            // A provider that takes its time over an answer that goes on there has not failed.
             && !(self.is_under_way() || is_silence(failure) && self.goes_on())
         {
-            pass.lost(failure);
+            permit.lost(failure);
         }
-        heard
+        progress
     }
 
-    async fn listen(&mut self) -> Result<AttemptProgress, Failure> {
-        let first_by = self.started + self.terms.first_token;
+    async fn receive(&mut self) -> Result<AttemptProgress, Failure> {
+        let first_by = self.started + self.options.first_token;
         if let State::Asking { sending, framing } = &mut self.state {
             let framing = *framing;
             let answer = within(first_by, "the first token", sending).await?;
-            if let (Some(pass), Some(limits)) = (&self.pass, &answer.limits) {
-                pass.learn(limits);
+            if let (Some(permit), Some(limits)) = (&self.permit, &answer.limits) {
+                permit.learn(limits);
             }
             let reply = answer.reply?;
-            self.is_taken = true;
+            self.was_accepted = true;
             self.decoder.on_headers(&reply.headers);
             let framer = Framer::new(framing, &reply.headers);
             self.alive_at = Instant::now();
-            self.state = State::Listening { ahead: Ahead::new(reply), framer };
+            self.state = State::Receiving { ahead: ReadAhead::new(reply), framer };
         }
-        let State::Listening { ahead, framer } = &mut self.state else { unreachable!("it was asked above") };
+        let State::Receiving { ahead, framer } = &mut self.state else { unreachable!("it was asked above") };
         loop {
-            let (deadline, what) = match self.has_spoken {
+            let (deadline, what) = match self.has_output {
                 false => (first_by, "the first token"),
-                true => (self.alive_at + self.terms.idle, "more"),
+                true => (self.alive_at + self.options.idle, "more"),
             };
             within(deadline, what, ahead.ready()).await??;
             self.arrived = ahead.since();
             let heard_before = self.packets;
             let step = decode((ahead, framer), &mut *self.decoder, &mut self.packets, &mut self.events);
             if self.packets > heard_before {
-                // From here on the decoder knows what goes on.
+                // From here on the decoder knows whether the answer goes on at the provider.
                 self.upstream = None;
             }
             if framer.signs_of_life() != self.signs {
@@ -205,44 +208,45 @@ impl Attempt {
         }
     }
 
-    /// Does `work`, reading a little ahead meanwhile.
+    /// Does `work` and reads a little ahead meanwhile.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         match &mut self.state {
-            State::Listening { ahead, .. } => ahead.during(work).await,
+            State::Receiving { ahead, .. } => ahead.during(work).await,
             State::Asking { .. } => work.await,
         }
     }
 
-    /// Reads on what is left of the reply for whoever gets its bytes.
+    /// Reads the rest of the reply for the second reader of its bytes.
     pub(crate) async fn flow_on(&mut self) {
-        if let State::Listening { ahead, .. } = &mut self.state {
-            ahead.flow_on(self.terms.idle).await;
+        if let State::Receiving { ahead, .. } = &mut self.state {
+            ahead.flow_on(self.options.idle).await;
         }
     }
 
-    /// The provider's word on its end, once [`AttemptProgress::All`] was heard.
+    /// Returns how the provider ended its answer, once [`AttemptProgress::All`] was returned.
     ///
     /// # Errors
-    /// `provider_truncated` when the provider had not said all.
+    /// `provider_truncated` when the provider's own end did not come.
     pub(crate) fn finish(&mut self) -> Result<Finish, Failure> {
         let finish = self.decoder.on_end(&mut self.events);
-        if let Some(pass) = self.pass.take() {
+        if let Some(permit) = self.permit.take() {
             match &finish {
-                Ok(_) => pass.ended(),
-                Err(failure) => pass.lost(failure),
+                Ok(_) => permit.ended(),
+                Err(failure) => permit.lost(failure),
             }
         }
         finish
     }
 
-    /// What goes on at the provider although this attempt is lost. The attempt is over with that, and
-    /// was told nothing.
-    pub(crate) fn leave(&mut self) -> Option<UpstreamRun> {
+    /// Gives up the attempt and returns the answer that goes on at the provider, if there is one. The
+    /// report of the attempt is then empty.
+    pub(crate) fn detach(&mut self) -> Option<UpstreamRun> {
         let (is_fetch, is_under_way) = (self.is_fetch, self.is_under_way());
         let asked = self.upstream.take();
         let upstream = self.decoder.upstream().or(asked)?;
         let decoder = std::mem::replace(&mut self.decoder, Box::new(ClosedDecoder));
-        // One that goes on hears what comes next; what comes in one piece is heard by a fresh one.
+        // A decoder that goes on gets the packets that come next; an answer in one piece needs a fresh
+        // one.
         let decoder = Some(decoder).filter(|_| !is_fetch);
         Some(UpstreamRun { target: self.target.clone(), place: self.place, upstream, decoder, is_fetch, is_under_way })
     }
@@ -251,17 +255,17 @@ impl Attempt {
         self.upstream.is_some() || self.decoder.upstream().is_some()
     }
 
-    /// Whether all that was heard is that the answer is not there yet.
+    /// Whether the provider has only said that the answer is not there yet.
     fn is_under_way(&self) -> bool {
         self.is_fetch && self.decoder.upstream().is_some()
     }
 
-    /// Who is asked.
+    /// The target that is asked.
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
-    /// How long it has been going on.
+    /// Time since the attempt began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -269,19 +273,19 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let told = AttemptReport {
+        let report = AttemptReport {
             usage: self.decoder.usage_so_far(),
             bill: self.decoder.bill(),
             at: self.env.clock.now(),
-            is_taken: self.is_taken,
+            was_accepted: self.was_accepted,
             upstream: self.decoder.upstream().or_else(|| self.upstream.take()),
         };
-        // AttemptReport once: nobody else has this place.
-        let _ = self.tell.set(told);
+        // The slot is written once: no other attempt has it.
+        let _ = self.report_slot.set(report);
     }
 }
 
-/// In the place of a decoder that was taken away.
+/// Stands in the place of a decoder that was taken out of an attempt.
 struct ClosedDecoder;
 
 impl Decoder for ClosedDecoder {
@@ -298,9 +302,9 @@ impl Decoder for ClosedDecoder {
     }
 }
 
-/// Turns everything that has come into events.
+/// Turns all bytes that have come into events.
 fn decode(
-    (ahead, framer): (&mut Ahead, &mut Framer),
+    (ahead, framer): (&mut ReadAhead, &mut Framer),
     decoder: &mut dyn Decoder,
     packets: &mut u64,
     out: &mut Vec<Event>,
@@ -327,19 +331,19 @@ fn decode(
     }
 }
 
-/// Whether an attempt is lost because nothing came in time, as far as we can tell and nobody said.
+/// Whether an attempt is lost because nothing came in time and the provider did not say so itself.
 pub(crate) fn is_silence(failure: &Failure) -> bool {
     failure.code == Code::ProviderTimeout && failure.provider_status.is_none() && !failure.never_sent
 }
 
-/// Sends the request; an answer with an error status is read to its meaning.
+/// Sends the request; the body of an error answer is read to find out what it means.
 async fn send(
     env: Arc<Env>,
     provider: &'static dyn Provider,
     outbound: Outbound,
-    (terms, tap): (EffectiveOptions, Option<Tap>),
+    (options, tap): (EffectiveOptions, Option<Tap>),
 ) -> Answer {
-    let mut reply = match env.provider_client.send(outbound, terms.connect, env.clock.now()).await {
+    let mut reply = match env.provider_client.send(outbound, options.connect, env.clock.now()).await {
         Ok(reply) => reply,
         Err(failure) => return Answer { reply: Err(failure), limits: None },
     };
@@ -351,7 +355,7 @@ async fn send(
         return Answer { reply: Ok(reply), limits };
     }
     let body = reply.error_body().await;
-    reply.flow_on(terms.idle).await;
+    reply.flow_on(options.idle).await;
     Answer { reply: Err(provider.classify(reply.status, &reply.headers, &body)), limits }
 }
 

@@ -1,7 +1,7 @@
-//! The path of one job, top to bottom.
+//! The path of one job, from top to bottom.
 //!
-//! Each policy answers one question; they meet only here. Promises that the stream ends exactly
-//! once, whatever happens: a panic, a stop and a deadline end it too.
+//! Each policy answers one question; they meet only here. Promises that the stream ends exactly once,
+//! whatever happens: a panic, a stop and a deadline end it too.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -20,15 +20,15 @@ use crate::policy::effective_options::EffectiveOptions;
 use crate::provider::Finish;
 use crate::telemetry::{self, OurStage};
 
-/// Tries to write a terminal while the log refuses: the disk may be freed meanwhile. What cannot be
-/// ended now is settled at the next start.
+/// Number of tries to write a terminal record while the log refuses it: the disk may be freed meanwhile. A
+/// job that cannot be ended now is settled at the next start.
 const SEAL_TRIES_MAX: u32 = 60;
 const SEAL_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a job must stop before its end.
+/// The reason for which a job must stop before its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stop {
-    /// Somebody said so.
+    /// A client cancelled the job; the text says by which entrance.
     Cancel(&'static str),
     /// The broker is going down and has waited long enough.
     Shutdown,
@@ -40,44 +40,45 @@ enum Ending {
     Stopped(Stop),
 }
 
-/// Carries one job to its sealed stream.
+/// Carries one job to its sealed stream. Whatever happens, the stream ends exactly once.
 pub(crate) async fn drive(mut run: JobRun, mut stop: watch::Receiver<Option<Stop>>) {
-    let handed = std::mem::replace(&mut run.begun, Instant::now());
-    telemetry::overhead(OurStage::Start, run.begun.saturating_duration_since(handed));
-    let terms = EffectiveOptions::of(&run.job, &run.snapshot.config);
+    let handed = std::mem::replace(&mut run.times.begun, Instant::now());
+    telemetry::overhead(OurStage::Start, run.times.begun.saturating_duration_since(handed));
+    let options = EffectiveOptions::of(&run.job, &run.snapshot.config);
     let elapsed = Duration::from_millis(run.env.clock.now().ms_since(run.job.submitted_at));
     let ending = tokio::select! {
         biased;
         why = stopped(&mut stop) => Ending::Stopped(why),
-        ending = AssertUnwindSafe(work(&mut run, &terms)).catch_unwind() => match ending {
+        ending = AssertUnwindSafe(work(&mut run, &options)).catch_unwind() => match ending {
             Ok(Ok(Finish { reason, native, .. })) => Ending::Done { reason, native },
             Ok(Err(failure)) => Ending::Failed(failure),
             Err(_) => Ending::Failed(Failure::internal("a bug: the job's driver panicked")),
         },
-        () = tokio::time::sleep(terms.total.saturating_sub(elapsed)) => {
-            Ending::Failed(Failure::new(Code::ProviderTimeout, format!("not done within {} ms", terms.total.as_millis())))
+        () = tokio::time::sleep(options.total.saturating_sub(elapsed)) => {
+            Ending::Failed(Failure::new(Code::ProviderTimeout, format!("not done within {} ms", options.total.as_millis())))
         }
     };
     seal(run, ending).await;
 }
 
-/// Asks whoever may answer; or its provider alone, if that is asked in its client's own words.
-async fn work(run: &mut JobRun, terms: &EffectiveOptions) -> Result<Finish, Failure> {
+/// Asks the targets of the plan one after the other, or the one provider that a request is passed through
+/// to.
+async fn work(run: &mut JobRun, options: &EffectiveOptions) -> Result<Finish, Failure> {
     match run.passthrough.take() {
-        Some(passage) => passthrough::carry(run, passage, terms).await,
-        None => failover(run, terms).await,
+        Some(passage) => passthrough::carry(run, passage, options).await,
+        None => failover(run, options).await,
     }
 }
 
 async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     match stop.wait_for(Option::is_some).await {
         Ok(why) => why.unwrap_or(Stop::Shutdown),
-        // The actor is gone, and only a shutdown takes it away while its job runs.
+        // The actor is gone, and only a shutdown removes it while its job runs.
         Err(_) => Stop::Shutdown,
     }
 }
 
-/// Writes the one terminal with the charges of all attempts.
+/// Writes the one terminal record with the charges of all attempts.
 async fn seal(mut run: JobRun, ending: Ending) {
     let ended = Instant::now();
     if matches!(ending, Ending::Stopped(Stop::Shutdown)) && goes_on_after_restart(&run) {
@@ -94,7 +95,7 @@ async fn seal(mut run: JobRun, ending: Ending) {
         Ending::Stopped(Stop::Cancel(_)) => (ending, AttemptOutcome::Cancelled),
         Ending::Stopped(Stop::Shutdown) => (ending, AttemptOutcome::Interrupted),
     };
-    run.close(outcome);
+    run.attempts.close(outcome);
     reattach::cancel_upstream(&mut run);
     estimate::fill(&mut run).await;
     let batch = last_batch(&mut run, ending);
@@ -122,17 +123,17 @@ async fn seal(mut run: JobRun, ending: Ending) {
     tracing::error!(job = %run.job.id, "no terminal: the log refused; the next start settles it");
 }
 
-/// An honest failure says what was tried, and how long was waited.
+/// Adds to a failure which targets were tried and how long the job waited.
 fn with_tries(mut failure: Failure, run: &JobRun) -> Failure {
-    let waited_s = run.queued.as_secs();
+    let waited_s = run.times.queued.as_secs();
     if run.attempts.len() < 2 && waited_s == 0 {
         return failure;
     }
     let mut tries: Vec<(&Target, usize)> = Vec::new();
-    for spent in &run.attempts {
-        match tries.iter_mut().find(|(target, _)| **target == spent.target) {
+    for record in run.attempts.iter() {
+        match tries.iter_mut().find(|(target, _)| **target == record.target) {
             Some((_, count)) => *count += 1,
-            None => tries.push((&spent.target, 1)),
+            None => tries.push((&record.target, 1)),
         }
     }
     let told = tries.iter().map(|(target, count)| format!("{}/{} ({count})", target.provider, target.model));
@@ -144,9 +145,9 @@ fn with_tries(mut failure: Failure, run: &JobRun) -> Failure {
     failure
 }
 
-/// At a shutdown a job that the next start takes up anyway keeps its place instead of an end: one
-/// that was never sent to a provider, and one whose rule is to go on or to begin anew. Not one
-/// that was passed on: its client is gone by then.
+/// Returns whether a job keeps its place at a shutdown instead of a terminal record, because the next start
+/// runs it anyway: one that was never sent to a provider, and one whose rule is to continue or to restart.
+/// A request that was passed through does not: its client is gone by then.
 fn goes_on_after_restart(run: &JobRun) -> bool {
     !run.job.is_passed_on && (run.attempts.is_empty() || run.job.options.on_crash != OnCrash::Interrupt)
 }
@@ -166,7 +167,7 @@ fn last_batch(run: &mut JobRun, ending: Ending) -> Batch {
     }
 }
 
-/// The terminal of a job that died with the broker.
+/// Makes the last batch of a job that was interrupted by the end of the broker.
 pub(crate) fn interrupted(run: &mut JobRun) -> Batch {
     run.last_batch(|totals| Event::Interrupted(Interrupted { usage: totals.usage, cost: totals.cost }))
 }

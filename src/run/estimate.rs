@@ -1,7 +1,7 @@
-//! What an attempt used whose provider told nothing: counted by a tokenizer, and marked so.
+//! Estimates the usage of attempts whose provider reported none: counted by a tokenizer, and marked so.
 //!
-//! The answer's text is not kept while it streams; here, at the end and in this rare case only, it is
-//! read back from the job's own log, and counted on a thread that may block.
+//! The text of an answer is not kept in memory while it streams; here, at the end and in this rare case
+//! only, it is read back from the job's own log, and counted on a thread that may block.
 
 use super::job_run::{JobRun, each_record};
 use crate::job::{Event, Failure, Task, Usage, UsageSource};
@@ -9,10 +9,10 @@ use crate::meter::tokens;
 use crate::provider;
 use crate::wire::record::BodyRef;
 
-/// Bytes of answers that are read back for a count; what is longer is counted by its length.
+/// Number of bytes of answers that are read back for a count; what is longer is counted by its length.
 const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Fills in the usage of ended attempts that lack it. Attempts that have it cost a look at them.
+/// Fills in the usage of ended attempts that lack it. Attempts that have it cost one comparison.
 pub(crate) async fn fill(run: &mut JobRun) {
     let lacks: Vec<usize> = (0..run.attempts.len()).filter(|at| lacks_usage(run, *at)).collect();
     if lacks.is_empty() {
@@ -35,9 +35,9 @@ pub(crate) async fn fill(run: &mut JobRun) {
         asked.into_iter().map(count).collect::<Vec<_>>()
     });
     for (at, input, output) in counted.await.unwrap_or_default() {
-        let spent = &mut run.attempts[at];
-        let output = output.unwrap_or_else(|| provider::estimate_tokens(spent.emitted_bytes));
-        let usage = spent.usage.get_or_insert_with(Usage::default);
+        let record = &mut run.attempts[at];
+        let output = output.unwrap_or_else(|| provider::estimate_tokens(record.emitted_bytes));
+        let usage = record.usage.get_or_insert_with(Usage::default);
         usage.input_tokens.get_or_insert(input);
         if makes_text(run.job.task) {
             usage.output_tokens.get_or_insert(output);
@@ -46,25 +46,25 @@ pub(crate) async fn fill(run: &mut JobRun) {
     }
 }
 
-/// The answer that an attempt heard the end of, from its beginning.
+/// Returns the answer that an attempt received the end of, from its beginning.
 fn answer(run: &JobRun, texts: &[String], at: usize) -> Option<String> {
     let mut pieces = vec![texts.get(at)?.as_str()];
-    let mut earlier = run.attempts[at].takes_up;
+    let mut earlier = run.attempts[at].continues;
     while let Some(at) = earlier {
         pieces.push(texts.get(at)?);
-        earlier = run.attempts[at].takes_up;
+        earlier = run.attempts[at].continues;
     }
     pieces.reverse();
     Some(pieces.concat())
 }
 
 fn lacks_usage(run: &JobRun, at: usize) -> bool {
-    let spent = &run.attempts[at];
-    let is_known = spent
+    let record = &run.attempts[at];
+    let is_known = record
         .usage
         .as_ref()
-        .is_some_and(|usage| usage.output_tokens.is_some() || spent.emitted_bytes == 0 || !makes_text(run.job.task));
-    spent.gave() && !is_known && (makes_text(run.job.task) || reads_text(run.job.task))
+        .is_some_and(|usage| usage.output_tokens.is_some() || record.emitted_bytes == 0 || !makes_text(run.job.task));
+    record.is_billable() && !is_known && (makes_text(run.job.task) || reads_text(run.job.task))
 }
 
 fn makes_text(task: Task) -> bool {
@@ -75,7 +75,7 @@ fn reads_text(task: Task) -> bool {
     matches!(task, Task::Embedding | Task::Rerank | Task::Moderation)
 }
 
-/// What each attempt answered, as text.
+/// Reads the answer of each attempt as text.
 async fn answers(run: &JobRun) -> Result<Vec<String>, Failure> {
     let mut answers = Answers { texts: Vec::with_capacity(run.attempts.len()), left: TEXT_BYTES_MAX };
     each_record(run.writer.stream(), run.writer.log(), |_, body| match body {
@@ -83,17 +83,17 @@ async fn answers(run: &JobRun) -> Result<Vec<String>, Failure> {
         BodyRef::Event(event) => answers.visit(&event),
     })
     .await?;
-    for event in &run.pending {
+    for event in &run.readers.pending {
         answers.visit(event);
     }
     Ok(answers.texts.into_iter().map(|(text, _)| text).collect())
 }
 
-/// The text of every attempt, and whether it was lost: where two race, the one that was not lost is
-/// the one that speaks.
+/// The text of every attempt, and whether it was lost: where two race, readers get the answer of the one
+/// that was not lost.
 struct Answers {
     texts: Vec<(String, bool)>,
-    /// Bytes that may still be kept.
+    /// Number of bytes that may still be kept.
     left: usize,
 }
 

@@ -1,8 +1,8 @@
-//! Puts the files that a job names by their addresses into the job itself, for providers that do
-//! not fetch by themselves.
+//! Puts the files that a job names by their addresses into the job itself, for providers that do not fetch
+//! files.
 //!
-//! Owns the finding of addresses in a chat's messages and their replacement. Promises that nothing
-//! else of the input changes by a byte. Does not know how to fetch.
+//! Owns the search for addresses in a chat's messages and their replacement. Promises that no other byte of
+//! the input changes. Does not know how to fetch.
 
 use std::ops::Range;
 
@@ -15,23 +15,23 @@ use crate::egress::files::{FetchedFile, FileFetcher};
 use crate::job::caps::{REMOTE_FILES_MAX, REMOTE_TOTAL_BYTES_MAX};
 use crate::job::{Failure, Job};
 
-/// Kinds of files that models read; a page of HTML under an image's address is none.
+/// Content types that models read; an HTML page under an image's address is refused.
 const KINDS: &[&str] = &["image/", "application/pdf", "text/plain", "text/markdown", "text/csv", "audio/", "video/"];
 
 /// An address in an input.
 #[derive(Debug, PartialEq)]
 struct Place {
-    /// The JSON string, quotes included.
+    /// The JSON string, including its quotes.
     range: Range<usize>,
-    /// `input.messages[0].content[1].image_url`.
+    /// The path of the field, such as `input.messages[0].content[1].image_url`.
     param: String,
     url: String,
 }
 
-/// The job with every file inside, or `None` if it names none by its address.
+/// Returns the job with every file inside, or `None` if it names none by its address.
 ///
 /// # Errors
-/// `invalid`, naming the part, when a file cannot be fetched or is none that a model reads.
+/// `invalid`, naming the part, when a file cannot be fetched or is of no type that a model reads.
 pub(crate) async fn inlined(job: &Job, remote: &FileFetcher) -> Result<Option<Job>, Failure> {
     let places = places(&job.input);
     if places.is_empty() {
@@ -66,7 +66,7 @@ fn data_url(file: &FetchedFile) -> Option<String> {
     Some(format!("data:{mime};base64,{}", STANDARD.encode(&file.bytes)))
 }
 
-/// What the first bytes say, where the server did not.
+/// Guesses the content type from the first bytes, where the server did not state one.
 fn sniff(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
@@ -123,8 +123,8 @@ struct Inner<'a> {
     file_url: Option<&'a RawValue>,
 }
 
-/// Every address in the parts of the messages, in the order of the text. What is not a chat in the
-/// OpenAI dialect has none.
+/// Finds every address in the parts of the messages, in the order of the text. An input that is not a chat
+/// in OpenAI's format has none.
 fn places(input: &RawValue) -> Vec<Place> {
     let Ok(chat) = serde_json::from_str::<Chat<'_>>(input.get()) else { return Vec::new() };
     let mut places = Vec::new();

@@ -5,6 +5,7 @@
 
 pub(crate) mod actor;
 mod attempt;
+mod attempts;
 mod continuation;
 mod drive;
 mod env;

@@ -16,26 +16,30 @@ use crate::policy::failover::FailoverPlan;
 use crate::provider::tap::Tap;
 use crate::provider::{Ask, Finish, Outbound};
 
-/// A request of a client's own, for the one provider that understands it.
+/// A request that goes to its provider as the client wrote it.
 pub(crate) struct Passthrough {
     pub(crate) target: Target,
     pub(crate) outbound: Outbound,
-    /// Whose key it goes with: what happens to another's says nothing of ours.
+    /// Whether the request carries the client's own key: its failures then say nothing of our access.
     pub(crate) brings_key: bool,
     pub(crate) tap: Tap,
 }
 
-/// The one attempt of a job that is passed on. Its end is the provider's last word, and comes when
-/// the client has all that the provider sends after that.
+/// Makes the one attempt of a job that is passed through. It ends when the provider's answer has ended and
+/// the client has all bytes that follow.
 ///
 /// # Errors
-/// Why the provider was not asked, what its error means, or why its answer cannot be read. The client
-/// has the provider's bytes all the same.
-pub(crate) async fn carry(run: &mut JobRun, passage: Passthrough, terms: &EffectiveOptions) -> Result<Finish, Failure> {
+/// Why the provider was not asked, what its error means, or why its answer cannot be read. The client has
+/// the provider's bytes all the same.
+pub(crate) async fn carry(
+    run: &mut JobRun,
+    passage: Passthrough,
+    options: &EffectiveOptions,
+) -> Result<Finish, Failure> {
     let Passthrough { target, outbound, brings_key, tap } = passage;
-    let pass = match brings_key {
+    let permit = match brings_key {
         true => None,
-        false => Some(failover::admit(run, &FailoverPlan::new(vec![target.clone()]), terms).await?),
+        false => Some(failover::admit(run, &FailoverPlan::new(vec![target.clone()]), options).await?),
     };
     let entry = run.snapshot.registry.get(&target.provider).cloned();
     let entry = entry.ok_or_else(|| Failure::new(Code::UnknownModel, "its provider was just taken out"))?;
@@ -47,13 +51,13 @@ pub(crate) async fn carry(run: &mut JobRun, passage: Passthrough, terms: &Effect
         provider: entry.provider,
         ask: Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
         outbound,
-        held: None,
+        upstream_run: None,
         tap: Some(tap),
-        terms: *terms,
+        options: *options,
         labels,
-        tell: Arc::clone(&run.attempts[place].tell),
+        report_slot: Arc::clone(&run.attempts[place].report_slot),
     };
-    let mut attempt = Box::new(Attempt::new(asked, pass));
+    let mut attempt = Box::new(Attempt::new(asked, permit));
     let result = relay(run, &mut attempt, None).await;
     attempt.flow_on().await;
     match result {
@@ -61,6 +65,6 @@ pub(crate) async fn carry(run: &mut JobRun, passage: Passthrough, terms: &Effect
             relay::completed(run, &attempt, &finish);
             Ok(finish)
         }
-        Err(failure) => Err(failover::book(run, &attempt, failure).failure),
+        Err(failure) => Err(failover::record_loss(run, &attempt, failure).failure),
     }
 }

@@ -1,7 +1,7 @@
-//! Which targets a job tries, in which order: what `policy/route.rs` decides, with what it decides by.
+//! Plans which targets a job tries, and in which order: collects what `policy/route.rs` decides by.
 //!
-//! Owns the guess of what a job will cost before it ran. A model with one target, or with the order
-//! of its list, measures nothing.
+//! Owns the guess of what a job will cost before it ran. A model with one target, or with the order of its
+//! list, measures nothing.
 
 use std::cell::OnceCell;
 
@@ -14,10 +14,10 @@ use crate::policy::route::{self, Measures};
 use crate::provider;
 use crate::snapshot::ConfigSnapshot;
 
-/// Tokens of an answer, for comparing prices, of a job that does not limit them.
+/// Number of output tokens that are assumed for the comparison of prices when a job does not limit them.
 const OUTPUT_TOKENS_TYPICAL: u64 = 500;
 
-/// The targets of a job, in order.
+/// Returns the targets of a job, in the order in which they are tried.
 ///
 /// # Errors
 /// `unknown_model`.
@@ -35,7 +35,7 @@ pub(crate) fn plan(run: &JobRun) -> Result<Vec<Target>, Failure> {
     route::plan(job, &snapshot.config, &snapshot.on, &mut measures)
 }
 
-/// A job that has not run, and what it will likely use.
+/// A job that has not run, and the usage that it will probably have.
 struct Likely<'a> {
     job: &'a Job,
     snapshot: &'a ConfigSnapshot,
@@ -43,7 +43,7 @@ struct Likely<'a> {
     now: Timestamp,
 }
 
-/// What it would cost at `target`, if that is known.
+/// Returns what the job would cost at `target`, if that is known.
 fn price(likely: &Likely<'_>, book: &PriceBook, target: &Target) -> Option<Usd> {
     let entry = likely.snapshot.registry.get(&target.provider)?;
     let cost = book.cost(&Sale {
@@ -58,7 +58,7 @@ fn price(likely: &Likely<'_>, book: &PriceBook, target: &Target) -> Option<Usd> 
     cost.priced.then_some(cost.usd)
 }
 
-/// What such a job uses: its input's bytes as text, and as many tokens as it allows.
+/// Guesses the usage of a job: the bytes of its input as text, and as many output tokens as it allows.
 fn typical(job: &Job) -> Usage {
     #[derive(Default, Deserialize)]
     #[serde(default)]

@@ -1,7 +1,7 @@
-//! A reply, read a little ahead while the log is busy.
+//! A reply of which a little is read ahead while the log is busy.
 //!
-//! Owns how far: what a fast provider sends during one commit goes into the next one together,
-//! instead of waiting for a commit each. Promises order, and back-pressure behind that little. Does
+//! Owns how far: what a fast provider sends during one commit goes into the next one together, instead of
+//! waiting for a commit each. Promises the order of the pieces, and back-pressure beyond its limits. Does
 //! not look into what it holds.
 
 use std::collections::VecDeque;
@@ -15,31 +15,30 @@ use tokio::time::Instant;
 use crate::job::Failure;
 use crate::provider::call::Reply;
 
-/// Pieces that are read ahead; a provider sends one per token. Far more than come during a commit,
-/// and far fewer than an append may hold.
+/// Number of pieces that are read ahead; a provider sends one per token. Far more than come during a
+/// commit, and far fewer than an append may hold.
 const PIECES_MAX: usize = 64;
-/// Bytes after which no further piece is read ahead.
+/// Number of bytes after which no further piece is read ahead.
 const BYTES_MAX: usize = 32 * 1024;
 
-/// See the module.
-pub(crate) struct Ahead {
+/// A reply and the pieces of it that were read ahead.
+pub(crate) struct ReadAhead {
     reply: Reply,
     pieces: VecDeque<Bytes>,
     bytes: usize,
-    /// When the oldest of them came.
+    /// The moment at which the oldest piece came.
     since: Instant,
-    /// How the reply ended, behind the pieces.
+    /// How the reply ended, after the pieces.
     end: Option<Result<(), Failure>>,
 }
 
-impl Ahead {
-    /// The body of `reply`, none of it read.
-    pub(crate) fn new(reply: Reply) -> Ahead {
-        Ahead { reply, pieces: VecDeque::new(), bytes: 0, since: Instant::now(), end: None }
+impl ReadAhead {
+    /// Wraps a reply of which nothing was read.
+    pub(crate) fn new(reply: Reply) -> ReadAhead {
+        ReadAhead { reply, pieces: VecDeque::new(), bytes: 0, since: Instant::now(), end: None }
     }
 
-    /// Resolves when there is a piece or the end; how the reply ended is [`Ahead::end`]'s to say.
-    /// Cancel-safe.
+    /// Waits until there is a piece or the end; [`ReadAhead::end`] tells how the reply ended. Cancel-safe.
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
         if self.pieces.is_empty() && self.end.is_none() {
             let read = self.reply.chunk().await;
@@ -48,7 +47,7 @@ impl Ahead {
         Ok(())
     }
 
-    /// Does `work`, reading meanwhile.
+    /// Does `work` and reads meanwhile.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
@@ -61,24 +60,24 @@ impl Ahead {
         }
     }
 
-    /// Reads what is left for whoever gets the reply's bytes; nobody else gets it.
+    /// Reads the rest of the reply for the second reader of its bytes only.
     pub(crate) async fn flow_on(&mut self, idle: Duration) {
         self.reply.flow_on(idle).await;
     }
 
-    /// The next piece that has come.
+    /// Takes the next piece that has come.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
         let piece = self.pieces.pop_front()?;
         self.bytes -= piece.len();
         Some(piece)
     }
 
-    /// When the oldest piece came that was held at the last call of [`Ahead::ready`].
+    /// The moment at which the oldest piece came that was there at the last call of [`ReadAhead::ready`].
     pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
-    /// How the reply ended, once every piece is taken.
+    /// Returns how the reply ended, once every piece was taken.
     pub(crate) fn end(&mut self) -> Option<Result<(), Failure>> {
         if self.pieces.is_empty() { self.end.take() } else { None }
     }

@@ -1,11 +1,11 @@
-//! Taking up an answer that goes on at the provider: after a cut, and after our own death.
+//! Receives an answer that goes on at its provider again: after a cut, and after a crash of the broker.
 //!
-//! Owns what the log tells about it, dropping what readers have from an answer that is heard again,
-//! and ending one that nobody wants any more. The driver asks and listens. In the process that was
-//! cut off, the cut decoder goes on with the packets after the last it heard, and nothing needs to be
-//! dropped. After a crash a fresh decoder hears everything from the start (or the whole answer in one
-//! piece), and [`ReplayFilter`] lets through what is new. Promises that the joined text is the provider's
-//! own, or an error: each passage that is dropped must be the one that was said.
+//! Owns what the log says of such an answer, dropping what readers have of an answer that is received
+//! again, and cancelling one that is no longer wanted. In the process that was cut off, the decoder goes on
+//! with the packets after the last one it had, and nothing needs to be dropped. After a crash a fresh
+//! decoder receives everything from the start (or the whole answer in one piece), and [`ReplayFilter`] lets
+//! through what is new. Promises that the joined text is the provider's own, or an error: each passage that
+//! is dropped must equal the one that readers have.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,68 +17,70 @@ use crate::job::{Code, Delta, Event, Failure, Part, Target, ToolCall};
 use crate::provider::{Ask, Decoder, Outbound, Provider, Upstream};
 use crate::wire::record::BodyRef;
 
-/// Texts, tool calls and fields of the provider's own that are told apart in one answer. A decoder
-/// makes at most 4096 items of one; an answer with more than this is not taken up.
+/// Number of texts, tool calls and extra fields that are told apart in one answer. A decoder makes at most
+/// 4096 items of one; an answer with more passages than this is not received again.
 const PASSAGES_MAX: usize = 16_384;
-/// How long a provider gets to end an answer that nobody wants any more.
+/// How long a provider gets to end an answer that is no longer wanted.
 const LET_GO_WAIT: Duration = Duration::from_secs(10);
 
-/// An answer that goes on at a provider although nobody listens.
+/// An answer that goes on at a provider although no connection of ours receives it.
 pub(crate) struct UpstreamRun {
-    /// Who gives it.
+    /// The target that gives the answer.
     pub(crate) target: Target,
-    /// The place of the attempt that heard it last.
+    /// Index of the attempt that received it last.
     pub(crate) place: usize,
-    /// What it is called there, and how much of it was heard.
+    /// The provider's id of the answer, and how much of it was received.
     pub(crate) upstream: Upstream,
-    /// The decoder that was cut off, if it was in this life of the broker; a fresh one hears it from
-    /// the start.
+    /// The decoder that was cut off, if that happened in this process; otherwise a fresh one receives the
+    /// answer from the start.
     pub(crate) decoder: Option<Box<dyn Decoder>>,
-    /// Whether it cannot be listened to any more, and is asked for in one piece.
+    /// Whether the answer can no longer be streamed and is fetched in one piece.
     pub(crate) is_fetch: bool,
-    /// Whether it was asked for so and was not there yet.
+    /// Whether it was fetched and was not complete yet.
     pub(crate) is_under_way: bool,
 }
 
 impl UpstreamRun {
-    /// The request that takes it up.
+    /// The request that receives the answer again, if the provider has such a request.
     pub(crate) fn outbound(&self, provider: &dyn Provider, ask: Ask<'_>) -> Option<Outbound> {
         if self.is_fetch { provider.fetch(ask, &self.upstream) } else { provider.resume(ask, &self.upstream) }
     }
 }
 
-/// The last attempt was refused to listen to the held answer: from now on it is asked for in one
-/// piece. Whether that can be done; not where that was refused already.
+/// Switches to fetching the answer in one piece, after the last attempt was refused to stream it. Returns
+/// whether that can be done; it cannot where fetching was refused already.
 ///
 /// # Errors
 /// When the log cannot be read.
 pub(crate) async fn in_one_piece(run: &mut JobRun) -> Result<bool, Failure> {
-    let mut rejoin = Reattach::default();
-    each_record(run.writer.stream(), run.writer.log(), |_, body| rejoin.note(&body)).await?;
-    let (Some(held), Some((_, skip))) = (run.held.as_mut().filter(|held| !held.is_fetch), rejoin.found()) else {
+    let mut reattach = Reattach::default();
+    each_record(run.writer.stream(), run.writer.log(), |_, body| reattach.note(&body)).await?;
+    let (Some(upstream_run), Some((_, skip))) =
+        (run.upstream.unfinished.as_mut().filter(|upstream_run| !upstream_run.is_fetch), reattach.found())
+    else {
         return Ok(false);
     };
-    let Some(entry) = run.snapshot.registry.get(&held.target.provider) else { return Ok(false) };
-    (held.is_fetch, held.decoder, held.upstream.sequence) = (true, None, None);
-    let ask = Ask { job: &run.job, target: &held.target, endpoint: &entry.endpoint, prefilled: false };
-    let can = held.outbound(entry.provider, ask).is_some();
-    run.skip = skip;
+    let Some(entry) = run.snapshot.registry.get(&upstream_run.target.provider) else { return Ok(false) };
+    (upstream_run.is_fetch, upstream_run.decoder, upstream_run.upstream.sequence) = (true, None, None);
+    let ask = Ask { job: &run.job, target: &upstream_run.target, endpoint: &entry.endpoint, prefilled: false };
+    let can = upstream_run.outbound(entry.provider, ask).is_some();
+    run.upstream.replay = skip;
     Ok(can)
 }
 
-/// Ends what goes on at a provider for a job that is over: otherwise it is paid for to its end.
-/// Nobody waits for this; what fails is said.
+/// Cancels whatever goes on at a provider for a job that is over: otherwise it would be paid for to its
+/// end. Runs in the background; a failure is logged.
 pub(crate) fn cancel_upstream(run: &mut JobRun) {
-    let held = run.held.take().map(|held| (held.target, held.upstream));
-    let left = run.attempts.iter_mut().filter(|spent| !spent.is_taken_up);
-    let left = left.filter_map(|spent| Some((spent.target.clone(), spent.upstream.take()?)));
-    let all: Vec<(Target, Upstream)> = held.into_iter().chain(left).collect();
+    let upstream_run = run.upstream.unfinished.take().map(|upstream_run| (upstream_run.target, upstream_run.upstream));
+    let left = run.attempts.iter_mut().filter(|record| !record.is_superseded);
+    let left = left.filter_map(|record| Some((record.target.clone(), record.upstream.take()?)));
+    let all: Vec<(Target, Upstream)> = upstream_run.into_iter().chain(left).collect();
     for (target, upstream) in all {
         end(run, target, upstream);
     }
 }
 
-/// Ends one answer.
+/// Cancels one answer at its provider, in the background.
 pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
     let Some(entry) = run.snapshot.registry.get(&target.provider) else { return };
     let ask = Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
@@ -93,7 +95,7 @@ pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
     });
 }
 
-/// What a job's log says of the answer that its last attempt was listening to.
+/// What a job's log says of the answer that its last attempt was receiving.
 #[derive(Default)]
 pub(crate) struct Reattach {
     id: Option<Box<str>>,
@@ -103,9 +105,9 @@ pub(crate) struct Reattach {
 }
 
 impl Reattach {
-    /// The next record of the job's stream, from its first. An attempt that takes an answer up says
-    /// so by the same `progress` as the attempt that began it, appended together with its `attempt`:
-    /// otherwise it goes on from the text and is another answer.
+    /// Takes the next record of the job's stream, beginning with the first. An attempt that continues to
+    /// receive an answer names it by the same `progress` as the attempt that began it, appended together
+    /// with its `attempt`: otherwise it continues from the text and is another answer.
     pub(crate) fn note(&mut self, body: &BodyRef<'_>) {
         match body {
             BodyRef::Delta { part, index, text } if self.is_here => {
@@ -126,24 +128,24 @@ impl Reattach {
         }
     }
 
-    /// What can be taken up, and what of it readers have.
+    /// Returns the answer that can be received again, and the filter that drops what readers have of it.
     pub(crate) fn found(self) -> Option<(Upstream, ReplayFilter)> {
         let id = self.id.filter(|_| self.is_here && !self.skip.is_too_much)?;
         Some((Upstream { id, sequence: None }, ReplayFilter { is_announced: true, ..self.skip }))
     }
 }
 
-/// Drops from an answer that is heard again what was said of it, wherever its pieces are cut now.
+/// Drops from an answer that is received again what readers have of it, wherever its pieces are cut now.
 #[derive(Default)]
 pub(crate) struct ReplayFilter {
     passages: HashMap<Passage, Said>,
-    /// Digests of fields of the provider's own that stand alone, and how often.
+    /// Digests of extra fields that stand alone, with the number of times that each came.
     extras: HashMap<u64, u32>,
     outputs: u32,
-    /// The `progress` that names the answer was told already.
+    /// Whether readers have the `progress` that names the answer.
     is_announced: bool,
     is_too_much: bool,
-    /// What was heard again was not what was said.
+    /// Whether the answer turned out to be another one.
     is_broken: bool,
 }
 
@@ -153,16 +155,16 @@ enum Passage {
     Arguments(u32),
 }
 
-/// How much of a passage was said; what is heard again must be the same.
+/// Length and checksums of a passage: what is received again must equal what readers have.
 #[derive(Default)]
 struct Said {
     bytes: usize,
     said: crc32fast::Hasher,
-    heard: crc32fast::Hasher,
+    progress: crc32fast::Hasher,
 }
 
 impl ReplayFilter {
-    /// An event of the answer that readers have.
+    /// Adds an event of the answer that readers have.
     fn note(&mut self, event: &Event) {
         match event {
             Event::Delta(Delta { text, extra: Some(extra), .. }) if text.is_empty() && self.has_room() => {
@@ -176,7 +178,7 @@ impl ReplayFilter {
     }
 
     fn said(&mut self, passage: Passage, text: &str) {
-        // A call may have no arguments; a text that says nothing is none.
+        // A tool call may have no arguments; an empty text is no passage.
         if text.is_empty() && matches!(passage, Passage::Text(..)) {
             return;
         }
@@ -192,11 +194,11 @@ impl ReplayFilter {
         !self.is_too_much
     }
 
-    /// Takes out of `events`, the next of the answer, what was said. A piece that was said in part
-    /// loses that part, and fields that ride on it: they came with its beginning.
+    /// Removes from `events`, the next ones of the answer, what readers have. A piece of which they have a
+    /// part loses that part, and the extra fields beside it: they came with its beginning.
     ///
     /// # Errors
-    /// `provider_truncated` when the answer is not the one that was said; `events` is undefined then.
+    /// `provider_truncated` when the answer is another one; `events` is undefined then.
     pub(crate) fn apply(&mut self, events: &mut Vec<Event>) -> Result<(), Failure> {
         if self.is_done() {
             return Ok(());
@@ -213,20 +215,20 @@ impl ReplayFilter {
         outcome
     }
 
-    /// Whether the answer turned out to be another than the one that was said: it is of no use.
+    /// Returns whether the answer turned out to be another one and is of no use.
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// Whether nothing is left to drop.
+    /// Returns whether nothing is left to drop.
     pub(crate) fn is_done(&self) -> bool {
         self.passages.is_empty() && self.extras.is_empty() && self.outputs == 0 && !self.is_announced
     }
 
-    /// The provider says that the answer is complete.
+    /// Checks that the answer, which the provider says is complete, is as long as what readers have.
     ///
     /// # Errors
-    /// `provider_truncated` when it is shorter than what was said.
+    /// `provider_truncated` when it is shorter.
     pub(crate) fn end(&self) -> Result<(), Failure> {
         if self.passages.is_empty() && self.outputs == 0 { Ok(()) } else { Err(another()) }
     }
@@ -259,18 +261,18 @@ impl ReplayFilter {
         }
     }
 
-    /// Cuts from `text` what was said of its passage. Whether anything was.
+    /// Cuts from `text` what readers have of its passage; returns whether it cut anything.
     fn shorten(&mut self, passage: Passage, text: &mut String) -> Result<bool, Failure> {
         let Some(said) = self.passages.get_mut(&passage) else { return Ok(false) };
         let known = said.bytes.min(text.len());
         if !text.is_char_boundary(known) {
             return Err(another());
         }
-        said.heard.update(&text.as_bytes()[..known]);
+        said.progress.update(&text.as_bytes()[..known]);
         said.bytes -= known;
         text.drain(..known);
         if said.bytes == 0 {
-            let is_same = said.heard.clone().finalize() == said.said.clone().finalize();
+            let is_same = said.progress.clone().finalize() == said.said.clone().finalize();
             self.passages.remove(&passage);
             if !is_same {
                 return Err(another());
@@ -289,7 +291,7 @@ impl ReplayFilter {
     }
 }
 
-/// Of the same fields in the same process the same.
+/// Digest of extra fields; equal fields have the same digest within one process.
 fn digest(extra: &serde_json::Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     extra.to_string().hash(&mut hasher);

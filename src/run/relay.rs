@@ -1,8 +1,7 @@
-//! Relays what an attempt says into the job's log.
+//! Relays the events of an attempt into the job's log.
 //!
-//! Owns the record of an attempt and of its events. Appends and waits; meanwhile no more is read of
-//! the provider's socket than the next append takes, and that is the back-pressure. Knows nothing of
-//! retries.
+//! Owns the records of an attempt and of its events. Appends and waits; meanwhile no more is read from the
+//! provider's socket than the next append takes, and that is the back-pressure. Does not know retries.
 
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, AttemptParams, AttemptProgress};
+use super::attempts::Attempts;
 use super::continuation;
 use super::continuation::{ContinueBy, Continued, OverlapTrimmer};
 use super::inline_files::inlined;
@@ -26,68 +26,71 @@ use crate::provider::registry::Entry;
 use crate::provider::{Ask, Finish, Outbound};
 use crate::telemetry::{self, OurStage};
 
-/// Begins an attempt: its record is durable, and its request goes out when it is listened to. `None`
-/// if there is nothing left to ask for: what readers have is all that the job allows.
+/// Begins an attempt: its record is durable, and its request is sent when its events are awaited. Returns
+/// `None` if there is nothing left to ask for, because readers have all that the job allows.
 ///
 /// # Errors
-/// Why this target cannot be asked; the attempt is pushed in `run` all the same.
+/// Why this target cannot be asked; the attempt was added to `run` all the same.
 pub(crate) async fn begin(
     run: &mut JobRun,
-    pass: Permit,
-    terms: &EffectiveOptions,
+    permit: Permit,
+    options: &EffectiveOptions,
 ) -> Result<Option<Box<Attempt>>, Failure> {
-    let target = pass.target().clone();
+    let target = permit.target().clone();
     let labels = run.snapshot.labels(&run.job, Some(&target));
     let Some(entry) = run.snapshot.registry.get(&target.provider).cloned() else {
         record(run, &target, Vec::new()).await?;
         return Err(Failure::new(Code::UnknownModel, format!("no provider `{}` is configured", target.provider))
             .of_the_target());
     };
-    let (job, prefilled) = match &run.held {
-        // The same answer goes on, and so does what is cut away from it.
+    let (job, prefilled) = match &run.upstream.unfinished {
+        // The same answer continues, and so does the trimming of what it repeats.
         Some(_) => (Arc::clone(&run.job), false),
         None => match go_on(run, &entry, &target).await {
             Continued::Ask { job, prefilled } => (job, prefilled),
             Continued::NothingLeft => return Ok(None),
             Continued::Cannot => {
-                run.trim = None;
+                run.next.trimmer = None;
                 run.restart();
                 (Arc::clone(&run.job), false)
             }
         },
     };
     let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled };
-    let mut encoded = match &run.held {
-        Some(held) => held.outbound(entry.provider, ask).ok_or_else(|| Failure::internal("nothing to take up")),
+    let mut encoded = match &run.upstream.unfinished {
+        Some(upstream_run) => {
+            upstream_run.outbound(entry.provider, ask).ok_or_else(|| Failure::internal("nothing to take up"))
+        }
         None if entry.provider.wants_files_inside(ask) => encode_with_files(run, &entry, ask).await,
         None => entry.provider.encode(ask),
     };
     let dropped = encoded.as_mut().map(|outbound| std::mem::take(&mut outbound.dropped)).unwrap_or_default();
     let place = record(run, &target, dropped).await?;
     run.attempts[place].is_prefilled = prefilled;
-    let outbound = encoded?.for_attempt(JobRun::number(place));
-    // Until here whoever ends the job ends this as well.
-    let held = run.held.take();
-    let tell = Arc::clone(&run.attempts[place].tell);
-    let (env, provider, terms) = (&run.env, entry.provider, *terms);
-    let asked = AttemptParams { place, env, provider, ask, outbound, held, tap: None, terms, labels, tell };
-    Ok(Some(Box::new(Attempt::new(asked, Some(pass)))))
+    let outbound = encoded?.for_attempt(Attempts::number(place));
+    // Until here the answer is cancelled with the job, if that ends.
+    let upstream_run = run.upstream.unfinished.take();
+    let report_slot = Arc::clone(&run.attempts[place].report_slot);
+    let (env, provider, options) = (&run.env, entry.provider, *options);
+    let asked =
+        AttemptParams { place, env, provider, ask, outbound, upstream_run, tap: None, options, labels, report_slot };
+    Ok(Some(Box::new(Attempt::new(asked, Some(permit)))))
 }
 
-/// What is asked: the job, or the rest of its answer.
+/// Returns the request of the next attempt: the job itself, or the rest of its answer.
 async fn go_on(run: &mut JobRun, entry: &Entry, target: &Target) -> Continued {
-    (run.trim, run.skip) = (None, ReplayFilter::default());
-    let Some(partial) = &run.partial else {
+    (run.next.trimmer, run.upstream.replay) = (None, ReplayFilter::default());
+    let Some(partial) = &run.next.partial else {
         return Continued::Ask { job: Arc::clone(&run.job), prefilled: false };
     };
     let ask = Ask { job: &run.job, target, endpoint: &entry.endpoint, prefilled: false };
-    let refused = run.attempts.iter().any(|spent| spent.is_prefill_refused && spent.target == *target);
+    let refused = run.attempts.iter().any(|record| record.is_prefill_refused && record.target == *target);
     let way = if refused { ContinueBy::Turn } else { ContinueBy::with(entry.provider.prefill(ask)) };
-    run.trim = Some(OverlapTrimmer::new(partial, way));
+    run.next.trimmer = Some(OverlapTrimmer::new(partial, way));
     continuation::continued(&run.job, partial, way, &target.model).await
 }
 
-/// The request with the job's files inside it. They are fetched once for all attempts that ask the
+/// Encodes the request with the job's files inside it. They are fetched once for all attempts that ask the
 /// same.
 async fn encode_with_files(run: &mut JobRun, entry: &Entry, ask: Ask<'_>) -> Result<Outbound, Failure> {
     let is_same = std::ptr::eq(ask.job, &raw const *run.job);
@@ -102,24 +105,25 @@ async fn encode_with_files(run: &mut JobRun, entry: &Entry, ask: Ask<'_>) -> Res
     entry.provider.encode(Ask { job: &job, ..ask })
 }
 
-/// Makes the attempt durable before anything is sent, so that a crash never asks twice unknowingly.
+/// Makes the attempt durable before anything is sent, so that a crash never causes a second request
+/// unnoticed.
 pub(crate) async fn record(run: &mut JobRun, target: &Target, dropped: Vec<Box<str>>) -> Result<usize, Failure> {
-    let place = run.push(target.clone());
-    let mode = std::mem::replace(&mut run.mode, AttemptMode::Start);
-    run.dispatched_at.get_or_insert(run.env.clock.now());
+    let place = run.attempts.push(target.clone());
+    let mode = std::mem::replace(&mut run.next.mode, AttemptMode::Start);
+    run.times.dispatched_at.get_or_insert(run.env.clock.now());
     let (provider, model) = (target.provider.clone(), target.model.clone());
-    let started = AttemptStarted { attempt: JobRun::number(place), provider, model, mode, dropped };
+    let started = AttemptStarted { attempt: Attempts::number(place), provider, model, mode, dropped };
     let mut events = vec![Event::Attempt(started)];
-    if let Some(held) = &run.held {
-        run.attempts[place].takes_up = Some(held.place);
-        let upstream = Some(UpstreamId { id: held.upstream.id.clone() });
+    if let Some(upstream_run) = &run.upstream.unfinished {
+        run.attempts[place].continues = Some(upstream_run.place);
+        let upstream = Some(UpstreamId { id: upstream_run.upstream.id.clone() });
         let state = ProgressState::Running;
         events.push(Event::Progress(Progress { state, fraction: None, note: None, upstream }));
     }
     let handed = Instant::now();
     run.append(events).await?;
     if place == 0 {
-        let (planned, begun) = (handed.saturating_duration_since(run.begun), handed.elapsed());
+        let (planned, begun) = (handed.saturating_duration_since(run.times.begun), handed.elapsed());
         telemetry::overhead(OurStage::Plan, planned);
         telemetry::overhead(OurStage::Commit, begun);
         let since = run.env.clock.now().ms_since(run.job.submitted_at);
@@ -128,27 +132,27 @@ pub(crate) async fn record(run: &mut JobRun, target: &Target, dropped: Vec<Box<s
     Ok(place)
 }
 
-/// Relays the reply to the provider's own end. What it emitted last is then in `run.pending`, to
-/// become durable together with the terminal. `heard` is what was heard of it already.
+/// Relays the reply to the provider's own end. The last events are then in `run.readers.pending`, to become
+/// durable together with the terminal record. `progress` is a result that was received before.
 ///
 /// # Errors
 /// Why the attempt is lost.
 pub(crate) async fn relay(
     run: &mut JobRun,
     attempt: &mut Attempt,
-    mut heard: Option<Result<AttemptProgress, Failure>>,
+    mut progress: Option<Result<AttemptProgress, Failure>>,
 ) -> Result<Finish, Failure> {
-    run.speaking = attempt.place;
+    run.attempts.speaking = attempt.place;
     loop {
-        let step = match heard.take() {
-            Some(heard) => heard,
+        let step = match progress.take() {
+            Some(progress) => progress,
             None => attempt.next_events().await,
         };
         let arrived = attempt.arrived;
         let mut events = std::mem::take(&mut attempt.events);
         filter(run, &mut events)?;
         prepare(run, &mut events).await?;
-        // What came before a failure was said, and readers get it.
+        // Events that came before a failure are valid, and readers get them.
         match step {
             Ok(AttemptProgress::More) => attempt.during(publish(run, &mut events, arrived)).await?,
             Ok(AttemptProgress::All) => {
@@ -156,15 +160,15 @@ pub(crate) async fn relay(
                 let mut last = std::mem::take(&mut attempt.events);
                 filter(run, &mut last)?;
                 if finish.is_ok() {
-                    run.skip.end()?;
-                    if let Some(trim) = &mut run.trim {
+                    run.upstream.replay.end()?;
+                    if let Some(trim) = &mut run.next.trimmer {
                         trim.end(&mut last);
                     }
                 }
                 prepare(run, &mut last).await?;
                 events.append(&mut last);
-                run.pending.append(&mut events);
-                if run.pending.len() >= BATCH_EVENTS_MAX || finish.is_err() {
+                run.readers.pending.append(&mut events);
+                if run.readers.pending.len() >= BATCH_EVENTS_MAX || finish.is_err() {
                     run.append(Vec::new()).await?;
                 }
                 return finish;
@@ -177,26 +181,26 @@ pub(crate) async fn relay(
     }
 }
 
-/// Books an attempt that came to the provider's own end.
+/// Records an attempt that came to the provider's own end.
 pub(crate) fn completed(run: &mut JobRun, attempt: &Attempt, finish: &Finish) {
     if let Some(usage) = &finish.usage {
         telemetry::tokens(&attempt.labels, usage, attempt.elapsed());
     }
     telemetry::attempt_ended(&attempt.labels, AttemptOutcome::Completed, attempt.elapsed());
-    let spent = &mut run.attempts[attempt.place];
-    spent.usage.clone_from(&finish.usage);
-    spent.outcome = Some(AttemptOutcome::Completed);
+    let record = &mut run.attempts[attempt.place];
+    record.usage.clone_from(&finish.usage);
+    record.outcome = Some(AttemptOutcome::Completed);
 }
 
-/// Takes out what readers have already.
+/// Removes what readers have already.
 fn filter(run: &mut JobRun, events: &mut Vec<Event>) -> Result<(), Failure> {
-    if let Some(trim) = &mut run.trim {
+    if let Some(trim) = &mut run.next.trimmer {
         trim.push(events);
     }
-    run.skip.apply(events)
+    run.upstream.replay.apply(events)
 }
 
-/// Counts what was said and puts aside what is too large for a record.
+/// Counts the output and stores what is too large for a record.
 async fn prepare(run: &mut JobRun, events: &mut [Event]) -> Result<(), Failure> {
     if events.is_empty() {
         return Ok(());
@@ -213,16 +217,17 @@ fn count(run: &mut JobRun, events: &[Event]) {
         _ => 0,
     };
     let emitted: usize = events.iter().map(bytes).sum();
-    run.current().emitted_bytes += emitted as u64;
+    run.attempts.current().emitted_bytes += emitted as u64;
     if emitted > 0 {
-        run.has_emitted = true;
-        if run.first_output_at.is_none() {
-            run.first_output_at = Some(run.env.clock.now());
+        run.readers.has_emitted = true;
+        if run.readers.first_output_at.is_none() {
+            run.readers.first_output_at = Some(run.env.clock.now());
         }
     }
 }
 
-/// An output too large for a record becomes a file, fsynced before the record that names it.
+/// Stores an output that is too large for a record as a file, which is on disk before the record that names
+/// it.
 async fn store_outputs(run: &JobRun, events: &mut [Event]) -> Result<(), Failure> {
     for event in events {
         let Event::Output(output) = event else { continue };

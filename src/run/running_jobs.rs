@@ -1,7 +1,7 @@
-//! Who is at work: the actors of all jobs under way.
+//! The actors of all running jobs.
 //!
-//! Owns the count that limits them and the news that the last one has gone. A seat is given up when
-//! its holder drops it, so a job whose actor dies leaves no trace.
+//! Owns the count that limits them and the news that the last one has ended. A slot is freed when its
+//! holder drops it, so a job whose actor dies leaves no trace.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,19 +13,19 @@ use super::drive::Stop;
 use crate::job::StreamId;
 use crate::telemetry;
 
-/// See the module.
+/// The set of running jobs; clones share it.
 #[derive(Clone)]
 pub(crate) struct RunningJobs {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// `None` between the taking of a seat and the start of its actor.
+    /// `None` between the reservation of a slot and the start of its actor.
     jobs: Mutex<HashMap<StreamId, Option<Control>>>,
     count: watch::Sender<usize>,
 }
 
-/// One job's place.
+/// The place of one running job.
 pub(crate) struct Slot {
     running: RunningJobs,
     stream: StreamId,
@@ -36,12 +36,12 @@ impl RunningJobs {
         RunningJobs { inner: Arc::new(Inner { jobs: Mutex::default(), count: watch::Sender::new(0) }) }
     }
 
-    /// Jobs under way.
+    /// Number of running jobs.
     pub(crate) fn len(&self) -> usize {
         *self.inner.count.borrow()
     }
 
-    /// A place for the job of `stream`.
+    /// Reserves a slot for the job of `stream`.
     pub(crate) fn reserve(&self, stream: StreamId) -> Slot {
         self.change(|jobs| {
             jobs.insert(stream, None);
@@ -49,14 +49,14 @@ impl RunningJobs {
         Slot { running: self.clone(), stream }
     }
 
-    /// The seat's actor runs. It may have ended already, and then there is nothing to note.
+    /// Notes that the slot's actor runs. If it has ended already, there is nothing to note.
     pub(crate) fn attach(&self, stream: StreamId, control: Control) {
         if let Some(place) = self.lock().get_mut(&stream) {
             *place = Some(control);
         }
     }
 
-    /// Tells the job of `stream` to stop; waits for a place in its mailbox, not for its end.
+    /// Tells the job of `stream` to stop; waits for a place in its mailbox, not for the job's end.
     pub(crate) async fn stop(&self, stream: StreamId, why: Stop) {
         let control = self.lock().get(&stream).cloned().flatten();
         if let Some(control) = control {
@@ -79,7 +79,7 @@ impl RunningJobs {
         }
     }
 
-    /// Resolves when no job is under way.
+    /// Waits until no job is running. Cancel-safe.
     pub(crate) async fn empty(&self) {
         let mut count = self.inner.count.subscribe();
         // The sender lives in `self`, so this cannot fail.

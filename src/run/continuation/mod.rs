@@ -61,7 +61,7 @@ pub(crate) async fn partial(run: &JobRun) -> Result<PartialAnswer, Failure> {
         BodyRef::Event(event) => partial.next_events(&event),
     })
     .await?;
-    run.pending.iter().for_each(|event| partial.next_events(event));
+    run.readers.pending.iter().for_each(|event| partial.next_events(event));
     Ok(partial)
 }
 
