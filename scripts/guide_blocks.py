@@ -132,9 +132,9 @@ def twice(guides):
 
 
 def files():
-    """The guides by name."""
+    """The README and the guides, by name."""
     guides = sorted((ROOT / "src/guide").glob("*.md"))
-    return {path.stem: path for path in guides}
+    return {path.stem: path for path in [ROOT / "README.md", *guides]}
 
 
 def read_all():
