@@ -1,9 +1,11 @@
-//! Every metric: its name, its labels, and the one function that moves it.
+//! Every metric and the one function that moves it; names and labels are in `table`.
 //!
 //! Owns the recorder and what `/metrics` prints. Promises labels from closed sets: a model that
 //! neither the configuration nor the catalog knows is `other`. Does not decide when something is counted.
 
 #![expect(clippy::disallowed_macros, reason = "the one place where metrics are named")]
+
+mod table;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock};
@@ -12,8 +14,10 @@ use std::time::Duration;
 use metrics::{Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+pub use table::{Kind, METRICS, Metric};
+
 use crate::job::caps::MODEL_LABELS_MAX;
-use crate::job::{AttemptOutcome, Charge, Failure, State, Task, Usage};
+use crate::job::{AttemptOutcome, Charge, Failure, State, Task, Usage, UsageSource};
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -26,7 +30,7 @@ const PROVIDER_SECONDS: &[f64] =
 /// Upper bounds in tokens, as the OpenTelemetry conventions advise.
 const TOKENS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0];
 
-/// Who is asked for what: the labels of most metrics. Values come from the configuration.
+/// The labels of most metrics. Their values come from the configuration and the catalog.
 #[derive(Clone, Debug)]
 pub struct Labels {
     /// The gateway, or `other`.
@@ -65,37 +69,13 @@ pub fn install() {
 }
 
 fn describe() {
-    describe_counter!("forebay_jobs_total", "Jobs that ended, by terminal state");
-    describe_gauge!("forebay_jobs_in_flight", "Jobs under way");
-    describe_counter!("forebay_attempts_total", "Attempts that ended, by outcome");
-    describe_histogram!(
-        "forebay_overhead_seconds",
-        "Our own time, by stage of a job's way; dispatch is parse to commit"
-    );
-    describe_histogram!("forebay_log_commit_seconds", "Write and sync of one commit");
-    describe_counter!("forebay_log_records_total", "Records made durable");
-    describe_gauge!("forebay_log_bytes", "Bytes of the log on disk");
-    describe_gauge!("forebay_log_blobs", "Files in sled's blobs folder; anything but 0 is an alarm");
-    describe_gauge!("forebay_log_refusing", "1 while new jobs are refused for want of disk");
-    describe_gauge!("forebay_readers", "Readers attached, by door");
-    describe_counter!("forebay_replayed_records_total", "Records read from before a reader's arrival");
-    describe_counter!("forebay_resumes_total", "Readers that came with a cursor, by door");
-    describe_gauge!("forebay_cost_usd_total", "Money spent");
-    describe_counter!("forebay_usage_missing_total", "Attempts whose provider reported no usage");
-    describe_counter!("forebay_cache_total", "Jobs answered by join, or not");
-    describe_gauge!("forebay_queue_depth", "Jobs waiting");
-    describe_gauge!("forebay_provider_state", "0 closed, 1 half-open, 2 open");
-    describe_counter!("forebay_passed_on_total", "Requests passed on to a provider as they were, by outcome");
-    describe_counter!("forebay_webhooks_total", "Webhooks tried, by outcome");
-    describe_gauge!("forebay_webhooks_pending", "Jobs whose webhook is still to be told");
-    describe_counter!("forebay_errors_total", "Errors given, by code and fault");
-    describe_counter!("forebay_skipped_packets_total", "Provider packets of a kind we do not know");
-    describe_gauge!("forebay_nats_connected", "1 while NATS is connected");
-    describe_counter!("forebay_nats_slow_consumer_total", "Times the NATS client dropped messages");
-    describe_histogram!("gen_ai_client_token_usage", "Tokens per attempt");
-    describe_histogram!("gen_ai_server_time_to_first_token", "Seconds from request to first output");
-    describe_histogram!("gen_ai_server_time_per_output_token", "Seconds per output token after the first");
-    describe_histogram!("gen_ai_server_request_duration", "Seconds per attempt");
+    for metric in METRICS {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.help),
+        }
+    }
 }
 
 /// What `/metrics` prints; empty before [`install`].
@@ -111,30 +91,30 @@ pub fn upkeep() {
     }
 }
 
-/// A job ended.
+/// Counts a job that ended.
 pub fn job_ended(labels: &Labels, state: State) {
     counter!("forebay_jobs_total", "gateway" => labels.gateway.to_string(), "task" => labels.task.as_str(),
         "provider" => labels.provider.to_string(), "model" => labels.model.to_string(), "state" => state.as_str())
     .increment(1);
 }
 
-/// Jobs under way, now.
+/// Sets the number of jobs that were accepted and have not ended.
 pub fn jobs_in_flight(count: usize) {
     gauge!("forebay_jobs_in_flight").set(count as f64);
 }
 
-/// Jobs in line, now.
+/// Sets the number of jobs that wait in the queue.
 pub fn queue_depth(jobs: usize) {
     gauge!("forebay_queue_depth").set(jobs as f64);
 }
 
-/// A target's breaker: 0 closed, 1 half-open, 2 open. Only of targets whose models are labels.
+/// Sets the state of a target's breaker: 0 closed, 1 half-open, 2 open. Only of targets whose models are labels.
 pub fn provider_state(provider: &str, model: &str, state: u8) {
     gauge!("forebay_provider_state", "provider" => provider.to_owned(), "model" => model.to_owned())
         .set(f64::from(state));
 }
 
-/// An attempt ended.
+/// Counts an attempt that ended, and its duration.
 pub fn attempt_ended(labels: &Labels, outcome: AttemptOutcome, took: Duration) {
     counter!("forebay_attempts_total", "provider" => labels.provider.to_string(), "model" => labels.model.to_string(),
         "outcome" => outcome.as_str())
@@ -144,14 +124,14 @@ pub fn attempt_ended(labels: &Labels, outcome: AttemptOutcome, took: Duration) {
     .record(took);
 }
 
-/// The first output of an attempt came.
+/// Records the time until the first output of an attempt.
 pub fn first_output(labels: &Labels, after: Duration) {
     histogram!("gen_ai_server_time_to_first_token", "gen_ai_provider_name" => labels.provider.to_string(),
         "gen_ai_request_model" => labels.model.to_string())
     .record(after);
 }
 
-/// An attempt's tokens, and how long each took after the first.
+/// Records the tokens of an attempt, and how long each took after the first.
 pub fn tokens(labels: &Labels, usage: &Usage, after_first: Duration) {
     for (kind, count) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
         if let Some(count) = count {
@@ -167,7 +147,7 @@ pub fn tokens(labels: &Labels, usage: &Usage, after_first: Duration) {
     }
 }
 
-/// A part of the way in which the time is ours and not the provider's.
+/// A stage of a job in which the time is Forebay's own and not the provider's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OurStage {
     /// HTTP: from a request's head to the valid job, its body read.
@@ -190,7 +170,7 @@ pub enum OurStage {
     Render,
 }
 
-/// Our own time.
+/// Records the time that Forebay itself took for a stage.
 pub fn overhead(stage: OurStage, took: Duration) {
     let stage = match stage {
         OurStage::Parse => "parse",
@@ -206,34 +186,34 @@ pub fn overhead(stage: OurStage, took: Duration) {
     histogram!("forebay_overhead_seconds", "stage" => stage).record(took);
 }
 
-/// One commit of the log.
+/// Records one commit of the log and counts its records.
 pub fn log_commit(took: Duration, records: u64) {
     histogram!("forebay_log_commit_seconds").record(took);
     counter!("forebay_log_records_total").increment(records);
 }
 
-/// How much disk the log takes, and whether sled made blob files (it must not).
+/// Sets how much disk the log takes, and how many blob files sled made (it must make none).
 pub fn log_size(bytes: u64, blobs: u64) {
     gauge!("forebay_log_bytes").set(bytes as f64);
     gauge!("forebay_log_blobs").set(blobs as f64);
 }
 
-/// Whether new jobs are refused for want of disk.
+/// Sets whether new jobs are refused for want of disk.
 pub fn log_refusing(refusing: bool) {
     gauge!("forebay_log_refusing").set(f64::from(u8::from(refusing)));
 }
 
-/// A reader came or left. `door` is `ws`, `sse`, `nats` or `stream`.
+/// Adds `change` to the number of connected readers. `door` is their protocol: `ws`, `sse` or `nats`.
 pub fn readers(door: &'static str, change: f64) {
     gauge!("forebay_readers", "door" => door).increment(change);
 }
 
-/// Records that were there before their reader came.
+/// Counts records that were in the log before their reader came.
 pub fn replayed(records: u64) {
     counter!("forebay_replayed_records_total").increment(records);
 }
 
-/// A reader came with a cursor.
+/// Counts a reader that came with a cursor.
 pub fn resumed(door: &'static str) {
     counter!("forebay_resumes_total", "door" => door).increment(1);
 }
@@ -249,10 +229,13 @@ pub fn is_series(model: &str) -> bool {
     seen.len() < MODEL_LABELS_MAX && seen.insert(model.into())
 }
 
-/// A charge became durable. `tags` are those that the configuration allow-lists as labels.
+/// Adds up a charge that became durable. `tags` are those that the configuration allow-lists as labels.
 pub fn charged(charge: &Charge, labels: &Labels, tags: &[(String, String)]) {
-    counter!("forebay_usage_missing_total")
-        .increment(u64::from(charge.usage.source != crate::job::UsageSource::Provider));
+    cost(labels, tags, charge.usage.source, charge.cost.usd.to_f64_for_metrics());
+}
+
+fn cost(labels: &Labels, tags: &[(String, String)], source: UsageSource, usd: f64) {
+    counter!("forebay_usage_missing_total").increment(u64::from(source != UsageSource::Provider));
     let mut all = vec![
         Label::new("gateway", labels.gateway.to_string()),
         Label::new("provider", labels.provider.to_string()),
@@ -260,15 +243,15 @@ pub fn charged(charge: &Charge, labels: &Labels, tags: &[(String, String)]) {
     ];
     all.extend(tags.iter().map(|(name, value)| Label::new(name.clone(), value.clone())));
     // A Prometheus counter of whole numbers cannot hold dollars: it is kept as a growing gauge.
-    gauge!("forebay_cost_usd_total", all).increment(charge.cost.usd.to_f64_for_metrics());
+    gauge!("forebay_cost_usd_total", all).increment(usd);
 }
 
-/// `hit`, `miss` or `join`.
+/// Counts a submitted job by what came of it: `miss` (a new job) or `join` (an earlier job).
 pub fn cache(result: &'static str) {
     counter!("forebay_cache_total", "result" => result).increment(1);
 }
 
-/// A provider was asked for what is no job; its status, or 0 when there was no answer.
+/// Counts a request that was passed on to a provider; `status` is its answer's, or 0 when there was no answer.
 pub fn passed_on(provider: &str, status: u16) {
     let outcome = match status {
         0 => "none",
@@ -279,18 +262,18 @@ pub fn passed_on(provider: &str, status: u16) {
     counter!("forebay_passed_on_total", "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
 }
 
-/// A webhook was tried: `delivered`, `failed` (another try follows) or `given_up`.
+/// Counts a try to deliver a webhook: `delivered`, `failed` (another try follows) or `given_up`.
 pub fn webhook(outcome: &'static str) {
     counter!("forebay_webhooks_total", "outcome" => outcome).increment(1);
 }
 
-/// Jobs whose webhook is still to be told.
+/// Sets the number of ended jobs whose webhook is not delivered yet.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub fn webhooks_pending(count: usize) {
     gauge!("forebay_webhooks_pending").set(count as f64);
 }
 
-/// An error was given to somebody.
+/// Counts an error that was given to a client.
 pub fn error(failure: &Failure) {
     let fault = match failure.fault {
         crate::job::Fault::Caller => "caller",
@@ -300,17 +283,81 @@ pub fn error(failure: &Failure) {
     counter!("forebay_errors_total", "code" => failure.code.as_str(), "fault" => fault).increment(1);
 }
 
-/// A provider packet of a kind that we do not know.
+/// Counts a provider's packet of a kind that Forebay does not know.
 pub fn skipped_packet() {
     counter!("forebay_skipped_packets_total").increment(1);
 }
 
-/// Whether NATS is connected.
+/// Sets whether the connection to NATS stands.
 pub fn nats_connected(connected: bool) {
     gauge!("forebay_nats_connected").set(f64::from(u8::from(connected)));
 }
 
-/// The NATS client dropped messages.
+/// Counts an occasion on which the NATS client dropped messages.
 pub fn nats_slow_consumer() {
     counter!("forebay_nats_slow_consumer_total").increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::job::Code;
+
+    fn move_all() {
+        install();
+        let labels = Labels { gateway: "g".into(), task: Task::Chat, provider: "p".into(), model: "m".into() };
+        let second = Duration::from_secs(1);
+        let usage = Usage { input_tokens: Some(2), output_tokens: Some(2), ..Usage::default() };
+        job_ended(&labels, State::Completed);
+        jobs_in_flight(1);
+        queue_depth(1);
+        provider_state("p", "m", 0);
+        attempt_ended(&labels, AttemptOutcome::Completed, second);
+        first_output(&labels, second);
+        tokens(&labels, &usage, second);
+        overhead(OurStage::Parse, second);
+        log_commit(second, 1);
+        log_size(1, 0);
+        log_refusing(false);
+        readers("ws", 1.0);
+        replayed(1);
+        resumed("ws");
+        cost(&labels, &[], UsageSource::Provider, 1.0);
+        cache("miss");
+        passed_on("p", 200);
+        webhook("delivered");
+        webhooks_pending(1);
+        error(&Failure::new(Code::Invalid, "x"));
+        skipped_packet();
+        nats_connected(true);
+        nats_slow_consumer();
+    }
+
+    #[test]
+    fn what_is_printed_is_what_the_table_says() {
+        move_all();
+        let mut printed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in render().lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            let (series, rest) = line.split_at(line.find(['{', ' ']).expect("a series has a value"));
+            let labels = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(labels, _)| labels);
+            let names = labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+            printed.entry(series.to_owned()).or_default().extend(names.filter(|name| name != "le"));
+        }
+        for metric in METRICS {
+            let series = match metric.kind {
+                Kind::Histogram => format!("{}_bucket", metric.name),
+                _ => metric.name.to_owned(),
+            };
+            let labels = metric.labels.iter().map(ToString::to_string).collect();
+            assert_eq!(printed.remove(&series), Some(labels), "{}", metric.name);
+            for end in ["_sum", "_count"] {
+                assert_eq!(printed.remove(&format!("{}{end}", metric.name)).is_some(), metric.kind == Kind::Histogram);
+            }
+        }
+        assert_eq!(printed.into_keys().collect::<Vec<_>>(), Vec::<String>::new(), "metrics that the table lacks");
+        let help = METRICS.iter().find(|metric| metric.name == "forebay_readers").expect("it is there").help;
+        assert!(render().contains(&format!("# HELP forebay_readers {help}")), "{}", render());
+    }
 }

@@ -6,13 +6,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "schemas/reference.rs"]
+mod reference;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use forebay::cli::schema;
 use forebay::job::{Code, Failure, Record, Timestamp};
 use forebay::meter::CostAnswer;
 use forebay::provider::script::Script;
+use forebay::telemetry::METRICS;
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
 use forebay::wire::submit::{Door, from_value};
 use serde::Deserialize;
@@ -52,6 +56,13 @@ fn parse(name: &str, value: &Value) -> Result<(), String> {
             let error = fields.and_then(|fields| fields.get("error")).ok_or("not an envelope")?;
             Failure::deserialize(error).map(drop).map_err(|error| error.to_string())
         }
+        "config" => {
+            let text = toml::to_string(value).map_err(|error| error.to_string())?;
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("forebay.toml");
+            std::fs::write(&path, text).unwrap();
+            forebay::config::load(Some(&path), std::iter::empty()).map(drop).map_err(|problems| format!("{problems:?}"))
+        }
         "costs" => CostAnswer::deserialize(value).map(drop).map_err(|error| error.to_string()),
         "script" => Script::parse(&value.to_string(), "script").map(drop).map_err(|failure| failure.to_string()),
         "ws_client" => match frame::decode(Protocol::Json, value.to_string().as_bytes()) {
@@ -63,17 +74,45 @@ fn parse(name: &str, value: &Value) -> Result<(), String> {
     }
 }
 
+/// A committed file is `now`; with `UPDATE=1` it becomes that.
+fn compare(path: &Path, now: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, now).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == now, "{} is not what the types say; UPDATE=1 writes it anew", path.display());
+}
+
+#[test]
+fn the_references_in_the_guides_are_those_of_the_types() {
+    let config = serde_json::from_str(&schema::text("config").unwrap()).unwrap();
+    for (guide, reference) in
+        [("configuration", reference::of_config(&config)), ("metrics", reference::of_metrics(METRICS))]
+    {
+        let path = folder().join(format!("../src/guide/{guide}.md"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        compare(&path, &reference::put_into(&text, &reference).unwrap_or_else(|| panic!("{guide}.md has no markers")));
+    }
+}
+
+#[test]
+fn the_sample_configuration_for_a_server_fits_the_schema() {
+    let text = std::fs::read_to_string(folder().join("../scripts/deploy/forebay.toml")).unwrap();
+    // The settings that are switched off are settings all the same.
+    let is_setting = |line: &&str| !line.starts_with("# ") && *line != "#";
+    let lines = text.lines().filter(is_setting).map(|line| line.strip_prefix('#').unwrap_or(line));
+    let sample: toml::Table = toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+    assert!(sample.len() > 5, "{sample:?}");
+    let schema = serde_json::from_str(&schema::text("config").unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+    let problem = validator.validate(&serde_json::to_value(sample).unwrap()).err().map(|error| error.to_string());
+    assert_eq!(problem, None);
+}
+
 #[test]
 fn the_schemas_are_those_of_the_types() {
-    let update = std::env::var_os("UPDATE").is_some();
     for name in schema::names() {
-        let path = folder().join(format!("{name}.schema.json"));
-        let now = schema::text(name).unwrap();
-        if update {
-            std::fs::write(&path, &now).unwrap();
-        }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == now, "{} is not what the types say; UPDATE=1 writes it anew", path.display());
+        compare(&folder().join(format!("{name}.schema.json")), &schema::text(name).unwrap());
     }
     let files = std::fs::read_dir(folder()).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
     let known: BTreeSet<String> = schema::names().map(|name| format!("{name}.schema.json")).collect();

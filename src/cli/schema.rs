@@ -1,8 +1,9 @@
-//! `forebay schema`: the JSON Schemas of everything that clients write and read.
+//! `forebay schema`: the JSON Schemas of what clients write and read, and of the configuration.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 
 use super::{Trouble, show};
+use crate::config::Config;
 use crate::job::{Failure, Record};
 use crate::meter::CostAnswer;
 use crate::provider::script::ScriptForm;
@@ -23,6 +24,7 @@ type Entry = (&'static str, fn() -> Schema);
 
 /// All schemas, by name. `schemas/NAME.schema.json` holds what these print.
 const ALL: &[Entry] = &[
+    ("config", of::<Config>),
     ("costs", of::<CostAnswer>),
     ("error", of::<ErrorEnvelope>),
     ("event", of::<Record>),

@@ -1,26 +1,28 @@
-//! What an operator may say about targets that fail and jobs that wait: `[health]`, `[queue]`.
+//! The sections `[health]` and `[queue]`: targets that fail and jobs that wait.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// `[health]`: when a target is left alone, for how long, and how often it is asked again.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+/// When a target is left alone, and how often it is tried again. Each target has a circuit breaker; an open one means that
+/// the target is not asked.
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthConfig {
     /// Failures in a row that open a target's breaker.
     pub failures_in_a_row: u32,
-    /// The share of failed calls that opens it.
+    /// The share of failed calls, 0.01 to 1, that opens it.
     pub error_rate: f64,
-    /// Calls below which the share means nothing.
+    /// The fewest calls in the window for which the share counts.
     pub calls_min: u32,
-    /// Seconds of calls that the share is taken of.
+    /// The length of the window in seconds.
     pub window_s: u64,
-    /// Milliseconds that a breaker stays open before a probe is let through.
+    /// Milliseconds that a breaker stays open before one call is let through as a probe.
     pub open_ms: u64,
-    /// Milliseconds that it stays open at the most: each failed probe doubles them.
+    /// The most milliseconds that a breaker stays open; each failed probe doubles the time up to this.
     pub open_ms_max: u64,
-    /// Retries that each first call pays for.
+    /// Retries at a target that each first call allows: 0.2 means one retry for five calls.
     pub retry_share: f64,
-    /// Retries that each second pays for.
+    /// Retries at a target that each second allows in addition.
     pub retries_per_s: f64,
 }
 
@@ -39,13 +41,13 @@ impl Default for HealthConfig {
     }
 }
 
-/// `[queue]`: jobs that wait until a target can be asked.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+/// Jobs that wait until a target can be asked.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// `metadata.KEY`: jobs of each value take turns, so that none holds up the others.
+    /// A tag, for example `metadata.teamId`, whose values take turns, so that the jobs of one do not hold up the others.
     pub fair_by: Option<Box<str>>,
-    /// Jobs that may wait at once; more are `overloaded`.
+    /// The most jobs that wait at the same time; further jobs are refused as `overloaded`.
     pub waiting_max: usize,
 }
 
@@ -56,7 +58,7 @@ impl Default for QueueConfig {
 }
 
 impl QueueConfig {
-    /// The metadata key that jobs take turns by.
+    /// The metadata key whose values take turns.
     #[must_use]
     pub fn fair_key(&self) -> Option<&str> {
         self.fair_by.as_deref()?.strip_prefix("metadata.")

@@ -27,7 +27,8 @@ mod webhooks;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use gate::{HealthConfig, QueueConfig};
 pub use load::{Loaded, environment, load};
@@ -42,69 +43,72 @@ pub use webhooks::WebhooksConfig;
 use crate::job::caps;
 use crate::job::{Gateway, Retry, Task, Timeouts};
 
-/// The whole file.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The whole of `forebay.toml`. Every section and every key may be left out.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(title = "forebay.toml")]
 pub struct Config {
-    /// The HTTP and WebSocket port.
+    /// The port for HTTP and WebSocket.
     pub server: Server,
-    /// The NATS entrance.
+    /// The connection to NATS.
     pub nats: Nats,
     /// The durable log.
     pub log: LogConfig,
-    /// Providers by name, beside the built-in ones.
+    /// Providers by name, in addition to those that are switched on by a key in the environment.
     pub providers: BTreeMap<Box<str>, ProviderConfig>,
-    /// Models and aliases by name.
+    /// Models and aliases by the name that jobs use.
     pub models: BTreeMap<Box<str>, ModelConfig>,
-    /// Prices by `provider/model`.
+    /// Prices by `provider/model`; they replace those of the catalog.
     pub prices: BTreeMap<Box<str>, PriceConfig>,
-    /// Policy by gateway.
+    /// Policy for the jobs of each gateway.
     pub gateways: BTreeMap<Box<str>, GatewayConfig>,
-    /// When a target is left alone.
+    /// When a target is left alone, and how often it is tried again.
     pub health: HealthConfig,
-    /// Jobs that wait.
+    /// Jobs that wait until a target can be asked.
     pub queue: QueueConfig,
-    /// Who may come in.
+    /// The keys that clients present; without any, every client is let in.
     pub keys: Vec<KeyConfig>,
-    /// What Prometheus gets.
+    /// What `/metrics` shows in addition.
     pub metrics: MetricsConfig,
-    /// What may be asked on behalf of a job.
+    /// Requests that Forebay makes on behalf of a job, beside those to providers.
     pub egress: EgressConfig,
-    /// Who is told that a job has ended.
+    /// How servers are told that a job has ended.
     pub webhooks: WebhooksConfig,
 }
 
-/// `[server]`
-#[derive(Clone, Debug, Deserialize)]
+/// The port for HTTP and WebSocket.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Address and port. Anything but loopback needs `[[keys]]` or `allow_anonymous`.
+    /// The address and port to listen on. Any address but a loopback one needs `[[keys]]` or `allow_anonymous`. A change
+    /// needs a restart.
     pub listen: Box<str>,
-    /// Serve without keys on any address.
+    /// Whether clients without a key are served on an address that is not loopback.
     pub allow_anonymous: bool,
-    /// Seconds that running jobs get to finish after SIGTERM.
+    /// Seconds that running jobs get to finish after SIGTERM, 0 to 3,600.
     pub drain_s: u64,
-    /// Bytes of a job as submitted.
+    /// The largest job as submitted, in bytes; the default is 8 MiB.
     pub body_bytes_max: usize,
-    /// Bytes of all bodies that are coming in over HTTP at once.
+    /// Bytes of all request bodies that arrive at the same time; a further request is refused as `overloaded`. The
+    /// default is 512 MiB.
     pub bodies_bytes_max: usize,
-    /// Connections at once.
+    /// The most connections at the same time.
     pub connections_max: usize,
-    /// Jobs under way at once.
+    /// The most jobs that run or wait at the same time.
     pub jobs_max: usize,
-    /// Milliseconds a WebSocket client has to say `hello` where keys are configured.
+    /// Milliseconds that a WebSocket client has to send `hello` where keys are configured.
     pub hello_ms: u64,
-    /// Milliseconds between two heartbeats to a reader.
+    /// Milliseconds of silence after which a reader gets a sign of life.
     pub heartbeat_ms: u64,
-    /// Milliseconds that a long poll of a durable stream waits for something new; its server-sent
-    /// events end after three times as long, and readers come again.
+    /// Milliseconds that a long poll of a durable stream waits for something new. The stream's server-sent events end
+    /// after three times as long, and readers reconnect.
     pub long_poll_ms: u64,
-    /// Threads that run actors; 0 = one per core.
+    /// Threads that run jobs; 0 means one for each core. A change needs a restart.
     pub arbiters: usize,
-    /// Pages of browsers that may use the port: `https://app.example`, or `*` for all. Absent = only
-    /// those that come from this port.
+    /// Origins whose web pages may use the port, for example `https://app.example`, or `*` for all. Pages that come from
+    /// this port itself always may.
     pub cors_origins: Vec<Box<str>>,
-    /// TLS on the port. Absent = plain HTTP.
+    /// TLS on the port. Without it the port speaks plain HTTP.
     pub tls: Option<TlsConfig>,
 }
 
@@ -128,56 +132,59 @@ impl Default for Server {
     }
 }
 
-/// `[nats]`
-#[derive(Clone, Debug, Deserialize)]
+/// The connection to NATS. A change of any of its keys needs a restart.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nats {
-    /// Whether there is a NATS entrance at all.
+    /// Whether jobs are taken from NATS at all. While the server cannot be reached, HTTP and WebSocket work.
     pub enabled: bool,
-    /// Server address; user and password may be part of it.
+    /// The address of the NATS server. It may contain a user and a password.
+    #[schemars(extend("default" = NATS_URL))]
     pub url: Secret,
-    /// First token of every subject.
+    /// The first token of every subject: with `forebay`, jobs come in on `forebay.run`.
     pub prefix: Box<str>,
-    /// A credentials file's content, for example `file:/etc/forebay/nats.creds`.
+    /// The content of a NATS credentials file, usually `file:PATH`.
     pub credentials: Option<Secret>,
 }
 
+const NATS_URL: &str = "nats://127.0.0.1:4222";
+
 impl Default for Nats {
     fn default() -> Nats {
-        Nats { enabled: true, url: Secret("nats://127.0.0.1:4222".into()), prefix: "forebay".into(), credentials: None }
+        Nats { enabled: true, url: Secret(NATS_URL.into()), prefix: "forebay".into(), credentials: None }
     }
 }
 
-/// How hard a record is on disk before a reader sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+/// What a record must survive before a reader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
-    /// fdatasync: survives a power cut.
+    /// The record is synced to the disk (fdatasync) and survives a power cut.
     #[default]
     Power,
-    /// Written to the kernel: survives our death.
+    /// The record is written to the kernel and survives the end of the process, but not a power cut.
     Process,
-    /// Written now and then: survives nothing in particular.
+    /// The record is written some time later and may be lost with the process.
     None,
 }
 
-/// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+/// The durable log. A change of `path`, `durability` or `journal_bytes_max` needs a restart.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// The directory of everything durable.
+    /// The data folder, which holds everything that must survive.
     pub path: PathBuf,
-    /// How hard a record is on disk before a reader sees it.
+    /// What a record must survive before a reader sees it.
     pub durability: Durability,
-    /// Seconds that a finished job is kept.
+    /// Seconds that a finished job is kept; the default is 7 days.
     pub retention_s: u64,
-    /// Bytes of finished jobs that are kept; the oldest go first.
+    /// Bytes of finished jobs that are kept, the oldest are removed first; the default is 16 GiB.
     pub retention_bytes: u64,
-    /// Seconds that an expired job is remembered as `expired`.
+    /// Seconds for which a removed job is still answered with `expired`; the default is 7 days.
     pub tombstone_s: u64,
-    /// Bytes of journal before appends wait for sealing.
+    /// Bytes of the journal beyond which writers wait until finished jobs are packed; the default is 256 MiB.
     pub journal_bytes_max: u64,
-    /// Free bytes of the disk below which new jobs are refused.
+    /// Free bytes on the disk below which new jobs are refused as `overloaded`; the default is 64 MiB.
     pub free_bytes_min: u64,
 }
 
@@ -195,37 +202,38 @@ impl Default for LogConfig {
     }
 }
 
-/// `[providers.NAME]`
-#[derive(Clone, Debug, Default, Deserialize)]
+/// One provider. The name is that of a built-in provider, or any name together with `kind`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderConfig {
-    /// The wire format: `openai-compatible`, `scripted`. Absent = the built-in provider of that name.
+    /// The provider's kind: `openai-compatible`, `anthropic-compatible`, `gemini-compatible`, `scripted`, or the name of a
+    /// built-in provider. Without it, the section is about the built-in provider of its name.
     #[serde(default)]
     pub kind: Option<Box<str>>,
-    /// Where it is.
+    /// The address that paths are added to, for example `http://127.0.0.1:8080/v1`. Without it, the provider's own.
     #[serde(default)]
     pub base_url: Option<Box<str>>,
-    /// The key: `env:NAME`, `file:PATH`, or the key itself.
+    /// The key for the provider: `env:NAME`, `file:PATH`, or the key itself. Without it, the provider's usual variable.
     #[serde(default)]
     pub api_key: Option<Secret>,
-    /// Headers of every call.
+    /// Headers that are added to every request, by name.
     #[serde(default)]
     pub headers: BTreeMap<Box<str>, Secret>,
-    /// `scripted` only: the file of its timeline.
+    /// The file with the timeline that a provider of kind `scripted` plays.
     #[serde(default)]
     pub script: Option<PathBuf>,
-    /// Which of its formats to speak, where it has several: `chat`, `responses`, `messages`.
+    /// The format to speak, where the provider has several: `chat`, `responses`, `messages` or `run`.
     #[serde(default)]
     pub api: Option<Box<str>>,
-    /// What its models make of the beginning of their own answer as the last message: `exact` (they
-    /// go on, and send only what is new), `repeats` (they go on, after sending it once more), `none`.
-    /// Absent = what is known of the vendor; of a server of one's own nothing is.
+    /// What its models do with the beginning of their own answer as the last message: `exact` (they go on and send only
+    /// what is new), `repeats` (they go on after they sent it once more) or `none`. Without it, what is known of the
+    /// vendor; of a server of your own nothing is known.
     #[serde(default)]
     pub prefill: Option<Box<str>>,
-    /// The version of its format, where the address carries one (Azure OpenAI).
+    /// The version of the format, where the address carries one (Azure OpenAI).
     #[serde(default)]
     pub api_version: Option<Box<str>>,
-    /// The account's number (Workers AI).
+    /// The number of the account (Workers AI).
     #[serde(default)]
     pub account_id: Option<Box<str>>,
     /// The region or location (Bedrock, Vertex AI).
@@ -234,7 +242,7 @@ pub struct ProviderConfig {
     /// The project (Vertex AI).
     #[serde(default)]
     pub project: Option<Box<str>>,
-    /// The resource's name (Azure OpenAI).
+    /// The name of the resource (Azure OpenAI).
     #[serde(default)]
     pub resource: Option<Box<str>>,
     /// The profile in the provider's own configuration files (Bedrock).
@@ -246,7 +254,7 @@ pub struct ProviderConfig {
 }
 
 impl ProviderConfig {
-    /// What it says about the account, by key.
+    /// The settings of the account and of the format, by key.
     pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let file = self.credentials.as_deref().and_then(std::path::Path::to_str);
         let said = [
@@ -264,81 +272,82 @@ impl ProviderConfig {
     }
 }
 
-/// How a model's targets are chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+/// The order in which a model's targets are asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// In the order given.
+    /// The targets are asked in the order given.
     #[default]
     Failover,
-    /// By chance, each as often as its weight says; so is who comes next when one fails.
+    /// The first target is drawn by chance, each as often as its weight says; so is the next one when it fails.
     Weighted,
-    /// The shortest time to first token first, as measured of late; who was not measured comes before.
+    /// The target with the shortest recent time to the first token is asked first; targets without a measurement come
+    /// before it.
     Fastest,
-    /// The lowest price of such a job first; who has no known price comes last.
+    /// The target with the lowest price for the job is asked first; targets without a known price come last.
     Cheapest,
 }
 
-/// `[models."NAME"]`
-#[derive(Clone, Debug, Deserialize)]
+/// One model or alias. The name is what jobs put into `model`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// `provider/model`, in order.
+    /// The targets, each as `provider/model`.
     pub targets: Vec<Box<str>>,
-    /// How they are chosen.
+    /// The order in which the targets are asked.
     #[serde(default)]
     pub strategy: Strategy,
-    /// `weighted` only: how often each target is chosen, as against the others, for example `[3, 1]`.
-    /// Absent = all alike.
+    /// How often each target is drawn in relation to the others, for example `[3, 1]`; only with `weighted`. Without it,
+    /// all are drawn equally often.
     #[serde(default)]
     pub weights: Vec<f64>,
-    /// The tag (`metadata.userId`) whose every value stays with one target while that serves, so that
-    /// the provider's prompt cache stays warm. A job without the tag goes by the strategy.
+    /// The tag, for example `metadata.userId`, each of whose values stays with one target while that target serves, so
+    /// that the provider's prompt cache is used. Jobs without the tag follow the strategy.
     #[serde(default)]
     pub sticky: Option<Box<str>>,
-    /// What the model does [default: what its first target does, as far as the catalog knows].
+    /// The task of the model. Without it, the task of its first target in the catalog.
     #[serde(default)]
     pub task: Option<Task>,
-    /// Time-outs of jobs with this model.
+    /// Time-outs of jobs with this model; a job's own come first.
     #[serde(default)]
     pub timeouts: Timeouts,
-    /// For listings: the most tokens that go in, where the catalog does not know the model.
+    /// The most input tokens, for listings, where the catalog does not know the model.
     #[serde(default)]
     pub input_tokens_max: Option<u64>,
-    /// For listings: the most tokens that come out.
+    /// The most output tokens, for listings, where the catalog does not know the model.
     #[serde(default)]
     pub output_tokens_max: Option<u64>,
-    /// For listings: what it can do, by the catalog's names.
+    /// What the model can do, for listings, in the catalog's words.
     #[serde(default)]
     pub abilities: Vec<Box<str>>,
 }
 
-/// `[gateways.NAME]`
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Policy for the jobs of one gateway. The name is what jobs put into `gateway`; the usual one is `default`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
-    /// Retries of its jobs.
+    /// Retries of the gateway's jobs; a job's own come first.
     pub retry: Retry,
-    /// Time-outs of its jobs.
+    /// Time-outs of the gateway's jobs; a job's own and its model's come first.
     pub timeouts: Timeouts,
-    /// Who is told of its background jobs that name no webhook of their own.
+    /// The address that is told of the end of the gateway's background jobs that name no webhook of their own.
     pub webhook: Option<Box<str>>,
 }
 
-/// What a key may do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+/// What a key allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Submit and cancel jobs.
+    /// The key may submit and cancel jobs.
     Run,
-    /// Read jobs, costs and models.
+    /// The key may read jobs, costs and models.
     Read,
-    /// Everything.
+    /// The key may do everything.
     Admin,
 }
 
 impl Scope {
-    /// As the configuration says it.
+    /// The name of the scope in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -349,18 +358,18 @@ impl Scope {
     }
 }
 
-/// `[[keys]]`
-#[derive(Clone, Debug, Deserialize)]
+/// One key that clients may present. `forebay key new` prints such a section.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
-    /// For logs.
+    /// The name of the key in logs.
     pub name: Box<str>,
-    /// Hexadecimal SHA-256 of the key.
+    /// The SHA-256 of the key, as 64 hexadecimal digits.
     pub sha256: Box<str>,
-    /// Gateways it may use.
+    /// The gateways that the key may use.
     #[serde(default = "default_gateways")]
     pub gateways: Vec<Gateway>,
-    /// What it may do.
+    /// What the key may do there.
     #[serde(default = "default_scopes")]
     pub scopes: Vec<Scope>,
 }
@@ -373,18 +382,19 @@ fn default_scopes() -> Vec<Scope> {
     vec![Scope::Run, Scope::Read]
 }
 
-/// `[egress]`
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Requests that Forebay makes on behalf of a job, beside those to providers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EgressConfig {
-    /// Hosts that may be asked for a job's files although their addresses are not public.
+    /// Hosts from which a job's files may be fetched although their addresses are not public.
     pub allow_hosts: Vec<Box<str>>,
 }
 
-/// `[metrics]`
-#[derive(Clone, Debug, Default, Deserialize)]
+/// What `/metrics` shows in addition.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
-    /// Metadata keys that become labels of `forebay_cost_usd_total`. Each value is a time series.
+    /// Keys of the metadata of jobs that become labels of `forebay_cost_usd_total`. Each value is a time series of its
+    /// own, so name only keys with few values.
     pub tag_labels: Vec<Box<str>>,
 }

@@ -1,16 +1,18 @@
-//! Secrets of the configuration: never printed, and read from where they are kept.
+//! Secrets of the configuration, which are never printed and are read from where they are kept.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Text that is never printed. `env:NAME` and `file:PATH` are resolved where it is used.
+/// A secret text, which is never printed. `env:NAME` and `file:PATH` are resolved where it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub Box<str>);
 
 impl Secret {
-    /// The secret itself.
+    /// Reads the secret itself.
     ///
     /// # Errors
     /// Names the variable or file that is missing, never a content.
@@ -18,7 +20,7 @@ impl Secret {
         self.resolve_with(&|name| std::env::var(name).ok())
     }
 
-    /// The secret itself, with the environment passed in.
+    /// Reads the secret itself, with the environment passed in.
     ///
     /// # Errors
     /// As [`Secret::resolve`].
@@ -37,6 +39,20 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+impl JsonSchema for Secret {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "writeOnly": true, "description": "A secret: `env:NAME`, `file:PATH`, or the text itself."})
     }
 }
 

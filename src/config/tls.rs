@@ -1,6 +1,6 @@
-//! `[server.tls]`: the certificate and key of the main port, and what rustls makes of them.
+//! The section `[server.tls]`: the certificate and the private key of the port.
 //!
-//! Promises that what is wrong names the key of the configuration, never a content of the files.
+//! Promises that an error names the key of the configuration and never quotes the files.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -9,23 +9,24 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Bytes of a PEM file. A chain has some kilobytes.
+/// The largest PEM file in bytes. A chain has some kilobytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// `[server.tls]`. Present = the port speaks TLS, and nothing else.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+/// TLS on the port. With this section the port speaks TLS only.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// PEM: the server's certificate, then those between it and the root.
+    /// The PEM file with the server's certificate, followed by those between it and the root. A reload takes a renewed file.
     pub cert: PathBuf,
-    /// PEM: its private key, as PKCS#8, SEC1 or PKCS#1 (RSA).
+    /// The PEM file with the private key, as PKCS#8, SEC1 or PKCS#1 (RSA), not encrypted.
     pub key: PathBuf,
 }
 
 impl TlsConfig {
-    /// What connections are taken with. Reads both files.
+    /// Reads both files and builds the TLS configuration of the port.
     ///
     /// # Errors
     /// The key below `server.tls` that is wrong, and why.

@@ -1,27 +1,28 @@
-//! `[webhooks]`: how somebody's server is told that a job has ended.
+//! The section `[webhooks]`: how servers are told that a job has ended.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Secret;
 
-/// `[webhooks]`
-#[derive(Clone, Debug, Deserialize)]
+/// How servers are told that a job has ended.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhooksConfig {
-    /// What is signed with: `whsec_` and base64. Several with blanks between, the newest first, while
-    /// receivers change over. Without it jobs that name a webhook are refused.
+    /// The secret that signs webhooks: `whsec_` and base64. While receivers change over it may be several with blanks
+    /// between them, the newest first. Without it, jobs that name a webhook are refused.
     pub secret: Option<Secret>,
-    /// Hosts that may be told although their addresses are not public, or by http.
+    /// Hosts that may be told although their addresses are not public, or over plain http.
     pub allow_hosts: Vec<Box<str>>,
-    /// Milliseconds that a receiver has for its answer.
+    /// Milliseconds that a receiver has for its answer, at most 60,000.
     pub timeout_ms: u64,
-    /// Tries, the first included.
+    /// The most tries, the first included.
     pub attempts_max: u32,
-    /// Milliseconds of the first wait, before jitter; it doubles with every try.
+    /// Milliseconds of the first wait between tries, before jitter; each further wait is twice as long.
     pub delay_ms: u64,
-    /// Milliseconds of the longest wait, a receiver's own `Retry-After` included.
+    /// Milliseconds of the longest wait, also where the receiver asks for a longer one; the default is 3 hours.
     pub delay_ms_max: u64,
-    /// Seconds after a job's end when it is given up.
+    /// Seconds after the end of a job when its webhook is given up; the default is a day.
     pub give_up_s: u64,
 }
 

@@ -1,8 +1,10 @@
-//! Which metrics and labels an expression of Prometheus uses, and which `src/telemetry.rs` defines.
+//! Which metrics and labels an expression of Prometheus uses, and which the broker has.
 //!
-//! Knows as much of both languages as the deployment files need: no comments, no subqueries.
+//! Knows as much of the language as the deployment files need: no comments, no subqueries.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use forebay::telemetry::{Kind, METRICS, Metric};
 
 /// The labels that Prometheus adds to every series.
 const ADDED: [&str; 3] = ["instance", "job", "alertname"];
@@ -11,75 +13,26 @@ const OWN: [&str; 1] = ["up"];
 const WORDS: [&str; 5] = ["and", "or", "unless", "bool", "offset"];
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
-struct Metric {
-    is_histogram: bool,
-    labels: BTreeSet<String>,
-}
-
 /// All metrics by name.
-pub(crate) struct Metrics(BTreeMap<String, Metric>);
+pub(crate) struct Metrics(BTreeMap<&'static str, &'static Metric>);
 
 impl Metrics {
-    /// The metrics that `source` describes, with the labels that its calls give them.
-    pub(crate) fn of(source: &str) -> Metrics {
-        let mut metrics = BTreeMap::new();
-        for kind in ["counter", "gauge", "histogram"] {
-            for call in calls(source, &format!("describe_{kind}!(")) {
-                let name = literals(call)[0].0.to_owned();
-                metrics.insert(name, Metric { is_histogram: kind == "histogram", labels: BTreeSet::new() });
-            }
-            for call in calls(source, &format!(" {kind}!(")) {
-                let literals = literals(call);
-                let metric = metrics.get_mut(literals[0].0).unwrap_or_else(|| panic!("not described: {call}"));
-                metric
-                    .labels
-                    .extend(literals[1..].iter().filter(|(_, names)| *names).map(|(text, _)| (*text).to_owned()));
-                if call.contains(", all)") {
-                    let labels = calls(source, "Label::new(").into_iter().filter(|call| call.contains('"'));
-                    metric.labels.extend(labels.map(|call| literals_of(call)[0].to_owned()));
-                }
-            }
-        }
-        assert!(metrics.len() > 20, "{} metrics: the reader of the source is broken", metrics.len());
-        Metrics(metrics)
+    /// The metrics that the broker has.
+    pub(crate) fn all() -> Metrics {
+        Metrics(METRICS.iter().map(|metric| (metric.name, metric)).collect())
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.keys().copied()
     }
 
     /// The metric of a series' name: a histogram's series have an ending.
-    fn of_series(&self, series: &str) -> Option<&Metric> {
+    fn of_series(&self, series: &str) -> Option<&'static Metric> {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| series.strip_suffix(end));
-        let plain = self.0.get(series).filter(|metric| !metric.is_histogram);
-        plain.or_else(|| self.0.get(base?).filter(|metric| metric.is_histogram))
+        let is_histogram = |metric: &&Metric| metric.kind == Kind::Histogram;
+        let plain = self.0.get(series).copied().filter(|metric| !is_histogram(metric));
+        plain.or_else(|| self.0.get(base?).copied().filter(is_histogram))
     }
-}
-
-/// The calls that begin with `start`, each to its closing parenthesis.
-fn calls<'a>(source: &'a str, start: &str) -> Vec<&'a str> {
-    let starts = source.match_indices(start).map(|(at, _)| at + start.len() - 1);
-    starts
-        .map(|at| {
-            let mut depth = 0;
-            let end = source[at..].find(|c: char| {
-                depth += i32::from(c == '(') - i32::from(c == ')');
-                depth == 0
-            });
-            &source[at..=at + end.expect("calls are closed")]
-        })
-        .collect()
-}
-
-/// The string literals of a call, and whether `=>` follows: then it is the name of a label.
-fn literals(call: &str) -> Vec<(&str, bool)> {
-    let parts: Vec<&str> = call.split('"').collect();
-    let inner = parts.iter().enumerate().skip(1).step_by(2);
-    inner.map(|(at, text)| (*text, parts[at + 1].trim_start().starts_with("=>"))).collect()
-}
-
-fn literals_of(call: &str) -> Vec<&str> {
-    literals(call).into_iter().map(|(text, _)| text).collect()
 }
 
 /// The series and the labels that an expression names.
@@ -128,8 +81,8 @@ pub(crate) fn complaints(metrics: &Metrics, expression: &str) -> Vec<String> {
     for name in series {
         match metrics.of_series(name) {
             Some(metric) => {
-                known.extend(metric.labels.iter().map(String::as_str));
-                known.extend(metric.is_histogram.then_some("le"));
+                known.extend(metric.labels);
+                known.extend((metric.kind == Kind::Histogram).then_some("le"));
             }
             None if OWN.contains(&name) => {}
             None => found.push(format!("no metric {name}")),
@@ -141,8 +94,7 @@ pub(crate) fn complaints(metrics: &Metrics, expression: &str) -> Vec<String> {
 
 #[test]
 fn a_metric_or_label_that_does_not_exist_is_found() {
-    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/telemetry.rs")).unwrap();
-    let metrics = Metrics::of(&source);
+    let metrics = Metrics::all();
     for (expression, wanted) in [
         ("forebay_jobs_in_flight", ""),
         ("sum by (state) (rate(forebay_jobs_total{instance=~\"a|b\"}[5m])) > 0.5", ""),
