@@ -58,4 +58,6 @@ pub mod app;
 
 pub mod bench;
 
+pub mod guide;
+
 pub mod cli;

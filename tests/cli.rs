@@ -61,6 +61,26 @@ fn help_tells_a_newcomer_what_there_is() {
 }
 
 #[test]
+fn help_lists_the_guides_and_prints_one() {
+    let (code, listed, _) = said(&forebay(&["help"]));
+    assert_eq!(code, Some(0));
+    for guide in forebay::guide::ALL {
+        let line = format!("\n  {}  ", guide.name);
+        assert!(listed.contains(line.trim_end()), "{} in\n{listed}", guide.name);
+        let (code, printed, _) = said(&forebay(&["help", guide.name]));
+        assert!(code == Some(0) && printed.contains(guide.text.trim_end()), "{}:\n{printed}", guide.name);
+    }
+    assert!(listed.contains("--nats <URL>") && listed.contains("Idempotency: "), "commands and titles:\n{listed}");
+    assert!(said(&forebay(&["help", "Durable", "Streams"])).1.starts_with("# Durable Streams"));
+    assert!(said(&forebay(&["help", "run"])).1.contains("--tag <KEY=VALUE>"));
+    assert!(said(&forebay(&["help", "key", "new"])).1.contains("forebay key new"));
+    let models = said(&forebay(&["help", "models"])).1;
+    assert!(models.contains("--provider <NAME>") && models.contains("\n# Models"), "a command and a guide:\n{models}");
+    check(&["help", "webhok"], 2, "near it: webhooks");
+    check(&["help", "xylophone"], 2, "`forebay help` lists them");
+}
+
+#[test]
 fn wrong_arguments_are_usage() {
     check(&["fly"], 2, "fly");
     check(&["run"], 2, "MODEL");

@@ -5,6 +5,8 @@
 
 #[path = "tidy/docs.rs"]
 mod docs;
+#[path = "tidy/guides.rs"]
+mod guides;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -25,6 +27,7 @@ const FILE_RULES: &[FileRule] = &[
     rules::an_ignored_test_says_why,
     rules::nothing_is_put_off,
     rules::nothing_names_a_machine,
+    guides::a_guide_is_short,
 ];
 
 const TREE_RULES: &[TreeRule] = &[
@@ -140,6 +143,20 @@ fn every_rule_on_the_tree_can_fail() {
     assert_eq!(rules::the_root_is_small(&odd).len(), 1);
     check_tree(rules::every_file_is_part_of_the_crate, "src/b.rs", "", "#[path = \"b.rs\"] mod b;");
     check_tree(rules::every_file_is_part_of_the_crate, "src/a/c.rs", "", "#[path = \"c.rs\"] mod c;");
+}
+
+#[test]
+fn every_rule_on_guides_can_fail() {
+    let short = guides::a_guide_is_short;
+    check(short, "README.md", &"\n".repeat(201), &"\n".repeat(200));
+    check(short, "src/guide/a.md", &"\n".repeat(301), &"\n".repeat(300));
+    check(short, "src/guide/a.md", &"\n".repeat(49), &"\n".repeat(50));
+
+    let links = guides::links_lead_somewhere;
+    check_tree(links, "src/guide/b.md", "a [b](c.md)", "a [b](b.md), [c](../a.rs), [d](..), [e](https://c.md)");
+    check_tree(links, "src/guide/b.md", "[b](src/a.rs)", "```text\n[b](src/a.rs)\n```\n[b](../../Makefile)");
+    check_tree(links, "README.md", "[b](#what-it-is)\n# What is it", "[b](#what-it-is), or\n## What, *it*: is");
+    check_tree(links, "README.md", "[b](src/guide/b.md)", "[b](src/a.rs)");
 }
 
 #[test]

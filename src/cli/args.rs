@@ -13,6 +13,7 @@ use crate::job::{Gateway, State, Task};
 /// Start a broker with `forebay serve`, send it a job with `forebay run MODEL PROMPT`.
 #[derive(Parser, Debug)]
 #[command(name = "forebay", version, about, long_about, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -32,6 +33,7 @@ Examples:
   forebay models sonnet --task chat
   forebay check                                      is forebay.toml right?
   forebay key new --name agents >> forebay.toml      a key for clients, shown once
+  forebay help                                       the guides; `forebay help quickstart` prints one
 
 Exit codes: 0 done, 1 the job failed, 2 usage, 3 cannot connect.
 Log: FOREBAY_LOG=debug (or forebay=debug,async_nats=warn).";
@@ -121,6 +123,12 @@ pub(super) enum Command {
     Schema {
         /// For example `job`, `event`, `error`.
         name: Option<String>,
+    },
+    /// Print this help and the list of guides, a command's help, or a guide.
+    Help {
+        /// A command (`run`, `key new`) or a guide (`webhooks`).
+        #[arg(num_args = 0..)]
+        topic: Vec<String>,
     },
 }
 

@@ -12,6 +12,8 @@ mod check;
 
 mod costs;
 
+mod help;
+
 mod key;
 
 mod models;
@@ -125,6 +127,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Trouble> {
         Command::Bench(args) => crate::bench::run(args).map_err(|error| Trouble::Failed(Some(format!("{error:#}")))),
         Command::Check => check::run(config),
         Command::Key(KeyCommand::New(said)) => key::new(&said),
+        Command::Help { topic } => help::run(&topic),
         Command::Schema { name } => schema::run(name.as_deref()),
         Command::Run(job) => block_on(run::run(&arguments.reach, job)),
         Command::Follow { id, cursor, json } => block_on(run::follow(&arguments.reach, &id, &cursor, json)),

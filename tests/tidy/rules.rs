@@ -10,6 +10,7 @@ const MODULE_DOC_LINES_MAX: usize = 15;
 /// Which rooms a room may import. `lib.rs` tells it as a chain; this is the chain, room by room.
 const ROOMS: &[(&str, &str)] = &[
     ("job", ""),
+    ("guide", ""),
     ("clock", "job"),
     ("random", ""),
     ("config", "job"),
