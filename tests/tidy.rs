@@ -11,6 +11,8 @@ mod guides;
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/vendors.rs"]
+mod vendors;
 
 use std::path::Path;
 
@@ -37,6 +39,7 @@ const TREE_RULES: &[TreeRule] = &[
     docs::contributing_tells_each_target,
     docs::what_a_document_names_exists,
     docs::each_warning_is_explained,
+    vendors::a_vendor_is_named_in_its_own_file_only,
 ];
 
 #[test]
@@ -157,6 +160,26 @@ fn every_rule_on_guides_can_fail() {
     check_tree(links, "src/guide/b.md", "[b](src/a.rs)", "```text\n[b](src/a.rs)\n```\n[b](../../Makefile)");
     check_tree(links, "README.md", "[b](#what-it-is)\n# What is it", "[b](#what-it-is), or\n## What, *it*: is");
     check_tree(links, "README.md", "[b](src/guide/b.md)", "[b](src/a.rs)");
+}
+
+#[test]
+fn a_vendor_that_is_named_elsewhere_is_seen() {
+    let rule = vendors::a_vendor_is_named_in_its_own_file_only;
+    let check = |path: &str, text: &str, count: usize| {
+        let vendor = File::new("src/provider/vendor/acme.rs", "static CARD: Card = Card { id: \"acme\" };");
+        let tree = Tree { entries: Vec::new(), files: vec![vendor, File::new(path, text)] };
+        assert_eq!(rule(&tree).len(), count, "{path}: {text}");
+    };
+    check("src/provider/protocol/rerank.rs", "const SERVED_BY: &[&str] = &[\"acme\"];", 1);
+    check("src/meter/tariff.rs", "fn f(kind: &str) -> bool {\n    kind == \"acme\"\n}", 1);
+    check(
+        "src/meter/tariff.rs",
+        "// As \"acme\" does.\nfn f() {}\n#[cfg(test)]\nmod t {\n    const A: &str = \"acme\";\n}",
+        0,
+    );
+    check("src/provider/vendor/emca.rs", "const A: &str = \"acme\";", 0);
+    check("src/http/openapi/table.rs", "const A: &str = \"acme\";", 0);
+    check("tests/providers/cost.rs", "const A: &str = \"acme\";", 0);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The models of the world as far as their makers publish them: what they can do and what they cost.
 //!
-//! Owns the embedded catalog (`models.tsv`, written by `scripts/catalog.py`), the finding of a model
+//! Owns the embedded catalog (`models.tsv`, written by `scripts/catalog.py`, and `providers.tsv`), the finding of a model
 //! by any of its names, and which entries are the same model. Promises that it is read once, when
 //! somebody first asks, and that its texts are never copied. Does not know which providers are on.
 
 mod ability;
 mod name;
 mod price;
+mod provider;
 mod read;
 
 use std::borrow::Cow;
@@ -16,6 +17,8 @@ use std::sync::LazyLock;
 pub use ability::Abilities;
 pub use name::Name;
 pub use price::{Price, Prices, Service, Unit};
+
+use provider::IdForm;
 
 use crate::job::Task;
 
@@ -55,40 +58,6 @@ impl Entry {
     }
 }
 
-/// Who serves a model first when several do: its makers, then clouds under contract, then hosts of
-/// open models. Whoever is not named comes last.
-const ORDER: &[&str] = &[
-    "openai",
-    "anthropic",
-    "google-ai-studio",
-    "mistral",
-    "deepseek",
-    "xai",
-    "cohere",
-    "alibaba",
-    "moonshot",
-    "zai",
-    "minimax",
-    "bytedance",
-    "voyage",
-    "jina",
-    "google-vertex-ai",
-    "azure-openai",
-    "aws-bedrock",
-    "claude-platform-aws",
-    "groq",
-    "cerebras",
-    "workers-ai",
-    "fireworks",
-    "together",
-    "deepinfra",
-    "nebius",
-    "novita",
-    "sambanova",
-    "perplexity",
-    "replicate",
-];
-
 struct Catalog {
     date: &'static str,
     entries: Vec<Entry>,
@@ -109,13 +78,15 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         same.push(at);
     }
     for same in catalog.by_name.values_mut() {
-        same.sort_by_key(|at| rank(catalog.entries[*at].provider));
+        same.sort_by_key(|at| provider::facts(catalog.entries[*at].provider).rank);
     }
     catalog
 });
 
-fn rank(provider: &str) -> usize {
-    ORDER.iter().position(|known| *known == provider).unwrap_or(ORDER.len())
+/// Whether every answer of the provider of that kind has a fee that the catalog has no price for.
+#[must_use]
+pub fn has_unlisted_fee(provider: &str) -> bool {
+    provider::facts(provider).has_search_fee
 }
 
 /// When the prices held: `2026-11`.
@@ -157,7 +128,8 @@ pub fn find_in(provider: &str, model: &str, region: Option<&str>) -> Option<&'st
 /// spelling of one. An id that looks like the provider's own goes out as it is written.
 #[must_use]
 pub fn id_of(provider: &str, model: &str) -> Option<&'static str> {
-    let is_own = provider == "aws-bedrock" && (model.contains(':') || name::maker_of(model).is_some());
+    let has_makers = provider::facts(provider).ids == IdForm::Bedrock;
+    let is_own = has_makers && (model.contains(':') || name::maker_of(model).is_some());
     if is_own { None } else { find(provider, model).map(|entry| entry.id) }
 }
 

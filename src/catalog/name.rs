@@ -11,6 +11,8 @@
 
 use std::borrow::Cow;
 
+use super::provider::{IdForm, facts};
+
 /// A name without its date, and the date as a number (20250929; 202503 where there is no day; 0 =
 /// none).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,9 +23,9 @@ pub struct Name<'a> {
     pub date: u32,
 }
 
-/// What Bedrock puts before an id for a place, the one to choose when nobody says last.
+/// Prefixes that Bedrock puts before an id for a place; the last is chosen where the job names none.
 const PLACES: &[&str] = &["us-gov", "ca", "in", "au", "jp", "apac", "eu", "us", "", "global"];
-/// Whose models Bedrock serves.
+/// Makers whose models Bedrock serves, as its ids name them.
 const MAKERS: &[&str] = &[
     "ai21",
     "amazon",
@@ -48,15 +50,16 @@ const MAKERS: &[&str] = &[
 ];
 
 impl Name<'_> {
-    /// What the provider's `id` is called everywhere.
+    /// Returns the name that the provider's `id` has everywhere.
     #[must_use]
     pub fn of<'a>(provider: &str, id: &'a str) -> Name<'a> {
-        let id = match provider {
-            "aws-bedrock" => of_bedrock(id),
-            "fal" => Cow::Borrowed(id),
-            _ => Cow::Borrowed(without_folders(id)),
+        let form = facts(provider).ids;
+        let id = match form {
+            IdForm::Bedrock => of_bedrock(id),
+            IdForm::Whole => Cow::Borrowed(id),
+            IdForm::Plain | IdForm::PlainWithP => Cow::Borrowed(without_folders(id)),
         };
-        let (mut base, mut date) = (spelled(&id, provider == "fireworks"), 0);
+        let (mut base, mut date) = (spelled(&id, form == IdForm::PlainWithP), 0);
         for end in ["-latest", "-default"] {
             if let Some(rest) = base.strip_suffix(end).filter(|rest| !rest.is_empty()) {
                 base.truncate(rest.len());
@@ -75,22 +78,22 @@ impl Name<'_> {
     }
 }
 
-/// The place that an id at Bedrock is for (empty = where it is asked); none for a bare name, and at
-/// everybody else's.
+/// Returns the place that an id at Bedrock is for (empty = where the request goes); none for a bare name,
+/// and for every other provider.
 pub(super) fn place_of(provider: &str, id: &str) -> Option<&'static str> {
-    if provider != "aws-bedrock" {
+    if facts(provider).ids != IdForm::Bedrock {
         return None;
     }
     let place = id.split_once('.').and_then(|(first, _)| PLACES.iter().find(|place| **place == first));
     place.copied().or_else(|| maker_of(id).map(|_| ""))
 }
 
-/// How much rather than others a place is asked.
+/// Returns the preference of a place: the highest is chosen.
 pub(super) fn preference(place: &str) -> usize {
     PLACES.iter().position(|known| *known == place).unwrap_or(0)
 }
 
-/// The maker that an id at Bedrock names.
+/// Returns the maker that an id at Bedrock names.
 pub(super) fn maker_of(id: &str) -> Option<&str> {
     let rest = id.split_once('.').filter(|(first, _)| PLACES.contains(first)).map_or(id, |(_, rest)| rest);
     rest.split_once('.').map(|(maker, _)| maker).filter(|maker| MAKERS.contains(maker))

@@ -13,14 +13,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::price::Sale;
+use crate::catalog;
 use crate::catalog::{Price, Service, Unit};
 use crate::job::{Cost, Task, Usage, Usd};
 
 const MILLION: i128 = 1_000_000;
-
-/// Whose every answer has a fee for its search, which the catalog's source does not have. They say
-/// themselves what an answer cost; where that is missing, the fee is unknown.
-const SEARCHES_ALWAYS: &[&str] = &["perplexity"];
 
 /// What a price is that nobody named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +114,8 @@ impl<'a> Tariff<'a> {
             Basis::Counted(rate, count) => others.add(rate, count),
         }
         // Sources that an answer cites are tokens that nobody counts for us.
-        let has_fee = self.gaps == Gaps::Unknown && SEARCHES_ALWAYS.contains(&self.sale.kind);
+        // Such a provider says itself what an answer cost; where that is missing, its fee is unknown.
+        let has_fee = self.gaps == Gaps::Unknown && catalog::has_unlisted_fee(self.sale.kind);
         let uncounted = has_fee || self.has(Unit::Citation);
         let total = self.multiply(tokens.total, &mut tokens.incomplete).saturating_add(others.total);
         let priced = !tokens.incomplete && !others.incomplete && !uncounted;

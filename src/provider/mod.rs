@@ -51,6 +51,8 @@ pub struct Card {
     pub auth: Auth,
     /// What else must be known of an account.
     pub settings: &'static [Setting],
+    /// Whether it plays scripts instead of calling a server.
+    pub plays_scripts: bool,
     /// Where its format is documented.
     pub docs: &'static str,
 }
@@ -64,6 +66,7 @@ impl Card {
         key_variables: &[],
         auth: Auth::Bearer,
         settings: &[],
+        plays_scripts: false,
         docs: "",
     };
 }

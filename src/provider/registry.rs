@@ -233,7 +233,7 @@ fn resolve(secret: &Secret, env: Env<'_>) -> Result<String, String> {
 
 fn script(card: &Card, said: &ProviderConfig) -> Result<Option<Script>, String> {
     let Some(path) = &said.script else { return Ok(None) };
-    if card.id != "scripted" {
+    if !card.plays_scripts {
         return Err("script: only the kind `scripted` plays one".into());
     }
     let text = std::fs::read_to_string(path).map_err(|error| format!("script: {}: {error}", path.display()))?;

@@ -8,14 +8,21 @@ use forebay::provider::{Ask, Endpoint, Framing, Provider, Route, Target, vendor}
 use serde_json::{Value, json};
 
 use super::recorded::check_cut;
-use super::replay::{Adapter, Reply, failure_json, job, replay, usage_json};
+use super::replay::{Adapter, Outcome, Reply, failure_json, job, replay, usage_json};
+
+#[path = "example/acme.rs"]
+mod example;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/text")
 }
 
 fn files(vendor: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder().join(vendor)).expect("each vendor has a folder");
+    files_in(&folder().join(vendor))
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("each vendor has a folder");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
     files.sort();
     files
@@ -64,65 +71,93 @@ fn list_folders_and_files_agree() {
 
 fn is_exchange(path: &Path) -> bool {
     let name = name(path);
-    name.ends_with(".json") && !name.ends_with(".events.json") && !name.starts_with("encode.")
+    name.ends_with(".json") && !name.ends_with(".events.json") && !is_request(path)
+}
+
+fn is_request(path: &Path) -> bool {
+    name(path).starts_with("encode.")
 }
 
 #[test]
 fn our_exchanges_are_understood_however_they_are_cut() {
     for provider in vendor::ALL {
-        let vendor = provider.card().id;
-        for path in files(vendor).iter().filter(|path| is_exchange(path)) {
-            let exchange = load(path);
-            let reply = Reply::of(&exchange);
-            let asked = Asked::of(&exchange);
-            let adapter = &Adapter {
-                framing: asked.framing(*provider),
-                decoder: &|| provider.decoder(asked.ask()),
-                classify: &|status, headers, body| provider.classify(status, headers, body),
-            };
-            let whole = replay(adapter, &reply, [&reply.body[..]]);
-            let end = match &whole.end {
-                Ok(finish) => {
-                    let mut end = json!({"finish": finish.reason, "usage": usage_json(finish.usage.as_ref())});
-                    if let Some(native) = &finish.native {
-                        end["native"] = json!(native);
-                    }
-                    end
-                }
-                Err(failure) => {
-                    let mut error = failure_json(failure);
-                    error["message"] = json!(failure.message);
-                    json!({"error": error, "usage": usage_json(whole.usage_so_far.as_ref())})
-                }
-            };
-            let events: Vec<_> = whole.events.iter().map(|event| serde_json::to_value(event).expect("JSON")).collect();
-            let expected = path.with_file_name(name(path).replace(".json", ".events.json"));
-            expect(&expected, &json!({"events": events, "end": end}));
-            assert_eq!(replay(adapter, &reply, reply.body.chunks(1)), whole, "{} byte by byte", path.display());
-            for size in [2, 3, 7, 64, 1000] {
-                let cut = replay(adapter, &reply, reply.body.chunks(size));
-                assert_eq!(cut, whole, "{} in pieces of {size}", path.display());
-            }
-            if (200..300).contains(&reply.status) {
-                for at in 0..reply.body.len() {
-                    check_cut(adapter, &reply, &whole, at).unwrap_or_else(|problem| {
-                        panic!("{}: {problem}", path.display());
-                    });
-                }
-            }
-        }
+        check_exchanges(*provider, &files(provider.card().id));
     }
 }
 
 #[test]
 fn a_job_becomes_the_request_it_must() {
     for provider in vendor::ALL {
-        let vendor = provider.card().id;
-        for path in files(vendor).iter().filter(|path| name(path).starts_with("encode.")) {
-            let case = load(path);
-            let got = encoded(*provider, &Asked::of(&case));
-            assert_eq!(got, case["becomes"], "{}", path.display());
+        check_requests(*provider, &files(provider.card().id));
+    }
+}
+
+/// A vendor of a known protocol is one file and one folder of exchanges, made of what is public.
+#[test]
+fn a_vendor_that_is_added_passes_the_same_tests() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/providers/example");
+    let files = files_in(&folder);
+    let vendor = example::ACME.card().id;
+    assert!(vendor::ALL.iter().all(|provider| provider.card().id != vendor), "the example is none of the product's");
+    check_exchanges(&example::ACME, &files);
+    check_requests(&example::ACME, &files);
+    let count = |is_one: fn(&Path) -> bool| files.iter().filter(|path| is_one(path)).count();
+    assert_eq!((count(is_exchange), count(is_request)), (3, 2), "stream, whole answer and error; two requests");
+}
+
+/// Every exchange is understood as it must be, and the same however its bytes are cut.
+fn check_exchanges(provider: &dyn Provider, files: &[PathBuf]) {
+    for path in files.iter().filter(|path| is_exchange(path)) {
+        let exchange = load(path);
+        let reply = Reply::of(&exchange);
+        let asked = Asked::of(&exchange);
+        let adapter = &Adapter {
+            framing: asked.framing(provider),
+            decoder: &|| provider.decoder(asked.ask()),
+            classify: &|status, headers, body| provider.classify(status, headers, body),
+        };
+        let whole = replay(adapter, &reply, [&reply.body[..]]);
+        let events: Vec<_> = whole.events.iter().map(|event| serde_json::to_value(event).expect("JSON")).collect();
+        let expected = path.with_file_name(name(path).replace(".json", ".events.json"));
+        expect(&expected, &json!({"events": events, "end": end_json(&whole)}));
+        assert_eq!(replay(adapter, &reply, reply.body.chunks(1)), whole, "{} byte by byte", path.display());
+        for size in [2, 3, 7, 64, 1000] {
+            let cut = replay(adapter, &reply, reply.body.chunks(size));
+            assert_eq!(cut, whole, "{} in pieces of {size}", path.display());
         }
+        if (200..300).contains(&reply.status) {
+            for at in 0..reply.body.len() {
+                check_cut(adapter, &reply, &whole, at).unwrap_or_else(|problem| {
+                    panic!("{}: {problem}", path.display());
+                });
+            }
+        }
+    }
+}
+
+fn end_json(outcome: &Outcome) -> Value {
+    match &outcome.end {
+        Ok(finish) => {
+            let mut end = json!({"finish": finish.reason, "usage": usage_json(finish.usage.as_ref())});
+            if let Some(native) = &finish.native {
+                end["native"] = json!(native);
+            }
+            end
+        }
+        Err(failure) => {
+            let mut error = failure_json(failure);
+            error["message"] = json!(failure.message);
+            json!({"error": error, "usage": usage_json(outcome.usage_so_far.as_ref())})
+        }
+    }
+}
+
+/// Every job becomes the request that it must.
+fn check_requests(provider: &dyn Provider, files: &[PathBuf]) {
+    for path in files.iter().filter(|path| is_request(path)) {
+        let case = load(path);
+        let got = encoded(provider, &Asked::of(&case));
+        assert_eq!(got, case["becomes"], "{}", path.display());
     }
 }
 
@@ -227,4 +262,22 @@ fn the_guide_names_every_vendor_and_its_key() {
         let is_named = |key: &&&str| **key == usual || guide.contains(&format!("`{key}`"));
         assert!(card.key_variables.first().iter().all(is_named), "the key of {}", card.id);
     }
+}
+
+/// A block of Rust in the guide whose first line names a file is that file's text, or the part of it
+/// from the block's second line on.
+#[test]
+fn the_guide_shows_what_the_files_hold() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let guide = read("src/guide/adding-a-provider.md");
+    let mut shown = BTreeSet::new();
+    for block in guide.split("```rust\n").skip(1) {
+        let block = block.split("```").next().expect("a block ends");
+        let (path, text) = block.split_once('\n').expect("a line names the file");
+        let path = path.strip_prefix("// ").expect("a line names the file");
+        assert!(read(path).contains(text), "the guide shows something else than {path}:\n{text}");
+        shown.insert(path.to_owned());
+    }
+    assert!(shown.len() >= 3, "{shown:?}");
 }

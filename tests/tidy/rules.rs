@@ -225,10 +225,21 @@ pub(crate) fn every_file_is_part_of_the_crate(tree: &Tree) -> Vec<String> {
             _ => format!("{folder}/{}", name.trim_end_matches(".rs")),
         };
         let code = code_of(&file.text);
-        for window in tokens(&code).windows(3) {
+        let words = tokens(&code);
+        let mut declare = |child: &str| {
+            declared.push(format!("{inner}/{child}.rs"));
+            declared.push(format!("{inner}/{child}/mod.rs"));
+        };
+        for window in words.windows(3) {
             if let [(_, "mod"), (_, child), (_, ";")] = window {
-                declared.push(format!("{inner}/{child}.rs"));
-                declared.push(format!("{inner}/{child}/mod.rs"));
+                declare(child);
+            }
+        }
+        // The list of vendors declares its modules by a macro.
+        let has_list = words.windows(2).any(|window| matches!(window, [(_, "vendors"), (_, "!")]));
+        for window in words.windows(4).filter(|_| has_list) {
+            if let [(_, child), (_, "::"), _, (_, ",")] = window {
+                declare(child);
             }
         }
         for attribute in file.text.split("#[path = \"").skip(1) {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::job::{Target, Timestamp};
-use crate::provider::protocol::anthropic::{Form, Site, request};
+use crate::provider::protocol::anthropic::{Form, OtherModels, Site, request};
 use crate::provider::{Ask, Endpoint};
 use crate::wire::submit::Door;
 
@@ -37,7 +37,8 @@ fn sent(body: &Value) -> Value {
     let target = Target { provider: "p".into(), model: "claude-sonnet-4-5".into() };
     let endpoint = Endpoint::plain("p", "http://h");
     let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-    let sent = request(ask, Site { kind: "anthropic", form: Form::Api });
+    let site = Site { kind: "anthropic", maker: "anthropic", form: Form::Api, others: &OtherModels::PLAIN };
+    let sent = request(ask, site);
     let sent = sent.unwrap_or_else(|failure| panic!("{body}: {failure}"));
     let mut sent: Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!(sent.as_object_mut().unwrap().remove("stream"), Some(true.into()));

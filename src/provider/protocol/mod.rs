@@ -8,7 +8,6 @@ mod emit;
 pub mod error;
 pub mod gemini;
 pub mod ollama;
-pub mod openai;
 pub mod openai_chat;
 pub mod rerank;
 pub mod responses;

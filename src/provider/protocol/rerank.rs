@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{embeddings, emit, error, send, whole};
-use crate::job::{Event, Failure, Task, Usage, UsageSource};
+use crate::job::{Event, Failure, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
 
@@ -47,17 +47,7 @@ pub const COMMON: Names = Names {
     own: &["rank_fields", "truncate_prompt_tokens", "max_tokens_per_doc"],
 };
 
-/// Who serves it among those who otherwise speak OpenAI's dialect, by kind: Together, and the servers
-/// that anybody may run.
-const SERVED_BY: &[&str] = &["together", "vllm", "llamacpp", "local", "openai-compatible"];
-
-/// Whether a job is for `/rerank` beside a provider's chat completions.
-#[must_use]
-pub fn is_wanted(ask: Ask<'_>, kind: &str) -> bool {
-    ask.job.task == Task::Rerank && SERVED_BY.contains(&kind)
-}
-
-/// The request for a job to such a provider.
+/// Builds the request for a job to a provider that serves `POST /rerank` in the common form.
 ///
 /// # Errors
 /// As [`encode`].

@@ -9,6 +9,7 @@ use crate::provider::prefill::Thoughts;
 use crate::provider::protocol::error;
 use crate::provider::protocol::error::Meaning;
 use crate::provider::protocol::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::responses;
 use crate::provider::{Ask, Card, Prefill};
 
 /// The throttle of tokens a minute comes in OpenAI's words for an unpaid bill. Here it passes within
@@ -61,7 +62,7 @@ pub(super) static ALIBABA: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
-        has_responses: true,
+        responses: Some(&responses::Rules::PLAIN),
         renames: Rules::OLDER_MAX_TOKENS,
         refuses: &[&["logit_bias", "prediction", "verbosity", "web_search_options"]],
         translate: Some(effort_is_a_switch),

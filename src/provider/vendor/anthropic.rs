@@ -2,7 +2,7 @@
 
 use crate::job::Failure;
 use crate::provider::protocol::anthropic;
-use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
+use crate::provider::protocol::anthropic::{Form, MessagesDecoder, OtherModels, Site};
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider};
 
 pub(super) struct Anthropic;
@@ -16,7 +16,12 @@ static CARD: Card = Card {
     ..Card::PLAIN
 };
 
-const SITE: Site = Site { kind: "anthropic", form: Form::Api };
+const SITE: Site = site(CARD.id, Form::Api);
+
+/// Describes a provider of that kind that serves Claude.
+pub(super) const fn site(kind: &'static str, form: Form) -> Site {
+    Site { kind, maker: CARD.id, form, others: &OtherModels::PLAIN }
+}
 
 impl Provider for Anthropic {
     fn card(&self) -> &'static Card {

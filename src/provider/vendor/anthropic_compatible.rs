@@ -16,7 +16,7 @@ static CARD: Card = Card {
     ..Card::PLAIN
 };
 
-const SITE: Site = Site { kind: "anthropic-compatible", form: Form::Api };
+const SITE: Site = super::anthropic::site(CARD.id, Form::Api);
 
 impl Provider for AnthropicCompatible {
     fn card(&self) -> &'static Card {

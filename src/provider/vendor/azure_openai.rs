@@ -7,8 +7,6 @@
 use crate::job::{Failure, Task};
 use crate::provider::protocol::anthropic;
 use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
-use crate::provider::protocol::openai;
-use crate::provider::protocol::openai::Api;
 use crate::provider::protocol::openai_chat::{Rules, Vendor};
 use crate::provider::protocol::responses;
 use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route, Setting, Upstream};
@@ -26,12 +24,21 @@ static CARD: Card = Card {
         Setting { name: "api_version", variables: &["OPENAI_API_VERSION"], default: "" },
     ],
     docs: "https://learn.microsoft.com/azure/ai-foundry/openai/reference",
+    ..Card::PLAIN
 };
 
-static FORMAT: Vendor = Vendor { card: &CARD, chat: &openai::CHAT, embeddings: Some(&Rules::PLAIN) };
+/// Only Azure can read its encrypted reasoning.
+const RESPONSES: responses::Rules =
+    responses::Rules { reasoning_format: "azure-openai-responses-v1", ..responses::Rules::PLAIN };
+
+static FORMAT: Vendor = Vendor {
+    card: &CARD,
+    chat: &Rules { responses: Some(&RESPONSES), ..super::openai::CHAT },
+    embeddings: Some(&Rules::PLAIN),
+};
 
 /// Claude's side of it.
-const CLAUDE: Site = Site { kind: CARD.id, form: Form::Api };
+const CLAUDE: Site = super::anthropic::site(CARD.id, Form::Api);
 
 /// Versions that are no date: they name the newer address, `preview` with a parameter.
 const UNDATED: &[(&str, &str)] = &[("v1", ""), ("preview", "?api-version=preview"), ("latest", "?api-version=latest")];
@@ -93,22 +100,26 @@ fn claude_address(ask: Ask<'_>) -> String {
     format!("{}/anthropic/v1/messages", root(ask).replace(".openai.azure.com", ".services.ai.azure.com"))
 }
 
-/// Where Responses are, if this is asked as one.
+/// Address of the Responses endpoint, if the job goes there.
 fn responses_address(ask: Ask<'_>) -> Option<Box<str>> {
-    let responds = !is_claude(ask) && Api::of(ask, CARD.id) == Api::Responses;
-    address(ask).ok().filter(|_| responds)
+    let is_wanted = !is_claude(ask) && FORMAT.responses_site(ask).is_some();
+    address(ask).ok().filter(|_| is_wanted)
 }
 
 fn address(ask: Ask<'_>) -> Result<Box<str>, Failure> {
     let root = root(ask);
-    let api = Api::of(ask, CARD.id);
-    let path = api.path();
+    let has_responses = FORMAT.responses_site(ask).is_some();
+    let path = match ask.job.task {
+        Task::Embedding => "embeddings",
+        _ if has_responses => "responses",
+        _ => "chat/completions",
+    };
     let version = ask.endpoint.setting("api_version").unwrap_or("v1");
     if let Some((_, query)) = UNDATED.iter().find(|(name, _)| *name == version) {
         return Ok(format!("{root}/openai/v1/{path}{query}").into());
     }
     // The older address of Responses is the same for all deployments.
-    if api == Api::Responses {
+    if has_responses {
         return Ok(format!("{root}/openai/{path}?api-version={version}").into());
     }
     let deployment = &ask.target.model;

@@ -3,6 +3,7 @@
 use crate::job::Failure;
 use crate::provider::prefill::{Thoughts, by_catalog};
 use crate::provider::protocol::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::responses;
 use crate::provider::{Ask, Card, Prefill};
 
 /// `max_tokens` limits the answer alone, `max_completion_tokens` the answer with its reasoning, and
@@ -34,7 +35,7 @@ pub(super) static BYTEDANCE: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
-        has_responses: true,
+        responses: Some(&responses::Rules::PLAIN),
         refuses: &[Rules::OPENAI_ONLY, &["n", "prediction", "seed", "web_search_options"]],
         words: &[
             Rules::ANY_IS_REQUIRED,

@@ -5,6 +5,7 @@ use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{
     Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor, no_effort_is_no_thinking,
 };
+use crate::provider::protocol::responses;
 
 /// Where a last message of the assistant is continued, and tools are held to their schemas.
 const BETA: &str = "/beta/chat/completions";
@@ -26,7 +27,7 @@ pub(super) static DEEPSEEK: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
-        has_responses: true,
+        responses: Some(&responses::Rules::PLAIN),
         renames: Rules::OLDER_MAX_TOKENS,
         refuses: &[
             Rules::OPENAI_ONLY,

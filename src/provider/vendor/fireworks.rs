@@ -2,6 +2,7 @@
 
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::responses;
 
 pub(super) static FIREWORKS: Vendor = Vendor {
     card: &Card {
@@ -12,7 +13,7 @@ pub(super) static FIREWORKS: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
-        has_responses: true,
+        responses: Some(&responses::Rules::PLAIN),
         messages: MessageRules { reasoning: Reasoning::In("reasoning_content"), ..MessageRules::USUAL },
         ..Rules::USUAL
     },

@@ -58,7 +58,7 @@ const OWN: &[&str] = &[
 ];
 
 /// Where Anthropic's models are.
-const CLAUDE: anthropic::Site = anthropic::Site { kind: "google-vertex-ai", form: Form::Vertex };
+const CLAUDE: anthropic::Site = super::anthropic::site(CARD.id, Form::Vertex);
 
 /// Whether a model is one of Anthropic's.
 fn is_claude(model: &str) -> bool {

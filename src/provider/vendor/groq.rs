@@ -3,6 +3,7 @@
 use crate::job::Failure;
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{Draft, MessageRules, Reasoning, Rules, Vendor};
+use crate::provider::protocol::responses;
 
 /// Qwen's models know `none` and `default` only, the others `low`, `medium` and `high`.
 fn effort_by_model(draft: &mut Draft<'_>) -> Result<(), Failure> {
@@ -27,7 +28,7 @@ pub(super) static GROQ: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
-        has_responses: true,
+        responses: Some(&responses::Rules::PLAIN),
         refuses: &[
             Rules::OPENAI_ONLY,
             &["logit_bias", "logprobs", "n", "prediction", "top_logprobs", "web_search_options"],

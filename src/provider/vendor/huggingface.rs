@@ -3,6 +3,7 @@
 use super::THINKING_ALOUD;
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{Rules, Vendor};
+use crate::provider::protocol::responses;
 
 pub(super) static HUGGINGFACE: Vendor = Vendor {
     card: &Card {
@@ -12,6 +13,6 @@ pub(super) static HUGGINGFACE: Vendor = Vendor {
         docs: "https://huggingface.co/docs/inference-providers",
         ..Card::PLAIN
     },
-    chat: &Rules { has_responses: true, renames: Rules::OLDER_MAX_TOKENS, ..THINKING_ALOUD },
+    chat: &Rules { responses: Some(&responses::Rules::PLAIN), renames: Rules::OLDER_MAX_TOKENS, ..THINKING_ALOUD },
     embeddings: None,
 };

@@ -1,5 +1,6 @@
 //! A llama.cpp server on this machine.
 
+use super::openai_compatible::OPEN_SERVER;
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
 
@@ -14,7 +15,7 @@ pub(super) static LLAMACPP: Vendor = Vendor {
     chat: &Rules {
         messages: MessageRules { keeps: &["reasoning_content"], ..MessageRules::PLAIN },
         prefill: PrefillRules { in_responses: true, ..PrefillRules::UNLESS_THINKING },
-        ..Rules::PLAIN
+        ..OPEN_SERVER
     },
     embeddings: Some(&Rules::EMBEDDINGS),
 };

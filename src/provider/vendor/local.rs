@@ -10,6 +10,6 @@ pub(super) static LOCAL: Vendor = Vendor {
         docs: "https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
         ..Card::PLAIN
     },
-    chat: &Rules::PLAIN,
+    chat: &super::openai_compatible::OPEN_SERVER,
     embeddings: Some(&Rules::PLAIN),
 };

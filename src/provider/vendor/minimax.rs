@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Bill, Code, Event, Failure, Usage};
 use crate::provider::protocol::anthropic;
-use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
+use crate::provider::protocol::anthropic::{Form, MessagesDecoder, OtherModels, Site, Thinking};
 use crate::provider::protocol::error;
 use crate::provider::protocol::openai_chat;
 use crate::provider::protocol::openai_chat::{ChatDecoder, MessageRules, ReplyRules, Rules};
@@ -25,7 +25,21 @@ static CARD: Card = Card {
     ..Card::PLAIN
 };
 
-const SITE: Site = Site { kind: "minimax", form: Form::Api };
+const SITE: Site = Site { others: &MODELS, ..super::anthropic::site(CARD.id, Form::Api) };
+
+/// What its models do otherwise on Messages.
+static MODELS: OtherModels = OtherModels {
+    reasoning_format: "minimax-v1",
+    thinking,
+    // The temperature must be above 0, and there is no output format.
+    takes_zero_temperature: false,
+    takes_schema: false,
+};
+
+/// M2 always thinks and takes no word about it; M3 can be told not to.
+fn thinking(model: &str) -> Thinking {
+    if model.to_ascii_lowercase().contains("m2") { Thinking::Never } else { Thinking::OnOff }
+}
 
 /// The chat surface.
 static CHAT: Rules = Rules {

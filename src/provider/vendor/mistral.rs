@@ -103,7 +103,7 @@ pub(super) static MISTRAL: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
-        has_responses: false,
+        responses: None,
         // Usage comes with the finish; older versions refuse to be asked for it.
         takes_stream_options: false,
         renames: &[("max_completion_tokens", "max_tokens"), ("seed", "random_seed")],

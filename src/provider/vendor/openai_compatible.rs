@@ -4,9 +4,14 @@
 
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{Rules, Vendor};
+use crate::provider::protocol::responses;
 
 static CARD: Card =
     Card { id: "openai-compatible", docs: "https://platform.openai.com/docs/api-reference", ..Card::PLAIN };
 
+/// Rules of a server that an operator may run: it may have every endpoint.
+pub(super) const OPEN_SERVER: Rules =
+    Rules { responses: Some(&responses::Rules::OPEN_SERVER), has_rerank: true, ..Rules::PLAIN };
+
 pub(super) static OPENAI_COMPATIBLE: Vendor =
-    Vendor { card: &CARD, chat: &Rules::PLAIN, embeddings: Some(&Rules::PLAIN) };
+    Vendor { card: &CARD, chat: &OPEN_SERVER, embeddings: Some(&Rules::PLAIN) };

@@ -16,8 +16,14 @@ use crate::provider::{
 
 pub(super) struct Scripted;
 
-static CARD: Card =
-    Card { id: "scripted", base_url: "script:", auth: Auth::None, docs: "src/provider/script.rs", ..Card::PLAIN };
+static CARD: Card = Card {
+    id: "scripted",
+    base_url: "script:",
+    auth: Auth::None,
+    plays_scripts: true,
+    docs: "src/provider/script.rs",
+    ..Card::PLAIN
+};
 
 impl Provider for Scripted {
     fn card(&self) -> &'static Card {

@@ -24,6 +24,7 @@ pub(super) static TOGETHER: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
+        has_rerank: true,
         renames: Rules::OLDER_MAX_TOKENS,
         translate: Some(logprobs_is_a_number),
         messages: MessageRules { reasoning: Reasoning::In("reasoning"), ..MessageRules::USUAL },

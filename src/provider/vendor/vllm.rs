@@ -1,5 +1,6 @@
 //! A vLLM server on this machine.
 
+use super::openai_compatible::OPEN_SERVER;
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{MessageRules, PrefillRules, Rules, Vendor};
 
@@ -16,7 +17,7 @@ pub(super) static VLLM: Vendor = Vendor {
     chat: &Rules {
         messages: MessageRules { keeps: &["reasoning_content"], ..MessageRules::PLAIN },
         prefill: PrefillRules { request: GOES_ON, ..PrefillRules::UNLESS_THINKING },
-        ..Rules::PLAIN
+        ..OPEN_SERVER
     },
     embeddings: Some(&Rules::EMBEDDINGS),
 };

@@ -24,7 +24,7 @@ impl Provider for WorkersAi {
     }
 
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        workers_ai::encode(ask)
+        workers_ai::encode(ask, CARD.id)
     }
 
     /// Models that see take images inside the request only.

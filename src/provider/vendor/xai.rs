@@ -2,6 +2,11 @@
 
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{MessageRules, Money, Reasoning, ReplyRules, Rules, Vendor};
+use crate::provider::protocol::responses;
+
+/// Only xAI can read its encrypted reasoning, and it serves all its models by Responses.
+const RESPONSES: responses::Rules =
+    responses::Rules { reasoning_format: "xai-responses-v1", is_preferred: true, ..responses::Rules::PLAIN };
 
 pub(super) static XAI: Vendor = Vendor {
     card: &Card {
@@ -12,7 +17,7 @@ pub(super) static XAI: Vendor = Vendor {
         ..Card::PLAIN
     },
     chat: &Rules {
-        has_responses: true,
+        responses: Some(&RESPONSES),
         refuses: &[Rules::OPENAI_ONLY, &["logit_bias", "prediction"]],
         messages: MessageRules {
             only_system: false,

@@ -3,7 +3,7 @@
 use forebay::job::{Failure, Task};
 use forebay::provider::protocol::error;
 use forebay::provider::protocol::openai_chat::ReplyRules;
-use forebay::provider::protocol::responses::{ResponsesDecoder, Rules, encode, thinks};
+use forebay::provider::protocol::responses::{ResponsesDecoder, Rules, Site, encode, thinks};
 use forebay::provider::{Ask, Card, Decoder, Framing, Headers, Outbound, Provider};
 use serde_json::{Map, Value, json};
 
@@ -14,14 +14,14 @@ pub(crate) const DIALECT: Dialect = Dialect {
     name: "responses",
     speaks: |_, api| matches!(api, "responses" | "compat-responses"),
     framing: Framing::Sse,
-    decoder: |_| Box::new(ResponsesDecoder::new(&Rules::of("openai"), &ReplyRules::PLAIN)),
+    decoder: |_| Box::new(ResponsesDecoder::new(&Rules::PLAIN, &ReplyRules::PLAIN)),
     classify: error::classify,
     oracle: read,
     rebuild,
 };
 
 /// A provider that is asked in this dialect whatever the job says.
-struct Only(&'static Card);
+struct Only(&'static Card, &'static Rules);
 
 impl Provider for Only {
     fn card(&self) -> &'static Card {
@@ -29,7 +29,7 @@ impl Provider for Only {
     }
 
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        encode(ask, "http://h/v1/responses".into(), &Rules::of(self.0.id))
+        encode(ask, "http://h/v1/responses".into(), Site { kind: self.0.id, rules: self.1 })
     }
 
     fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {
@@ -41,8 +41,9 @@ impl Provider for Only {
     }
 }
 
-static OPENAI: Only = Only(&Card { id: "openai", ..Card::PLAIN });
-static XAI: Only = Only(&Card { id: "xai", ..Card::PLAIN });
+static OPENAI: Only = Only(&Card { id: "openai", ..Card::PLAIN }, &Rules::PLAIN);
+static XAI: Only =
+    Only(&Card { id: "xai", ..Card::PLAIN }, &Rules { reasoning_format: "xai-responses-v1", ..Rules::PLAIN });
 
 /// What the terminal says; what its items said, where it holds none.
 fn read(reply: &Reply) -> Option<Gist> {

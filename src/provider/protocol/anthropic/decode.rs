@@ -39,7 +39,7 @@ impl MessagesDecoder {
     #[must_use]
     pub fn new(ask: Ask<'_>, site: Site) -> MessagesDecoder {
         MessagesDecoder {
-            format: Model::of(site.kind, &ask.target.model).thoughts(),
+            format: Model::of(site, &ask.target.model).reasoning_format(),
             open: Vec::new(),
             calls: 0,
             thoughts: 0,

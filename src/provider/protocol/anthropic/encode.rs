@@ -99,7 +99,7 @@ pub fn request(ask: Ask<'_>, site: Site) -> Result<Request, Failure> {
         let message = format!("{} serves chat, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message));
     }
-    let model = Model::of(site.kind, &target.model);
+    let model = Model::of(site, &target.model);
     let fields = openai_chat::fields(&job.input)?;
     let mut body = Body::with_capacity(job.input.get().len() + 256);
     match site.form {

@@ -31,23 +31,28 @@ pub use decode::MessagesDecoder;
 pub use encode::{Request, encode, encode_at, headers, request, url};
 pub use failure::classify;
 use model::Model;
+pub use model::{OtherModels, Thinking};
 
 use crate::provider::prefill::Thoughts;
 use crate::provider::{Ask, Prefill};
 
-/// Where a model of this dialect is asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A provider at which the protocol is used.
+#[derive(Clone, Copy, Debug)]
 pub struct Site {
-    /// The provider's kind, as in its card: where the catalog is asked.
+    /// Kind of the provider, as in its card: the catalog is searched under it.
     pub kind: &'static str,
+    /// Kind of the maker of Claude, under which the catalog is searched next.
+    pub maker: &'static str,
     /// What the body holds beside the chat.
     pub form: Form,
+    /// What models do that are not Claude.
+    pub others: &'static OtherModels,
 }
 
 /// What a model makes of the beginning of its own answer. While it thinks it takes none.
 #[must_use]
 pub fn prefill(ask: Ask<'_>, site: Site) -> Prefill {
-    let takes = Model::of(site.kind, &ask.target.model).goes_on();
+    let takes = Model::of(site, &ask.target.model).goes_on();
     Prefill::Exact.only_if(takes && Thoughts::of(&ask.job.input) != Thoughts::Wanted)
 }
 

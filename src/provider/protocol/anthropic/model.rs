@@ -2,15 +2,14 @@
 //!
 //! A version is read from any spelling (`claude-3-5-haiku-latest`, `claude-sonnet-4.5`,
 //! `us.anthropic.claude-opus-4-5-20251101-v1:0`, `claude-opus-4-6@default`); a Claude without one
-//! (`claude-mythos-preview`) is newer than all. Models that are not Claude are asked in the oldest
-//! form, which most servers of this dialect know.
+//! (`claude-mythos-preview`) is newer than all. Models that are not Claude follow the rules of their
+//! vendor; the plain ones are the oldest form, which most servers of this protocol know.
 
+use super::Site;
 use crate::catalog;
 
-/// Whose signatures a model can read, and writes.
-const CLAUDE_THOUGHTS: &str = "anthropic-claude-v1";
-const MINIMAX_THOUGHTS: &str = "minimax-v1";
-const OTHER_THOUGHTS: &str = "anthropic-compatible-v1";
+/// Value of `format` in `reasoning_details` for the thoughts of a Claude, whose signatures only Claude can read.
+const CLAUDE_REASONING: &str = "anthropic-claude-v1";
 
 /// The most tokens that an answer may have, if neither the job nor the catalog says: what every
 /// model of that age can do.
@@ -18,23 +17,47 @@ const OUTPUT_TOKENS_OF_CLAUDE_3: u64 = 4096;
 const OUTPUT_TOKENS_OF_CLAUDE_4: u64 = 32_000;
 const OUTPUT_TOKENS_OF_OTHERS: u64 = 8192;
 
-/// How a model is told how much to think.
+/// How a request tells a model how much to think.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Thinking {
-    /// It does not think.
+pub enum Thinking {
+    /// The model does not think.
     Never,
-    /// With a budget of tokens.
+    /// The request gives a budget of tokens.
     Budget,
-    /// By itself, with a word for the effort.
+    /// The model decides by itself; the request names an effort.
     Adaptive,
-    /// By itself, or not at all (MiniMax M3).
+    /// The model decides by itself, or does not think at all.
     OnOff,
 }
 
-/// A model.
+/// What the models of a vendor do that are not Claude, as data.
+#[derive(Debug)]
+pub struct OtherModels {
+    /// Value of `format` in `reasoning_details` for their thoughts: models with the same value can
+    /// read each other's signatures.
+    pub reasoning_format: &'static str,
+    /// How a request tells the model of that name how much to think.
+    pub thinking: fn(&str) -> Thinking,
+    /// Whether they take a temperature of 0.
+    pub takes_zero_temperature: bool,
+    /// Whether their answer can be bound to a schema.
+    pub takes_schema: bool,
+}
+
+impl OtherModels {
+    /// Models of a server of which nothing else is known.
+    pub const PLAIN: OtherModels = OtherModels {
+        reasoning_format: "anthropic-compatible-v1",
+        thinking: |_| Thinking::Budget,
+        takes_zero_temperature: true,
+        takes_schema: true,
+    };
+}
+
+/// A model at a provider.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Model<'a> {
-    kind: &'static str,
+    site: Site,
     name: &'a str,
     line: Line,
 }
@@ -42,27 +65,21 @@ pub(super) struct Model<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Line {
     Claude(u32, u32),
-    MiniMax,
     Other,
 }
 
 impl<'a> Model<'a> {
-    /// The model of that name at providers of that kind.
-    pub(super) fn of(kind: &'static str, name: &'a str) -> Model<'a> {
-        let line = match version(name) {
-            Some((major, minor)) => Line::Claude(major, minor),
-            None if kind == "minimax" => Line::MiniMax,
-            None => Line::Other,
-        };
-        Model { kind, name, line }
+    /// Returns the model of that name at that provider.
+    pub(super) fn of(site: Site, name: &'a str) -> Model<'a> {
+        let line = version(name).map_or(Line::Other, |(major, minor)| Line::Claude(major, minor));
+        Model { site, name, line }
     }
 
-    /// The mark of the thoughts that it wrote itself.
-    pub(super) fn thoughts(self) -> &'static str {
+    /// Value of `format` in `reasoning_details` for the thoughts that it wrote itself.
+    pub(super) fn reasoning_format(self) -> &'static str {
         match self.line {
-            Line::Claude(..) => CLAUDE_THOUGHTS,
-            Line::MiniMax => MINIMAX_THOUGHTS,
-            Line::Other => OTHER_THOUGHTS,
+            Line::Claude(..) => CLAUDE_REASONING,
+            Line::Other => self.site.others.reasoning_format,
         }
     }
 
@@ -71,7 +88,7 @@ impl<'a> Model<'a> {
         self.entry().and_then(|entry| entry.output_tokens_max).unwrap_or(match self.line {
             Line::Claude(..=2, _) | Line::Claude(3, ..5) => OUTPUT_TOKENS_OF_CLAUDE_3,
             Line::Claude(4.., _) => OUTPUT_TOKENS_OF_CLAUDE_4,
-            Line::Claude(3, _) | Line::MiniMax | Line::Other => OUTPUT_TOKENS_OF_OTHERS,
+            Line::Claude(3, _) | Line::Other => OUTPUT_TOKENS_OF_OTHERS,
         })
     }
 
@@ -82,7 +99,7 @@ impl<'a> Model<'a> {
 
     /// Whether it takes a temperature of 0.
     pub(super) fn takes_zero(self) -> bool {
-        self.line != Line::MiniMax
+        self.is_claude() || self.site.others.takes_zero_temperature
     }
 
     /// How it is told to think.
@@ -91,9 +108,7 @@ impl<'a> Model<'a> {
             Line::Claude(..) if self.is_from(4, 6) || self.can("adaptive_thinking") => Thinking::Adaptive,
             Line::Claude(..) if self.is_from(3, 7) => Thinking::Budget,
             Line::Claude(..) => Thinking::Never,
-            Line::MiniMax if self.name.to_ascii_lowercase().contains("m2") => Thinking::Never,
-            Line::MiniMax => Thinking::OnOff,
-            Line::Other => Thinking::Budget,
+            Line::Other => (self.site.others.thinking)(self.name),
         }
     }
 
@@ -127,9 +142,9 @@ impl<'a> Model<'a> {
     /// Whether its answer can be bound to a schema.
     pub(super) fn takes_schema(self) -> bool {
         match self.line {
-            Line::Claude(4, 1) | Line::Other => true,
+            Line::Claude(4, 1) => true,
             Line::Claude(..) => self.is_from(4, 5),
-            Line::MiniMax => false,
+            Line::Other => self.site.others.takes_schema,
         }
     }
 
@@ -143,7 +158,7 @@ impl<'a> Model<'a> {
     }
 
     fn entry(self) -> Option<&'static catalog::Entry> {
-        catalog::find(self.kind, self.name).or_else(|| catalog::find("anthropic", self.name))
+        catalog::find(self.site.kind, self.name).or_else(|| catalog::find(self.site.maker, self.name))
     }
 
     /// Whether the catalog says so; its silence says nothing.
@@ -170,6 +185,7 @@ fn version(name: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Form;
     use super::*;
 
     #[test]
@@ -192,6 +208,7 @@ mod tests {
 
     #[test]
     fn a_model_is_asked_as_its_age_demands() {
+        const SITE: Site = Site { kind: "anthropic", maker: "anthropic", form: Form::Api, others: &OtherModels::PLAIN };
         for (name, thinking, samples, prefill, schema, always) in [
             ("claude-3-haiku-20240307", Thinking::Never, true, true, false, false),
             ("claude-sonnet-4-0", Thinking::Budget, true, true, false, false),
@@ -205,12 +222,10 @@ mod tests {
             ("claude-mythos-preview", Thinking::Adaptive, false, false, true, true),
             ("SmolLM2-135M", Thinking::Budget, true, true, true, false),
         ] {
-            let model = Model::of("anthropic", name);
+            let model = Model::of(SITE, name);
             let got = (model.thinking(), model.samples(), model.takes_prefill(), model.takes_schema());
             assert_eq!(got, (thinking, samples, prefill, schema), "{name}");
             assert_eq!(model.always_thinks(), always, "{name}");
         }
-        assert_eq!(Model::of("minimax", "MiniMax-M2.7").thinking(), Thinking::Never);
-        assert_eq!(Model::of("minimax", "MiniMax-M3").thinking(), Thinking::OnOff);
     }
 }

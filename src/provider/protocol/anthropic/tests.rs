@@ -26,10 +26,14 @@ fn job(input: &Value) -> Job {
     }
 }
 
+fn site(form: Form) -> Site {
+    Site { kind: "anthropic", maker: "anthropic", form, others: &OtherModels::PLAIN }
+}
+
 fn sent(input: &Value, model: &str, form: Form) -> (Value, Vec<String>) {
     let (job, endpoint) = (job(input), Endpoint::plain("p", "http://h"));
     let target = Target { provider: "p".into(), model: model.into() };
-    let site = Site { kind: "anthropic", form };
+    let site = site(form);
     let asked =
         request(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, site).expect("a request");
     (serde_json::from_slice(&asked.body).expect("JSON"), asked.betas)
@@ -199,7 +203,7 @@ proptest! {
         let (job, endpoint) = (job(&json!("Hi")), Endpoint::plain("p", "http://h"));
         let target = Target { provider: "p".into(), model: "claude".into() };
         let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-        let mut decoder = MessagesDecoder::new(ask, Site { kind: "anthropic", form: Form::Api });
+        let mut decoder = MessagesDecoder::new(ask, site(Form::Api));
         let mut out = Vec::new();
         for (is_whole, kind, mut value) in packets {
             if let Some(fields) = value.as_object_mut() {

@@ -148,7 +148,7 @@ fn own_thoughts<'a>(message: &Message<'a>, model: Model<'_>) -> Vec<Block<'a>> {
 }
 
 fn own_thought(thought: &Thought<'_>, model: Model<'_>) -> Option<String> {
-    if thought.format.as_deref() != Some(model.thoughts()) {
+    if thought.format.as_deref() != Some(model.reasoning_format()) {
         return None;
     }
     let mut block = Body::default();

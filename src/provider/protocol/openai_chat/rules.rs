@@ -12,11 +12,14 @@ use crate::job::Failure;
 use crate::provider::Ask;
 use crate::provider::prefill::{self, Prefill, Thoughts};
 use crate::provider::protocol::error::Quirk;
+use crate::provider::protocol::responses;
 
 /// What a vendor does otherwise.
 pub struct Rules {
-    /// Whether it speaks OpenAI's Responses beside the chats.
-    pub has_responses: bool,
+    /// What it does otherwise in OpenAI's Responses, if it has them beside the chats.
+    pub responses: Option<&'static responses::Rules>,
+    /// Whether it serves `POST /rerank` in the common form beside the chats.
+    pub has_rerank: bool,
     /// Where chats go, after the base URL.
     pub path: &'static str,
     /// Whether `stream_options` is understood. Where it is not, usage comes unasked.
@@ -56,7 +59,8 @@ pub type Translate = fn(&mut Draft<'_>) -> Result<(), Failure>;
 impl Rules {
     /// The dialect as OpenAI speaks it.
     pub const PLAIN: Rules = Rules {
-        has_responses: true,
+        responses: Some(&responses::Rules::PLAIN),
+        has_rerank: false,
         path: "/chat/completions",
         takes_stream_options: true,
         renames: &[],
@@ -76,7 +80,7 @@ impl Rules {
 
     /// What holds for most vendors that are not OpenAI.
     pub const USUAL: Rules = Rules {
-        has_responses: false,
+        responses: None,
         refuses: &[Rules::OPENAI_ONLY],
         words: &[Rules::ANY_IS_REQUIRED],
         takes_reasoning_object: false,

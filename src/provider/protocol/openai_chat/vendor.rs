@@ -26,14 +26,20 @@ impl Vendor {
         self.embeddings.filter(|_| ask.job.task == Task::Embedding)
     }
 
-    /// Whether this is asked as a Response.
-    fn responds(&self, ask: Ask<'_>) -> bool {
-        self.chat.has_responses && responses::is_wanted(ask, self.card.id)
+    /// Whether the job goes to the rerank endpoint.
+    fn reranks(&self, ask: Ask<'_>) -> bool {
+        self.chat.has_rerank && ask.job.task == Task::Rerank
     }
 
-    /// Where Responses are, if this is asked as one.
+    /// Where the job goes out as Responses, if it does.
+    pub fn responses_site(&self, ask: Ask<'_>) -> Option<responses::Site> {
+        let site = responses::Site { kind: self.card.id, rules: self.chat.responses? };
+        responses::is_wanted(ask, site).then_some(site)
+    }
+
+    /// Address of the Responses endpoint, if the job goes there.
     fn responses_url(&self, ask: Ask<'_>) -> Option<Box<str>> {
-        self.responds(ask).then(|| format!("{}/responses", ask.endpoint.base_url).into())
+        self.responses_site(ask).map(|_| responses_url(ask))
     }
 }
 
@@ -45,9 +51,9 @@ impl Provider for Vendor {
     fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
         match self.embeds(ask) {
             Some(rules) => by_rules(rules, ask, embeddings::encode(ask)?),
-            None if rerank::is_wanted(ask, self.card.id) => rerank::encode_common(ask),
-            None => match self.responses_url(ask) {
-                Some(url) => responses::encode(ask, url, &responses::Rules::of(self.card.id)),
+            None if self.reranks(ask) => rerank::encode_common(ask),
+            None => match self.responses_site(ask) {
+                Some(site) => responses::encode(ask, responses_url(ask), site),
                 None => encode_by(self.chat, ask),
             },
         }
@@ -59,17 +65,17 @@ impl Provider for Vendor {
 
     fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
         let rules = &self.chat.prefill;
-        (rules.takes)(ask, self.card.id).only_if(rules.in_responses || !self.responds(ask))
+        (rules.takes)(ask, self.card.id).only_if(rules.in_responses || self.responses_site(ask).is_none())
     }
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match self.embeds(ask) {
             Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask).told_by(&self.chat.reply)),
-            None if rerank::is_wanted(ask, self.card.id) => Box::<rerank::RerankDecoder>::default(),
-            None if self.responds(ask) => {
-                Box::new(ResponsesDecoder::new(&responses::Rules::of(self.card.id), &self.chat.reply))
-            }
-            None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),
+            None if self.reranks(ask) => Box::<rerank::RerankDecoder>::default(),
+            None => match self.responses_site(ask) {
+                Some(site) => Box::new(ResponsesDecoder::new(site.rules, &self.chat.reply)),
+                None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),
+            },
         }
     }
 
@@ -88,6 +94,10 @@ impl Provider for Vendor {
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
         error::classify_by(self.chat.errors, status, headers, body)
     }
+}
+
+fn responses_url(ask: Ask<'_>) -> Box<str> {
+    format!("{}/responses", ask.endpoint.base_url).into()
 }
 
 /// A request for embeddings whose fields follow the rules.

@@ -104,7 +104,7 @@ impl ResponsesDecoder {
     #[must_use]
     pub fn new(rules: &Rules, told_by: &'static ReplyRules) -> ResponsesDecoder {
         ResponsesDecoder {
-            format: rules.thoughts,
+            format: rules.reasoning_format,
             told_by,
             seen: Vec::new(),
             calls: 0,

@@ -6,7 +6,7 @@ use super::*;
 use crate::provider::protocol::openai_chat::Money;
 
 fn bill(told_by: &'static ReplyRules, response: Value) -> Bill {
-    let mut decoder = ResponsesDecoder::new(&Rules::of("openai"), told_by);
+    let mut decoder = ResponsesDecoder::new(&Rules::PLAIN, told_by);
     let body = response.to_string();
     decoder.on_packet(Packet::Whole(body.as_bytes()), &mut Vec::new()).expect("an answer");
     decoder.bill()

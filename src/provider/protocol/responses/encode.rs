@@ -6,7 +6,7 @@ use crate::egress::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
 
 use super::input::{Items, native_tool};
-use super::rule::{Rules, thinks};
+use super::rule::{Site, thinks};
 use crate::job::{Failure, Job};
 use crate::provider::chat::{Body, Chat, Choice, Params, ResponseFormat, Tool, unsupported};
 use crate::provider::protocol::openai_chat;
@@ -43,13 +43,13 @@ const OWN: &[&str] = &[
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>, url: Box<str>, rules: &Rules) -> Result<Outbound, Failure> {
+pub fn encode(ask: Ask<'_>, url: Box<str>, site: Site) -> Result<Outbound, Failure> {
     let mut headers = ask.endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let mut body = Body::with_capacity(ask.job.input.get().len() + 256);
     body.put("model", &*ask.target.model).put("stream", &true);
-    let dropped = write(ask, rules, &mut body)?;
+    let dropped = write(ask, site, &mut body)?;
     Ok(Outbound {
         route: Route::Http { method: Method::POST, url, headers, credential: ask.endpoint.credential.clone() },
         body: body.into_bytes(),
@@ -58,7 +58,7 @@ pub fn encode(ask: Ask<'_>, url: Box<str>, rules: &Rules) -> Result<Outbound, Fa
     })
 }
 
-fn write(ask: Ask<'_>, rules: &Rules, body: &mut Body) -> Result<Vec<Box<str>>, Failure> {
+fn write(ask: Ask<'_>, site: Site, body: &mut Body) -> Result<Vec<Box<str>>, Failure> {
     let mut params = Params::read(&ask.job.input)?;
     if params.has("input") && !params.has("messages") {
         for (name, value) in params.take_rest() {
@@ -76,7 +76,7 @@ fn write(ask: Ask<'_>, rules: &Rules, body: &mut Body) -> Result<Vec<Box<str>>, 
     // What goes on in the background is kept, or it could not go on.
     let in_background = params.peek("background").is_some_and(|said| said.get() == "true");
     let stored = stored.unwrap_or(in_background);
-    let mut items = Items::new(rules, name, stored, ask.job.input.get().len());
+    let mut items = Items::new(site.rules, name, stored, ask.job.input.get().len());
     for message in &chat.messages {
         items.push(message)?;
     }
@@ -88,7 +88,7 @@ fn write(ask: Ask<'_>, rules: &Rules, body: &mut Body) -> Result<Vec<Box<str>>, 
     body.put_some("max_output_tokens", limit.map(|limit| limit.max(OUTPUT_TOKENS_MIN)));
     let mut dropped = write_reasoning(params, ask.job, name, body)?;
     write_text(params, chat.response_format.as_ref(), body)?;
-    write_include(params, !stored && thinks(rules.kind, &ask.target.model), body)?;
+    write_include(params, !stored && thinks(site.kind, &ask.target.model), body)?;
     for (name, value) in params.take_all(OWN) {
         body.put_json(&name, value.get());
     }

@@ -144,7 +144,7 @@ impl<'a> Items<'a> {
 
     /// The provider's own reasoning as the items that it was; entries of one id are one item.
     fn thoughts(&mut self, thoughts: &[Thought<'_>]) {
-        let own = |thought: &&Thought<'_>| thought.format.as_deref() == Some(self.rules.thoughts);
+        let own = |thought: &&Thought<'_>| thought.format.as_deref() == Some(self.rules.reasoning_format);
         let own: Vec<_> = thoughts.iter().filter(own).collect();
         for group in own.chunk_by(|one, next| one.id == next.id) {
             let list = |kind: &str, of: for<'t> fn(&'t Thought<'_>) -> Option<&'t str>| -> Vec<Value> {

@@ -21,5 +21,5 @@ mod upstream;
 
 pub use decode::ResponsesDecoder;
 pub use encode::encode;
-pub use rule::{Rules, is_wanted, takes_newer_limit, thinks};
+pub use rule::{Rules, Site, is_wanted, takes_newer_limit, thinks};
 pub use upstream::{cancel, fetch, resume};

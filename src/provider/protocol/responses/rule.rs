@@ -1,4 +1,4 @@
-//! When a chat is asked for in this dialect, and what else depends on the model.
+//! When a chat goes out in this protocol, and what else depends on the provider and the model.
 
 use std::borrow::Cow;
 
@@ -9,40 +9,38 @@ use crate::catalog;
 use crate::job::Task;
 use crate::provider::Ask;
 
-/// Servers of one's own. llama.cpp's takes the assistant's earlier answers in the long form only
-/// (seen with the server that `scripts/model_server.py` runs).
-const LOCAL: &[&str] = &["llamacpp", "local", "openai-compatible", "vllm"];
-
-/// What differs between those who speak the dialect.
+/// What a vendor of the protocol does otherwise, as data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// The provider's kind, for the catalog.
-    pub kind: &'static str,
-    /// Whose reasoning its items are, as `format` of `reasoning_details`.
-    pub thoughts: &'static str,
-    /// Whether an earlier answer stands as a list of parts even if it is one text.
-    pub(super) wants_parts: bool,
+    /// Value of `format` in `reasoning_details` for its reasoning. Vendors whose encrypted reasoning
+    /// only they can read have one of their own.
+    pub reasoning_format: &'static str,
+    /// Whether an earlier answer must stand as a list of parts even if it is one text.
+    pub wants_parts: bool,
+    /// Whether the vendor serves all its models by Responses, some of them better than by chat
+    /// completions: then a job that came in this protocol goes out in it.
+    pub is_preferred: bool,
 }
 
 impl Rules {
-    /// Those of a provider of this kind.
-    #[must_use]
-    pub fn of(kind: &'static str) -> Rules {
-        let own = OWN_THOUGHTS.iter().find(|(name, _)| *name == kind);
-        let wants_parts = LOCAL.contains(&kind);
-        Rules { kind, thoughts: own.map_or(OPENAI_THOUGHTS, |(_, thoughts)| thoughts), wants_parts }
-    }
+    /// The protocol as OpenAI documents it.
+    pub const PLAIN: Rules = Rules { reasoning_format: "openai-responses-v1", wants_parts: false, is_preferred: false };
+
+    /// Servers of open models. llama.cpp's takes the assistant's earlier answers in the long form
+    /// only (seen with the server that `scripts/model_server.py` runs).
+    pub const OPEN_SERVER: Rules = Rules { wants_parts: true, ..Rules::PLAIN };
 }
 
-/// What OpenAI's reasoning is called, and that of everybody who gives it no other name.
-const OPENAI_THOUGHTS: &str = "openai-responses-v1";
-/// Providers whose encrypted reasoning only they can read.
-const OWN_THOUGHTS: &[(&str, &str)] = &[("azure-openai", "azure-openai-responses-v1"), ("xai", "xai-responses-v1")];
+/// A provider at which the protocol is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// Kind of the provider, as in its card: the catalog is searched under it.
+    pub kind: &'static str,
+    /// What the provider does otherwise.
+    pub rules: &'static Rules,
+}
 
-/// Providers that serve all their models by Responses, some of them better: what comes in this dialect
-/// goes out in it.
-const PREFERRED: &[&str] = &["openai", "xai"];
-
-/// Whether a job is asked for by Responses instead of chat completions. It is
+/// Whether a job goes out as Responses instead of chat completions. It does
 /// - for a job that came in this dialect, at a provider that prefers it, or with a tool that only
 ///   this dialect has;
 /// - for an input in the dialect's own shape: `input` is a list of items, or a field is there that
@@ -50,17 +48,17 @@ const PREFERRED: &[&str] = &["openai", "xai"];
 /// - for a provider that is configured with `api = "responses"`;
 /// - for a model of which the catalog says that it has no other endpoint.
 ///
-/// The encoder and the decoder of an attempt both ask here.
+/// The encoder and the decoder of an attempt both use this rule.
 #[must_use]
-pub fn is_wanted(ask: Ask<'_>, kind: &str) -> bool {
+pub fn is_wanted(ask: Ask<'_>, site: Site) -> bool {
     if ask.job.task != Task::Chat {
         return false;
     }
     let only_there = || {
-        let entry = catalog::find(kind, &ask.target.model);
+        let entry = catalog::find(site.kind, &ask.target.model);
         entry.is_some_and(|entry| entry.abilities.has("responses_only"))
     };
-    let came_so = || ask.job.echo.is_some() && (PREFERRED.contains(&kind) || has_native_tools(&ask.job.input));
+    let came_so = || ask.job.echo.is_some() && (site.rules.is_preferred || has_native_tools(&ask.job.input));
     let is_chosen = match ask.endpoint.setting("api") {
         Some("responses") => true,
         Some("chat") => false,

@@ -1,8 +1,12 @@
-//! Who is asked in this dialect, and which models reason.
+//! Tests of the choice of this protocol, and of which models reason.
 
 use super::*;
 use crate::job::{Gateway, Job, Options, Tags, Target, Timestamp};
 use crate::provider::Endpoint;
+
+fn site(rules: &'static Rules) -> Site {
+    Site { kind: "not-in-the-catalog", rules }
+}
 
 fn job(input: &str) -> Job {
     Job {
@@ -37,12 +41,12 @@ fn models_that_reason_are_known_by_their_names() {
         ("omni-moderation", false),
         ("llama-3", false),
     ] {
-        assert_eq!(thinks("nobody", model), expected, "{model}");
+        assert_eq!(thinks("not-in-the-catalog", model), expected, "{model}");
     }
 }
 
 #[test]
-fn who_speaks_in_items_gets_responses() {
+fn an_input_of_items_goes_out_as_responses() {
     for (input, api, expected) in [
         (r#"{"input":[{"role":"user","content":"x"}]}"#, None, true),
         (r#"{"messages":[],"instructions":"be brief"}"#, None, true),
@@ -57,12 +61,15 @@ fn who_speaks_in_items_gets_responses() {
         let mut endpoint = Endpoint::plain("p", "http://h");
         endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
         assert_eq!(
-            is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, "nobody"),
+            is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, site(&Rules::PLAIN)),
             expected,
             "{input}"
         );
         job.task = Task::Embedding;
-        assert!(!is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, "nobody"));
+        assert!(!is_wanted(
+            Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false },
+            site(&Rules::PLAIN)
+        ));
     }
 }
 
@@ -70,13 +77,14 @@ fn who_speaks_in_items_gets_responses() {
 fn what_came_in_this_dialect_goes_out_in_it_where_that_is_better_or_the_only_way() {
     let search = r#"{"messages":[],"tools":[{"type":"function"},{"type":"web_search"}]}"#;
     let function = r#"{"messages":[],"tools":[{"type":"function"}]}"#;
-    for (input, came_so, kind, api, expected) in [
-        (function, true, "openai", None, true),
-        (function, true, "openai", Some("chat"), false),
-        (function, false, "openai", None, false),
-        (function, true, "vllm", None, false),
-        (search, true, "vllm", None, true),
-        (search, false, "vllm", None, false),
+    const PREFERRED: &Rules = &Rules { is_preferred: true, ..Rules::PLAIN };
+    for (input, came_so, rules, api, expected) in [
+        (function, true, PREFERRED, None, true),
+        (function, true, PREFERRED, Some("chat"), false),
+        (function, false, PREFERRED, None, false),
+        (function, true, &Rules::PLAIN, None, false),
+        (search, true, &Rules::PLAIN, None, true),
+        (search, false, &Rules::PLAIN, None, false),
     ] {
         let mut job = job(input);
         job.echo = came_so.then(|| RawValue::from_string("{}".to_owned()).expect("JSON"));
@@ -84,6 +92,6 @@ fn what_came_in_this_dialect_goes_out_in_it_where_that_is_better_or_the_only_way
         let mut endpoint = Endpoint::plain("p", "http://h");
         endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
         let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-        assert_eq!(is_wanted(ask, kind), expected, "{input} {came_so} {kind} {api:?}");
+        assert_eq!(is_wanted(ask, site(rules)), expected, "{input} {came_so} {rules:?} {api:?}");
     }
 }

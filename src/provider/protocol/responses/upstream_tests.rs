@@ -83,7 +83,7 @@ fn who_is_asked_otherwise_has_nothing_to_resume() {
 
 /// What is known to go on after these packets, and the progress that was told.
 fn after(packets: &[Value]) -> (Option<Upstream>, Vec<Event>) {
-    let mut decoder = ResponsesDecoder::new(&Rules::of("openai"), &ReplyRules::PLAIN);
+    let mut decoder = ResponsesDecoder::new(&Rules::PLAIN, &ReplyRules::PLAIN);
     let mut events = Vec::new();
     for packet in packets {
         let data = packet.to_string();
@@ -136,7 +136,7 @@ fn a_response_goes_on_without_us_from_its_id_to_its_end() {
 fn the_whole_of_a_response_says_whether_it_is_there_yet() {
     let check = |status: &str, expected: Option<&str>| {
         let whole = json!({"id": "resp_1", "status": status, "background": true, "output": [], "error": null});
-        let mut decoder = ResponsesDecoder::new(&Rules::of("openai"), &ReplyRules::PLAIN);
+        let mut decoder = ResponsesDecoder::new(&Rules::PLAIN, &ReplyRules::PLAIN);
         let mut events = Vec::new();
         let step = decoder.on_packet(Packet::Whole(whole.to_string().as_bytes()), &mut events);
         let expected = expected.map(|id| Upstream { id: id.into(), sequence: None });

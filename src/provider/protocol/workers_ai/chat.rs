@@ -24,9 +24,9 @@ pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 }
 
 /// Models that have it (gpt-oss) can be asked in the dialect of Responses.
-pub(super) fn encode_responses(ask: Ask<'_>) -> Result<Outbound, Failure> {
+pub(super) fn encode_responses(ask: Ask<'_>, site: responses::Site) -> Result<Outbound, Failure> {
     let url = format!("{}/v1/responses", super::base(ask)).into();
-    let mut outbound = responses::encode(ask, url, &responses::Rules::of(super::KIND))?;
+    let mut outbound = responses::encode(ask, url, site)?;
     super::keep_together(&mut Params::read(&ask.job.input)?, &mut outbound)?;
     Ok(outbound)
 }

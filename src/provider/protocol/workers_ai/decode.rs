@@ -267,7 +267,7 @@ impl WorkersDecoder {
 }
 
 fn responses_decoder() -> Box<ResponsesDecoder> {
-    Box::new(ResponsesDecoder::new(&responses::Rules::of(super::KIND), &chat::RULES.reply))
+    Box::new(ResponsesDecoder::new(&responses::Rules::PLAIN, &chat::RULES.reply))
 }
 
 /// Whether the object has this key (in its quotes) anywhere. Inside a JSON string the quotes would

@@ -35,9 +35,6 @@ const MAX_TOKENS_SMALL: u64 = 512;
 /// What the names of such models hold.
 const SMALL: &[&str] = &["llama-2-", "-lora", "mistral-7b-instruct-v0.1", "@hf/", "phi-2", "tinyllama"];
 
-/// The name of the kind, for the catalog.
-const KIND: &str = "workers-ai";
-
 /// Which of its formats is spoken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Api {
@@ -47,10 +44,10 @@ enum Api {
 }
 
 impl Api {
-    fn of(ask: Ask<'_>) -> Result<Api, Failure> {
+    fn of(ask: Ask<'_>, site: responses::Site) -> Result<Api, Failure> {
         match ask.endpoint.setting("api") {
             Some("run") => Ok(Api::Run),
-            None | Some("chat" | "responses") if responses::is_wanted(ask, KIND) => Ok(Api::Responses),
+            None | Some("chat" | "responses") if responses::is_wanted(ask, site) => Ok(Api::Responses),
             None | Some("chat" | "responses") => Ok(Api::Chat),
             Some(_) => {
                 let param = format!("providers.{}.api", ask.endpoint.name);
@@ -60,14 +57,15 @@ impl Api {
     }
 }
 
-/// The request for a job.
+/// Builds the request for a job. The catalog is searched under `kind`.
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    match (ask.job.task, Api::of(ask)?) {
+pub fn encode(ask: Ask<'_>, kind: &'static str) -> Result<Outbound, Failure> {
+    let site = responses::Site { kind, rules: &responses::Rules::PLAIN };
+    match (ask.job.task, Api::of(ask, site)?) {
         (Task::Chat, Api::Chat) => chat::encode(ask),
-        (Task::Chat, Api::Responses) => chat::encode_responses(ask),
+        (Task::Chat, Api::Responses) => chat::encode_responses(ask, site),
         (Task::Chat, Api::Run) => native::encode(ask),
         (Task::Embedding, Api::Run) => embed::encode_native(ask),
         (Task::Embedding, _) => embed::encode(ask),
