@@ -1,4 +1,4 @@
-//! The configuration in force and what was built from it.
+//! The configuration in force and what was built from it, which a reload replaces as a whole.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ use crate::policy::route::{self, On};
 use crate::provider::registry::Registry;
 use crate::telemetry::{self, Labels};
 
-/// One generation of configuration. Swapped as a whole.
+/// One generation of the configuration.
 pub struct ConfigSnapshot {
-    /// What the operator said.
+    /// The configuration as the operator wrote it.
     pub config: Config,
     /// The providers that are on.
     pub registry: Registry,
-    /// Their names, sorted, and the kind of each.
+    /// Names of the providers that are on, sorted, with the kind of each.
     pub on: Box<On>,
-    /// `provider/model` that is a metric label in any case: what the configuration names. Models of
-    /// the catalog are as well as they come, up to a number, so that users' model names cannot make
-    /// the time series grow without end.
+    /// The targets (`provider/model`) that are metric labels in any case: those that the configuration
+    /// names. Models of the catalog become labels as they are used, up to a number, so that users' model
+    /// names cannot make the time series grow without end.
     labelled: HashSet<Box<str>>,
     /// Fetches the files that jobs name by their addresses.
     pub remote: FileFetcher,
-    /// Tells that jobs have ended.
+    /// Sends webhooks.
     pub webhooks: WebhookSender,
-    /// What the main port takes connections with, if it speaks TLS.
+    /// The TLS settings of the main port, if it speaks TLS.
     pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl ConfigSnapshot {
-    /// Builds what follows from `config`; `env` reads well-known key variables.
+    /// Builds everything that follows from `config`; `env` reads well-known variables of keys.
     ///
     /// # Errors
     /// Every problem, for the operator.
@@ -50,14 +50,14 @@ impl ConfigSnapshot {
         let tls = tls.map_err(|(key, message)| vec![format!("server.tls.{key}: {message}")])?;
         let webhooks = webhooks(&config, env).map_err(|problem| vec![problem])?;
         let remote = FileFetcher::new(config.egress.allow_hosts.iter().cloned());
-        // Read now rather than on the first job's way.
+        // The catalog is read now rather than on the first job's path.
         tracing::debug!(date = catalog::date(), "the catalog of models and prices");
         let kind = |name: &str| registry.get(name).map(|entry| (name.into(), entry.provider.card().id));
         let on = registry.names().filter_map(kind).collect();
         Ok(ConfigSnapshot { config, registry, on, labelled, remote, webhooks, tls })
     }
 
-    /// The task of a model that the configuration or the catalog knows.
+    /// Returns the task of a model that the configuration or the catalog knows.
     #[must_use]
     pub fn task_of(&self, model: &ModelName) -> Option<Task> {
         let alias = self.config.models.get(model.as_str());
@@ -66,19 +66,20 @@ impl ConfigSnapshot {
         }
         let entry = match route::of_model(model, &self.config, &self.on) {
             Ok(targets) => self.entry_of(targets.first()?),
-            // `options.provider` may ask for it elsewhere than at the provider that the name says.
+            // `options.provider` may ask for the model at another provider than the one that the name
+            // says.
             Err(_) => model.split().and_then(|(kind, id)| catalog::find(kind, id)),
         };
         entry.map(|entry| entry.task)
     }
 
-    /// What the catalog knows of a target.
+    /// Returns the catalog's entry of a target.
     #[must_use]
     pub fn entry_of(&self, target: &Target) -> Option<&'static Entry> {
         catalog::find(route::kind_of(&target.provider, &self.on)?, &target.model)
     }
 
-    /// The metric labels of a job, at a target if there is one.
+    /// Returns the metric labels of a job, at a target if there is one.
     #[must_use]
     pub fn labels(&self, job: &Job, target: Option<&Target>) -> Labels {
         let gateway = job.gateway.as_str();
@@ -92,7 +93,7 @@ impl ConfigSnapshot {
         }
     }
 
-    /// Whether a target's model is a metric label.
+    /// Returns whether a target's model is a metric label.
     #[must_use]
     pub fn has_series(&self, target: &Target) -> bool {
         let name = format!("{}/{}", target.provider, target.model);
@@ -101,7 +102,7 @@ impl ConfigSnapshot {
     }
 }
 
-/// Who tells webhooks, if the gateways' own may be told.
+/// Builds the sender of webhooks, and checks that the gateways' own addresses are allowed.
 fn webhooks(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Result<WebhookSender, String> {
     let webhooks = WebhookSender::build(&config.webhooks, env)?;
     for (name, gateway) in &config.gateways {

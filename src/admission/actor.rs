@@ -1,6 +1,6 @@
-//! The actor that lets waiting jobs in: it sleeps until the soonest opening, or until it is woken.
+//! The actor that admits waiting jobs: it sleeps until the soonest opening, or until it is woken.
 //!
-//! One per broker. It ends when the last handle, pass and ticket of its gate is gone.
+//! One per broker. It ends when the last handle, permit and ticket of its admission is gone.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,37 +13,37 @@ use super::queue::{AdmissionQueue, Rules};
 use crate::clock::Clock;
 use crate::config::Config;
 
-struct Doorkeeper {
-    desk: Weak<AdmissionQueue>,
+struct AdmissionActor {
+    queue: Weak<AdmissionQueue>,
     wake: Arc<Notify>,
 }
 
-impl Actor for Doorkeeper {
+impl Actor for AdmissionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let work = keep(Weak::clone(&self.desk), Arc::clone(&self.wake));
+        let work = admit_loop(Weak::clone(&self.queue), Arc::clone(&self.wake));
         ctx.spawn(work.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }
 
 impl Admission {
-    /// Opens the gates of a broker; callable from any thread with tokio's clock. The actor that
-    /// lets waiting jobs in lives on `arbiter`.
+    /// Starts the admission of a broker; callable from any thread with tokio's clock. The actor that admits
+    /// waiting jobs lives on `arbiter`.
     #[must_use]
     pub fn start(arbiter: &ArbiterHandle, clock: Clock, config: &Config) -> Admission {
-        let desk = Arc::new(AdmissionQueue::open(clock, Rules::of(config)));
-        let keeper = Doorkeeper { desk: Arc::downgrade(&desk), wake: Arc::clone(&desk.wake) };
-        // Nobody sends it messages: its future keeps it alive.
-        Doorkeeper::start_in_arbiter(arbiter, move |_| keeper);
-        Admission { desk }
+        let queue = Arc::new(AdmissionQueue::open(clock, Rules::of(config)));
+        let actor = AdmissionActor { queue: Arc::downgrade(&queue), wake: Arc::clone(&queue.wake) };
+        // The actor gets no messages: its future keeps it alive.
+        AdmissionActor::start_in_arbiter(arbiter, move |_| actor);
+        Admission { queue }
     }
 }
 
-async fn keep(desk: Weak<AdmissionQueue>, wake: Arc<Notify>) {
+async fn admit_loop(queue: Weak<AdmissionQueue>, wake: Arc<Notify>) {
     loop {
-        let opens_in = match desk.upgrade() {
-            Some(desk) => desk.let_in().map(|at| Duration::from_millis(at.ms_since(desk.now()).max(1))),
+        let opens_in = match queue.upgrade() {
+            Some(queue) => queue.admit_waiting().map(|at| Duration::from_millis(at.ms_since(queue.now()).max(1))),
             None => return,
         };
         match opens_in {

@@ -33,8 +33,8 @@ fn throttle(gate: &Admission, model: &str, ms: u64) {
 
 /// Its breaker is open for two seconds.
 fn break_down(gate: &Admission, model: &str) {
-    let passes: Vec<Permit> = (0..5).map(|_| gate.enter(&[first(model)]).expect("it is free")).collect();
-    passes.into_iter().for_each(|pass| pass.lost(&down()));
+    let permits: Vec<Permit> = (0..5).map(|_| gate.enter(&[first(model)]).expect("it is free")).collect();
+    permits.into_iter().for_each(|permit| permit.lost(&down()));
 }
 
 fn waiting(number: u8, models: &[&str]) -> Waiting {
@@ -60,19 +60,19 @@ impl Diary {
         Diary { gate: gate.clone(), began: Instant::now(), went: Rc::default() }
     }
 
-    /// Waits, and does `then` with its pass.
+    /// Waits, and does `then` with its permit.
     fn queue(&self, name: &str, waiting: Waiting, then: impl FnOnce(Permit) + 'static) {
         let (diary, name) = (self.clone(), name.to_owned());
         let mut ticket = self.gate.wait(waiting).expect("there is room");
         actix::spawn(async move {
             loop {
-                if let Turn::Go(pass) = ticket.next().await {
+                if let Turn::Go(permit) = ticket.next().await {
                     let ms = diary.began.elapsed().as_millis() as u64;
                     diary
                         .went
                         .borrow_mut()
-                        .push((ms, format!("{name}{}", if pass.is_probe() { " probes" } else { "" })));
-                    return then(pass);
+                        .push((ms, format!("{name}{}", if permit.is_probe() { " probes" } else { "" })));
+                    return then(permit);
                 }
             }
         });
@@ -83,7 +83,7 @@ impl Diary {
         let went = self.went.borrow();
         let went: Vec<(u64, &str)> = went.iter().map(|(ms, name)| (*ms / 10 * 10, &**name)).collect();
         assert_eq!(went, expected);
-        assert!(self.gate.desk.is_empty(), "somebody or something is left in line");
+        assert!(self.gate.queue.is_empty(), "somebody or something is left in line");
     }
 }
 
@@ -101,11 +101,11 @@ async fn a_free_gate_costs_nobody_a_wait_and_the_first_that_is_free_is_taken() {
     throttle(&gate, "a", 3000);
     assert_eq!(gate.enter(&[first("a"), first("b")]).ok().unwrap().target(), &target("b"));
     throttle(&gate, "b", 1000);
-    let shut = gate.enter(&[first("a"), first("b")]).err().unwrap();
-    assert_eq!((shut.until.ms_since(gate.desk.now()), shut.reason), (1000, QueueReason::Cooling));
-    let mut pass = gate.enter(&[first("c")]).ok().unwrap();
-    pass.spoke(Duration::from_millis(250));
-    pass.ended();
+    let unavailable = gate.enter(&[first("a"), first("b")]).err().unwrap();
+    assert_eq!((unavailable.until.ms_since(gate.queue.now()), unavailable.reason), (1000, QueueReason::Cooling));
+    let mut permit = gate.enter(&[first("c")]).ok().unwrap();
+    permit.spoke(Duration::from_millis(250));
+    permit.ended();
     assert_eq!(gate.first_token(&target("c")), Some(Duration::from_millis(250)));
     assert_eq!(gate.first_token(&target("d")), None);
 }
@@ -152,12 +152,12 @@ async fn a_probe_is_handed_to_exactly_one_and_the_rest_follow_when_it_speaks() {
     let gate = gate("");
     break_down(&gate, "a");
     let diary = Diary::new(&gate);
-    diary.queue("1", waiting(1, &["a"]), |mut pass| {
+    diary.queue("1", waiting(1, &["a"]), |mut permit| {
         actix::spawn(async move {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            pass.spoke(Duration::from_millis(500));
+            permit.spoke(Duration::from_millis(500));
             tokio::time::sleep(Duration::from_secs(30)).await;
-            pass.ended();
+            permit.ended();
         });
     });
     diary.queue("2", waiting(2, &["a"]), Permit::ended);
@@ -170,7 +170,7 @@ async fn a_probe_that_fails_shuts_and_one_that_is_dropped_is_handed_on() {
     let gate = gate("");
     break_down(&gate, "a");
     let diary = Diary::new(&gate);
-    diary.queue("fails", waiting(1, &["a"]), |pass| pass.lost(&down()));
+    diary.queue("fails", waiting(1, &["a"]), |permit| permit.lost(&down()));
     diary.queue("drops", waiting(2, &["a"]), drop);
     diary.queue("works", waiting(3, &["a"]), Permit::ended);
     diary.queue("follows", waiting(4, &["a"]), Permit::ended);
@@ -181,19 +181,19 @@ async fn a_probe_that_fails_shuts_and_one_that_is_dropped_is_handed_on() {
 #[actix::test]
 async fn as_many_go_as_the_provider_says_are_left() {
     let gate = gate("");
-    let learn = |pass: &Permit, remaining| {
+    let learn = |permit: &Permit, remaining| {
         let window = Window { limit: None, remaining, reset_ms: 1000 };
-        pass.learn(&Limits { requests: Some(window), tokens: None });
+        permit.learn(&Limits { requests: Some(window), tokens: None });
     };
-    let pass = gate.enter(&[first("a")]).ok().unwrap();
-    learn(&pass, 0);
+    let permit = gate.enter(&[first("a")]).ok().unwrap();
+    learn(&permit, 0);
     let diary = Diary::new(&gate);
-    diary.queue("1", waiting(1, &["a"]), move |pass| learn(&pass, 1));
+    diary.queue("1", waiting(1, &["a"]), move |permit| learn(&permit, 1));
     for name in ["2", "3"] {
         diary.queue(name, waiting(2, &["a"]), Permit::ended);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    learn(&pass, 1);
+    learn(&permit, 1);
     diary.check(1600, &[(500, "1"), (500, "2"), (1500, "3")]).await;
 }
 
@@ -232,7 +232,7 @@ async fn who_waits_is_told_its_place_at_once_and_when_it_changes() {
     assert!(matches!(ticket.next().await, Turn::Go(_)));
     assert_eq!(began.elapsed().as_secs(), 60);
     assert!(tokio::time::timeout(Duration::from_secs(1), ticket.next()).await.is_err(), "it has said all");
-    assert!(gate.desk.is_empty());
+    assert!(gate.queue.is_empty());
 }
 
 #[actix::test]
@@ -246,11 +246,11 @@ async fn the_line_is_bounded_and_a_dropped_ticket_leaves_no_trace() {
     let mut three = gate.wait(waiting(3, &["a"])).unwrap();
     drop(two);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(gate.desk.line_len() == 0, "the third has gone, though it has not looked");
-    let Turn::Go(pass) = three.next().await else { panic!("its pass is there") };
-    drop((pass, three));
-    assert!(gate.desk.is_empty());
-    let wake = Arc::downgrade(&gate.desk.wake);
+    assert!(gate.queue.len() == 0, "the third has gone, though it has not looked");
+    let Turn::Go(permit) = three.next().await else { panic!("its permit is there") };
+    drop((permit, three));
+    assert!(gate.queue.is_empty());
+    let wake = Arc::downgrade(&gate.queue.wake);
     drop(gate);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(wake.strong_count(), 0, "the actor has ended");
@@ -276,9 +276,9 @@ async fn a_full_board_forgets_who_is_well_first() {
     for number in 0..crate::job::caps::GATES_MAX * 2 {
         gate.enter(&[first(&number.to_string())]).ok().unwrap().ended();
     }
-    assert!(gate.desk.board.all().len() <= crate::job::caps::GATES_MAX);
+    assert!(gate.queue.targets.all().len() <= crate::job::caps::GATES_MAX);
     assert!(gate.enter(&[first("ill")]).is_err(), "who is ill is remembered");
-    assert!(gate.desk.board.find(held.target()).is_some(), "who is being asked is remembered");
+    assert!(gate.queue.targets.find(held.target()).is_some(), "who is being asked is remembered");
 }
 
 #[actix::test]

@@ -1,4 +1,4 @@
-//! The gates as every door lists them: `GET /v1/providers`, and their states in the metrics.
+//! The state of every target, as `GET /v1/providers` and the metrics show it.
 
 use serde_json::{Map, Value, json};
 
@@ -10,10 +10,10 @@ use crate::snapshot::ConfigSnapshot;
 use crate::telemetry;
 
 impl Admission {
-    /// The providers that are on, each with the targets that have been asked.
+    /// Lists the providers that are on, each with the targets that have been asked.
     #[must_use]
     pub fn listing(&self, snapshot: &ConfigSnapshot) -> Value {
-        let all = self.desk.board.all();
+        let all = self.queue.targets.all();
         let of = |provider: &str| {
             let gates = all.iter().filter(|gate| *gate.target.provider == *provider);
             gates.map(|gate| self.row(gate)).collect::<Vec<_>>()
@@ -24,7 +24,7 @@ impl Admission {
 
     /// Sets the metrics of all targets that have time series.
     pub fn measure(&self, snapshot: &ConfigSnapshot) {
-        for gate in self.desk.board.all().iter().filter(|gate| snapshot.has_series(&gate.target)) {
+        for gate in self.queue.targets.all().iter().filter(|gate| snapshot.has_series(&gate.target)) {
             let state = match self.report(gate).breaker {
                 Breaker::Closed => 0,
                 Breaker::HalfOpen => 1,
@@ -47,9 +47,9 @@ impl Admission {
             "calls": report.calls,
             "errors": report.errors,
         });
-        if let Some(shut) = report.shut {
-            row["retry_after_ms"] = json!(shut.until.ms_since(self.desk.now()));
-            row["reason"] = json!(shut.reason);
+        if let Some(unavailable) = report.shut {
+            row["retry_after_ms"] = json!(unavailable.until.ms_since(self.queue.now()));
+            row["reason"] = json!(unavailable.reason);
         }
         if let Some(time) = report.first_token {
             row["first_token_ms"] = json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
@@ -61,7 +61,7 @@ impl Admission {
     }
 
     fn report(&self, gate: &TargetHealth) -> Report {
-        gate.health().report(&self.desk.rules.load().health, self.desk.now())
+        gate.health().report(&self.queue.rules.load().health, self.queue.now())
     }
 }
 

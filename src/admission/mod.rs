@@ -1,8 +1,8 @@
-//! The way to the providers: every attempt goes through its target's gate.
+//! Admission: every attempt needs a permit for its target, and jobs wait in a queue until they get one.
 //!
-//! Owns what all jobs know together about each target (`board`), and the jobs that wait until one
-//! can be asked (`desk`). Promises that newcomers do not overtake those in line for the same target,
-//! and that a target which takes one call again gets one. Does not know how a call is made.
+//! Owns the health of each target that all jobs share (`targets`), and the jobs that wait until one can be
+//! asked (`queue`). Promises that new jobs do not overtake those that wait for the same target, and that a
+//! target which accepts one call again gets one. Does not know how a call is made.
 
 mod actor;
 mod listing;
@@ -22,74 +22,75 @@ pub(crate) use crate::policy::breaker::Unavailable;
 use crate::policy::failover::Candidate;
 use queue::{AdmissionQueue, Rules};
 
-/// The gates of one broker. A clone is the same ones.
+/// The admission of one broker. Clones share it.
 #[derive(Clone)]
 pub struct Admission {
-    desk: Arc<AdmissionQueue>,
+    queue: Arc<AdmissionQueue>,
 }
 
-/// A job that wants a place in line.
+/// A job that wants a place in the queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Waiting {
-    /// Whose.
+    /// The stream of the job.
     pub(crate) stream: StreamId,
-    /// Any of these will do, the first that is free.
+    /// The targets that the job may ask; the first that is free is taken.
     pub(crate) candidates: Vec<Candidate>,
-    /// 0 goes first.
+    /// The priority of the job; 0 goes first.
     pub(crate) priority: u8,
-    /// [`Admission::share`] of the job.
+    /// The value of [`Admission::share`] for the job.
     pub(crate) share: Option<Box<str>>,
-    /// When the job came in.
+    /// The time at which the job was submitted.
     pub(crate) since: Timestamp,
 }
 
-/// What a waiting job learns.
+/// What a waiting job learns next.
 pub(crate) enum Turn {
-    /// It waits, and for what.
+    /// The job waits, for this reason and at this position.
     Queued(Queued),
-    /// Its turn has come.
+    /// The job may ask this permit's target.
     Go(Permit),
 }
 
 impl Admission {
-    /// A pass through the first of `candidates` that may be asked now. It costs a look-up and an
-    /// uncontended lock each.
+    /// Returns a permit for the first of `candidates` that may be asked now. It costs a look-up and an
+    /// uncontended lock for each.
     ///
     /// # Errors
-    /// The soonest opening of all. It is no time to try again at: whoever will not give up takes
-    /// a place in line.
+    /// The soonest time at which one of them opens. Do not try again then: a job that goes on waiting takes
+    /// a place in the queue.
+    /// a place in queue.
     pub(crate) fn enter(&self, candidates: &[Candidate]) -> Result<Permit, Unavailable> {
-        self.desk.enter(candidates)
+        self.queue.enter(candidates)
     }
 
-    /// A place in line.
+    /// Takes a place in the queue.
     ///
     /// # Errors
-    /// `overloaded` when the line is full.
+    /// `overloaded` when the queue is full.
     pub(crate) fn wait(&self, waiting: Waiting) -> Result<Ticket, Failure> {
-        self.desk.wait(waiting)
+        self.queue.wait(waiting)
     }
 
-    /// The value of the tag by which jobs take turns.
+    /// Returns the value of the tag by which waiting jobs take turns.
     #[must_use]
     pub fn share(&self, job: &Job) -> Option<Box<str>> {
-        let rules = self.desk.rules.load();
+        let rules = self.queue.rules.load();
         let value = job.metadata.get(rules.queue.fair_key()?)?;
         Some(value.to_string().into())
     }
 
-    /// How long `target` takes to its first token, as far as that is known; see
+    /// Returns how long `target` takes to its first token, as far as that is known; see
     /// [`crate::policy::breaker::Health::first_token`].
     #[must_use]
     pub fn first_token(&self, target: &Target) -> Option<Duration> {
-        let gate = self.desk.board.find(target)?;
-        gate.health().first_token(self.desk.now())
+        let gate = self.queue.targets.find(target)?;
+        gate.health().first_token(self.queue.now())
     }
 
-    /// Takes the rules of another configuration. What is shut stays so.
+    /// Applies the rules of another configuration. Targets that are closed stay closed.
     pub fn reload(&self, config: &Config) {
-        self.desk.rules.store(Arc::new(Rules::of(config)));
-        self.desk.wake.notify_one();
+        self.queue.rules.store(Arc::new(Rules::of(config)));
+        self.queue.wake.notify_one();
     }
 }
 

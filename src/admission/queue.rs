@@ -1,8 +1,8 @@
-//! Who waits in line, and who is let in.
+//! The queue of jobs that wait for a target.
 //!
-//! Owns the line. It is behind a lock, since a job that is dropped must be able to leave at once;
-//! who goes next is decided in one place only, which the gate's actor calls. Locks are taken in one
-//! order: the line's, then a target's.
+//! Owns the order of waiting jobs. It is behind a lock, since a job that is dropped must be able to leave
+//! at once; which job goes next is decided in one place only, which the actor calls. Locks are taken in one
+//! order: the queue's, then a target's.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,24 +22,24 @@ use crate::policy::breaker::Unavailable;
 use crate::policy::fair_queue::{Entry, FairQueue, Place};
 use crate::telemetry;
 
-/// How often a waiting job is told its position, if that changed: it becomes a durable event.
+/// How often a waiting job is told its position, if that changed: each change becomes a durable event.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
-/// Milliseconds that a client is advised to wait when the line is full.
+/// Milliseconds that a client is advised to wait when the queue is full.
 const FULL_RETRY_AFTER_MS: u64 = 1000;
 
-/// What the gate's handles, passes and tickets share.
+/// What the handles, permits and tickets of one admission share.
 pub(super) struct AdmissionQueue {
-    pub(super) board: Targets,
+    pub(super) targets: Targets,
     pub(super) rules: ArcSwap<Rules>,
-    /// When the desk opened, by both clocks: from then on only the one that cannot be set counts,
-    /// so that no correction of the date shuts a target for hours.
+    /// The moment of the start, by both clocks: from then on only the clock that cannot be set counts, so
+    /// that no correction of the date closes a target for hours.
     opened: (Timestamp, Instant),
-    line: Mutex<InLine>,
-    /// Wakes the actor: somebody joined, or a target may have become free.
+    queue: Mutex<WaitingJobs>,
+    /// Wakes the actor: a job has joined the queue, or a target may have become free.
     pub(super) wake: Arc<Notify>,
 }
 
-/// What an operator said.
+/// The rules of the configuration in force.
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) health: HealthConfig,
@@ -53,9 +53,9 @@ impl Rules {
 }
 
 #[derive(Default)]
-struct InLine {
+struct WaitingJobs {
     jobs: FairQueue<Waiter>,
-    /// The gates that somebody waits for, by their ids.
+    /// The targets that jobs wait for, by their ids.
     wanted: HashMap<u64, Arc<TargetHealth>>,
 }
 
@@ -67,10 +67,10 @@ struct Waiter {
 impl AdmissionQueue {
     pub(super) fn open(clock: Clock, rules: Rules) -> AdmissionQueue {
         AdmissionQueue {
-            board: Targets::default(),
+            targets: Targets::default(),
             rules: ArcSwap::from_pointee(rules),
             opened: (clock.now(), Instant::now()),
-            line: Mutex::default(),
+            queue: Mutex::default(),
             wake: Arc::default(),
         }
     }
@@ -80,16 +80,16 @@ impl AdmissionQueue {
         date.plus_ms(u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn line(&self) -> MutexGuard<'_, InLine> {
-        self.line.lock().expect("nothing panics while it holds this lock")
+    fn queue(&self) -> MutexGuard<'_, WaitingJobs> {
+        self.queue.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// A newcomer's pass through the first of `candidates` that is free, or the soonest opening.
+    /// Returns a new job's permit for the first of `candidates` that is free, or the soonest opening.
     pub(super) fn enter(self: &Arc<Self>, candidates: &[Candidate]) -> Result<Permit, Unavailable> {
         let (now, rules) = (self.now(), self.rules.load());
         let mut soonest: Option<Unavailable> = None;
         for candidate in candidates {
-            let gate = self.board.gate(&candidate.target, &rules.health, now);
+            let gate = self.targets.gate(&candidate.target, &rules.health, now);
             let entered = gate.enter(candidate.is_retry, &rules.health, now);
             match entered {
                 Ok(is_probe) => {
@@ -99,46 +99,47 @@ impl AdmissionQueue {
                     }
                     return Ok(Permit::new(gate, Arc::clone(self), is_probe));
                 }
-                Err(shut) => soonest = sooner(soonest, shut),
+                Err(unavailable) => soonest = sooner(soonest, unavailable),
             }
         }
         Err(soonest.unwrap_or(Unavailable { until: now, reason: QueueReason::Capacity }))
     }
 
-    /// A place in line.
+    /// Takes a place in the queue.
     pub(super) fn wait(self: &Arc<Self>, waiting: Waiting) -> Result<Ticket, Failure> {
         let (now, rules) = (self.now(), self.rules.load());
-        let gate = |candidate: &Candidate| (self.board.gate(&candidate.target, &rules.health, now), candidate.is_retry);
+        let gate =
+            |candidate: &Candidate| (self.targets.gate(&candidate.target, &rules.health, now), candidate.is_retry);
         let candidates: Box<[_]> = waiting.candidates.iter().map(gate).collect();
         let (go, come) = oneshot::channel();
-        let mut line = self.line();
-        if line.jobs.len() >= rules.queue.waiting_max {
+        let mut queue = self.queue();
+        if queue.jobs.len() >= rules.queue.waiting_max {
             let full = Failure::new(Code::Overloaded, "too many jobs wait for targets that cannot be asked now");
             return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));
         }
         for (gate, is_retry) in &candidates {
             gate.joined(*is_retry);
-            line.wanted.insert(gate.id, Arc::clone(gate));
+            queue.wanted.insert(gate.id, Arc::clone(gate));
         }
         let Waiting { stream, priority, share, since, .. } = waiting;
-        let place = line.jobs.join(Entry { priority, share, since, stream }, Waiter { candidates, go });
-        telemetry::queue_depth(line.jobs.len());
-        drop(line);
+        let place = queue.jobs.join(Entry { priority, share, since, stream }, Waiter { candidates, go });
+        telemetry::queue_depth(queue.jobs.len());
+        drop(queue);
         self.wake.notify_one();
-        Ok(Ticket { desk: Arc::clone(self), place, come: Some(come), told: None })
+        Ok(Ticket { queue: Arc::clone(self), place, come: Some(come), told: None })
     }
 
-    /// Lets in whom the targets take, in the order of the line. Returns when the next target opens
-    /// that somebody waits for; `None` while nobody waits for time to pass.
-    pub(super) fn let_in(self: &Arc<Self>) -> Option<Timestamp> {
-        let mut line = self.line();
-        if line.jobs.is_empty() {
+    /// Admits the jobs that the targets accept, in the order of the queue. Returns when the next target
+    /// opens that a job waits for; `None` while no job waits for time to permit.
+    pub(super) fn admit_waiting(self: &Arc<Self>) -> Option<Timestamp> {
+        let mut queue = self.queue();
+        if queue.jobs.is_empty() {
             return None;
         }
         let (now, rules) = (self.now(), self.rules.load());
-        let (mut free, mut soonest) = line.free(&rules.health, now);
+        let (mut free, mut soonest) = queue.free(&rules.health, now);
         let mut going = Vec::new();
-        for (place, waiter) in line.jobs.in_order() {
+        for (place, waiter) in queue.jobs.in_order() {
             if free.is_empty() {
                 break;
             }
@@ -152,43 +153,43 @@ impl AdmissionQueue {
                         going.push((place.clone(), Permit::new(Arc::clone(gate), Arc::clone(self), is_probe)));
                         break;
                     }
-                    Err(shut) => {
+                    Err(unavailable) => {
                         free.remove(&(gate.id, *is_retry));
-                        soonest = sooner(soonest, shut);
+                        soonest = sooner(soonest, unavailable);
                     }
                 }
             }
         }
-        for (place, pass) in going {
-            if let Some(waiter) = line.jobs.serve(&place) {
-                line.forget(&waiter);
-                // Who has left meanwhile drops the pass, and with it frees the place of a probe.
-                let _ = waiter.go.send(pass);
+        for (place, permit) in going {
+            if let Some(waiter) = queue.jobs.serve(&place) {
+                queue.forget(&waiter);
+                // A job that has left meanwhile drops the permit, and with it frees the place of a probe.
+                let _ = waiter.go.send(permit);
             }
         }
-        telemetry::queue_depth(line.jobs.len());
-        soonest.map(|shut| shut.until)
+        telemetry::queue_depth(queue.jobs.len());
+        soonest.map(|unavailable| unavailable.until)
     }
 
-    /// What a waiting job is told.
+    /// Returns what a waiting job is told.
     fn queued(&self, place: &Place) -> Option<Queued> {
-        let line = self.line();
-        let waiter = line.jobs.get(place)?;
+        let queue = self.queue();
+        let waiter = queue.jobs.get(place)?;
         let (now, rules) = (self.now(), self.rules.load());
-        let mut shut = Some(Unavailable { until: Timestamp(u64::MAX), reason: QueueReason::Capacity });
+        let mut unavailable = Some(Unavailable { until: Timestamp(u64::MAX), reason: QueueReason::Capacity });
         for (gate, is_retry) in &waiter.candidates {
             let free = Unavailable { until: now, reason: QueueReason::Capacity };
-            shut = sooner(shut, gate.health().check(*is_retry, &rules.health, now).err().unwrap_or(free));
+            unavailable = sooner(unavailable, gate.health().check(*is_retry, &rules.health, now).err().unwrap_or(free));
         }
-        let shut = shut.filter(|shut| shut.until.0 < u64::MAX);
+        let unavailable = unavailable.filter(|unavailable| unavailable.until.0 < u64::MAX);
         Some(Queued {
-            reason: shut.map_or(QueueReason::Capacity, |shut| shut.reason),
-            position: line.jobs.position(place).map(|position| position as u64),
-            eta_ms: shut.map(|shut| shut.until.ms_since(now)),
+            reason: unavailable.map_or(QueueReason::Capacity, |unavailable| unavailable.reason),
+            position: queue.jobs.position(place).map(|position| position as u64),
+            eta_ms: unavailable.map(|unavailable| unavailable.until.ms_since(now)),
         })
     }
 
-    /// A target's state changed: whoever waits for it may go now, or must wait longer.
+    /// Notes that a target's state changed: jobs that wait for it may go now, or must wait longer.
     pub(super) fn changed(&self, gate: &TargetHealth) {
         if gate.waits(false) || gate.waits(true) {
             self.wake.notify_one();
@@ -196,27 +197,27 @@ impl AdmissionQueue {
     }
 
     #[cfg(test)]
-    pub(super) fn line_len(&self) -> usize {
-        self.line().jobs.len()
+    pub(super) fn len(&self) -> usize {
+        self.queue().jobs.len()
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        let line = self.line();
-        let unwanted = self.board.all().iter().all(|gate| !gate.waits(false) && !gate.waits(true));
-        line.jobs.is_empty() && line.wanted.is_empty() && unwanted
+        let queue = self.queue();
+        let unwanted = self.targets.all().iter().all(|gate| !gate.waits(false) && !gate.waits(true));
+        queue.jobs.is_empty() && queue.wanted.is_empty() && unwanted
     }
 }
 
 impl Drop for AdmissionQueue {
     fn drop(&mut self) {
-        // The actor finds that there is no desk any more, and ends.
+        // The actor finds that the queue is gone, and ends.
         self.wake.notify_one();
     }
 }
 
-impl InLine {
-    /// What could be asked now of what is waited for, and the soonest opening of the rest.
+impl WaitingJobs {
+    /// Returns which of the awaited targets could be asked now, and the soonest opening of the others.
     fn free(&self, rules: &HealthConfig, now: Timestamp) -> (HashSet<(u64, bool)>, Option<Unavailable>) {
         let (mut free, mut soonest) = (HashSet::new(), None);
         for gate in self.wanted.values() {
@@ -226,14 +227,14 @@ impl InLine {
                     Ok(_) => {
                         free.insert((gate.id, is_retry));
                     }
-                    Err(shut) => soonest = sooner(soonest, shut),
+                    Err(unavailable) => soonest = sooner(soonest, unavailable),
                 }
             }
         }
         (free, soonest)
     }
 
-    /// A waiter is out of the line.
+    /// Notes that a waiting job has left the queue.
     fn forget(&mut self, waiter: &Waiter) {
         for (gate, is_retry) in &waiter.candidates {
             gate.left(*is_retry);
@@ -244,23 +245,23 @@ impl InLine {
     }
 }
 
-fn sooner(soonest: Option<Unavailable>, shut: Unavailable) -> Option<Unavailable> {
-    Some(soonest.filter(|soonest| soonest.until <= shut.until).unwrap_or(shut))
+fn sooner(soonest: Option<Unavailable>, unavailable: Unavailable) -> Option<Unavailable> {
+    Some(soonest.filter(|soonest| soonest.until <= unavailable.until).unwrap_or(unavailable))
 }
 
-/// A place in line. Dropping it leaves the line.
+/// A place in the queue. Dropping it leaves the queue.
 pub(crate) struct Ticket {
-    desk: Arc<AdmissionQueue>,
+    queue: Arc<AdmissionQueue>,
     place: Place,
-    /// `None` once it has gone.
+    /// `None` once the job has been admitted.
     come: Option<oneshot::Receiver<Permit>>,
-    /// The position that was told last, and when.
+    /// The position that was told last, and the moment at which it was told.
     told: Option<(Option<u64>, Instant)>,
 }
 
 impl Ticket {
-    /// What comes next: the news of its place, at once and then when that changes, or its turn.
-    /// Cancel-safe. After its turn it has nothing more to say and does not resolve.
+    /// Waits for what comes next: the job's position, at once and then when it changes, or its permit.
+    /// Cancel-safe. After the permit it does not resolve any more.
     pub(crate) async fn next(&mut self) -> Turn {
         while let Some(come) = &mut self.come {
             let told = self.told;
@@ -271,16 +272,16 @@ impl Ticket {
             };
             tokio::select! {
                 biased;
-                pass = come => {
+                permit = come => {
                     self.come = None;
-                    // The sender is in line as long as this ticket is, or has sent.
-                    if let Ok(pass) = pass {
-                        return Turn::Go(pass);
+                    // The sender is in the queue as long as this ticket is, or has sent.
+                    if let Ok(permit) = permit {
+                        return Turn::Go(permit);
                     }
                 }
                 () = time_to_tell => {
-                    // Out of line, and the pass not here: it is on its way.
-                    let Some(queued) = self.desk.queued(&self.place) else {
+                    // The job is out of the queue, and its permit is on its way.
+                    let Some(queued) = self.queue.queued(&self.place) else {
                         self.told = Some((None, Instant::now()));
                         continue;
                     };
@@ -297,10 +298,10 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut line = self.desk.line();
-        if let Some(waiter) = line.jobs.leave(&self.place) {
-            line.forget(&waiter);
-            telemetry::queue_depth(line.jobs.len());
+        let mut queue = self.queue.queue();
+        if let Some(waiter) = queue.jobs.leave(&self.place) {
+            queue.forget(&waiter);
+            telemetry::queue_depth(queue.jobs.len());
         }
     }
 }

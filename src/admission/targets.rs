@@ -1,9 +1,9 @@
-//! How every target is doing: the one place that all jobs look at before they ask.
+//! The health of every target: what all jobs look at before they ask.
 //!
-//! Owns a bounded map of targets to their health. Health is behind one lock per target, held for a
-//! few comparisons and never across an await; an actor per target would put a mailbox and a thread's
-//! wake-up in the way of each first token. Promises that a full board forgets who has been well and
-//! unasked the longest, and that a target without a place there is asked all the same.
+//! Owns a bounded map of targets to their health. Health is behind one lock per target, held for a few
+//! comparisons and never across an await; an actor per target would put a mailbox and a thread's wake-up
+//! before each first token. Promises that a full map forgets the targets that have been well and unused the
+//! longest, and that a target without a place in it is asked all the same.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,29 +14,30 @@ use crate::job::caps::GATES_MAX;
 use crate::job::{QueueReason, Target, Timestamp};
 use crate::policy::breaker::{Breaker, Health, Report, Unavailable};
 
-/// What the first to be refused by a free gate is told: those in line go at once.
+/// The wait that is told to the first job that a free target refuses: those in the queue go at once.
 const LINE_MS: u64 = 100;
 
-/// See the module.
+/// A bounded map of targets to their health.
 #[derive(Default)]
 pub(super) struct Targets {
     gates: RwLock<HashMap<Target, Arc<TargetHealth>>>,
     next: AtomicU64,
 }
 
-/// One target's gate.
+/// One target and its health.
 pub(super) struct TargetHealth {
-    /// One of its kind, to be found by in short lists.
+    /// A number that is unique in this map, by which the target is found in short lists.
     pub(super) id: u64,
     pub(super) target: Target,
     health: Mutex<Health>,
-    /// Jobs in line that could ask it first, and those that could ask it again. Moved only under
-    /// the line's lock; read without it, so that nobody pays for a line of others.
+    /// Number of jobs in the queue that could ask the target first, and of those that could ask it again.
+    /// Changed only under the queue's lock; read without it, so that a job does not pay for other targets'
+    /// queues.
     waiting: [AtomicUsize; 2],
 }
 
 impl Targets {
-    /// The gate of `target`, made if this is its first call.
+    /// Returns the entry of `target`, made if this is its first call.
     pub(super) fn gate(&self, target: &Target, rules: &HealthConfig, now: Timestamp) -> Arc<TargetHealth> {
         if let Some(gate) = self.find(target) {
             return gate;
@@ -56,12 +57,12 @@ impl Targets {
         }
     }
 
-    /// The gate of `target`, if it was ever asked.
+    /// Returns the entry of `target`, if it was ever asked.
     pub(super) fn find(&self, target: &Target) -> Option<Arc<TargetHealth>> {
         self.gates.read().expect("nothing panics while it holds this lock").get(target).map(Arc::clone)
     }
 
-    /// Every gate, by provider and model.
+    /// Returns every entry, by provider and model.
     pub(super) fn all(&self) -> Vec<Arc<TargetHealth>> {
         let gates = self.gates.read().expect("nothing panics while it holds this lock");
         let mut all: Vec<Arc<TargetHealth>> = gates.values().map(Arc::clone).collect();
@@ -71,7 +72,7 @@ impl Targets {
     }
 }
 
-/// Makes room: a quarter of the gates at once, so that a stream of new names pays for it rarely.
+/// Makes room: a quarter of the entries at once, so that a stream of new names pays for it rarely.
 fn forget(gates: &mut HashMap<Target, Arc<TargetHealth>>, rules: &HealthConfig, now: Timestamp) {
     let is_well = |report: &Report| report.breaker == Breaker::Closed && report.shut.is_none();
     let unused = gates.values().filter(|gate| Arc::strong_count(gate) == 1);
@@ -92,10 +93,10 @@ impl TargetHealth {
         self.health.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Lets a newcomer in, `true` = as a probe, unless somebody in line could go now.
+    /// Admits a new job, `true` = as a probe, unless a job in the queue could go now.
     pub(super) fn enter(&self, is_retry: bool, rules: &HealthConfig, now: Timestamp) -> Result<bool, Unavailable> {
         let mut health = self.health();
-        // A retry in line may lack the budget that a first call does not need.
+        // A retry in the queue may lack the budget that a first call does not need.
         let is_wanted = self.waits(false) || self.waits(true) && health.check(true, rules, now).is_ok();
         if is_wanted {
             health.check(is_retry, rules, now)?;
@@ -104,17 +105,17 @@ impl TargetHealth {
         health.enter(is_retry, rules, now)
     }
 
-    /// Whether anybody waits to ask it first, or again.
+    /// Returns whether a job waits to ask the target first, or again.
     pub(super) fn waits(&self, is_retry: bool) -> bool {
         self.waiting[usize::from(is_retry)].load(Ordering::Relaxed) > 0
     }
 
-    /// Somebody joined the line; the line's lock is held.
+    /// Counts a job that joined the queue; the queue's lock is held.
     pub(super) fn joined(&self, is_retry: bool) {
         self.waiting[usize::from(is_retry)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Somebody left it; the line's lock is held.
+    /// Counts a job that left the queue; the queue's lock is held.
     pub(super) fn left(&self, is_retry: bool) {
         self.waiting[usize::from(is_retry)].fetch_sub(1, Ordering::Relaxed);
     }

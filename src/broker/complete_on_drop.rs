@@ -1,7 +1,7 @@
-//! Work that is carried through, whoever waits for it.
+//! A future that is completed even if it is dropped.
 //!
-//! Runs where it is awaited, so that the usual case costs no task and no other thread; dropped before
-//! its end, it goes on as a task of its own. A panic is the caller's to tell.
+//! It runs where it is awaited, so that the usual case costs no task and no other thread; dropped before
+//! its end, it continues as a task of its own. The caller decides what a panic means.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-/// See the module. `None` = it panicked.
+/// A future that continues on the runtime when it is dropped. Resolves to `None` if it panicked.
 pub(super) struct CompleteOnDrop<T: Send + 'static> {
     work: Option<BoxFuture<'static, Option<T>>>,
     runtime: Handle,

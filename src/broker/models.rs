@@ -1,8 +1,8 @@
-//! The models that can be asked, as every door lists them.
+//! The list of models that can be asked, the same at every entrance.
 //!
-//! Owns the query and the shape of a row: OpenAI's (`id`, `object`, `created`, `owned_by`) and ours.
-//! The configuration's own models come first, then those of the catalog whose providers are on, by
-//! provider and id. Prices are US dollars: of tokens per million, of anything else per one.
+//! Owns the query and the shape of a row: OpenAI's fields (`id`, `object`, `created`, `owned_by`) and ours.
+//! The configuration's own models come first, then those of the catalog whose providers are on, by provider
+//! and id. Prices are US dollars: of tokens per million, of anything else per one.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -14,22 +14,22 @@ use crate::job::{Code, Failure, ModelName, Target, Task, Usd};
 use crate::policy::route;
 use crate::provider::registry;
 
-/// Which models.
+/// A query that selects models.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelsQuery {
-    /// Only those whose name contains this, however it is spelled.
+    /// Selects models whose name contains this text, in any spelling.
     pub q: Option<String>,
-    /// Only those of this provider.
+    /// Selects models of this provider.
     pub provider: Option<String>,
-    /// Only those for this task.
+    /// Selects models for this task.
     pub task: Option<Task>,
-    /// The whole catalog, whichever providers are on.
+    /// Selects the whole catalog, whichever providers are on.
     pub all: bool,
 }
 
 impl ModelsQuery {
-    /// Reads the pairs of a URL's query; what is empty is as good as absent.
+    /// Reads the pairs of a URL's query; an empty value counts as absent.
     ///
     /// # Errors
     /// `invalid`, naming the field.
@@ -69,7 +69,7 @@ impl ModelsQuery {
 }
 
 impl ConfigSnapshot {
-    /// The models that `query` asks for, as many as fit into `bytes_max` bytes of JSON; `cut` then
+    /// Lists the models that `query` selects, as many as fit into `bytes_max` bytes of JSON; `cut` then
     /// says how many there are.
     #[must_use]
     pub fn models(&self, query: &ModelsQuery, bytes_max: Option<usize>) -> Value {
@@ -90,7 +90,7 @@ impl ConfigSnapshot {
         listed
     }
 
-    /// One model, by any name that a job may use.
+    /// Describes one model, by any name that a job may use.
     ///
     /// # Errors
     /// `unknown_model`.
@@ -128,7 +128,7 @@ impl ConfigSnapshot {
         model.task.or_else(|| self.task_of(&name.parse().ok()?)).or(Some(Task::default()))
     }
 
-    /// The catalog's models at each provider that is on.
+    /// Lists the catalog's models at each provider that is on.
     fn served(&self, query: &ModelsQuery) -> impl Iterator<Item = Value> {
         // A server on this machine knows by itself which models it has.
         let is_said = |name: &str| {
@@ -142,7 +142,7 @@ impl ConfigSnapshot {
         })
     }
 
-    /// The rest of the catalog, if it is asked for.
+    /// Lists the rest of the catalog, if the query asks for it.
     fn elsewhere(&self, query: &ModelsQuery) -> impl Iterator<Item = Value> {
         let is_off = |entry: &&Entry| self.on.iter().all(|(_, kind)| *kind != entry.provider);
         let rest = catalog::all().iter().filter(move |entry| query.all && entry.is_first() && is_off(entry));
@@ -207,7 +207,7 @@ impl ConfigSnapshot {
         row
     }
 
-    /// Who serves the same model: this target, then every other whose provider is on.
+    /// Lists the targets that serve the same model: this one, then every other whose provider is on.
     fn targets(&self, entry: &Entry, target: &Target) -> Vec<String> {
         let mut targets = vec![id_of(target)];
         for other in catalog::targets_of(entry) {
@@ -221,17 +221,17 @@ impl ConfigSnapshot {
     }
 }
 
-/// The provider of a model's first target.
+/// Returns the provider of a model's first target.
 fn owner_of(model: &ModelConfig) -> Option<&str> {
     model.targets.first()?.split_once('/').map(|(provider, _)| provider)
 }
 
-/// The entries of a kind, each model once.
+/// Returns the catalog's entries of one kind of provider, each model once.
 fn listed(kind: &str) -> impl Iterator<Item = &'static Entry> {
     catalog::all().iter().filter(move |entry| entry.provider == kind && entry.is_first())
 }
 
-/// What a job names: `@cf/…` says by itself whose it is.
+/// Returns the name that a job uses: `@cf/…` names its provider by itself.
 fn id_of(target: &Target) -> String {
     match &*target.provider {
         "workers-ai" if target.model.starts_with("@cf/") => target.model.to_string(),
@@ -239,7 +239,7 @@ fn id_of(target: &Target) -> String {
     }
 }
 
-/// Prices by the catalog's names.
+/// Returns prices under the catalog's names.
 fn prices(entry: &Entry) -> Map<String, Value> {
     const MILLION: i128 = 1_000_000;
     let each = entry.prices.texts().zip(entry.prices.iter());

@@ -26,9 +26,9 @@ pub use crate::provider::tap::{TeeItem, TeeReader};
 
 /// A provider's answer: its head, and its body as it comes. Dropping it closes the socket.
 pub struct PassthroughReply {
-    /// The HTTP status.
+    /// The HTTP status that the provider answered with.
     pub status: u16,
-    /// The headers that its client reads.
+    /// The headers that the client gets.
     pub headers: Headers,
     reply: Reply,
     idle: Duration,
@@ -36,12 +36,12 @@ pub struct PassthroughReply {
 }
 
 impl Broker {
-    /// Asks a provider as the client does; resolves with the head of its answer. `own` are the
+    /// Sends a client's request to a provider; resolves with the head of the answer. `own` are the
     /// time-outs that the request names, over those of its gateway. Cancel-safe.
     ///
     /// # Errors
-    /// `overloaded` while going down, `unknown_model`, `invalid`, `unsupported`, and what happens on
-    /// the way to a provider.
+    /// `overloaded` while the broker goes down, `unknown_model`, `invalid`, `unsupported`, and the failures
+    /// of a call to a provider.
     pub async fn pass_on(
         &self,
         asked: PassthroughRequest<'_>,
@@ -71,7 +71,7 @@ impl Broker {
 }
 
 impl PassthroughReply {
-    /// The next piece of the body, or `None` at its clean end. Cancel-safe.
+    /// Returns the next piece of the body, or `None` at its clean end. Cancel-safe.
     ///
     /// # Errors
     /// `provider_timeout`, `provider_truncated`.
@@ -85,14 +85,15 @@ impl PassthroughReply {
 }
 
 impl Broker {
-    /// What `asked` asks, if the answer to it can be read: then it is [`Broker::pass_on_job`]'s.
+    /// Returns what a request asks, if a decoder of ours can read its answer: then [`Broker::pass_on_job`]
+    /// takes it.
     #[must_use]
     pub fn reading(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
         self.snapshot.load().registry.get(asked.provider)?.provider.reads(asked)
     }
 
-    /// Takes in `job`, which is that request, as [`Broker::submit_then`] does. What its provider
-    /// sends comes out of the other half of the answer.
+    /// Submits `job`, which is that request, as [`Broker::submit_then`] does. The provider's bytes come out
+    /// of the second half of the result.
     ///
     /// # Errors
     /// As [`Broker::pass_on`] before anything is sent, and as [`Broker::submit`].
@@ -106,7 +107,7 @@ impl Broker {
         let target = Target { provider: asked.provider.into(), model: reading.model };
         let brings_key = asked.brings_key();
         let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(asked, &snapshot.registry)? };
-        // A client that takes nothing must not look like a provider that sends nothing.
+        // A client that reads nothing must not look like a provider that sends nothing.
         let (tap, tapped) = Tap::new(EffectiveOptions::of(&job, &snapshot.config).idle / 2);
         let job = Job { is_passed_on: true, ..job };
         let passage = Passthrough { target, outbound, brings_key, tap };

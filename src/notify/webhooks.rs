@@ -1,8 +1,9 @@
-//! Who is still to be told that a job has ended.
+//! The outbox of webhooks: which receivers must still be told that a job has ended.
 //!
-//! A row of the log, written with the job's terminal, says so until its webhook has answered: told at
-//! least once, also across our own death. Owns the waits between tries. Promises bounded memory and
-//! as many calls at once as [`AT_ONCE`]; what does not fit stays in the log until there is room.
+//! A row of the log, written with the job's terminal record, stays until the webhook has been accepted: so
+//! it is delivered at least once, also after a crash of the broker. Owns the waits between tries. Promises
+//! bounded memory and at most [`AT_ONCE`] calls at once; what does not fit stays in the log until there is
+//! room.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,18 +26,18 @@ use crate::snapshot::ConfigSnapshot;
 use crate::telemetry;
 use crate::wire::row;
 
-/// What the keys of our rows begin with.
+/// The first byte of the keys of the outbox's rows.
 const PREFIX: u8 = b'w';
-/// Receivers that are told at once. One that hangs holds a place for `webhooks.timeout_ms`.
+/// Number of calls that are made at once. A receiver that hangs holds a place for `webhooks.timeout_ms`.
 const AT_ONCE: usize = 64;
-/// Jobs whose turn is kept in memory.
+/// Number of deliveries whose next try is kept in memory.
 const WAITING_MAX: usize = 10_000;
-/// Rows read from the log at once.
+/// Number of rows that are read from the log at once.
 const PAGE_ROWS: usize = 256;
-/// Until the log is looked at again after it could not be read or written.
+/// Milliseconds until the log is tried again after it could not be read or written.
 const LOG_WAIT_MS: u64 = 30_000;
 
-/// A job whose webhook is to be told.
+/// A webhook that is to be delivered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Due {
     url: Box<str>,
@@ -44,13 +45,13 @@ struct Due {
     gateway: Gateway,
     state: State,
     ended_at: Timestamp,
-    /// Tries so far.
+    /// Number of tries so far.
     tries: u32,
-    /// Not before.
+    /// The earliest time of the next try.
     next_at: Timestamp,
 }
 
-/// The row that a job's terminal comes with, if somebody is to be told.
+/// Returns the row that a job's terminal record comes with, if a receiver is to be told.
 pub(crate) fn row_of(job: &Job, default: Option<&str>, stream: StreamId, ended: (State, Timestamp)) -> Option<Row> {
     let url = match &job.options.webhook {
         Some(webhook) => &webhook.url,
@@ -103,9 +104,9 @@ pub struct Outbox {
 #[derive(Default)]
 struct Turns {
     waiting: BTreeSet<(Timestamp, StreamId)>,
-    /// Those that wait, and those under way.
+    /// The deliveries that wait, and those that are being tried.
     known: HashSet<StreamId>,
-    /// Some in the log had no room here.
+    /// Whether some rows in the log had no room here.
     left_out: bool,
 }
 
@@ -118,13 +119,13 @@ impl Outbox {
         self.turns.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// A row became durable.
+    /// Notes that a row became durable.
     pub(crate) fn add(&self, stream: StreamId, at: Timestamp) {
         self.lock().add(stream, at);
         self.bell.notify_one();
     }
 
-    /// The next whose turn has come, else when to look again.
+    /// Returns the next delivery that is due, otherwise when to look again.
     fn take(&self, now: Timestamp) -> Result<StreamId, Option<Timestamp>> {
         let mut turns = self.lock();
         match turns.waiting.first().copied() {
@@ -136,7 +137,7 @@ impl Outbox {
         }
     }
 
-    /// One is done with, or has another turn.
+    /// Ends a try: the delivery is done, or is tried again at a later time.
     fn back(&self, stream: StreamId, again: Option<Timestamp>) {
         let mut turns = self.lock();
         turns.known.remove(&stream);
@@ -196,7 +197,7 @@ impl Outbox {
     }
 }
 
-/// Reads the rows again, as many as there is room for. Whether the log could be read.
+/// Reads the rows again, as many as there is room for. Returns whether the log could be read.
 async fn recall(outbox: &Outbox) -> bool {
     outbox.lock().left_out = false;
     let prefix = Bytes::from_static(&[PREFIX]);
@@ -222,7 +223,7 @@ async fn recall(outbox: &Outbox) -> bool {
     }
 }
 
-/// One try at one webhook.
+/// Tries to deliver one webhook.
 async fn one(outbox: Arc<Outbox>, stream: StreamId) {
     let key = key_of(stream);
     let later = || Some(outbox.parts.clock.now().plus_ms(LOG_WAIT_MS));
@@ -266,19 +267,19 @@ async fn one(outbox: Arc<Outbox>, stream: StreamId) {
         }
         None => Row::remove(key),
     };
-    // Where the log does not take it, the next start tells it once more.
+    // Where the log does not take it, the next start delivers the webhook once more.
     if let Err(failure) = outbox.parts.log.write_rows(vec![row]).await {
         tracing::warn!(job = %due.job, %failure, "the log did not take what became of a webhook");
     }
     outbox.back(stream, again);
 }
 
-/// The same at every try, and another for another job that gets the same id later.
+/// Returns the message id: the same at every try, and another one for a later job with the same id.
 fn message_id(due: &Due) -> String {
     format!("job_{}_{}", due.job, due.ended_at.0)
 }
 
-/// What is told: the job's status. Of a job that was forgotten meanwhile only its end is known.
+/// Returns the message: the job's status. Of a job that was forgotten meanwhile only its end is known.
 async fn body_of(outbox: &Outbox, stream: StreamId, due: &Due) -> Bytes {
     let data = match outbox.parts.log.find(&due.job).await {
         Ok(Found::Stream(found)) if found.head().stream == stream => json!(Status::of(&found)),
@@ -299,7 +300,7 @@ enum Verdict {
     GiveUp,
 }
 
-/// What becomes of a job's webhook after a try; `chance` is in 0..1.
+/// Decides what follows a try; `chance` is in 0..1.
 fn verdict(
     heard: &Result<WebhookResponse, String>,
     due: &Due,
@@ -309,14 +310,14 @@ fn verdict(
 ) -> Verdict {
     let advised = match heard {
         Ok(WebhookResponse { status: 200..=299, .. }) => return Verdict::Told,
-        // The receiver is gone for good, and says so.
+        // The receiver says that it is gone for good.
         Ok(WebhookResponse { status: 410, .. }) => return Verdict::GiveUp,
         Ok(heard) => heard.retry_after,
         Err(_) => None,
     };
     let doubled = config.delay_ms.saturating_mul(1 << due.tries.saturating_sub(1).min(32));
     let most = doubled.min(config.delay_ms_max);
-    // Full jitter, so that jobs which ended together do not come back together; never at once.
+    // Jitter, so that jobs which ended together do not come back together; never at once.
     let spread = (Duration::from_millis(most).mul_f64(chance)).as_millis();
     let wait = u64::try_from(spread).unwrap_or(most).max(config.delay_ms / 2);
     let advised = advised.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

@@ -1,9 +1,9 @@
-//! The job as the next attempt is to ask it: the same, and what there is of the answer.
+//! Makes the input of the next attempt: the job's own, and the answer so far.
 //!
-//! Text surgery on the input as it came: messages are added at the end of its list, limits of tokens
-//! are lowered by what was spent, and no other byte changes. Knows the four forms that a chat's input
-//! can have: messages (OpenAI's and Anthropic's), messages of Converse, Google's contents, and the
-//! items of Responses.
+//! Edits the text of the input as it came: messages are added at the end of its list, token limits are
+//! lowered by what was used, and no other byte changes. Knows the four forms that a chat's input can have:
+//! messages (OpenAI's and Anthropic's), messages of Converse, Google's contents, and the items of
+//! Responses.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,36 +21,36 @@ use crate::provider::Prefill;
 use crate::provider::chat::quoted;
 use crate::provider::protocol::{converse, openai_chat};
 
-/// Limits of an answer's tokens, at the top of an input.
+/// Names of the fields at the top of an input that limit the tokens of an answer.
 const LIMITS: &[&str] = &["max_completion_tokens", "max_tokens", "max_output_tokens", "n_predict", "num_predict"];
-/// The same further down: the field that holds it, and its name there.
+/// The same limits further down: the field that holds each, and its name there.
 const NESTED_LIMITS: &[(&str, &[&str])] = &[
     ("generationConfig", &["maxOutputTokens", "max_output_tokens"]),
     ("generation_config", &["maxOutputTokens", "max_output_tokens"]),
     ("inferenceConfig", &["maxTokens"]),
     ("options", &["num_predict"]),
 ];
-/// Bytes of a beginning that the provider_client gave, from which on an answer that starts with it is taken to
-/// hold it. Below it may be chance.
+/// Number of bytes of a beginning given by the caller from which on an answer that starts with it is taken
+/// to contain it. Below that it may be chance.
 const BEGUN_BYTES_MIN: usize = 8;
 
-/// What becomes of a job that is to go on.
+/// What the next attempt of a job is.
 pub(crate) enum Continued {
-    /// Ask this.
+    /// The next attempt asks this.
     Ask {
         /// The job to encode.
         job: Arc<Job>,
-        /// Whether its last message is the beginning of the answer (`Ask::prefilled`). Not so where
-        /// there is no text yet, and the same is asked again.
+        /// Whether its last message is the beginning of the answer (`Ask::prefilled`). It is not where
+        /// there is no text yet and the same request is sent again.
         prefilled: bool,
     },
-    /// The job's limit of tokens is reached: the answer ends here, by `length`.
+    /// The job's token limit is reached: the answer ends here, with `length`.
     NothingLeft,
     /// This input has no place for the beginning of an answer.
     Cannot,
 }
 
-/// The job that asks for the rest of the answer, at a target whose model is `model`.
+/// Returns the job that asks for the rest of the answer, at a target whose model is `model`.
 pub(crate) async fn continued(job: &Arc<Job>, partial: &PartialAnswer, way: ContinueBy, model: &str) -> Continued {
     let (text, _) = partial.split();
     let input = job.input.get();
@@ -77,7 +77,7 @@ pub(crate) async fn continued(job: &Arc<Job>, partial: &PartialAnswer, way: Cont
     Continued::Ask { job: Arc::new(Job { input, ..Job::clone(job) }), prefilled }
 }
 
-/// Tokens of the text so far. The first count unpacks tables: no work for an arbiter.
+/// Counts the tokens of the text so far. The first count unpacks tables, which is no work for an arbiter.
 async fn spent(model: &str, text: &str) -> u64 {
     let (model, text) = (model.to_owned(), text.to_owned());
     let counted = tokio::task::spawn_blocking(move || tokens::count(&model, &text));
@@ -86,7 +86,7 @@ async fn spent(model: &str, text: &str) -> u64 {
 
 type Fields<'a> = [(Cow<'a, str>, &'a RawValue)];
 
-/// What an input says under a name; of a field that came twice the last counts.
+/// The values of an input under one name; of a field that came twice the last counts.
 fn field<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a RawValue> {
     let found = fields.iter().rev().find(|(known, value)| known == name && value.get() != "null");
     found.map(|(_, value)| *value)
@@ -98,11 +98,11 @@ fn limits<'a>(fields: &Fields<'a>) -> Vec<(&'a RawValue, u64)> {
         let inner = field(fields, holder).and_then(|inner| openai_chat::fields(inner).ok()).unwrap_or_default().0;
         names.iter().filter_map(|name| field(&inner, name)).collect::<Vec<_>>()
     });
-    // What is no count (-1 is Ollama's word for none) is no limit.
+    // What is not a count (-1 is Ollama's word for no limit) limits nothing.
     at_top.chain(deeper).filter_map(|raw| Some((raw, raw.get().parse().ok()?))).collect()
 }
 
-/// The tokens that a model may think beside its answer, which Anthropic's limit must exceed.
+/// Number of tokens that a model may use for reasoning, which Anthropic's limit must exceed.
 fn thinking_budget(fields: &Fields<'_>) -> u64 {
     #[derive(Deserialize)]
     struct Thinking {
@@ -113,13 +113,13 @@ fn thinking_budget(fields: &Fields<'_>) -> u64 {
     said.map_or(0, |thinking| thinking.budget_tokens)
 }
 
-/// A piece of the input that is written anew.
+/// A piece of the input that is replaced.
 struct Edit {
     place: Range<usize>,
     with: String,
 }
 
-/// Where a value stands that was read out of `input` without copying.
+/// The position of a value that was read out of `input` without copying.
 fn place(input: &str, raw: &RawValue) -> Range<usize> {
     let start = raw.get().as_ptr().addr() - input.as_ptr().addr();
     start..start + raw.get().len()
@@ -158,7 +158,7 @@ struct Said<'a> {
 }
 
 impl Form {
-    /// The form of an input, and its list of what was said.
+    /// Returns the form of an input, and its list of messages.
     fn of<'a>(fields: &Fields<'a>) -> Option<(Form, &'a RawValue)> {
         let list = |name| field(fields, name).filter(|value| value.get().starts_with('['));
         let forms = [("messages", Form::Messages), ("contents", Form::Contents), ("input", Form::Items)];
@@ -166,7 +166,7 @@ impl Form {
         Some((if form == Form::Messages && converse::are_native(list) { Form::Converse } else { form }, list))
     }
 
-    /// The edits that say the text so far; none where the last message leaves no room for it.
+    /// Returns the edits that add the text so far; none where the last message leaves no room for it.
     fn go_on(self, list: &RawValue, text: &str, way: ContinueBy, input: &str) -> Option<Vec<Edit>> {
         let all: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
         let last = all.last().map(|last| serde_json::from_str(last.get())).transpose().ok()?;
@@ -174,7 +174,7 @@ impl Form {
         let mut edits = Vec::new();
         let mut more = String::new();
         if matches!(&*last.role, "assistant" | "model") {
-            // The provider_client has begun the answer, and this is the same message.
+            // The caller has begun the answer, and this is the same message.
             let content = last.content.filter(|_| self == Form::Messages && last.tool_calls.is_none())?;
             let begun: String = serde_json::from_str(content.get()).ok()?;
             edits.push(Edit { place: place(input, content), with: quoted(&joined(&begun, text, way)?) });
@@ -185,7 +185,7 @@ impl Form {
             more.push_str(&self.message(false, &plea(text)));
         }
         if all.is_empty() {
-            // Nothing comes before the first.
+            // The first element has none before it.
             more.remove(0);
         }
         let end = place(input, list).end - 1;
@@ -193,7 +193,7 @@ impl Form {
         Some(edits)
     }
 
-    /// A message of the model or of the user, after others.
+    /// Writes a message of the model or of the user, after others.
     fn message(self, is_models: bool, text: &str) -> String {
         let text = quoted(text);
         let role = match (is_models, self) {
@@ -207,7 +207,7 @@ impl Form {
             Form::Contents => format!(r#",{{"role":"{role}","parts":[{{"text":{text}}}]}}"#),
             Form::Items => {
                 let kind = if is_models { "output_text" } else { "input_text" };
-                // The long form, which every server takes.
+                // The long form, which every server accepts.
                 let content = format!(r#"[{{"type":"{kind}","text":{text}}}]"#);
                 format!(r#",{{"type":"message","role":"{role}","content":{content}}}"#)
             }
@@ -215,19 +215,19 @@ impl Form {
     }
 }
 
-/// What the provider_client had begun, and the text so far, which holds that where the provider repeats it.
+/// Joins what the caller had begun with the text so far, which contains it where the provider repeats it.
 fn joined<'a>(begun: &str, text: &'a str, way: ContinueBy) -> Option<Cow<'a, str>> {
     let repeats = way == ContinueBy::Prefill(Prefill::Repeats);
     let is_held = text.starts_with(begun.trim_end()) && (repeats || begun.len() >= BEGUN_BYTES_MIN);
     match is_held {
         true => Some(text.into()),
-        // It would come back with what is not of the text so far.
+        // It would come back with what is not part of the text so far.
         false if repeats && !begun.is_empty() => None,
         false => Some(format!("{begun}{text}").into()),
     }
 }
 
-/// What asks a model to go on that does not by itself.
+/// The turn that asks a model to continue when it does not do so by itself.
 fn plea(text: &str) -> String {
     let anchor = anchor(text);
     format!(

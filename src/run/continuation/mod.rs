@@ -1,12 +1,11 @@
-//! The seam of a broken answer: what stands of it, how the next attempt is asked to go on, and what
-//! of the next answer the reader has already.
+//! Continuation: an answer that broke off in the middle is continued by the next attempt.
 //!
-//! Where a target goes on from the beginning of its own answer (`Provider::prefill`), the text so far
-//! is the last message and nothing is lost. Elsewhere a turn in the user's voice asks for the rest,
-//! and that seam is lossy: the model may choose other words than it would have, and is believed when
-//! it repeats the last ones. Reasoning is not sent back, and not shown twice. What is not plain text
-//! (calls, outputs, bound formats, several answers) cannot be continued. Promises that the input
-//! changes by what must be said and by no other byte. Used after a loss only.
+//! Where a target continues the beginning of its own answer (`Provider::prefill`), the text so far is its
+//! last message and nothing is lost. Elsewhere a turn in the user's voice asks for the rest, which loses
+//! something: the model may choose other words than it would have, and it is believed when it repeats the
+//! last ones. Reasoning is not sent back and not shown twice. What is not plain text (tool calls, outputs,
+//! bound formats, several answers) cannot be continued. Promises that the input changes by what must be
+//! added and by no other byte. Used after a loss only.
 
 mod input;
 mod overlap;
@@ -21,36 +20,36 @@ use crate::wire::record::BodyRef;
 pub(crate) use input::{Continued, continued};
 pub(crate) use trim::OverlapTrimmer;
 
-/// Bytes of an answer that can be continued: as much as is read back for a count (`estimate.rs`).
+/// Number of bytes of an answer that can be continued: as much as is read back for a count (`estimate.rs`).
 const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How the next attempt is asked to go on.
+/// How the next attempt is asked to continue the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ContinueBy {
-    /// The text so far is its own last message.
+    /// The text so far is the model's own last message.
     Prefill(Prefill),
-    /// A turn asks it to.
+    /// A turn in the user's voice asks for the rest.
     Turn,
 }
 
 impl ContinueBy {
-    /// The best way with a target that takes this.
+    /// Returns the best way with a target that treats a prefilled message like this.
     pub(crate) fn with(prefill: Prefill) -> ContinueBy {
         if prefill == Prefill::No { ContinueBy::Turn } else { ContinueBy::Prefill(prefill) }
     }
 }
 
-/// What stands of the answer so far.
+/// The part of an answer that readers have and that still stands.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct PartialAnswer {
-    /// The text.
+    /// The text of the answer so far.
     pub(crate) text: String,
-    /// Whether there is anything that cannot be said back to a model as one text.
+    /// Whether there is anything that cannot be sent back to a model as one text.
     is_more: bool,
 }
 
-/// Reads back what stands of the answer: what was emitted since the readers were last told to
-/// discard, and what is about to be.
+/// Reads back the answer so far: what was emitted since readers were last told to discard, and what is
+/// about to be.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -84,26 +83,26 @@ impl PartialAnswer {
         }
     }
 
-    /// Whether the next attempt can go on from here. Where there is nothing but reasoning, it can
-    /// whatever the job asks for: the same is simply asked again.
+    /// Returns whether the next attempt can continue from here. Where there is nothing but reasoning, it
+    /// can, whatever the job asks for: the same request is simply sent again.
     pub(crate) fn can_continue(&self, job: &Job) -> bool {
         let is_text = job.task == Task::Chat && !self.is_more;
         is_text && (self.text.is_empty() || plain::asks_for_one_free_text(&job.input))
     }
 
-    /// The text without the blanks at its end, which some refuse at the end of a last message and
-    /// others cut off, and those blanks.
+    /// Splits the text into the part without white space at its end, which some providers refuse at the end
+    /// of a last message and others cut off, and that white space.
     fn split(&self) -> (&str, &str) {
         self.text.split_at(self.text.trim_end().len())
     }
 }
 
-/// Whether an attempt with the beginning of its answer as the last message was refused for that:
-/// any word against the request counts, for without that message it was taken.
+/// Returns whether an attempt was refused because the beginning of its answer was the last message: any
+/// complaint about the request counts, for without that message it was accepted.
 pub(crate) fn refuses_prefill(failure: &Failure) -> bool {
     match failure.code {
         Code::ProviderRejected => matches!(failure.provider_status, Some(400 | 422)),
-        // Our own encoder knows of models that refuse it.
+        // Our own encoder knows models that refuse it.
         Code::Unsupported => failure.param.as_deref().is_some_and(|param| param.starts_with("input.messages")),
         _ => false,
     }

@@ -1,41 +1,43 @@
-//! Where a new text goes on from an old one: pure, on what has come so far of the new one.
+//! Finds where a new text continues an old one. Pure: looks at what has come so far of the new text.
 //!
-//! Words are what blanks and punctuation part; in scripts that part no words, every character is
-//! one. A blank is as good as any other blank, a straight quote as a curly one: a model that repeats
-//! words sets them anew.
+//! Words are separated by white space and punctuation; in scripts without separated words, every character
+//! counts as one. Any white space equals any other, a straight quote equals a curly one: a model that
+//! repeats words sets them anew.
 
-/// Words of an anchor: enough to be found again, few enough to be repeated without a slip.
+/// Number of words of an anchor: enough to be found again, few enough to be repeated without a mistake.
 const ANCHOR_WORDS_MAX: usize = 8;
-/// Characters of an anchor.
+/// Number of characters of an anchor.
 const ANCHOR_CHARS_MAX: usize = 80;
-/// Characters of an anchor where words do not help to choose it: they are too long, or not parted.
+/// Number of characters of an anchor where words do not help to choose it: they are too long, or not
+/// separated.
 const ANCHOR_CHARS: usize = 40;
-/// Characters of words that are an anchor: fewer are too easily said by chance.
+/// Number of characters that words of an anchor have at least: fewer occur too easily by chance.
 const ANCHOR_CHARS_MIN: usize = 12;
-/// Characters of an overlap that is no whole word of the new text: fewer are by chance.
+/// Number of characters that an overlap has at least if it is no whole word of the new text: fewer occur by
+/// chance.
 const CHARS_MIN: usize = 3;
-/// Bytes of the old text's end in which an overlap may begin: a model that repeats more than it was
-/// asked to repeats a sentence or a paragraph.
+/// Number of bytes of the old text's end in which an overlap may begin: a model that repeats more than it
+/// was asked to repeats a sentence or a paragraph.
 pub(super) const OLD_BYTES_MAX: usize = 2 * 1024;
-/// Bytes of the new text after which nothing more is waited for: those of the old, and room for
-/// quotes and other blanks.
+/// Number of bytes of the new text after which nothing more is awaited: those of the old one, and room for
+/// quotes and other white space.
 const NEW_BYTES_MAX: usize = 2 * OLD_BYTES_MAX;
-/// Quotes by which a model may set the repeated words off.
+/// The quotes with which a model may mark the repeated words.
 const QUOTES: &[(char, char)] =
     &[('"', '"'), ('\'', '\''), ('`', '`'), ('«', '»'), ('“', '”'), ('‘', '’'), ('„', '“'), ('「', '」')];
 
-/// What is known of an overlap.
+/// What is known about the overlap of two texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Overlap {
-    /// So many bytes of the new text say what the old one had said.
+    /// The first bytes of the new text, this many, repeat the end of the old one.
     Of(usize),
-    /// More of the new text will tell.
+    /// More of the new text is needed to decide.
     Undecided,
-    /// There is none.
+    /// The texts do not overlap.
     Nothing,
 }
 
-/// The last words of a text without blanks at its end: what a model is asked to repeat.
+/// Returns the last words of a text without white space at its end: what a model is asked to repeat.
 pub(super) fn anchor(old: &str) -> &str {
     let near = old.char_indices().rev().take(ANCHOR_CHARS_MAX).last().map_or(0, |(at, _)| at);
     let is_start = |at: usize| at == 0 || old[..at].ends_with(char::is_whitespace);
@@ -49,7 +51,7 @@ pub(super) fn anchor(old: &str) -> &str {
     old[start..].trim_start()
 }
 
-/// How much of `new` repeats the end of `old`, which has no blanks at its end. The anchor counts
+/// Finds how much of `new` repeats the end of `old`, which has no white space at its end. The anchor counts
 /// before anything longer: it is what was asked for. `is_whole`: nothing follows `new`.
 pub(super) fn find(old: &str, new: &str, is_whole: bool) -> Overlap {
     let is_whole = is_whole || new.len() > NEW_BYTES_MAX;
@@ -81,14 +83,14 @@ pub(super) fn find(old: &str, new: &str, is_whole: bool) -> Overlap {
     Overlap::Nothing
 }
 
-/// Whether a blank must part two texts that say nothing of it.
+/// Returns whether white space must separate two texts that have none between them.
 pub(super) fn wants_blank(old: &str, new: &str) -> bool {
     let begins = |c: char| (c.is_alphanumeric() || c == '_') && !is_dense(c);
     let ends = |c: char| is_word(c) && !is_dense(c);
     old.chars().next_back().is_some_and(ends) && new.chars().next().is_some_and(begins)
 }
 
-/// Whether an overlap is more than chance: a whole word, or a few characters.
+/// Returns whether an overlap is more than chance: a whole word, or several characters.
 fn counts(overlap: &str, rest: &str) -> bool {
     let has_word = overlap.chars().any(char::is_alphanumeric);
     let is_dense_end = overlap.chars().next_back().is_some_and(is_dense);
@@ -96,8 +98,8 @@ fn counts(overlap: &str, rest: &str) -> bool {
     has_word && (!(is_inside || is_dense_end) || overlap.chars().nth(CHARS_MIN - 1).is_some())
 }
 
-/// Bytes of a closing quote after the repeated words whose opening one stood before them, and is not
-/// the old text's own.
+/// Number of bytes of a closing quote after the repeated words whose opening one stood before them and is
+/// not the old text's own.
 fn closing(lead: &str, before: &str, rest: &str) -> usize {
     let pair = lead.chars().rev().find_map(|c| QUOTES.iter().find(|(open, _)| *open == c));
     match pair {
@@ -106,7 +108,7 @@ fn closing(lead: &str, before: &str, rest: &str) -> usize {
     }
 }
 
-/// Places where a word begins, from `from` on.
+/// Returns the positions at which a word begins, from `from` on.
 fn starts(text: &str, from: usize) -> impl Iterator<Item = usize> {
     text[from..].char_indices().map(move |(at, c)| (from + at, c)).filter_map(move |(at, c)| {
         let before = text[..at].chars().next_back();
@@ -118,9 +120,9 @@ fn starts(text: &str, from: usize) -> impl Iterator<Item = usize> {
 }
 
 enum Compared {
-    /// The new text begins with the old words: they end at this byte of it.
+    /// The new text begins with the old words, which end at this byte of it.
     Whole(usize),
-    /// As far as it has come.
+    /// The new text equals the old words as far as it has come.
     Begins,
     Other,
 }
@@ -140,7 +142,7 @@ fn compare(old: &str, new: &str) -> Compared {
     Compared::Whole(came.peek().map_or(new.len(), |(at, _)| *at))
 }
 
-/// What may stand before repeated words.
+/// Returns whether a character may stand before repeated words.
 fn sets_off(c: char) -> bool {
     c.is_whitespace() || matches!(c, '…' | '.') || QUOTES.iter().any(|(open, _)| *open == c)
 }
@@ -149,7 +151,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '\'' | '’')
 }
 
-/// Scripts that part no words: Thai and its neighbours, Chinese, Japanese.
+/// Returns whether a script does not separate words: Thai and its neighbours, Chinese, Japanese.
 fn is_dense(c: char) -> bool {
     matches!(u32::from(c), 0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF | 0x2E80..=0xA4CF
         | 0xF900..=0xFAFF | 0xFE30..=0xFE4F | 0xFF00..=0xFFEF | 0x20000..=0x3FFFF)

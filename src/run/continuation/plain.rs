@@ -1,12 +1,12 @@
-//! Whether a job asks for one text in the model's own words: only such an answer has a middle from
-//! which somebody else can go on.
+//! Decides whether a job asks for one text in the model's own words: only such an answer has a middle from
+//! which another attempt can continue.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::provider::protocol::openai_chat;
 
-/// Fields that bind an answer to a form, whatever they hold.
+/// Names of fields that bind an answer to a form, whatever they contain.
 const BINDING: &[&str] = &[
     "format",
     "output_format",
@@ -22,10 +22,10 @@ const BINDING: &[&str] = &[
     "response_schema",
     "response_json_schema",
 ];
-/// Fields in which the dialects say it deeper down.
+/// Names of fields in which some formats state the same further down.
 const NESTED: &[&str] = &["generationConfig", "generation_config", "output_config", "toolConfig", "tool_config"];
 
-/// Whether the answer is one text, bound to no format, and no tool must be called in it.
+/// Returns whether the answer is one text, bound to no format, in which no tool must be called.
 pub(super) fn asks_for_one_free_text(input: &RawValue) -> bool {
     let fields = openai_chat::fields(input).unwrap_or_default().0;
     fields.iter().all(|(name, value)| {
@@ -34,7 +34,7 @@ pub(super) fn asks_for_one_free_text(input: &RawValue) -> bool {
     })
 }
 
-/// Fields that may bind, by what they hold. All else is not even parsed.
+/// Fields that may bind an answer, depending on what they contain. Other fields are not even parsed.
 const OTHERS: &[&str] = &[
     "response_format",
     "text",
@@ -68,7 +68,7 @@ fn leaves_free(name: &str, value: &Value) -> bool {
         }
         ("n" | "best_of" | "candidateCount" | "candidate_count", count) => count.as_u64().is_some_and(|n| n <= 1),
         ("tool_choice" | "function_call", choice) => is_free_choice(choice),
-        // Converse has a key for each choice.
+        // Converse has one key for each choice.
         ("toolChoice", choice) => choice.get("auto").is_some(),
         ("functionCallingConfig" | "function_calling_config", config) => {
             config.get("mode").and_then(Value::as_str).is_none_or(|mode| !mode.eq_ignore_ascii_case("any"))

@@ -1,7 +1,7 @@
-//! Cuts away, of the answer that goes on, what the reader has already.
+//! Removes from an answer that is continued what readers have already.
 //!
-//! Text is held back only while it may still be a repetition: of the whole text so far (nothing of
-//! it is kept, for it is known), or of its end (at most a few KiB). Everything else passes in order.
+//! Text is held back only while it may still be a repetition: of the whole text so far (which is known and
+//! not stored again), or of its end (at most a few KiB). Everything else passes in order.
 
 use super::overlap::{self, Overlap};
 use super::{ContinueBy, PartialAnswer};
@@ -9,36 +9,37 @@ use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Delta, Event, Part};
 use crate::provider::Prefill;
 
-/// Bytes of a text so far that an answer must repeat, before one that holds only what is new is
-/// taken for a repetition: less may be how it goes on (`ha`, `ha`).
+/// Number of bytes of a text so far that an answer must repeat before one that contains only what is new is
+/// taken for a repetition: fewer may be how it continues (`ha`, `ha`).
 const REPEATED_BYTES_MIN: usize = 8;
-/// Bytes of blanks that may come before a repetition.
+/// Number of bytes of white space that may come before a repetition.
 const LEAD_BYTES_MAX: usize = 64;
 
-/// Removes at the seam what was said before. One for each attempt that goes on.
+/// Removes repeated text at the beginning of a continued answer. One for each attempt that continues.
 pub(crate) struct OverlapTrimmer {
-    /// The text so far, or its end, without blanks at its own end.
+    /// The text so far, or its end, without the white space at its own end.
     old: String,
-    /// Those blanks.
+    /// The white space at the end of the text so far.
     blanks: String,
     stage: Stage,
-    /// Whether the reader has text: reasoning after that is about what is there already.
+    /// Whether readers have text: reasoning that follows is about what is there already.
     had_text: bool,
 }
 
 enum Stage {
-    /// May repeat everything: so many bytes of it have come again, after these blanks.
+    /// The answer may repeat everything: this many bytes of it have come again, after this white space.
     Whole { lead: String, at: usize, is_sure: bool },
-    /// May repeat the last words: what has come.
+    /// The answer may repeat the last words: this text has come.
     Words { held: String },
-    /// May repeat the blanks: so many bytes have come again.
+    /// The answer may repeat the white space: this many bytes have come again.
     Blanks { at: usize },
-    /// Goes on.
+    /// The answer continues, and everything passes.
     Through,
 }
 
 impl OverlapTrimmer {
-    /// For an answer to what [`super::continued`] made of `partial` in this way.
+    /// Makes a trimmer for the answer to the request that [`super::continued`] made of `partial` in this
+    /// way.
     pub(crate) fn new(partial: &PartialAnswer, way: ContinueBy) -> OverlapTrimmer {
         let (text, blanks) = partial.split();
         let whole = |is_sure| (text.trim_start(), Stage::Whole { lead: String::new(), at: 0, is_sure });
@@ -48,7 +49,7 @@ impl OverlapTrimmer {
             ContinueBy::Prefill(Prefill::Exact) if text.len() >= REPEATED_BYTES_MIN => whole(false),
             ContinueBy::Prefill(Prefill::Exact) => (text, Stage::Blanks { at: 0 }),
             ContinueBy::Prefill(Prefill::No) | ContinueBy::Turn => {
-                // One character more, by which the first whole word is told from a half.
+                // One character more, by which the first whole word is told from a half one.
                 let start = text.floor_char_boundary(text.len().saturating_sub(overlap::OLD_BYTES_MAX + 4));
                 (&text[start..], Stage::Words { held: String::new() })
             }
@@ -56,7 +57,7 @@ impl OverlapTrimmer {
         OverlapTrimmer { old: old.to_owned(), blanks: blanks.to_owned(), stage, had_text: !partial.text.is_empty() }
     }
 
-    /// Cuts these events, the next that came.
+    /// Trims these events, the next ones of the answer.
     pub(crate) fn push(&mut self, events: &mut Vec<Event>) {
         if self.had_text {
             events.retain(|event| !matches!(event, Event::Delta(delta) if delta.part == Part::Reasoning));
@@ -70,7 +71,7 @@ impl OverlapTrimmer {
                     let text = self.cut(&delta.text);
                     say(text, Some(delta), events);
                 }
-                // Whatever else the answer holds comes after its text.
+                // Whatever else the answer contains comes after its text.
                 event if event.is_output() => {
                     self.end(events);
                     events.push(event);
@@ -80,11 +81,11 @@ impl OverlapTrimmer {
         }
     }
 
-    /// Lets go of what is held back, when the answer has come to its end. One that broke off is not
-    /// ended: what it held back was most likely a repetition.
+    /// Adds the text that was held back, when the answer has come to its end. An answer that broke off is
+    /// not ended: what was held back was most likely a repetition.
     pub(crate) fn end(&mut self, events: &mut Vec<Event>) {
         let text = match std::mem::replace(&mut self.stage, Stage::Through) {
-            // Who is known to repeat was cut off while repeating.
+            // A provider that is known to repeat was cut off while it repeated.
             Stage::Whole { is_sure: true, .. } | Stage::Blanks { .. } | Stage::Through => String::new(),
             Stage::Whole { lead, at, .. } => {
                 let all = lead + &self.old[..at];
@@ -163,13 +164,13 @@ impl OverlapTrimmer {
     }
 }
 
-/// Bytes of the beginning that two texts share.
+/// Number of bytes at the beginning that two texts share.
 fn common(one: &str, other: &str) -> usize {
     let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
     same.map(|(c, _)| c.len_utf8()).sum()
 }
 
-/// Puts `text` in the place of what `delta` held. What came beside it stays.
+/// Adds events with `text` in the place of what `delta` contained. What came beside that text stays.
 fn say(text: String, delta: Option<Delta>, events: &mut Vec<Event>) {
     let mut extra = delta.and_then(|delta| delta.extra);
     if text.is_empty() && extra.is_none() {
