@@ -38,6 +38,15 @@ pub trait Render: Send + 'static {
     fn error(&mut self, failure: &Failure, out: &mut Vec<u8>);
 }
 
+/// Collects the records of one job into the whole answer of one dialect.
+pub trait Collect: Send {
+    /// Takes the next record.
+    fn push(&mut self, record: RecordRef<'_>);
+
+    /// Who served it, as far as it was read.
+    fn served(&self) -> &Served;
+}
+
 /// Who served a job, and for how much, as far as its records tell.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Served {

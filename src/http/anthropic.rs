@@ -1,48 +1,58 @@
-//! Anthropic's dialect over HTTP: messages, and how many tokens they would be.
+//! Entrances for clients of Anthropic: messages, and how many tokens they would be.
+
+use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::context::RequestContext;
-use super::dialect::{self, Answered};
+use super::entrance::{self, Answers, Entrance};
 use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
 use super::submit;
+use crate::broker::Broker;
 use crate::config::Scope;
 use crate::dialect::anthropic;
 use crate::dialect::anthropic::{Events, Whole};
-use crate::job::{Failure, Task};
+use crate::job::{Failure, JobId, Task};
+use crate::log::Stream;
 use crate::meter::tokens;
+use crate::wire::submit::Said;
 
 /// `POST /v1/messages`.
-pub(super) async fn message(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(context, body).await?;
-    let said = anthropic::message(&body, &betas(context))?;
-    // A large body is not held while its job is under way.
-    drop(body);
-    let streamed = said.stream == Some(true);
-    let mut taken = dialect::take_in(context, said, Task::Chat).await?;
-    let broker = context.broker();
-    let id = taken.submitted.stream.head().id.clone();
-    let answered = if streamed {
-        dialect::streamed(broker, &taken.submitted.stream, Events::new(&id), taken.submitter.take()).await
-    } else {
-        let mut whole = Whole::new(&id);
-        let read = submit::read_whole(broker, &taken.submitted.stream, |record| whole.push(record)).await;
-        drop(taken.submitter.take());
-        let served = whole.served().clone();
-        let reply = read.and_then(|()| whole.finish()).map(|whole| response::json(StatusCode::OK, &whole));
-        Answered { reply, served }
-    };
-    Ok(answered.reply(Dialect::Anthropic, context, &taken))
+pub(super) struct Message;
+
+impl Answers for Message {
+    const DIALECT: Dialect = Dialect::Anthropic;
+    type Events = Events;
+    type Whole = Whole;
+
+    fn events(&self, job: &JobId) -> Option<Events> {
+        Some(Events::new(job))
+    }
+
+    fn whole(&self, job: &JobId) -> Whole {
+        Whole::new(job)
+    }
+
+    async fn finish(self, whole: Whole, _: &Broker, _: &Arc<Stream>) -> Result<Reply, Failure> {
+        Ok(response::json(StatusCode::OK, &whole.finish()?))
+    }
+}
+
+impl Entrance for Message {
+    const TASK: Task = Task::Chat;
+
+    fn parse(context: &RequestContext<'_>, body: &[u8]) -> Result<(Said, Message), Failure> {
+        Ok((anthropic::message(body, &betas(context))?, Message))
+    }
 }
 
 /// `POST /v1/messages/count_tokens`: counted here, with the tokenizer that also counts for providers
 /// that tell no usage. No job is made.
-pub(super) async fn count_tokens(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(context, body).await?;
+pub(super) async fn count_tokens(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    let body = entrance::read(context).await?;
     let said = anthropic::count(&body)?;
     drop(body);
     let (said, door) = submit::beside_body(context, said, Some(Task::Chat))?;

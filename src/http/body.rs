@@ -91,7 +91,9 @@ impl hyper::body::Body for Body {
 ///
 /// # Errors
 /// `too_large`, `overloaded`, or `invalid` when it is slow or breaks off.
-pub(super) async fn read(context: &RequestContext<'_>, mut body: Incoming) -> Result<Bytes, Failure> {
+pub(super) async fn read(context: &RequestContext<'_>) -> Result<Bytes, Failure> {
+    let body = context.body.lock().expect("nothing panics while it holds this lock").take();
+    let mut body = body.ok_or_else(|| Failure::internal("the body was read before"))?;
     let server = &context.connection.server;
     let (limits, bytes_max) = (&server.limits, server.broker.snapshot.load().config.server.body_bytes_max);
     let said = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());

@@ -1,19 +1,16 @@
-//! Cloudflare's own door, `ai/run`, and what all that comes by its addresses is answered with.
+//! Cloudflare's own entrance, `ai/run`.
 //!
-//! Owns their headers on answers. Who calls one of our doors by Cloudflare's address gets the answer
-//! of that door, with these headers beside it.
+//! The task of its job decides the form of the answer: a chat, a list of vectors, or the provider's own.
 
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::context::RequestContext;
-use super::dialect::{self, Answered};
+use super::entrance::{self, Answers};
 use super::errors::Dialect;
-use super::openai;
 use super::query::decode;
 use super::response;
 use super::response::Reply;
@@ -21,84 +18,103 @@ use super::submit::{self, SubmittedJob};
 use crate::broker::Broker;
 use crate::dialect::cloudflare;
 use crate::dialect::openai::{Completion, Embeddings};
-use crate::job::{Failure, Task};
-use crate::log::Status;
-use crate::log::Stream;
+use crate::job::{Failure, JobId, Task};
+use crate::log::{Status, Stream};
 use crate::wire::collect::Collector;
 use crate::wire::header_options;
 
 /// `POST …/ai/run` and `POST …/ai/run/{model…}`.
-pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(context, body).await?;
-    let said = match model {
+pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>) -> Result<Reply, Failure> {
+    let body = entrance::read(context).await?;
+    let request = match model {
         Some(model) => header_options::of_input(decode(model, false).parse()?, &body)?,
         None => cloudflare::run(&body)?,
     };
     drop(body);
-    let is_theirs = said.model.split().is_some_and(|(provider, _)| provider == "workers-ai");
-    let streamed = said.stream == Some(true);
-    let (mut said, door) = submit::beside_body(context, said, None)?;
-    if context.broker().snapshot.load().task_of(&said.model) == Some(Task::Embedding) {
-        said.input = cloudflare::texts(said.input);
+    let is_theirs = request.model.split().is_some_and(|(provider, _)| provider == "workers-ai");
+    let streamed = request.stream == Some(true);
+    let (mut request, door) = submit::beside_body(context, request, None)?;
+    if context.broker().snapshot.load().task_of(&request.model) == Some(Task::Embedding) {
+        request.input = cloudflare::texts(request.input);
     }
-    let background = said.options.background;
-    let mut taken = submit::take_in(context, said, door).await?;
-    let broker = context.broker();
-    let stream = &taken.submitted.stream;
-    let (id, task) = (&stream.head().id, stream.head().task);
+    let background = request.options.background;
+    let job = submit::take_in(context, request, door).await?;
     if background {
-        let status = serde_json::to_value(Status::of(stream)).unwrap_or_default();
-        let mut reply = response::json(StatusCode::ACCEPTED, &cloudflare::success(status));
-        submit::locate(&mut reply, id);
-        taken.mark(&mut reply);
-        return Ok(reply);
+        return Ok(accepted(&job));
     }
-    let submitter = taken.submitter.take();
-    let answered = match task {
-        Task::Chat if streamed => dialect::streamed(broker, stream, cloudflare::Pieces::new(id), submitter).await,
-        Task::Chat => {
-            let mut whole = Completion::default();
-            let read = submit::read_whole(broker, stream, |record| whole.push(record)).await;
-            let served = whole.served().clone();
-            let result = read.and_then(|()| whole.finish(id)).map(cloudflare::chat);
-            Answered { reply: result.map(enveloped), served }
-        }
-        Task::Embedding => {
-            let mut whole = Embeddings::default();
-            let read = submit::read_whole(broker, stream, |record| whole.push(record)).await;
-            let served = whole.served().clone();
-            let result = match read {
-                Ok(()) => vectors(broker, stream, whole, is_theirs).await,
-                Err(failure) => Err(failure),
-            };
-            Answered { reply: result.map(enveloped), served }
-        }
-        _ => return other(context, &taken).await,
-    };
-    Ok(answered.reply(Dialect::Cloudflare, context, &taken))
+    match job.submitted.stream.head().task {
+        Task::Chat => Ok(entrance::answer(context, Chat, job, streamed).await),
+        Task::Embedding => Ok(entrance::answer(context, Vectors { is_theirs }, job, false).await),
+        _ => other(context, &job).await,
+    }
+}
+
+fn accepted(job: &SubmittedJob) -> Reply {
+    let stream = &job.submitted.stream;
+    let status = serde_json::to_value(Status::of(stream)).unwrap_or_default();
+    let mut reply = response::json(StatusCode::ACCEPTED, &cloudflare::success(status));
+    submit::locate(&mut reply, &stream.head().id);
+    job.mark(&mut reply);
+    reply
+}
+
+/// A chat's answer.
+struct Chat;
+
+impl Answers for Chat {
+    const DIALECT: Dialect = Dialect::Cloudflare;
+    type Events = cloudflare::Pieces;
+    type Whole = Completion;
+
+    fn events(&self, job: &JobId) -> Option<cloudflare::Pieces> {
+        Some(cloudflare::Pieces::new(job))
+    }
+
+    fn whole(&self, _job: &JobId) -> Completion {
+        Completion::default()
+    }
+
+    async fn finish(self, whole: Completion, _: &Broker, stream: &Arc<Stream>) -> Result<Reply, Failure> {
+        Ok(enveloped(cloudflare::chat(whole.finish(&stream.head().id)?)))
+    }
+}
+
+/// An embedding's answer.
+struct Vectors {
+    /// Whether the model is one of Workers AI, whose list has a form of its own.
+    is_theirs: bool,
+}
+
+impl Answers for Vectors {
+    const DIALECT: Dialect = Dialect::Cloudflare;
+    type Events = cloudflare::Pieces;
+    type Whole = Embeddings;
+
+    fn events(&self, _job: &JobId) -> Option<cloudflare::Pieces> {
+        None
+    }
+
+    fn whole(&self, _job: &JobId) -> Embeddings {
+        Embeddings::default()
+    }
+
+    async fn finish(self, mut whole: Embeddings, broker: &Broker, stream: &Arc<Stream>) -> Result<Reply, Failure> {
+        let bytes = submit::bytes_of(broker, stream, whole.output()?).await?;
+        let plain = RawValue::from_string("{}".to_owned()).map_err(|error| Failure::internal(error.to_string()))?;
+        let list: Value = serde_json::from_slice(&whole.finish(&bytes, &plain)?)
+            .map_err(|_| Failure::internal("the list of vectors is not JSON"))?;
+        Ok(enveloped(if self.is_theirs { cloudflare::vectors(list) } else { list }))
+    }
 }
 
 fn enveloped(result: Value) -> Reply {
     response::json(StatusCode::OK, &cloudflare::success(result))
 }
 
-async fn vectors(
-    broker: &Broker,
-    stream: &Arc<Stream>,
-    mut whole: Embeddings,
-    is_theirs: bool,
-) -> Result<Value, Failure> {
-    let bytes = openai::bytes_of(broker, stream, whole.output()?).await?;
-    let plain = RawValue::from_string("{}".to_owned()).map_err(|error| Failure::internal(error.to_string()))?;
-    let list: Value = serde_json::from_slice(&whole.finish(&bytes, &plain)?)
-        .map_err(|_| Failure::internal("the list of vectors is not JSON"))?;
-    Ok(if is_theirs { cloudflare::vectors(list) } else { list })
-}
-
 /// The answer of a task that has no shape of its own here: what the provider gave, if that is one value.
-async fn other(context: &RequestContext<'_>, taken: &SubmittedJob) -> Result<Reply, Failure> {
+async fn other(context: &RequestContext<'_>, job: &SubmittedJob) -> Result<Reply, Failure> {
     let broker = context.broker();
-    let stream = &taken.submitted.stream;
+    let stream = &job.submitted.stream;
     let mut collector = Collector::default();
     submit::read_whole(broker, stream, |record| collector.push(record)).await?;
     let answer = collector.finish(stream.head().id.clone());
@@ -109,13 +125,13 @@ async fn other(context: &RequestContext<'_>, taken: &SubmittedJob) -> Result<Rep
             let mut outputs =
                 answer.result.as_mut().map(|result| std::mem::take(&mut result.outputs)).unwrap_or_default();
             let value = match (outputs.len(), outputs.pop()) {
-                (1, Some(output)) => serde_json::from_slice(&openai::bytes_of(broker, stream, output.clone()).await?)
+                (1, Some(output)) => serde_json::from_slice(&submit::bytes_of(broker, stream, output.clone()).await?)
                     .unwrap_or_else(|_| serde_json::json!(output)),
                 _ => serde_json::json!(answer.result),
             };
             enveloped(value)
         }
     };
-    taken.mark(&mut reply);
+    job.mark(&mut reply);
     Ok(reply)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
+use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 
@@ -55,11 +56,21 @@ pub(super) struct Connection {
     pub(super) upgrade: Mutex<Option<Upgrade>>,
 }
 
+/// Parameters of a path at most.
+const PARAMS_MAX: usize = 2;
+
+/// Values of the parameters of a path, in order; empty where there are fewer.
+pub(super) type Params<'a> = [&'a str; PARAMS_MAX];
+
 /// A request whose route and authentication are known.
 pub(super) struct RequestContext<'a> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) parts: &'a Parts,
     pub(super) auth: RequestAuth,
+    /// Parameters of its path.
+    pub(super) params: Params<'a>,
+    /// The body, until a handler takes it.
+    pub(super) body: Mutex<Option<Incoming>>,
     /// Whether the path is one of ours or one of Cloudflare's.
     pub(super) via: Via<'a>,
     /// Time at which the head was received.

@@ -14,7 +14,6 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 
 use super::response::Reply;
-use super::route::Route;
 use crate::config::{Allowed, Config, Server};
 use crate::job::{Code, Failure};
 use crate::policy::access;
@@ -35,9 +34,8 @@ const REQUESTED_BYTES_MAX: usize = 4096;
 ///
 /// # Errors
 /// `forbidden`, for a page of another origin.
-pub(super) fn admit(config: &Config, parts: &Parts, route: &Route<'_>) -> Result<(), Failure> {
+pub(super) fn admit(config: &Config, parts: &Parts, is_socket: bool) -> Result<(), Failure> {
     let Some(origin) = parts.headers.get(ORIGIN) else { return Ok(()) };
-    let is_socket = matches!(route, Route::Socket | Route::JobSocket(_));
     let acts = is_socket || !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if !acts
         || is_own(origin, parts, config)

@@ -1,6 +1,6 @@
-//! From a request to its answer: find the dispatch, see who comes, hand over, note what came of it.
+//! From a request to its answer: find its route, authenticate it, call its handler, add common headers.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use hyper::body::Incoming;
@@ -14,11 +14,8 @@ use super::context::{Connection, RequestContext};
 use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
-use super::route::{Place, Route};
-use super::{
-    anthropic, cloudflare, cloudflare_headers, cors, durable_streams, jobs, openai, operations, outputs, passthrough,
-    responses, route, run, sse, websocket,
-};
+use super::routes::{self, Handler, Matched};
+use super::{cloudflare_headers, cors, durable_streams, websocket};
 use crate::job::{Code, Failure, StreamId};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -30,21 +27,23 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
     let request_id = request_id(&parts.headers);
-    let answered = dispatch(connection, &mut parts, body, (arrived, request_id.clone())).await;
-    let dispatch = route::of(parts.uri.path());
-    let dialect = dispatch.and_then(|dispatch| dispatch.route.dialect());
-    let mut reply = answered.unwrap_or_else(|failure| match dialect {
-        Some(dialect) => dialect.refused(&failure, &request_id),
-        None => response::refused(&failure),
-    });
-    if dialect == Some(Dialect::Anthropic) {
+    // The upgrade to a WebSocket needs the request's parts for itself, the route its path.
+    let uri = parts.uri.clone();
+    let matched = routes::find(uri.path());
+    let (dialect, via) = matched.as_ref().map_or((Dialect::Own, Via::Own), |found| (found.route.dialect, found.via));
+    let answered = match matched {
+        Some(matched) => dispatch(connection, &mut parts, body, matched, (arrived, &request_id)).await,
+        None => Err(Failure::new(Code::NotFound, "there is no such route")),
+    };
+    let mut reply = answered.unwrap_or_else(|failure| dialect.refused(&failure, &request_id));
+    if dialect == Dialect::Anthropic {
         reply.headers_mut().insert(HeaderName::from_static("request-id"), request_id.clone());
     }
     reply.headers_mut().insert(HeaderName::from_static(REQUEST_ID), request_id);
-    if dispatch.is_some_and(|dispatch| dispatch.via != Via::Own) {
+    if via != Via::Own {
         cloudflare_headers::add(&parts.headers, &mut reply);
     }
-    if let Some(Place { route: Route::Stream(_) | Route::JobStream(_), .. }) = dispatch {
+    if dialect == Dialect::DurableStreams {
         durable_streams::security_headers(&mut reply);
     }
     cors::tell(&connection.server.broker.snapshot.load().config.server, &parts, &mut reply);
@@ -70,64 +69,33 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
+/// Calls the handler of the request's operation, if the request may have it.
 async fn dispatch(
     connection: &Arc<Connection>,
     parts: &mut Parts,
     body: Incoming,
-    (arrived, request_id): (Instant, HeaderValue),
+    matched: Matched<'_>,
+    (arrived, request_id): (Instant, &HeaderValue),
 ) -> Result<Reply, Failure> {
-    // The path is copied only where the upgrade needs the request's parts for itself.
-    let path = parts.uri.clone();
-    let Some(Place { gateway, route, via }) = route::of(path.path()) else {
-        return Err(Failure::new(Code::NotFound, "there is no such route"));
-    };
+    let Matched { route, params, gateway, via } = matched;
     if parts.method == Method::OPTIONS {
-        return Ok(response::options(&route));
+        return Ok(response::options(&route.allow()));
     }
-    if !route.takes(parts.method.as_str()) {
-        return Ok(response::wrong_method(&route));
-    }
-    cors::admit(&connection.server.broker.snapshot.load().config, parts, &route)?;
-    if let Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi = route {
-        return Ok(operations::open(route, &connection.server.broker));
-    }
-    if let Route::Socket | Route::JobSocket(_) = route {
-        return websocket::upgrade(connection, parts, gateway, route);
-    }
-    let snapshot = connection.server.broker.snapshot.load();
-    let auth = RequestAuth::read(&snapshot.config, &parts.headers, gateway)?;
-    drop(snapshot);
-    let context = RequestContext { connection, parts, auth, via, arrived, body_read: OnceLock::new(), request_id };
-    match route {
-        Route::Run(model) => run::run(&context, model, body).await,
-        Route::ChatCompletions => openai::chat(&context, body).await,
-        Route::Completions => openai::completion(&context, body).await,
-        Route::Embeddings => openai::embeddings(&context, body).await,
-        Route::Responses => responses::create(&context, body).await,
-        Route::Response(id) if context.parts.method == Method::DELETE => responses::delete(&context, id).await,
-        Route::Response(id) => responses::show(&context, id).await,
-        Route::CancelResponse(id) => responses::cancel(&context, id).await,
-        Route::InputItems(id) => responses::input_items(&context, id).await,
-        Route::Messages => anthropic::message(&context, body).await,
-        Route::CountTokens => anthropic::count_tokens(&context, body).await,
-        Route::AiRun(model) => cloudflare::run(&context, model, body).await,
-        Route::PassedOn { provider, path } => passthrough::pass_on(&context, provider, path, body).await,
-        Route::Jobs => jobs::list(&context).await,
-        Route::Job(id) if context.parts.method == Method::DELETE => jobs::forget(&context, id).await,
-        Route::Job(id) => jobs::show(&context, id).await,
-        Route::Cancel(id) => jobs::cancel(&context, id).await,
-        Route::Events(id) => sse::follow(&context, id).await,
-        Route::Output(id, index) => outputs::give(&context, id, index).await,
-        Route::Stream(path) => Ok(durable_streams::serve(&context, path, body).await),
-        Route::JobStream(id) => Ok(durable_streams::serve_job(&context, id).await),
-        Route::Costs => operations::costs(&context).await,
-        Route::RebuildCosts => operations::rebuild_costs(&context).await,
-        Route::Models => operations::models(&context),
-        Route::Model(id) => operations::model(&context, id),
-        Route::Providers => operations::providers(&context),
-        Route::Metrics => operations::metrics(&context),
-        Route::Root | Route::Healthz | Route::Readyz | Route::OpenApi | Route::Socket | Route::JobSocket(_) => {
-            Err(Failure::internal("this route was served above"))
+    let Some(operation) = route.operation(parts.method.as_str()) else {
+        return Ok(response::wrong_method(&route.allow()));
+    };
+    let broker = &connection.server.broker;
+    cors::admit(&broker.snapshot.load().config, parts, operation.is_websocket())?;
+    let handler = match operation.handler {
+        Handler::Open(handler) => return Ok(handler(broker, routes::ROUTES)),
+        Handler::WebSocket => {
+            let job = route.pattern.contains('{').then_some(params[0]);
+            return websocket::upgrade(connection, parts, gateway, job);
         }
-    }
+        Handler::Request(handler) => handler,
+    };
+    let auth = RequestAuth::read(&broker.snapshot.load().config, &parts.headers, gateway)?;
+    let (body, body_read, request_id) = (Mutex::new(Some(body)), OnceLock::new(), request_id.clone());
+    let context = RequestContext { connection, parts, auth, params, body, via, arrived, body_read, request_id };
+    handler(&context).await
 }

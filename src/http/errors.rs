@@ -9,14 +9,18 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::response;
 use super::response::Reply;
 use crate::dialect::{anthropic, cloudflare, openai, responses};
-use crate::job::Failure;
+use crate::job::{Code, Failure};
 
 /// What these dialects' libraries obey.
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Whose errors a route answers with.
+/// The API in whose form a route answers errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
+    /// Our own.
+    Own,
+    /// The Durable Streams protocol's: our own body, some other statuses.
+    DurableStreams,
     /// OpenAI's.
     OpenAi,
     /// OpenAI's Responses.
@@ -31,6 +35,8 @@ impl Dialect {
     /// What a failure looks like to this dialect's clients.
     pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
         let mut reply = match self {
+            Dialect::Own => return response::refused(failure),
+            Dialect::DurableStreams => return stream_refused(failure),
             Dialect::OpenAi => response::failed(failure, &openai::Envelope::new(failure)),
             Dialect::Responses => response::failed(failure, &openai::Envelope::new(&responses::as_asked(failure))),
             Dialect::Anthropic => {
@@ -45,4 +51,16 @@ impl Dialect {
         }
         reply
     }
+}
+
+/// The answer to a failure in the status codes of the Durable Streams protocol.
+pub(super) fn stream_refused(failure: &Failure) -> Reply {
+    let mut reply = response::refused(failure);
+    match failure.code {
+        Code::BadCursor | Code::CursorAhead => *reply.status_mut() = StatusCode::BAD_REQUEST,
+        // What stood there is gone: begin anew.
+        Code::EpochMismatch | Code::CursorTrimmed => *reply.status_mut() = StatusCode::GONE,
+        _ => {}
+    }
+    reply
 }

@@ -8,7 +8,7 @@ use super::context::RequestContext;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
-use super::route::Route;
+use super::routes::Routes;
 use super::{jobs, openapi};
 use crate::broker::{Broker, ModelsQuery};
 use crate::config::Scope;
@@ -16,44 +16,47 @@ use crate::job::Failure;
 use crate::meter::CostQuery;
 use crate::telemetry;
 
-const LANDING: &str = "\
-Forebay: a durable inference layer for agents
-
-POST   /v1/run                       a job: {\"model\": …, \"input\": …}; Accept: text/event-stream for its records
-POST   /v1/run/{model}               the same, the body is the input
-POST   /v1/chat/completions, /v1/responses, /v1/embeddings: OpenAI's dialect, for its own libraries
-GET    /v1/responses/{id}            the response, or its events (stream, starting_after)  DELETE: forget
-GET    /v1/jobs                      list (state, tag.KEY, limit, after)
-GET    /v1/jobs/{id}                 status            DELETE: forget
-POST   /v1/jobs/{id}/cancel
-GET    /v1/jobs/{id}/events          records as server-sent events (Last-Event-ID, cursor or from)
-GET    /v1/jobs/{id}/outputs/{index}
-GET    /v1/jobs/{id}/ws, /v1/ws      WebSocket
-GET    /v1/costs                     what was spent (by, since, until, bucket, tag.KEY)
-POST   /v1/costs/rebuild             adds the sums up again from the ledger
-GET    /v1/models, /v1/models/{id}   what can be asked (q, provider, task, all)
-GET    /v1/providers                 who can be asked, and how they are
-GET    /metrics, /healthz, /readyz, /openapi.json
-
+/// First line of the landing page.
+const TITLE: &str = "Forebay: a durable inference layer for agents";
+/// Last lines of the landing page.
+const OTHER_PATHS: &str = "\
 /g/{gateway}/v1/… is the same in another gateway; /v1/{account}/{gateway}/… and /accounts/{account}/ai/…
 are Cloudflare's names for the same.
 ";
 
-/// What needs no key.
-pub(super) fn open(route: Route<'_>, broker: &Broker) -> Reply {
-    match route {
-        Route::Readyz => match broker.unready() {
-            None => response::json(StatusCode::OK, &json!({ "ready": true })),
-            Some(reason) => {
-                response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason }))
-            }
-        },
-        Route::OpenApi => {
-            response::whole(StatusCode::OK, HeaderValue::from_static("application/json"), openapi::document())
-        }
-        Route::Healthz => response::text(StatusCode::OK, "ok\n"),
-        _ => response::text(StatusCode::OK, LANDING),
+/// `GET /healthz`.
+pub(super) fn healthz() -> Reply {
+    response::text(StatusCode::OK, "ok\n")
+}
+
+/// `GET /readyz`.
+pub(super) fn readyz(broker: &Broker) -> Reply {
+    match broker.unready() {
+        None => response::json(StatusCode::OK, &json!({ "ready": true })),
+        Some(reason) => response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "reason": reason })),
     }
+}
+
+/// `GET /openapi.json`.
+pub(super) fn openapi(routes: Routes) -> Reply {
+    response::whole(StatusCode::OK, HeaderValue::from_static("application/json"), openapi::document(routes))
+}
+
+/// `GET /`.
+pub(super) fn landing(routes: Routes) -> Reply {
+    response::text(StatusCode::OK, landing_page(routes))
+}
+
+/// The text of the landing page: a line for each operation.
+pub(super) fn landing_page(routes: Routes) -> String {
+    let rows = routes.iter().copied().flatten().flat_map(|route| {
+        let path = route.path();
+        route.operations.iter().map(move |operation| (operation.method, path.clone(), operation.summary))
+    });
+    let rows: Vec<_> = rows.collect();
+    let width = rows.iter().map(|(_, path, _)| path.len()).max().unwrap_or_default();
+    let lines = rows.iter().map(|(method, path, summary)| format!("{method:<6} {path:<width$}  {summary}\n"));
+    format!("{TITLE}\n\n{}\n{OTHER_PATHS}", lines.collect::<String>())
 }
 
 /// `GET /metrics`.

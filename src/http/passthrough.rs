@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::value::RawValue;
 
@@ -25,12 +24,7 @@ use crate::telemetry;
 use crate::wire::submit::{Door, Said};
 
 /// Any request to a provider's path that is no door of ours.
-pub(super) async fn pass_on(
-    context: &RequestContext<'_>,
-    provider: &str,
-    path: &str,
-    body: Incoming,
-) -> Result<Reply, Failure> {
+pub(super) async fn pass_on(context: &RequestContext<'_>, provider: &str, path: &str) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Run)?;
     let gateway = context.auth.gateway.clone().unwrap_or_default();
     context.auth.access.require_in(Scope::Run, &gateway)?;
@@ -44,7 +38,7 @@ pub(super) async fn pass_on(
         path,
         query: context.parts.uri.query(),
         headers,
-        body: body::read(context, body).await?,
+        body: body::read(context).await?,
         // Beside our key, the usual headers are the provider's.
         has_own_key: headers.contains_key(auth::CLOUDFLARE_KEY),
     };

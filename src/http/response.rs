@@ -1,12 +1,11 @@
 //! Answers: the one place where a failure becomes an HTTP response.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::body::{Body, Pieces};
-use super::route::Route;
 use crate::job::{Code, Failure};
 use crate::telemetry;
 
@@ -84,17 +83,17 @@ pub(super) fn failed(failure: &Failure, body: &impl Serialize) -> Reply {
     reply
 }
 
-/// The route does not know this method.
-pub(super) fn wrong_method(route: &Route<'_>) -> Reply {
-    let mut reply = refused(&Failure::invalid("method", format!("this route takes {}", route.methods())));
+/// The answer to a method that the route does not have; `allow` names those that it has.
+pub(super) fn wrong_method(allow: &str) -> Reply {
+    let mut reply = refused(&Failure::invalid("method", format!("this route takes {allow}")));
     *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
+    set(&mut reply, "allow", allow);
     reply
 }
 
-/// What the route can do.
-pub(super) fn options(route: &Route<'_>) -> Reply {
+/// The answer to `OPTIONS`; `allow` names the route's methods.
+pub(super) fn options(allow: &str) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
+    set(&mut reply, "allow", allow);
     reply
 }

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::context::RequestContext;
-use super::dialect::{self, Answered};
+use super::entrance::{self, Answered, Answers};
 use super::errors::Dialect;
 use super::query::{Query, decode};
+use super::rendered;
 use super::response;
 use super::response::Reply;
 use super::submit;
 use crate::broker::Broker;
 use crate::config::Scope;
 use crate::dialect::openai::Completion;
-use crate::dialect::render::Render as _;
+use crate::dialect::render::{Collect, Render as _, Served};
 use crate::dialect::responses;
 use crate::dialect::responses::{About, Asked, Events};
 use crate::job::caps::FRAME_BYTES_MAX;
@@ -35,8 +35,8 @@ use crate::wire::{Cursor, submit::Said};
 const REFERENCED_MAX: usize = 64;
 
 /// `POST /v1/responses`.
-pub(super) async fn create(context: &RequestContext<'_>, body: Incoming) -> Result<Reply, Failure> {
-    let body = dialect::read(context, body).await?;
+pub(super) async fn create(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+    let body = entrance::read(context).await?;
     let asked = Asked::read(&body)?;
     let (streamed, in_background, is_kept) = (asked.stream, asked.background, asked.store);
     let said = match meant(context, asked).await? {
@@ -49,23 +49,52 @@ pub(super) async fn create(context: &RequestContext<'_>, body: Incoming) -> Resu
     said.options.log_payload &= is_kept;
     said.options.background |= in_background;
     let in_background = said.options.background;
-    let mut taken = submit::take_in(context, said, door).await?;
+    let job = submit::take_in(context, said, door).await?;
     let broker = context.broker();
-    let stream = Arc::clone(&taken.submitted.stream);
-    let about = about(broker, &stream).await?;
-    let answered = match (streamed, in_background) {
-        (true, true) => dialect::streamed(broker, &stream, Events::of_reader(about, None), None).await,
-        (true, false) => dialect::streamed(broker, &stream, Events::of_submitter(about), taken.submitter.take()).await,
-        (false, true) => so_far(broker, &stream, Events::of_whole(about)).await?.into(),
-        (false, false) => {
-            let mut whole = Events::of_whole(about);
-            let read = submit::read_whole(broker, &stream, |record| drop(whole.push(record, &mut Vec::new()))).await;
-            drop(taken.submitter.take());
-            read?;
-            whole.into()
-        }
-    };
-    Ok(answered.reply(Dialect::Responses, context, &taken))
+    let about = about(broker, &job.submitted.stream).await?;
+    if in_background && !streamed {
+        let so_far = so_far(broker, &job.submitted.stream, Events::of_whole(about)).await?;
+        return Ok(Answered::from(so_far).reply(Dialect::Responses, context, &job));
+    }
+    Ok(entrance::answer(context, Response { about, in_background }, job, streamed).await)
+}
+
+/// The answer to the client that waits for a response, or reads it from its beginning.
+struct Response {
+    about: About,
+    in_background: bool,
+}
+
+/// Collects the records of a response.
+struct Whole(Events);
+
+impl Collect for Whole {
+    fn push(&mut self, record: RecordRef<'_>) {
+        self.0.push(record, &mut Vec::new());
+    }
+
+    fn served(&self) -> &Served {
+        self.0.served()
+    }
+}
+
+impl Answers for Response {
+    const DIALECT: Dialect = Dialect::Responses;
+    type Events = Events;
+    type Whole = Whole;
+
+    fn events(&self, _job: &JobId) -> Option<Events> {
+        let about = self.about.clone();
+        Some(if self.in_background { Events::of_reader(about, None) } else { Events::of_submitter(about) })
+    }
+
+    fn whole(&self, _job: &JobId) -> Whole {
+        Whole(Events::of_whole(self.about.clone()))
+    }
+
+    async fn finish(self, whole: Whole, _: &Broker, _: &Arc<Stream>) -> Result<Reply, Failure> {
+        Answered::from(whole.0).reply
+    }
 }
 
 /// What was said, with what it goes on from; or the refusal, where that is not there.
@@ -161,7 +190,8 @@ pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply
                 }
                 telemetry::resumed("responses");
             }
-            dialect::streamed(broker, &stream, Events::of_reader(about, after), None).await
+            let (reply, served) = rendered::stream(broker, &stream, Events::of_reader(about, after), None).await;
+            Answered { reply, served }
         }
         (false, _) => {
             let whole = so_far(broker, &stream, Events::of_whole(about)).await?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 
 use super::body;
@@ -22,12 +21,12 @@ use crate::wire::header_options;
 use crate::wire::submit::{self, Said};
 
 /// `POST /v1/run` and `POST /v1/run/{model…}`.
-pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>, body: Incoming) -> Result<Reply, Failure> {
+pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Run)?;
     Query::parse(context.parts.uri.query()).only(|_| false)?;
     let server = &context.connection.server;
     let packed = jobs::is_msgpack(context.parts.headers.get(CONTENT_TYPE))?;
-    let body = body::read(context, body).await?;
+    let body = body::read(context).await?;
     let said = match model {
         Some(_) if packed => {
             return Err(Failure::invalid("content-type", "with the model in the address the body is JSON"));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use hyper::header::{HeaderValue, LOCATION};
 
 use super::auth::header;
@@ -16,7 +17,7 @@ use crate::broker::{Broker, Submitted};
 use crate::broker::{PassthroughRequest, Reading, TeeReader};
 use crate::config::Scope;
 use crate::job::caps::FRAME_BYTES_MAX;
-use crate::job::{Code, Failure, Job, JobId, Task};
+use crate::job::{Code, Failure, Job, JobId, Output, OutputBody, Task};
 use crate::log::{Followed, Follower, Stream};
 use crate::telemetry::{self, OurStage};
 use crate::wire::record::RecordRef;
@@ -171,4 +172,14 @@ pub(super) async fn read_whole(
     }
     telemetry::overhead(OurStage::Render, ended.elapsed());
     Ok(())
+}
+
+/// Reads the bytes of an output, from the record or from the log.
+pub(super) async fn bytes_of(broker: &Broker, stream: &Arc<Stream>, output: Output) -> Result<Bytes, Failure> {
+    Ok(match (output.body, output.sha256) {
+        (_, Some(sha256)) => broker.log.get_output(stream, &sha256).await?,
+        (OutputBody::Data(data), None) => data.0,
+        (OutputBody::Value(value), None) => value.to_string().into(),
+        (OutputBody::Url(_), None) => return Err(Failure::internal("an output is not fetched from elsewhere")),
+    })
 }

@@ -15,7 +15,6 @@ use super::context::Connection;
 use super::query::{Query, decode};
 use super::response;
 use super::response::Reply;
-use super::route::Route;
 use super::upgrade::Upgrade;
 use crate::config::Scope;
 use crate::job::{Code, Failure};
@@ -29,7 +28,7 @@ pub(super) fn upgrade(
     connection: &Arc<Connection>,
     parts: &mut Parts,
     gateway: Option<&str>,
-    route: Route<'_>,
+    job: Option<&str>,
 ) -> Result<Reply, Failure> {
     let broker = &connection.server.broker;
     let Some(accept) = accept_key(&parts.headers) else {
@@ -53,7 +52,7 @@ pub(super) fn upgrade(
     let offered = offered(&parts.headers);
     let protocol = socket::choose_protocol(offered.as_deref())
         .map_err(|()| Failure::invalid("sec-websocket-protocol", "must be forebay.v1.json or forebay.v1.msgpack"))?;
-    let implicit = implicit(route, parts.uri.query())?;
+    let implicit = implicit(job, parts.uri.query())?;
     let mut request = Request::new(());
     *request.extensions_mut() = std::mem::take(&mut parts.extensions);
     let io = hyper::upgrade::on(&mut request);
@@ -90,9 +89,9 @@ fn offered(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The job and the cursor, as they came; the session judges both.
-fn implicit(route: Route<'_>, query: Option<&str>) -> Result<Option<(Box<str>, Option<Box<str>>)>, Failure> {
+fn implicit(job: Option<&str>, query: Option<&str>) -> Result<Option<(Box<str>, Option<Box<str>>)>, Failure> {
     let query = Query::parse(query);
-    let Route::JobSocket(id) = route else {
+    let Some(id) = job else {
         query.only(|_| false)?;
         return Ok(None);
     };

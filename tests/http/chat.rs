@@ -1,6 +1,7 @@
 //! Records in OpenAI's dialect: these bytes, at every reading.
 
 use forebay::dialect::openai::{Chunks, Completion};
+use forebay::dialect::render::Collect as _;
 use forebay::dialect::render::{Render as _, Told};
 use forebay::job::{
     AttemptMode, AttemptStarted, Cancelled, Code, Completed, Cost, Delta, Event, Failed, Failure, Lost, Output,

@@ -4,6 +4,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::dialect::anthropic::{Whole, status};
+use crate::dialect::render::Collect as _;
 use crate::job::{
     Accepted, AttemptMode, AttemptStarted, Cost, Delta, Failed, Gateway, Lost, Part, Record, Restarted, Tags, Task,
     Timestamp, ToolCall, Usage,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Blocks, Piece, Sink};
 use super::{Said, Stop};
-use crate::dialect::render::Served;
+use crate::dialect::render::{Collect, Served};
 use crate::job::{Event, Failure, JobId};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
@@ -55,23 +55,8 @@ enum Built {
     Own(Map<String, Value>),
 }
 
-impl Whole {
-    /// A message from record 0.
-    #[must_use]
-    pub fn new(job: &JobId) -> Whole {
-        Whole {
-            job: job.clone(),
-            model: "".into(),
-            blocks: Blocks::new(job.clone()),
-            content: Content::default(),
-            served: Served::default(),
-            end: None,
-            broke: None,
-        }
-    }
-
-    /// Takes the next record.
-    pub fn push(&mut self, record: RecordRef<'_>) {
+impl Collect for Whole {
+    fn push(&mut self, record: RecordRef<'_>) {
         let pushed = match record.body {
             BodyRef::Delta { index, .. } if index > 0 => Ok(()),
             BodyRef::Delta { part, text, .. } => self.blocks.text(part, &text, &mut self.content),
@@ -85,10 +70,24 @@ impl Whole {
         }
     }
 
-    /// Who served it, as far as it was read.
-    #[must_use]
-    pub fn served(&self) -> &Served {
+    fn served(&self) -> &Served {
         &self.served
+    }
+}
+
+impl Whole {
+    /// A message from record 0.
+    #[must_use]
+    pub fn new(job: &JobId) -> Whole {
+        Whole {
+            job: job.clone(),
+            model: "".into(),
+            blocks: Blocks::new(job.clone()),
+            content: Content::default(),
+            served: Served::default(),
+            end: None,
+            broke: None,
+        }
     }
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {

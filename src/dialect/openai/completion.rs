@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::chunks::media;
 use super::{call_id, level, set_parts_aside, usage};
-use crate::dialect::render::Served;
+use crate::dialect::render::{Collect, Served};
 use crate::job::{Completed, Event, Failure, JobId, Part};
 use crate::wire::collect::{self, WholeCall};
 use crate::wire::extra::Extras;
@@ -37,9 +37,8 @@ struct Answer {
     extras: Extras,
 }
 
-impl Completion {
-    /// Takes the next record.
-    pub fn push(&mut self, record: RecordRef<'_>) {
+impl Collect for Completion {
+    fn push(&mut self, record: RecordRef<'_>) {
         match record.body {
             BodyRef::Delta { part, index, text } => self.text(part, index, &text),
             BodyRef::Event(event) => {
@@ -49,12 +48,12 @@ impl Completion {
         }
     }
 
-    /// Who served it, as far as it was read.
-    #[must_use]
-    pub fn served(&self) -> &Served {
+    fn served(&self) -> &Served {
         &self.served
     }
+}
 
+impl Completion {
     fn text(&mut self, part: Part, index: u32, text: &str) {
         if !text.is_empty() {
             let texts = &mut self.answers.entry(index).or_default().texts;

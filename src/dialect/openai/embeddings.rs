@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::usage;
-use crate::dialect::render::Served;
+use crate::dialect::render::{Collect, Served};
 use crate::job::{Code, Event, Failure, Output, Usage};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
@@ -25,9 +25,8 @@ pub struct Embeddings {
     end: Option<Event>,
 }
 
-impl Embeddings {
-    /// Takes the next record.
-    pub fn push(&mut self, record: RecordRef<'_>) {
+impl Collect for Embeddings {
+    fn push(&mut self, record: RecordRef<'_>) {
         let BodyRef::Event(event) = record.body else { return };
         self.served.take(&event);
         match event {
@@ -40,12 +39,12 @@ impl Embeddings {
         }
     }
 
-    /// Who served it, as far as it was read.
-    #[must_use]
-    pub fn served(&self) -> &Served {
+    fn served(&self) -> &Served {
         &self.served
     }
+}
 
+impl Embeddings {
     /// Where the vectors are, once the job is done.
     ///
     /// # Errors

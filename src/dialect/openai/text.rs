@@ -155,6 +155,7 @@ pub fn of_chat(mut whole: Value, job: &JobId) -> Value {
 mod tests {
     use super::*;
     use crate::dialect::openai::Completion;
+    use crate::dialect::render::Collect as _;
     use crate::job::{AttemptMode, AttemptStarted, Code, Cost, Delta, Record, Restarted, Timestamp, Usage};
 
     fn say(part: Part, index: u32, text: &str) -> Event {

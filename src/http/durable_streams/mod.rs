@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::Method;
-use hyper::body::Incoming;
 
 use super::context::RequestContext;
 use super::jobs;
@@ -24,32 +23,18 @@ use super::response::Reply;
 use crate::config::Scope;
 use crate::job::Failure;
 use crate::streams::{Key, PATH_BYTES_MAX};
-use source::{Source, find, no_stream, refused};
+use source::{Source, find, no_stream};
 
 /// Paths that the protocol keeps for itself.
 const RESERVED: &str = "__ds";
 
 /// Answers a request to `/v1/stream/{path}`.
-pub(super) async fn serve(context: &RequestContext<'_>, path: &str, body: Incoming) -> Reply {
-    served(context, path, body).await.unwrap_or_else(|failure| refused(&failure))
-}
-
-/// Answers a request to `/v1/stream/jobs/{id}`.
-pub(super) async fn serve_job(context: &RequestContext<'_>, id: &str) -> Reply {
-    let served = async {
-        context.auth.access.require(Scope::Read)?;
-        let log = Arc::clone(&context.broker().log);
-        read::answer(context, Source::Job(jobs::find(context, id).await?, log)).await
-    };
-    served.await.unwrap_or_else(|failure| refused(&failure))
-}
-
-async fn served(context: &RequestContext<'_>, path: &str, body: Incoming) -> Result<Reply, Failure> {
+pub(super) async fn serve(context: &RequestContext<'_>, path: &str) -> Result<Reply, Failure> {
     let is_read = matches!(context.parts.method, Method::GET | Method::HEAD);
     let key = key(context, path)?;
     if !is_read {
         context.auth.access.require_in(Scope::Run, &key.gateway)?;
-        return write::answer(context, key, body).await;
+        return write::answer(context, key).await;
     }
     context.auth.access.require(Scope::Read)?;
     let feed = match context.auth.sees(&key.gateway) {
@@ -57,6 +42,13 @@ async fn served(context: &RequestContext<'_>, path: &str, body: Incoming) -> Res
         false => return Err(no_stream()),
     };
     read::answer(context, Source::Feed(feed, Arc::clone(&context.broker().user_streams))).await
+}
+
+/// Answers a request to `/v1/stream/jobs/{id}`.
+pub(super) async fn serve_job(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
+    context.auth.access.require(Scope::Read)?;
+    let log = Arc::clone(&context.broker().log);
+    read::answer(context, Source::Job(jobs::find(context, id).await?, log)).await
 }
 
 /// What every answer of this door has: what its users wrote is not to be taken for a page of ours.

@@ -3,12 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::StatusCode;
-
 use crate::dialect::durable_streams::Form;
 use crate::http::context::RequestContext;
-use crate::http::response;
-use crate::http::response::Reply;
 use crate::job::{Code, Epoch, Failure};
 use crate::log::{self, Log};
 use crate::streams::{Feed, Key, Page, UserStreams};
@@ -23,18 +19,6 @@ pub(super) async fn find(context: &RequestContext<'_>, key: &Key) -> Result<Arc<
 
 pub(super) fn no_stream() -> Failure {
     Failure::new(Code::NotFound, "no such stream")
-}
-
-/// A failure in the protocol's status codes.
-pub(super) fn refused(failure: &Failure) -> Reply {
-    let mut reply = response::refused(failure);
-    match failure.code {
-        Code::BadCursor | Code::CursorAhead => *reply.status_mut() = StatusCode::BAD_REQUEST,
-        // What stood there is gone: begin anew.
-        Code::EpochMismatch | Code::CursorTrimmed => *reply.status_mut() = StatusCode::GONE,
-        _ => {}
-    }
-    reply
 }
 
 /// Where content comes from.

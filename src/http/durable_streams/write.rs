@@ -1,16 +1,16 @@
 //! Writing: streams are created, appended to, closed and deleted.
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 
-use super::source::{find, no_stream, refused};
+use super::source::{find, no_stream};
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::{Lifetime, Producer, SEQ_BYTES_MAX};
 use crate::http::auth::header;
 use crate::http::body;
 use crate::http::context::RequestContext;
+use crate::http::errors::stream_refused;
 use crate::http::response;
 use crate::http::response::Reply;
 use crate::job::{Code, Failure};
@@ -23,8 +23,8 @@ const ANY_TYPE: &str = "application/octet-stream";
 const FORKS: [&str; 3] = ["stream-forked-from", "stream-fork-offset", "stream-fork-sub-offset"];
 
 /// `PUT`, `POST` and `DELETE`.
-pub(super) async fn answer(context: &RequestContext<'_>, key: Key, body: Incoming) -> Result<Reply, Failure> {
-    let body = body::read(context, body).await?;
+pub(super) async fn answer(context: &RequestContext<'_>, key: Key) -> Result<Reply, Failure> {
+    let body = body::read(context).await?;
     match context.parts.method {
         Method::PUT => create(context, key, body).await,
         Method::DELETE => match context.broker().user_streams.delete(key).await? {
@@ -141,7 +141,7 @@ fn not_taken(why: &Refused) -> Reply {
         Refused::OtherType => conflict("the stream holds another content type").with_param("content-type"),
         Refused::OldSeq => conflict("does not come after the last").with_param("stream-seq"),
     };
-    let mut reply = refused(&failure);
+    let mut reply = stream_refused(&failure);
     match why {
         Refused::Fenced { epoch } => response::set(&mut reply, "producer-epoch", epoch.to_string()),
         Refused::Gap { expected, received } => {

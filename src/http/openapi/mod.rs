@@ -4,68 +4,16 @@
 //! Promises that it is OpenAPI 3.1, made once, and that every schema is the type's own. What an
 //! operation takes and gives is said in `table.rs`, beside nothing else.
 
-mod streams;
-mod table;
-
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::job::Failure;
-
-const JSON: &str = "application/json";
-
-/// One method of one route.
-struct Operation {
-    /// `GET`.
-    method: &'static str,
-    /// `/v1/jobs/{id}`; what stands in braces is one parameter, percent-encoded.
-    path: &'static str,
-    /// For generated clients.
-    id: &'static str,
-    /// What it does.
-    summary: &'static str,
-    /// In the query and in headers.
-    parameters: &'static [Parameter],
-    /// What may be sent, by media type.
-    body: &'static [(&'static str, Shape)],
-    /// One that may be sent, as JSON; empty = none is shown.
-    example: &'static str,
-    /// What is answered when all is well: status, what it means, media types.
-    answers: &'static [(&'static str, &'static str, &'static [(&'static str, Shape)])],
-    /// The statuses of what goes wrong; their body is the error envelope.
-    errors: &'static [&'static str],
-    /// Whether it needs no key anywhere.
-    is_open: bool,
-}
-
-/// Where a parameter stands, its name, its meaning, its shape.
-#[derive(Clone, Copy)]
-struct Parameter(&'static str, &'static str, &'static str, Shape);
-
-/// What a value looks like.
-#[derive(Clone, Copy)]
-enum Shape {
-    /// The schema of a type of ours.
-    Of(fn(&mut SchemaGenerator) -> Schema),
-    /// A body in another's dialect: an object with these fields, named with their JSON types, and whatever
-    /// else the dialect has.
-    Dialect(&'static [(&'static str, &'static str)]),
-    /// Any string.
-    Text,
-    /// One of these.
-    OneOf(&'static [&'static str]),
-    /// An integer in this range.
-    Number(u64, u64),
-    /// `true` or `false`.
-    Bool,
-    /// Anything.
-    Any,
-}
+use super::routes::{JSON, Operation, Parameter, Routes, Shape, of};
+use crate::job::{Failure, Gateway, JobId};
 
 /// The body of every error answer.
 #[derive(JsonSchema)]
@@ -76,22 +24,37 @@ struct ErrorEnvelope {
     error: Failure,
 }
 
+/// What stands in braces in a path: its name, what it is, an example, its shape.
+const IN_PATH: &[(&str, &str, &str, Shape)] = &[
+    ("id", "the job's id", "turn-17", Shape::Of(of::<JobId>)),
+    ("account", "any", "mine", Shape::Text),
+    ("gateway", "the gateway's name", "default", Shape::Of(of::<Gateway>)),
+    ("provider", "the provider's name, ours or Cloudflare's", "openai", Shape::Text),
+    ("path", "the provider's own; its slashes may stand as they are", "v1/files", Shape::Text),
+    ("index", "the output's number, from 0", "0", Shape::Number(0, u32::MAX as u64)),
+    ("model", "the model's name; its slashes may stand as they are", "openai/gpt-5-mini", Shape::Text),
+];
+
 /// The document.
-pub(super) fn document() -> Bytes {
+pub(super) fn document(routes: Routes) -> Bytes {
     static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
-    DOCUMENT.get_or_init(|| serde_json::to_vec(&build()).expect("keys are strings").into()).clone()
+    DOCUMENT.get_or_init(|| serde_json::to_vec(&build(routes)).expect("keys are strings").into()).clone()
 }
 
-fn build() -> Value {
+fn build(routes: Routes) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
     let mut types = settings.into_generator();
-    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for operation in table::OPERATIONS.iter().copied().flatten() {
-        let described = describe(operation, &mut types);
-        paths.entry(operation.path).or_default().insert(operation.method.to_ascii_lowercase(), described);
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    for route in routes.iter().copied().flatten() {
+        let path = route.path();
+        let described = route
+            .operations
+            .iter()
+            .map(|operation| (operation.method.to_ascii_lowercase(), describe(&path, operation, &mut types)));
+        paths.insert(path.clone(), described.collect());
     }
     let error = types.subschema_for::<ErrorEnvelope>();
     let schemas = types.take_definitions(true);
@@ -133,8 +96,8 @@ fn build() -> Value {
     })
 }
 
-fn describe(operation: &Operation, types: &mut SchemaGenerator) -> Value {
-    let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+fn describe(path: &str, operation: &Operation, types: &mut SchemaGenerator) -> Value {
+    let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = in_path.map(|name| path_parameter(name, types)).collect();
     parameters.extend(operation.parameters.iter().map(|Parameter(place, name, what, shape)| {
         json!({"name": name, "in": place, "description": what, "schema": schema(*shape, types)})
@@ -162,7 +125,7 @@ fn describe(operation: &Operation, types: &mut SchemaGenerator) -> Value {
             described["requestBody"]["content"][JSON]["example"] = example;
         }
     }
-    if operation.is_open {
+    if operation.is_open() {
         described["security"] = json!([]);
     }
     described
@@ -171,7 +134,7 @@ fn describe(operation: &Operation, types: &mut SchemaGenerator) -> Value {
 /// What stands in braces in a path.
 fn path_parameter(name: &str, types: &mut SchemaGenerator) -> Value {
     let mut parameter = json!({"name": name, "in": "path", "required": true});
-    match table::IN_PATH.iter().find(|(known, ..)| *known == name) {
+    match IN_PATH.iter().find(|(known, ..)| *known == name) {
         Some((_, what, example, shape)) => {
             parameter["description"] = (*what).into();
             parameter["schema"] = schema(*shape, types);
@@ -195,7 +158,7 @@ fn media(content: &[(&str, Shape)], types: &mut SchemaGenerator) -> Value {
 fn schema(shape: Shape, types: &mut SchemaGenerator) -> Value {
     match shape {
         Shape::Of(of) => of(types).to_value(),
-        Shape::Dialect(fields) => {
+        Shape::Object(fields) => {
             let named = fields.iter().map(|(name, kind)| {
                 let kinds: Vec<&str> = kind.split('|').collect();
                 ((*name).to_owned(), json!({"type": kinds}))
@@ -209,11 +172,6 @@ fn schema(shape: Shape, types: &mut SchemaGenerator) -> Value {
         Shape::Bool => json!({"type": "boolean"}),
         Shape::Any => json!({}),
     }
-}
-
-/// The schema of `T`, as [`Shape::Of`] takes it.
-fn of<T: JsonSchema>(types: &mut SchemaGenerator) -> Schema {
-    types.subschema_for::<T>()
 }
 
 #[cfg(test)]

@@ -1,99 +1,37 @@
-//! What the doors of other dialects share: taking a job in, and answering it rendered.
+//! A job's records as the stream of another API.
 //!
-//! Owns the status and headers of these answers. The head of a stream waits for the first thing to
-//! tell, so that a job which fails before it is an HTTP error, as the dialects' clients expect. What
-//! a job has tried itself they are told not to try again.
+//! Owns when the head of such an answer is sent: it waits for the first piece, so that a job which fails
+//! before is an HTTP error, as the clients of these APIs expect.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
 
-use super::body::{self, Cut, Pieces};
-use super::cloudflare_headers::Step;
-use super::context::RequestContext;
-use super::errors::{Dialect, SHOULD_RETRY};
-use super::query::Query;
+use super::body::{Cut, Pieces};
 use super::response;
 use super::response::Reply;
 use super::sse::{Counted, FRAME_STORED_BYTES};
-use super::submit::{self, DisconnectGuard, SubmittedJob};
+use super::submit::DisconnectGuard;
 use crate::broker::Broker;
-use crate::config::Scope;
 use crate::dialect::render::{Render, Served, Told};
-use crate::job::{Failure, State, Task};
+use crate::job::Failure;
 use crate::log::{Chunk, Followed, Follower, Silence, Stream};
 use crate::telemetry;
-use crate::wire::submit::Said;
 use crate::wire::{Cursor, record};
 
-/// The body of a request that submits a job.
-pub(super) async fn read(context: &RequestContext<'_>, body: Incoming) -> Result<Bytes, Failure> {
-    context.auth.access.require(Scope::Run)?;
-    Query::parse(context.parts.uri.query()).only(|name| matches!(name, "api-version" | "beta"))?;
-    if submit::is_msgpack(context.parts.headers.get(CONTENT_TYPE))? {
-        return Err(Failure::invalid("content-type", "must be application/json"));
-    }
-    body::read(context, body).await
-}
-
-/// Submits what was said; its client waits for the answer.
-pub(super) async fn take_in(context: &RequestContext<'_>, said: Said, task: Task) -> Result<SubmittedJob, Failure> {
-    let (said, door) = submit::beside_body(context, said, Some(task))?;
-    if said.options.background {
-        let message = "this dialect has no answer at once: leave it out, or submit to /v1/run";
-        return Err(Failure::unsupported("options.background", message));
-    }
-    submit::take_in(context, said, door).await
-}
-
-/// An answer, or why there is none; and who served it.
-pub(super) struct Answered {
-    pub(super) reply: Result<Reply, Failure>,
-    pub(super) served: Served,
-}
-
-impl Answered {
-    /// With its headers.
-    pub(super) fn reply(self, dialect: Dialect, context: &RequestContext<'_>, taken: &SubmittedJob) -> Reply {
-        let mut reply = self.reply.unwrap_or_else(|failure| {
-            let mut reply = dialect.refused(&failure, &context.request_id);
-            // All that could be tried was. One that we broke off ourselves may be asked anew.
-            if taken.submitted.stream.tail().state != State::Interrupted {
-                reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
-            }
-            reply
-        });
-        if self.served.attempts > 0 {
-            response::set(&mut reply, "forebay-attempts", self.served.attempts.to_string());
-            reply.extensions_mut().insert(Step(self.served.step));
-        }
-        if let Some(cost) = self.served.cost.filter(|cost| cost.priced) {
-            response::set(&mut reply, "forebay-cost-usd", cost.usd.to_string());
-        }
-        if let Some((provider, model)) = &self.served.target {
-            response::set(&mut reply, "forebay-provider", provider.as_bytes());
-            response::set(&mut reply, "forebay-model", model.as_bytes());
-        }
-        taken.mark(&mut reply);
-        reply
-    }
-}
-
-/// The stream of a job from its first record, rendered. Unless the rendering begins at once, the head
-/// waits for the first thing to tell: a piece of the answer, why there is none, or that it takes long.
-pub(super) async fn streamed<R: Render>(
+/// Answers with the stream of a job from its first record, rendered; and says who served the job so far.
+/// Unless the rendering begins at once, the head waits for the first piece of the answer, for a failure, or
+/// until a sign of life is due.
+pub(super) async fn stream<R: Render>(
     broker: &Broker,
     stream: &Arc<Stream>,
     render: R,
     submitter: Option<DisconnectGuard>,
-) -> Answered {
+) -> (Result<Reply, Failure>, Served) {
     match Follower::new(Arc::clone(&broker.log), Arc::clone(stream), Cursor::Start) {
         Ok(follower) => Reader::new(broker, follower, render, submitter).answer().await,
-        Err(failure) => Answered { reply: Err(failure), served: Served::default() },
+        Err(failure) => (Err(failure), Served::default()),
     }
 }
 
@@ -126,9 +64,9 @@ impl<R: Render> Reader<R> {
         Reader { follower, render, silence, first: None, goes: Goes::On, _submitter: submitter, _counted }
     }
 
-    async fn answer(mut self) -> Answered {
+    async fn answer(mut self) -> (Result<Reply, Failure>, Served) {
         if self.render.has_begun() {
-            return Answered { served: Served::default(), reply: Ok(response::events(Some(self.pieces()))) };
+            return (Ok(response::events(Some(self.pieces()))), Served::default());
         }
         let first = self.piece().await;
         let served = self.render.served().clone();
@@ -142,11 +80,11 @@ impl<R: Render> Reader<R> {
                 Ok(response::events(Some(self.pieces())))
             }
         };
-        Answered { reply, served }
+        (reply, served)
     }
 
     fn pieces(self) -> Pieces {
-        Box::pin(stream::unfold(self, |mut reader| async { Some((reader.next().await?, reader)) }))
+        Box::pin(futures_util::stream::unfold(self, |mut reader| async { Some((reader.next().await?, reader)) }))
     }
 
     /// The next piece. Cancel-safe.
