@@ -9,12 +9,12 @@ use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use serde_path_to_error::Segment;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
 use super::problem::{Path, Places, Problem, line, without_value};
 use super::{Config, check};
+use crate::job::strict;
 
 /// What is read when no file is named, if it is there.
 const FILE: &str = "forebay.toml";
@@ -135,14 +135,8 @@ fn decode(mut table: Table, places: &Places, problems: &mut Vec<Problem>) -> Opt
 }
 
 fn try_decode(table: &Table) -> Result<Config, (Path, String)> {
-    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|error| {
-        let path = error.path().iter().filter_map(|segment| match segment {
-            Segment::Map { key } => Some(key.clone()),
-            Segment::Seq { index } => Some(index.to_string()),
-            Segment::Enum { variant } => Some(variant.clone()),
-            Segment::Unknown => None,
-        });
-        let path: Path = path.collect();
+    strict::read(Value::Table(table.clone())).map_err(|error| {
+        let path: Path = error.segments().collect();
         let message = without_value(error.inner().message());
         // An unknown key is named by the path already.
         let message = match (message.strip_prefix("unknown field `"), path.last()) {

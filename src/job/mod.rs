@@ -14,6 +14,7 @@ mod limits;
 mod money;
 mod output;
 mod spec;
+pub mod strict;
 mod tags;
 mod target;
 mod task;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::job::strict;
 use crate::job::{Code, Failure, JobId};
 use crate::wire::Cursor;
 
@@ -45,22 +46,19 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Failure::new(Code::Invalid, "the body must be a JSON object"));
     }
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let said = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let message = error.inner().to_string();
+    strict::json(serde_json::Deserializer::from_slice(body)).map_err(|error| {
+        let (path, message) = (error.path(), error.to_string());
         // serde names an unknown or missing field in its message only.
-        let quoted = message.split('`').nth(1).filter(|_| !message.starts_with("invalid"));
-        let path = error.path().to_string();
+        let quoted = strict::quoted(&message).filter(|_| !message.starts_with("invalid"));
         match (path.as_str(), quoted) {
+            _ if error.is_trailing() => Failure::new(Code::Invalid, format!("after the body: {message}")),
             (".", None) => Failure::new(Code::Invalid, format!("the body is not the JSON it should be: {message}")),
             (".", Some(field)) => Failure::invalid(field, &message),
             (path, _) => {
                 Failure::invalid(path, message.strip_prefix(&format!("invalid: {path}: ")).unwrap_or(&message))
             }
         }
-    })?;
-    reader.end().map_err(|error| Failure::new(Code::Invalid, format!("after the body: {error}")))?;
-    Ok(said)
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::submit::Said;
+use crate::job::strict;
 use crate::job::{Backoff, CostOverride, Failure, ModelName, Options, Tags};
 
 /// Takes one header into what was said. Unknown names are not for us.
@@ -71,11 +72,10 @@ fn agree(name: &str, agreed: bool) -> Result<(), Failure> {
 }
 
 fn json<T: DeserializeOwned>(name: &str, value: &str) -> Result<T, Failure> {
-    let mut reader = serde_json::Deserializer::from_str(value);
-    let read: T = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| Failure::invalid(name, format!("{}: {}", error.path(), error.inner())))?;
-    reader.end().map_err(|error| Failure::invalid(name, error))?;
-    Ok(read)
+    strict::json(serde_json::Deserializer::from_str(value)).map_err(|error| match error.is_trailing() {
+        true => Failure::invalid(name, error),
+        false => Failure::invalid(name, format!("{}: {error}", error.path())),
+    })
 }
 
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, Failure> {

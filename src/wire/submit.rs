@@ -14,6 +14,7 @@ use crate::job::caps::{
     ATTEMPTS_MAX, DURATION_MS_MAX, FALLBACKS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, JSON_DEPTH_MAX, PROVIDER_BYTES_MAX,
     PROVIDERS_NAMED_MAX, RETENTION_S_MAX, WEBHOOK_URL_BYTES_MAX,
 };
+use crate::job::strict::{self, ReadError};
 use crate::job::{
     CacheMode, Code, Failure, Gateway, Job, JobId, ModelName, Options, ProviderChoice, StreamId, Tags, Task, Timestamp,
 };
@@ -112,10 +113,7 @@ pub(crate) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, 
     if !text.trim_ascii_start().starts_with('{') {
         return Err(Failure::new(Code::Invalid, "the body is not a job: it must be an object"));
     }
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let said = serde_path_to_error::deserialize(&mut reader).map_err(|error| named(&error))?;
-    reader.end().map_err(|error| Failure::new(Code::Invalid, format!("after the job: {error}")))?;
-    Ok(said)
+    strict::json(serde_json::Deserializer::from_str(text)).map_err(|error| named(&error))
 }
 
 /// Reads a job as MessagePack.
@@ -125,7 +123,7 @@ pub(crate) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, 
 pub fn from_msgpack(bytes: &[u8]) -> Result<Said, Failure> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(JSON_DEPTH_MAX);
-    let value: Value = serde_path_to_error::deserialize(&mut reader).map_err(|error| named(&error))?;
+    let value: Value = strict::read(&mut reader).map_err(|error| named(&error))?;
     from_value(value)
 }
 
@@ -138,13 +136,13 @@ pub fn from_value(value: Value) -> Result<Said, Failure> {
     from_json(text.as_bytes())
 }
 
-fn named<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Failure {
-    let path = error.path().to_string();
-    let message = error.inner().to_string();
+fn named<E: std::fmt::Display>(error: &ReadError<E>) -> Failure {
+    let (path, message) = (error.path(), error.to_string());
+    if error.is_trailing() {
+        return Failure::new(Code::Invalid, format!("after the job: {message}"));
+    }
     // serde names an unknown or missing field in its message only; the path stops at its parent.
-    let field = message
-        .split('`')
-        .nth(1)
+    let field = strict::quoted(&message)
         .filter(|_| message.starts_with("unknown field") || message.starts_with("missing field"));
     let param = match (path.as_str(), field) {
         ("." | "?", Some(field)) => field.to_owned(),

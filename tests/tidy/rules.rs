@@ -54,6 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("aws_smithy_eventstream", &["src/provider/framing/aws"]),
     ("aws_smithy_types", &["src/provider/framing/aws"]),
     ("rmp_serde", &["src/wire/"]),
+    ("serde_path_to_error", &["src/job/strict.rs"]),
     ("metrics", &["src/telemetry.rs"]),
     ("metrics_exporter_prometheus", &["src/telemetry.rs"]),
     ("hyper", &["src/http/", "src/bench/"]),

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::job::Failure;
+pub(super) use crate::job::strict::typed;
 
 /// A JSON object under construction.
 pub(super) struct Object(String);
@@ -76,16 +77,4 @@ pub(super) fn list(items: &[String]) -> String {
 /// Reads a value that owns itself, or says which field is wrong and what it must be.
 pub(super) fn read<T: DeserializeOwned>(value: &RawValue, param: &str, wanted: &str) -> Result<T, Failure> {
     serde_json::from_str(value.get()).map_err(|_| Failure::invalid(param, wanted))
-}
-
-/// Reads a value whose fields may be wrong one by one.
-pub(super) fn typed<'a, T: serde::Deserialize<'a>>(value: &'a RawValue, param: &str) -> Result<T, Failure> {
-    let mut reader = serde_json::Deserializer::from_str(value.get());
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let place = if matches!(path.as_str(), "." | "?") { param.to_owned() } else { format!("{param}.{path}") };
-        let message = error.inner().to_string();
-        let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-        Failure::invalid(&place, message)
-    })
 }

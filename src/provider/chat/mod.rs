@@ -20,6 +20,7 @@ pub use tools::{Choice, ResponseFormat, Tool};
 use serde_json::value::RawValue;
 
 use crate::job::Failure;
+use crate::job::strict::typed;
 
 /// A chat.
 pub struct Chat<'a> {
@@ -56,18 +57,6 @@ impl<'a> Chat<'a> {
             params,
         })
     }
-}
-
-/// Reads `value` as a `T`, or says which field is wrong.
-fn typed<'a, T: serde::Deserialize<'a>>(value: &'a RawValue, param: &str) -> Result<T, Failure> {
-    let mut reader = serde_json::Deserializer::from_str(value.get());
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let place = if matches!(path.as_str(), "." | "?") { param.to_owned() } else { format!("{param}.{path}") };
-        let message = error.inner().to_string();
-        let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-        Failure::invalid(&place, message)
-    })
 }
 
 #[cfg(test)]

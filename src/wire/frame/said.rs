@@ -11,6 +11,7 @@ use serde_json::{Number, Value};
 
 use super::{ClientMessage, Label, Protocol};
 use crate::job::caps::{ID_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::job::strict::{self, ReadError};
 use crate::job::{Code, Failure};
 
 /// Reads a client's message.
@@ -20,15 +21,14 @@ use crate::job::{Code, Failure};
 pub fn decode(protocol: Protocol, bytes: &[u8]) -> Result<ClientMessage, Failure> {
     match protocol {
         Protocol::Json => {
-            let mut reader = serde_json::Deserializer::from_slice(bytes);
-            let said: Said<Box<RawValue>> = serde_path_to_error::deserialize(&mut reader).map_err(|e| named(&e))?;
-            reader.end().map_err(|error| Failure::new(Code::Invalid, format!("after the message: {error}")))?;
+            let reader = serde_json::Deserializer::from_slice(bytes);
+            let said: Said<Box<RawValue>> = strict::json(reader).map_err(|error| named(&error))?;
             said.meant()
         }
         Protocol::Msgpack => {
             let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
             reader.set_max_depth(JSON_DEPTH_MAX);
-            let mut said: Said<Value> = serde_path_to_error::deserialize(&mut reader).map_err(|e| named(&e))?;
+            let mut said: Said<Value> = strict::read(&mut reader).map_err(|error| named(&error))?;
             let job = said.job.take().map(|job| RawValue::from_string(job.to_string())).transpose();
             let job = job.map_err(|error| Failure::invalid("job", error))?;
             said.with_job(job).meant()
@@ -135,11 +135,11 @@ fn label(field: &str, value: Option<Label>) -> Result<Label, Failure> {
     }
 }
 
-fn named<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> Failure {
-    let (path, message) = (error.path().to_string(), error.inner().to_string());
+fn named<E: fmt::Display>(error: &ReadError<E>) -> Failure {
+    let (path, message) = (error.path(), error.to_string());
     // serde names an unknown or missing field in its message only.
-    let quoted = message.split('`').nth(1);
-    match (path.as_str(), quoted) {
+    match (path.as_str(), strict::quoted(&message)) {
+        _ if error.is_trailing() => Failure::new(Code::Invalid, format!("after the message: {message}")),
         (".", Some(field)) if message.starts_with("missing field") => Failure::invalid(field, "is missing"),
         ("." | "?", _) => Failure::new(Code::Invalid, format!("not a message: {message}")),
         (path, _) => Failure::invalid(path, message),
