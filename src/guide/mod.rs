@@ -39,6 +39,7 @@ guides! {
     reliability "reliability"
     models "models"
     providers "providers"
+    adding_a_provider "adding-a-provider"
     money "money"
     configuration "configuration"
     keys_and_security "keys-and-security"

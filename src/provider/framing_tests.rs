@@ -154,8 +154,9 @@ fn a_long_line_byte_by_byte_takes_linear_time() {
         assert_eq!(cut(Some("text/event-stream"), body.chunks(1)).len(), 1);
         started.elapsed()
     };
-    feed(10_000);
-    let (short, long) = (feed(100_000), feed(800_000));
+    // The fastest of several rounds: other work on the machine makes some of them slower, none faster.
+    let fastest = |bytes: usize| (0..5).map(|_| feed(bytes)).min().expect("there are rounds");
+    let (short, long) = (fastest(100_000), fastest(800_000));
     // Eight times the bytes; a quadratic parser would need sixty-four times the time.
     assert!(long < short * 32, "{short:?} for 100 kB, {long:?} for 800 kB");
 }
