@@ -1,6 +1,6 @@
 # What people type. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test conformance soak bench sim tools clean
+.PHONY: help run demo check quick test conformance soak bench sim tools clean
 
 PYTHON ?= python3
 export PYTHON
@@ -22,13 +22,11 @@ check: need-python ## format, clippy without warnings, tidy, schemas, docs, the 
 	$(PYTHON) scripts/guide_blocks.py
 	@echo "make check: all rules hold"
 
+quick: need-python ## what most changes need, in five minutes: units, log, HTTP, NATS, simulation, tidy
+	@exec $(PYTHON) scripts/suite.py quick
+
 test: need-python ## every test, on a real nats-server and a real sled; then on a real model the demo, every wire form, answers cut in the middle, the official client libraries, every code block of the guides, all that /openapi.json allows, the Durable Streams protocol's own tests
-	@nats=$$(scripts/tools.sh nats) && echo "nats-server: $$nats" && export NATS_SERVER=$$nats && \
-	scripts/tools.sh model >/dev/null && cargo test --no-fail-fast && \
-	export FOREBAY_BIN=$${CARGO_TARGET_DIR:-target}/debug/forebay && \
-	$(PYTHON) scripts/demo.py && $(PYTHON) scripts/forms.py && $(PYTHON) scripts/continue.py && $(PYTHON) scripts/sdk.py && \
-	$(PYTHON) scripts/guides.py && $(PYTHON) scripts/openapi.py && $(PYTHON) scripts/conformance.py
-	@echo "make test: everything passed"
+	@exec $(PYTHON) scripts/suite.py
 
 conformance: need-python ## the Durable Streams protocol's own tests alone, on a broker of their own
 	@exec $(PYTHON) scripts/conformance.py

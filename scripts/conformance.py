@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import build
 import parts
 
 LONG_POLL_MS = 800
@@ -61,7 +62,7 @@ def run_all(folder):
     shutil.copy(parts.ROOT / "tests/conformance/streams.test.mjs", folder)
     # Node looks for packages beside a file.
     (folder / "node_modules").symlink_to(os.path.join(parts.tool("conformance"), "node_modules"))
-    parts.broker_part(folder, http, parts.build())
+    parts.broker_part(folder, http, build.prepare())
     found = run(folder, http)
     passed, failed = found.pop("passed", []), found.pop("failed", [])
     for test in failed:

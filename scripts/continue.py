@@ -11,6 +11,7 @@ import sys
 import urllib.request
 
 import forms
+import build
 import parts
 from counting_proxy import CountingProxy
 
@@ -153,7 +154,7 @@ def cut_and_read(folder):
     parts.model_part(folder, model)
     proxy = CountingProxy(model)
     config(folder, http, nats, proxy.port)
-    parts.broker_part(folder, http, parts.build())
+    parts.broker_part(folder, http, build.prepare())
     print("One real model, cut off in the middle of its answers:", flush=True)
     wrong = goes_on(http, proxy, model) + keeps_its_limit(http, proxy) + is_asked_to(http, proxy)
     print(f"{wrong} went wrong" if wrong else "Every answer reads on.")

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from decimal import Decimal
 
+import build
 import parts
 from counting_proxy import CountingProxy
 from nats import Nats
@@ -292,8 +293,7 @@ def costs_add_up(house, claims):
 
 
 def tour(claims):
-    parts.tool("nats"), parts.tool("model")
-    house = House(parts.build())
+    house = House(build.prepare("nats", "model"))
     began = time.monotonic()
     signal.alarm(LIMIT_S)
     for chapter in (a_reader_is_cut, the_broker_is_killed, equal_jobs_join, costs_add_up):

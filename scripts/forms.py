@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 
+import build
 import parts
 
 WAIT_S = 120
@@ -113,7 +114,7 @@ def ask_in_every_form(folder):
     parts.nats_part(folder, nats)
     parts.model_part(folder, model)
     config(folder, http, nats, model)
-    parts.broker_part(folder, http, parts.build())
+    parts.broker_part(folder, http, build.prepare())
     print("One real model in every form that it speaks:", flush=True)
     wrong = compare(http) + overflow(http)
     print(f"{wrong} differ" if wrong else "All forms agree.")

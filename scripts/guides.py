@@ -22,6 +22,7 @@ import time
 import urllib.error
 import urllib.request
 
+import build
 import guide_blocks
 import parts
 
@@ -73,7 +74,7 @@ class Guide:
         self.servers, self.broker = [], None
         for each in (self.here, folder / "bin", folder / "blocks"):
             each.mkdir()
-        self.binary = parts.build()
+        self.binary = build.prepare()
         (folder / "bin/forebay").symlink_to(self.binary)
         (folder / "bin/python3").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
         (folder / "bin/python3").chmod(0o755)
@@ -280,7 +281,7 @@ def run_all(folder):
     chosen = [name for name in chosen if name in guides]
     # The longest begins first.
     chosen.sort(key=lambda name: -len(guides[name]))
-    os.environ["FOREBAY_BIN"] = str(parts.build())
+    os.environ["FOREBAY_BIN"] = str(build.prepare())
     for each in ("node", "npm", "sdk"):
         parts.tool(each)
     model = parts.free_port()

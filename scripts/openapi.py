@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 
+import build
 import parts
 
 KEY = "openapi-test-key"
@@ -81,7 +82,7 @@ def ask(folder, http, what, arguments):
 def run_all(folder):
     http = parts.free_port()
     config(folder, http)
-    parts.broker_part(folder, http, parts.build())
+    parts.broker_part(folder, http, build.prepare())
     submit(http, {"id": "turn-17", "model": "openai/gpt-5-mini", "input": "Hi"})
     print("What /openapi.json describes is asked, and what it forbids:", flush=True)
     key = ["--header", f"Authorization: Bearer {KEY}", "--max-examples", "10"]

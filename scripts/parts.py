@@ -83,21 +83,6 @@ def tool(name):
     return done.stdout.strip()
 
 
-def build():
-    """The broker's binary: FOREBAY_BIN where that is set, else the release build, made now if need be."""
-    if given := os.environ.get("FOREBAY_BIN"):
-        if not os.access(given, os.X_OK) or os.path.isdir(given):
-            raise Trouble(f"FOREBAY_BIN={given} is not a program")
-        return pathlib.Path(given).resolve()
-    if shutil.which("cargo") is None:
-        raise Trouble("cargo is missing: install Rust from https://rustup.rs")
-    # Cargo shows its own progress; of a build that is up to date it says one line.
-    if child(["cargo", "build", "--release", "--locked", "--bins"]).returncode != 0:
-        offline = child(["cargo", "fetch", "--locked", "--quiet"], stderr=subprocess.DEVNULL).returncode != 0
-        raise Trouble("no network: cargo could not fetch the crates" if offline else "the build failed; see above")
-    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release" / "forebay"
-
-
 def child(command, **more):
     """Runs a command to its end in the project's folder. If we are stopped meanwhile, so is all that it started."""
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL, **more)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import build
 import parts
 
 PROMPT = "Explain in three sentences why a river needs a reservoir."
@@ -129,8 +130,7 @@ def serve():
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise parts.Trouble(f"FOREBAY_HOME: {error}") from None
-    parts.tool("nats"), parts.tool("model")
-    binary = parts.build()
+    binary = build.prepare("nats", "model")
     start_all(home, ports, binary)
     shell = Shell(binary, *ports[:2])
     first = first_job(shell)

