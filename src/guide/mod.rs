@@ -48,6 +48,9 @@ guides! {
     log_messages "log-messages"
     troubleshooting "troubleshooting"
     benchmarks "benchmarks"
+    architecture "architecture"
+    log "log"
+    adding_a_provider "adding-a-provider"
     contributing "contributing"
     changes "changes"
 }
