@@ -50,7 +50,6 @@ guides! {
     benchmarks "benchmarks"
     architecture "architecture"
     log "log"
-    adding_a_provider "adding-a-provider"
     contributing "contributing"
     changes "changes"
 }
