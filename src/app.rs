@@ -94,7 +94,7 @@ async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Bro
     }
     let snapshot = build(loaded.config.clone(), loaded)?;
     tracing::info!(providers = %snapshot.registry.names().collect::<Vec<_>>().join(", "), "providers that are on");
-    let meter = Meter::start_in_arbiter(arbiters.pick(), Arc::clone(&log), &snapshot.config);
+    let meter = Meter::start_in_arbiter(arbiters.pick(), log.clone(), &snapshot.config);
     let admission = Admission::start(arbiters.pick(), Clock::System, &snapshot.config);
     Ok(Broker::new(Parts {
         log,

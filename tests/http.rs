@@ -33,6 +33,8 @@ mod messages;
 mod once;
 #[path = "http/openai.rs"]
 mod openai;
+#[path = "http/outputs.rs"]
+mod outputs;
 #[path = "support/receiver.rs"]
 mod receiver;
 #[path = "http/responses.rs"]

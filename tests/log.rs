@@ -24,9 +24,13 @@ mod disk;
 mod kill;
 #[path = "log/money.rs"]
 mod money;
+#[path = "log/outputs.rs"]
+mod outputs;
 #[path = "log/reopen.rs"]
 mod reopen;
 #[path = "log/retention.rs"]
 mod retention;
 #[path = "log/rows.rs"]
 mod rows;
+#[path = "log/rows_if.rs"]
+mod rows_if;

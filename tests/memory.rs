@@ -4,9 +4,17 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use forebay::clock::Clock;
+use forebay::config::LogConfig;
+use forebay::job::{Event, Interrupted, Job, Output, OutputBody};
+use forebay::log::{DiskLog, Log, Opened, Outputs, Streams};
+use forebay::wire::submit::{self, Door};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
@@ -25,6 +33,11 @@ const UPLOAD_KIB: u64 = 5 * 1024;
 /// What the broker may take beside the bodies themselves.
 const SLACK_KIB: u64 = 96 * 1024;
 
+const OUTPUT_CHUNKS: u64 = 512;
+const OUTPUT_CHUNK_BYTES: usize = 512 * 1024;
+/// What writing or reading an output of 256 MiB may take: a few chunks and the allocator's slack.
+const OUTPUT_KIB_MAX: u64 = 48 * 1024;
+
 struct Broker {
     child: Child,
     addr: SocketAddr,
@@ -33,7 +46,11 @@ struct Broker {
 
 impl Broker {
     fn start() -> Broker {
-        let dir = tempfile::tempdir().unwrap();
+        Broker::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// Starts in a directory that may hold a data folder.
+    fn start_in(dir: TempDir) -> Broker {
         let port = support::free_port();
         let config = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n[nats]\nenabled = false\n");
         std::fs::write(dir.path().join("forebay.toml"), config).unwrap();
@@ -50,9 +67,12 @@ impl Broker {
 
     /// Resident memory now.
     fn kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        memory_kib(self.child.id(), "VmRSS:")
+    }
+
+    /// The most resident memory that there was.
+    fn peak_kib(&self) -> u64 {
+        memory_kib(self.child.id(), "VmHWM:")
     }
 
     fn connect(&self) -> TcpStream {
@@ -60,6 +80,12 @@ impl Broker {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
+}
+
+fn memory_kib(process: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 impl Drop for Broker {
@@ -121,4 +147,52 @@ fn idle_connections_and_slow_uploads_take_bounded_memory() {
         assert_eq!(status(stream), 404, "it was read to its end: there is no such model");
     }
     connections.iter_mut().step_by(97).for_each(healthy);
+}
+
+/// Stores a job with an output of [`OUTPUT_CHUNKS`] chunks in a data folder.
+async fn store_large_output(data: &Path) {
+    let config = LogConfig { path: data.into(), ..LogConfig::default() };
+    let log = tokio::task::spawn_blocking(move || DiskLog::open(&config, Clock::System)).await.unwrap().unwrap();
+    let job = submit::from_json(br#"{"model":"local/video","input":"x","id":"large"}"#).unwrap();
+    let job: Job = job.into_job(&Door::default(), Clock::System.now()).unwrap();
+    let Opened::New(mut writer) = log.open(Arc::new(job)).await.unwrap() else { panic!("a new job") };
+    let before = memory_kib(std::process::id(), "VmRSS:");
+    let mut output = log.begin_output(writer.stream()).unwrap();
+    for number in 0..OUTPUT_CHUNKS {
+        output.write(Bytes::from(vec![number as u8; OUTPUT_CHUNK_BYTES])).await.unwrap();
+    }
+    let stored = output.finish().await.unwrap();
+    let after = memory_kib(std::process::id(), "VmRSS:");
+    eprintln!("{before} KiB before an output of {} bytes was written, {after} KiB after", stored.bytes);
+    assert!(after.saturating_sub(before) < OUTPUT_KIB_MAX, "{before} to {after} KiB");
+    let body = OutputBody::Url("/v1/jobs/large/outputs/0".into());
+    let output = Output { index: 0, mime: "video/mp4".into(), sha256: Some(stored.sha256.into()), body };
+    let end = Event::Interrupted(Interrupted { usage: Default::default(), cost: Default::default() });
+    writer.append(vec![Event::Output(output), end].into()).await.unwrap();
+    log.close().await;
+}
+
+#[test]
+fn a_large_output_is_written_and_served_without_being_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join(LogConfig::default().path);
+    tokio::runtime::Runtime::new().unwrap().block_on(store_large_output(&data));
+    let broker = Broker::start_in(dir);
+    healthy(&mut broker.connect());
+    let at_rest = broker.peak_kib();
+    let mut stream = broker.connect();
+    let request = "GET /v1/jobs/large/outputs/0 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut read, mut buffer) = (0, vec![0; 1024 * 1024]);
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        if count == 0 {
+            break;
+        }
+        read += count as u64;
+    }
+    let peak = broker.peak_kib();
+    eprintln!("{at_rest} KiB at rest, {peak} KiB at most while an output was served");
+    assert!(read >= OUTPUT_CHUNKS * OUTPUT_CHUNK_BYTES as u64, "{read} bytes");
+    assert!(peak - at_rest < OUTPUT_KIB_MAX, "{at_rest} to {peak} KiB");
 }

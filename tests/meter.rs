@@ -11,7 +11,7 @@ use forebay::job::{
     AttemptOutcome, Bill, Charge, Completed, Cost, Event, Job, Target, Timestamp, Timing, Usage, UsageSource,
 };
 use forebay::log::memory::MemoryLog;
-use forebay::log::{Batch, Log, Opened};
+use forebay::log::{Batch, Log, Opened, Streams};
 use forebay::meter::{CostQuery, Meter, PriceBook, Sale};
 use forebay::wire::submit::{Door, from_json};
 

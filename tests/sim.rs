@@ -218,7 +218,7 @@ async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_s
         ),
     ];
     for (number, (name, first, second, text, outcomes)) in cases.into_iter().enumerate() {
-        let before = broker.charges().await.len();
+        let before = broker.charges().len();
         let ended = broker
             .run(&json!({
                 "model": format!("scripted/h{number}"),
@@ -227,7 +227,7 @@ async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_s
             }))
             .await;
         assert_eq!((ended.state(), ended.text().as_str()), (State::Completed, text), "{name}: {:#?}", ended.events());
-        let charges = broker.charges().await;
+        let charges = broker.charges();
         let found: Vec<_> = charges[before..].iter().map(|charge| charge.outcome).collect();
         assert_eq!(found, outcomes, "{name}");
         ended.check(name);
@@ -363,7 +363,7 @@ async fn costs_are_booked_on_every_attempt_that_cost() {
         "options": {"on_stream_failure": "restart", "cost": {"per_token_in": 0.000001, "per_token_out": 0.000002}},
     });
     let ended = broker.run(&job).await;
-    let charges = broker.charges().await;
+    let charges = broker.charges();
     assert_eq!(
         charges.iter().map(|c| c.outcome).collect::<Vec<_>>(),
         [AttemptOutcome::Lost, AttemptOutcome::Completed]

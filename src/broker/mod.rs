@@ -100,7 +100,7 @@ impl Broker {
             random: random.clone(),
         });
         Arc::new(Broker {
-            user_streams: UserStreams::new(Arc::clone(&log), clock, runtime.clone()),
+            user_streams: UserStreams::new(log.clone(), clock, runtime.clone()),
             deliveries: Deliveries::new(runtime.clone()),
             log: Arc::clone(&log),
             snapshot: Arc::clone(&snapshot),

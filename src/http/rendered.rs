@@ -16,7 +16,7 @@ use super::submit::DisconnectGuard;
 use crate::broker::Broker;
 use crate::dialect::render::{Render, Served, Told};
 use crate::job::Failure;
-use crate::log::{Chunk, Followed, Follower, Silence, Stream};
+use crate::log::{Chunk, Followed, Follower, IdleTimer, Stream};
 use crate::telemetry;
 use crate::wire::{Cursor, record};
 
@@ -29,7 +29,7 @@ pub(super) async fn stream<R: Render>(
     render: R,
     submitter: Option<DisconnectGuard>,
 ) -> (Result<Reply, Failure>, Served) {
-    match Follower::new(Arc::clone(&broker.log), Arc::clone(stream), Cursor::Start) {
+    match Follower::new(broker.log.clone(), Arc::clone(stream), Cursor::Start) {
         Ok(follower) => Reader::new(broker, follower, render, submitter).answer().await,
         Err(failure) => (Err(failure), Served::default()),
     }
@@ -49,7 +49,7 @@ enum Goes {
 struct Reader<R> {
     follower: Follower,
     render: R,
-    silence: Silence,
+    idle: IdleTimer,
     /// Was read for the head, and not sent yet.
     first: Option<Bytes>,
     goes: Goes,
@@ -60,8 +60,8 @@ struct Reader<R> {
 impl<R: Render> Reader<R> {
     fn new(broker: &Broker, follower: Follower, render: R, submitter: Option<DisconnectGuard>) -> Reader<R> {
         let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
-        let (silence, _counted) = (Silence::new(heartbeat), Counted::new());
-        Reader { follower, render, silence, first: None, goes: Goes::On, _submitter: submitter, _counted }
+        let (idle, _counted) = (IdleTimer::new(heartbeat), Counted::new());
+        Reader { follower, render, idle, first: None, goes: Goes::On, _submitter: submitter, _counted }
     }
 
     async fn answer(mut self) -> (Result<Reply, Failure>, Served) {
@@ -112,11 +112,11 @@ impl<R: Render> Reader<R> {
                         Followed::End(_) => return Err(Failure::internal("the job ended without a terminal")),
                     };
                     if !piece.is_empty() || self.goes == Goes::Ended {
-                        self.silence.broken();
+                        self.idle.restart();
                         return Ok(piece);
                     }
                 }
-                () = self.silence.lasts() => return Ok(Bytes::from_static(R::KEEP_ALIVE)),
+                () = self.idle.elapsed() => return Ok(Bytes::from_static(R::KEEP_ALIVE)),
             }
         }
     }

@@ -293,7 +293,7 @@ async fn about(broker: &Broker, stream: &Arc<Stream>) -> Result<About, Failure> 
 /// Reads what is durable now.
 async fn so_far(broker: &Broker, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
     let durable = stream.tail().durable;
-    let mut follower = Follower::new(Arc::clone(&broker.log), Arc::clone(stream), Cursor::Start)?;
+    let mut follower = Follower::new(broker.log.clone(), Arc::clone(stream), Cursor::Start)?;
     let mut take = |record: RecordRef<'_>| drop(whole.push(record, &mut Vec::new()));
     while follower.next_seq() < durable {
         let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? else { break };

@@ -21,7 +21,7 @@ use super::submit::DisconnectGuard;
 use crate::broker::{Broker, Submitted};
 use crate::config::Scope;
 use crate::job::{Code, Epoch, Failure};
-use crate::log::{Chunk, Followed, Follower, Silence, Stream};
+use crate::log::{Chunk, Followed, Follower, IdleTimer, Stream};
 use crate::telemetry;
 use crate::wire::{Cursor, record};
 
@@ -39,7 +39,7 @@ pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Rep
     let from = start(&context.parts.headers, context.parts.uri.query())?;
     let stream = super::jobs::find(context, id).await?;
     let cursor = from.cursor(&stream);
-    let follower = Follower::new(Arc::clone(&broker.log), Arc::clone(&stream), cursor)?;
+    let follower = Follower::new(broker.log.clone(), Arc::clone(&stream), cursor)?;
     let mut reply = match context.is_head() {
         true => response::events(None),
         false => {
@@ -60,7 +60,7 @@ pub(super) fn answer(
     submitted: &Submitted,
     submitter: Option<DisconnectGuard>,
 ) -> Result<Reply, Failure> {
-    let follower = Follower::new(Arc::clone(&broker.log), Arc::clone(&submitted.stream), Cursor::Start)?;
+    let follower = Follower::new(broker.log.clone(), Arc::clone(&submitted.stream), Cursor::Start)?;
     Ok(response::events(Some(Reader::new(broker, follower, submitter).pieces())))
 }
 
@@ -105,7 +105,7 @@ fn start(headers: &HeaderMap, query: Option<&str>) -> Result<From, Failure> {
 /// One reader: its place in the stream, and when it needs a sign of life.
 struct Reader {
     follower: Follower,
-    silence: Silence,
+    idle: IdleTimer,
     broken: bool,
     _submitter: Option<DisconnectGuard>,
     _counted: Counted,
@@ -130,9 +130,9 @@ impl Drop for Counted {
 impl Reader {
     fn new(broker: &Broker, follower: Follower, submitter: Option<DisconnectGuard>) -> Reader {
         let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
-        let silence = Silence::new(heartbeat);
+        let idle = IdleTimer::new(heartbeat);
         let (_submitter, _counted) = (submitter, Counted::new());
-        Reader { follower, silence, broken: false, _submitter, _counted }
+        Reader { follower, idle, broken: false, _submitter, _counted }
     }
 
     fn pieces(self) -> Pieces {
@@ -147,7 +147,7 @@ impl Reader {
         tokio::select! {
             biased;
             followed = self.follower.next(FRAME_STORED_BYTES) => {
-                self.silence.broken();
+                self.idle.restart();
                 let frame = match followed {
                     Ok(Followed::Records(chunk)) => render(&chunk, self.follower.stream().epoch()),
                     Ok(Followed::End(_)) => return None,
@@ -155,7 +155,7 @@ impl Reader {
                 };
                 Some(Ok(frame.unwrap_or_else(|failure| self.breaks(&failure))))
             }
-            () = self.silence.lasts() => Some(Ok(Bytes::from_static(COMMENT))),
+            () = self.idle.elapsed() => Some(Ok(Bytes::from_static(COMMENT))),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::broker::{Broker, Submitted};
 use crate::broker::{PassthroughRequest, Reading, TeeReader};
 use crate::config::Scope;
 use crate::job::caps::FRAME_BYTES_MAX;
+use crate::job::caps::OUTPUT_WHOLE_BYTES_MAX;
 use crate::job::{Code, Failure, Job, JobId, Output, OutputBody, Task};
 use crate::log::{Followed, Follower, Stream};
 use crate::telemetry::{self, OurStage};
@@ -164,7 +165,7 @@ pub(super) async fn read_whole(
     let closed = || Failure::internal("the log is closed");
     stream.watch().wait_for(|tail| tail.state.is_terminal()).await.map_err(|_| closed())?;
     let ended = Instant::now();
-    let mut follower = Follower::new(Arc::clone(&broker.log), Arc::clone(stream), Cursor::Start)?;
+    let mut follower = Follower::new(broker.log.clone(), Arc::clone(stream), Cursor::Start)?;
     while let Followed::Records(chunk) = follower.next(FRAME_BYTES_MAX).await? {
         for (seq, stored) in chunk.iter() {
             take(record::decode(seq, stored)?);
@@ -177,7 +178,7 @@ pub(super) async fn read_whole(
 /// Reads the bytes of an output, from the record or from the log.
 pub(super) async fn bytes_of(broker: &Broker, stream: &Arc<Stream>, output: Output) -> Result<Bytes, Failure> {
     Ok(match (output.body, output.sha256) {
-        (_, Some(sha256)) => broker.log.get_output(stream, &sha256).await?,
+        (_, Some(sha256)) => broker.log.read_output(stream, &sha256, OUTPUT_WHOLE_BYTES_MAX).await?,
         (OutputBody::Data(data), None) => data.0,
         (OutputBody::Value(value), None) => value.to_string().into(),
         (OutputBody::Url(_), None) => return Err(Failure::internal("an output is not fetched from elsewhere")),

@@ -46,6 +46,8 @@ pub const REMOTE_TOTAL_BYTES_MAX: usize = 22 * 1024 * 1024;
 pub const EVENT_TEXT_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of an `output` that travels inside a record; larger ones become files.
 pub const OUTPUT_INLINE_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a stored output that is read into memory as a whole: the vectors of the largest answer, as JSON.
+pub const OUTPUT_WHOLE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of one encoded record: the inline output plus its envelope.
 pub const RECORD_BYTES_MAX: usize = 40 * 1024;
 /// Events that one append may carry.

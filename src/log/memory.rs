@@ -12,7 +12,11 @@ use futures_util::future::{BoxFuture, ready};
 use sha2::{Digest, Sha256};
 
 use super::stream::{Head, Outcome, Stream, StreamWriter};
-use super::{Batch, Block, Chunk, Found, Health, ListQuery, Log, Opened, Row, RowRange, Unfinished, rows};
+use super::output::{ReadOutput, WriteOutput};
+use super::{
+    Batch, Block, Chunk, Found, Health, Ledger, ListQuery, Log, Opened, OutputReader, OutputWriter, Outputs, Row,
+    RowCondition, RowRange, Rows, RowsWritten, StoredOutput, Streams, Unfinished, rows,
+};
 use crate::clock::Clock;
 use crate::job::{Accepted, Charge, Code, Epoch, Event, Failure, Gateway, Job, JobId, RollupKey, StreamId, Sums};
 
@@ -51,6 +55,12 @@ impl MemoryLog {
     #[must_use]
     pub fn new(clock: Clock) -> Arc<MemoryLog> {
         Arc::new_cyclic(|this| MemoryLog { this: Weak::clone(this), clock, state: Mutex::default() })
+    }
+
+    /// Returns all ledger lines, oldest first. For tests and simulations, which compare them with the records.
+    #[must_use]
+    pub fn charges(&self) -> Vec<Charge> {
+        self.lock().charges.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -103,7 +113,7 @@ pub fn join(stream: &Arc<Stream>, job: &Job) -> Result<Opened, Failure> {
     Err(Failure::new(Code::Conflict, "this id or idempotency key was used with another body"))
 }
 
-impl Log for MemoryLog {
+impl Streams for MemoryLog {
     fn create(&self, job: Arc<Job>) -> BoxFuture<'_, Result<Opened, Failure>> {
         ready(self.open_now(job)).boxed()
     }
@@ -134,7 +144,7 @@ impl Log for MemoryLog {
         ready(Ok(found.map_or(Found::Nothing, Found::Stream))).boxed()
     }
 
-    fn read_cold<'a>(
+    fn read_stored<'a>(
         &'a self,
         stream: &'a Arc<Stream>,
         from: u64,
@@ -175,17 +185,64 @@ impl Log for MemoryLog {
         Vec::new()
     }
 
-    fn put_output<'a>(&'a self, stream: &'a Arc<Stream>, bytes: Bytes) -> BoxFuture<'a, Result<String, Failure>> {
-        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.lock().outputs.insert((stream.head().stream, sha256.clone()), bytes);
-        ready(Ok(sha256)).boxed()
+}
+
+impl Outputs for MemoryLog {
+    fn begin_output(&self, stream: &Arc<Stream>) -> Result<OutputWriter, Failure> {
+        let log = self.this.upgrade().ok_or_else(|| Failure::internal("the log is closed"))?;
+        let stream = stream.head().stream;
+        Ok(OutputWriter::new(MemoryWriter { log, stream, bytes: Bytes::new() }))
     }
 
-    fn get_output<'a>(&'a self, stream: &'a Arc<Stream>, sha256: &'a str) -> BoxFuture<'a, Result<Bytes, Failure>> {
+    fn get_output<'a>(
+        &'a self,
+        stream: &'a Arc<Stream>,
+        sha256: &'a str,
+    ) -> BoxFuture<'a, Result<OutputReader, Failure>> {
         let found = self.lock().outputs.get(&(stream.head().stream, sha256.to_owned())).cloned();
-        ready(found.ok_or_else(|| Failure::new(Code::NotFound, "no such output"))).boxed()
+        let reader = found.map(|bytes| {
+            let len = bytes.len() as u64;
+            OutputReader::new(MemoryReader(bytes), len)
+        });
+        ready(reader.ok_or_else(|| Failure::new(Code::NotFound, "no such output"))).boxed()
+    }
+}
+
+/// An output that is being written to memory.
+struct MemoryWriter {
+    log: Arc<MemoryLog>,
+    stream: StreamId,
+    bytes: Bytes,
+}
+
+impl WriteOutput for MemoryWriter {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), Failure>> {
+        // What is written at once is kept without a copy.
+        self.bytes = if self.bytes.is_empty() { bytes } else { [&self.bytes[..], &bytes].concat().into() };
+        ready(Ok(())).boxed()
     }
 
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<StoredOutput, Failure>> {
+        let MemoryWriter { log, stream, bytes } = *self;
+        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let stored = StoredOutput { sha256: sha256.clone(), bytes: bytes.len() as u64 };
+        log.lock().outputs.insert((stream, sha256), bytes);
+        ready(Ok(stored)).boxed()
+    }
+}
+
+/// An output in memory that is being read.
+struct MemoryReader(Bytes);
+
+impl ReadOutput for MemoryReader {
+    fn read(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Bytes, Failure>> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
+        let end = start.saturating_add(len).min(self.0.len());
+        ready(Ok(self.0.slice(start..end))).boxed()
+    }
+}
+
+impl Ledger for MemoryLog {
     fn rollups(&self, since_hour: u32, until_hour: u32) -> BoxFuture<'_, Result<Vec<(RollupKey, Sums)>, Failure>> {
         let mut rows: Vec<(RollupKey, Sums)> = Vec::new();
         for charge in &self.lock().charges {
@@ -205,16 +262,13 @@ impl Log for MemoryLog {
         ready(Ok(rows)).boxed()
     }
 
-    fn charges(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(u64, Charge)>, Failure>> {
-        let state = self.lock();
-        let lines = (1..).zip(state.charges.iter().cloned()).skip_while(|(line, _)| *line <= after).take(limit);
-        ready(Ok(lines.collect())).boxed()
-    }
-
     fn rebuild_rollups(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         ready(Ok(self.lock().charges.len() as u64)).boxed()
     }
 
+}
+
+impl Rows for MemoryLog {
     fn write_rows(&self, rows: Vec<Row>) -> BoxFuture<'static, Result<(), Failure>> {
         let mut state = self.lock();
         let done = match rows::encode(&rows) {
@@ -226,6 +280,27 @@ impl Log for MemoryLog {
             }
         };
         ready(done).boxed()
+    }
+
+    fn write_rows_if(
+        &self,
+        conditions: Vec<RowCondition>,
+        rows: Vec<Row>,
+    ) -> BoxFuture<'_, Result<RowsWritten, Failure>> {
+        let checked = rows::check_conditions(&conditions, &rows).and_then(|()| rows::encode(&rows));
+        let mut state = self.lock();
+        let written = match checked {
+            Err(failure) => Err(failure),
+            Ok(_) if state.closed => Err(Failure::new(Code::Overloaded, "the log is closed")),
+            Ok(_) => {
+                let outcome = rows::compare(&conditions, |condition| state.rows.get(&condition.key).cloned());
+                if outcome == RowsWritten::Written {
+                    state.write(rows);
+                }
+                Ok(outcome)
+            }
+        };
+        ready(written).boxed()
     }
 
     fn row(&self, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, Failure>> {
@@ -247,6 +322,9 @@ impl Log for MemoryLog {
         ready(Ok(page)).boxed()
     }
 
+}
+
+impl Log for MemoryLog {
     fn health(&self) -> Health {
         Health { streams: self.lock().streams.len() as u64, ..Health::default() }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::{Chunk, Log, Stream, Tail};
+use super::{Chunk, Stream, Streams, Tail};
 use crate::job::{Failure, State};
 use crate::wire::Cursor;
 
@@ -25,7 +25,7 @@ pub enum Followed {
 
 /// One reader's place in one stream.
 pub struct Follower {
-    log: Arc<dyn Log>,
+    log: Arc<dyn Streams>,
     stream: Arc<Stream>,
     tail: watch::Receiver<Tail>,
     next_seq: u64,
@@ -36,7 +36,7 @@ impl Follower {
     ///
     /// # Errors
     /// `epoch_mismatch`, `cursor_ahead`.
-    pub fn new(log: Arc<dyn Log>, stream: Arc<Stream>, cursor: Cursor) -> Result<Follower, Failure> {
+    pub fn new(log: Arc<dyn Streams>, stream: Arc<Stream>, cursor: Cursor) -> Result<Follower, Failure> {
         let tail = stream.watch();
         let next_seq = cursor.resolve(stream.epoch(), stream.tail().durable)?;
         Ok(Follower { log, stream, tail, next_seq })
@@ -76,15 +76,12 @@ impl Follower {
     /// Cancel-safe: a dropped call has not advanced.
     ///
     /// # Errors
-    /// `expired` or `cursor_trimmed` when retention was faster, `internal` when the log is damaged.
+    /// `expired` when retention was faster, `internal` when the log is damaged.
     pub async fn next(&mut self, budget_bytes: usize) -> Result<Followed, Failure> {
         loop {
             let tail = *self.tail.borrow_and_update();
             if self.next_seq < tail.durable {
-                let chunk = match self.stream.read_ring(self.next_seq, budget_bytes) {
-                    Some(chunk) => chunk,
-                    None => self.log.read_cold(&self.stream, self.next_seq, budget_bytes).await?,
-                };
+                let chunk = self.stream.read(self.log.as_ref(), self.next_seq, budget_bytes).await?;
                 self.next_seq = chunk.next_seq();
                 return Ok(Followed::Records(chunk));
             }
@@ -99,27 +96,27 @@ impl Follower {
 }
 
 /// Says when a door has sent nothing for so long that it must show a sign of life.
-pub struct Silence {
+pub struct IdleTimer {
     longest: Duration,
     /// Moved only when it fires, so that a busy stream does not touch the timer.
     alarm: Pin<Box<Sleep>>,
     since: Instant,
 }
 
-impl Silence {
+impl IdleTimer {
     /// Begins now; `longest` may pass without a word.
     #[must_use]
-    pub fn new(longest: Duration) -> Silence {
-        Silence { longest, alarm: Box::pin(tokio::time::sleep(longest)), since: Instant::now() }
+    pub fn new(longest: Duration) -> IdleTimer {
+        IdleTimer { longest, alarm: Box::pin(tokio::time::sleep(longest)), since: Instant::now() }
     }
 
     /// Something was sent.
-    pub fn broken(&mut self) {
+    pub fn restart(&mut self) {
         self.since = Instant::now();
     }
 
     /// Resolves when it has lasted, and begins anew then. Cancel-safe.
-    pub async fn lasts(&mut self) {
+    pub async fn elapsed(&mut self) {
         loop {
             self.alarm.as_mut().await;
             let now = Instant::now();
@@ -140,22 +137,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn silence_lasts_only_where_nothing_is_said() {
+    async fn it_elapses_only_after_a_whole_period_without_a_restart() {
         let second = Duration::from_secs(1);
-        let mut silence = Silence::new(second);
+        let mut timer = IdleTimer::new(second);
         let start = Instant::now();
-        silence.lasts().await;
+        timer.elapsed().await;
         assert_eq!(start.elapsed(), second);
         tokio::time::advance(second / 2).await;
-        silence.broken();
-        silence.lasts().await;
+        timer.restart();
+        timer.elapsed().await;
         assert_eq!(start.elapsed(), second * 5 / 2);
         for _ in 0..10 {
-            let talk = tokio::time::timeout(second / 2, silence.lasts()).await;
+            let talk = tokio::time::timeout(second / 2, timer.elapsed()).await;
             assert!(talk.is_err(), "it was broken all the time");
-            silence.broken();
+            timer.restart();
         }
-        silence.lasts().await;
+        timer.elapsed().await;
         assert_eq!(start.elapsed(), second * 17 / 2);
     }
 }

@@ -33,6 +33,69 @@ impl Row {
     }
 }
 
+/// What a row must be for a batch to be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RowCondition {
+    /// The row's key.
+    pub key: Bytes,
+    /// The value that the row must have; `None` if there must be no row.
+    pub expected: Option<Bytes>,
+}
+
+impl RowCondition {
+    /// The row must have this value.
+    pub fn equals(key: impl Into<Bytes>, value: impl Into<Bytes>) -> RowCondition {
+        RowCondition { key: key.into(), expected: Some(value.into()) }
+    }
+
+    /// There must be no row under the key.
+    pub fn absent(key: impl Into<Bytes>) -> RowCondition {
+        RowCondition { key: key.into(), expected: None }
+    }
+}
+
+/// What came of a conditional write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RowsWritten {
+    /// All conditions held; the rows are durable.
+    Written,
+    /// A condition did not hold; nothing was written.
+    Mismatch {
+        /// The key of the first row that was another.
+        key: Bytes,
+        /// The value that the row has; `None` if there is no row.
+        found: Option<Bytes>,
+    },
+}
+
+/// Compares conditions, in order, with the rows that `current` gives.
+pub(super) fn compare(
+    conditions: &[RowCondition],
+    mut current: impl FnMut(&RowCondition) -> Option<Bytes>,
+) -> RowsWritten {
+    for condition in conditions {
+        let found = current(condition);
+        if found != condition.expected {
+            return RowsWritten::Mismatch { key: condition.key.clone(), found };
+        }
+    }
+    RowsWritten::Written
+}
+
+/// Checks the sizes of a conditional batch.
+///
+/// # Errors
+/// `invalid` without conditions or rows, `too_large`.
+pub(super) fn check_conditions(conditions: &[RowCondition], rows: &[Row]) -> Result<(), Failure> {
+    if conditions.is_empty() || rows.is_empty() {
+        return Err(Failure::invalid("rows", "a conditional batch needs a condition and a row"));
+    }
+    match conditions.len() {
+        ..=ROWS_BATCH_MAX => Ok(()),
+        _ => Err(Failure::new(Code::TooLarge, format!("a batch of over {ROWS_BATCH_MAX} conditions"))),
+    }
+}
+
 /// Which rows to read, in the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub struct RowRange {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
-use super::{Batch, Block, Chunk, Log};
+use super::{Batch, Block, Chunk, Streams};
 use crate::job::{
     Code, Cost, Epoch, Event, Failure, Gateway, Job, JobId, ModelName, State, StreamId, Tags, Task, Timestamp, Usage,
 };
@@ -144,7 +144,7 @@ struct Inner {
 impl Stream {
     /// A stream whose records before `next_seq` are durable; its ring is empty.
     #[must_use]
-    pub fn new(head: Head, epoch: Epoch, next_seq: u64, outcome: Option<Outcome>) -> Stream {
+    pub(super) fn new(head: Head, epoch: Epoch, next_seq: u64, outcome: Option<Outcome>) -> Stream {
         let state = match &outcome {
             Some(outcome) => outcome.state,
             None if next_seq > 1 => State::Streaming,
@@ -210,10 +210,22 @@ impl Stream {
         Cursor::At { epoch: self.epoch, seq }
     }
 
+    /// Reads durable records from `from` on, about `budget_bytes` of them and at least one: from memory, or from the
+    /// log where memory no longer holds them. `from` must be before the durable tail.
+    ///
+    /// # Errors
+    /// `expired` when the stream was removed, `internal` when the log is damaged.
+    pub async fn read(self: &Arc<Stream>, log: &dyn Streams, from: u64, budget_bytes: usize) -> Result<Chunk, Failure> {
+        match self.read_ring(from, budget_bytes) {
+            Some(chunk) => Ok(chunk),
+            None => log.read_stored(self, from, budget_bytes).await,
+        }
+    }
+
     /// Durable records from `from` that the ring still holds, about `budget_bytes` of them and at
     /// least one; `None` when the ring no longer holds `from` or nothing is there yet.
     #[must_use]
-    pub fn read_ring(&self, from: u64, budget_bytes: usize) -> Option<Chunk> {
+    pub(super) fn read_ring(&self, from: u64, budget_bytes: usize) -> Option<Chunk> {
         let inner = self.lock();
         if inner.ring.front()?.first_seq > from || inner.ring.back()?.next_seq() <= from {
             return None;
@@ -235,7 +247,7 @@ impl Stream {
     ///
     /// # Errors
     /// `internal` after a terminal, and where the stream never began.
-    pub fn reserve(&self, count: u64) -> Result<u64, Failure> {
+    pub(super) fn reserve(&self, count: u64) -> Result<u64, Failure> {
         let mut inner = self.lock();
         if self.tail.borrow().state.is_terminal() {
             return Err(Failure::internal("an append after the terminal"));
@@ -258,7 +270,7 @@ impl Stream {
 
     /// A block became durable: readers may see it. `terminal` is the outcome if its last record is
     /// one. For implementations of [`Log`].
-    pub fn publish(&self, block: Arc<Block>, streaming: bool, terminal: Option<Outcome>) {
+    pub(super) fn publish(&self, block: Arc<Block>, streaming: bool, terminal: Option<Outcome>) {
         let durable = block.next_seq();
         // Held until the tail has moved: nobody reads from the ring what the tail does not cover.
         let mut inner = self.lock();
@@ -281,17 +293,17 @@ impl Stream {
 
     /// Gives back the places that were reserved last, from `first` on: nobody was told of them. For
     /// implementations of [`Log`].
-    pub fn unreserve(&self, first: u64) {
+    pub(super) fn unreserve(&self, first: u64) {
         self.lock().next_seq = first;
     }
 
     /// Appends after the durable tail came to nothing. For implementations of [`Log`].
-    pub fn fail_pending(&self) {
+    pub(super) fn fail_pending(&self) {
         self.fail(self.lock());
     }
 
     /// The first record came to nothing, and no other can follow. For implementations of [`Log`].
-    pub fn fail_creation(&self) {
+    pub(super) fn fail_creation(&self) {
         let mut inner = self.lock();
         inner.fail_creation = true;
         self.fail(inner);
@@ -304,15 +316,9 @@ impl Stream {
         });
     }
 
-    /// Bytes that the ring holds.
-    #[must_use]
-    pub fn ring_bytes(&self) -> usize {
-        self.lock().ring_bytes
-    }
-
     /// Drops the oldest blocks whose records all lie before `sealed`, while the ring is heavier than
     /// `keep_bytes`. For implementations of [`Log`].
-    pub fn trim_ring(&self, sealed: u64, keep_bytes: usize) {
+    pub(super) fn trim_ring(&self, sealed: u64, keep_bytes: usize) {
         let mut inner = self.lock();
         while inner.ring_bytes > keep_bytes && inner.ring.front().is_some_and(|block| block.next_seq() <= sealed) {
             if let Some(block) = inner.ring.pop_front() {
@@ -331,7 +337,7 @@ impl Stream {
 
 /// The right to append to one stream. There is one per unfinished job.
 pub struct StreamWriter {
-    log: Arc<dyn Log>,
+    log: Arc<dyn Streams>,
     stream: Arc<Stream>,
     tail: watch::Receiver<Tail>,
 }
@@ -345,7 +351,7 @@ impl std::fmt::Debug for StreamWriter {
 impl StreamWriter {
     /// The writer of `stream`. For implementations of [`Log`].
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, stream: Arc<Stream>) -> StreamWriter {
+    pub(super) fn new(log: Arc<dyn Streams>, stream: Arc<Stream>) -> StreamWriter {
         let tail = stream.watch();
         StreamWriter { log, stream, tail }
     }
@@ -358,7 +364,7 @@ impl StreamWriter {
 
     /// The log it writes to.
     #[must_use]
-    pub fn log(&self) -> &Arc<dyn Log> {
+    pub fn log(&self) -> &Arc<dyn Streams> {
         &self.log
     }
 
@@ -366,7 +372,7 @@ impl StreamWriter {
     /// becomes durable (or fails) on its own, before anything appended later.
     ///
     /// # Errors
-    /// See [`Log::append`]; `overloaded` when the commit failed, and then nothing of it is there.
+    /// See [`Streams::append`]; `overloaded` when the commit failed, and then nothing of it is there.
     pub async fn append(&mut self, batch: Batch) -> Result<(), Failure> {
         let upto = self.log.append(&self.stream, batch)?;
         let failures = self.stream.failures_at_reserve();

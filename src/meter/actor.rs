@@ -17,7 +17,7 @@ use super::price::PriceBook;
 use crate::config::Config;
 use crate::job::caps::{COST_QUERIES_MAX, METER_MAILBOX};
 use crate::job::{Charge, Code, Failure};
-use crate::log::Log;
+use crate::log::Ledger;
 use crate::telemetry;
 
 /// The handle to the metering actor.
@@ -30,7 +30,7 @@ pub struct Meter {
 impl Meter {
     /// Starts the actor on an arbiter; callable from any thread.
     #[must_use]
-    pub fn start_in_arbiter(arbiter: &ArbiterHandle, log: Arc<dyn Log>, config: &Config) -> Meter {
+    pub fn start_in_arbiter(arbiter: &ArbiterHandle, log: Arc<dyn Ledger>, config: &Config) -> Meter {
         let labelling = Labelling::from_config(config, Labelling::default());
         let book = Arc::new(ArcSwap::from_pointee(PriceBook::from_config(config)));
         let addr = Metering::start_in_arbiter(arbiter, move |context| {
@@ -91,7 +91,7 @@ fn stopped() -> Failure {
 }
 
 struct Metering {
-    log: Arc<dyn Log>,
+    log: Arc<dyn Ledger>,
     labelling: Labelling,
     queries: Arc<Semaphore>,
 }

@@ -49,7 +49,7 @@ async fn deliver(door: &Arc<Door>, stream: &Arc<Stream>, subject: &str) -> Resul
         job: Some(stream.head().id.clone()),
     };
     let log = Arc::clone(&door.svc.log);
-    let follow = |cursor| Follower::new(Arc::clone(&log), Arc::clone(stream), cursor);
+    let follow = |cursor| Follower::new(log.clone(), Arc::clone(stream), cursor);
     let mut follower = follow(Cursor::Start)?;
     let mut confirmed = 0;
     let mut generation = door.link.connected().await.generation;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Code, Failure, JobId, State};
-use crate::log::{Chunk, Followed, Follower, Silence, Stream};
+use crate::log::{Chunk, Followed, Follower, IdleTimer, Stream};
 use crate::telemetry;
 use crate::wire::subject::{Beat, Format, HEARTBEAT, MSGPACK, Refusal, header};
 use crate::wire::{Cursor, record};
@@ -37,19 +37,19 @@ impl Outlet {
     /// # Errors
     /// When the log cannot be read or the connection is closed for good.
     pub(super) async fn follow(&self, mut follower: Follower, longest_silence: Duration) -> Result<State, Failure> {
-        let mut silence = Silence::new(longest_silence);
+        let mut idle = IdleTimer::new(longest_silence);
         loop {
             let followed = tokio::select! {
                 biased;
                 followed = follower.next(FRAME_BYTES_MAX) => Some(followed?),
-                () = silence.lasts() => None,
+                () = idle.elapsed() => None,
             };
             match followed {
                 Some(Followed::Records(chunk)) => self.chunk(follower.stream(), &chunk).await?,
                 Some(Followed::End(state)) => return Ok(state),
                 None => self.beat(follower.cursor()).await?,
             }
-            silence.broken();
+            idle.restart();
         }
     }
 

@@ -197,7 +197,7 @@ async fn events(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
 async fn follow(door: &Arc<Door>, request: &Asked, stream: Arc<Stream>, cursor: Cursor) -> Result<(), Failure> {
     let Some(outlet) = request.outlet() else { return Ok(()) };
     let _counted = Counted::reader();
-    let follower = Follower::new(Arc::clone(&door.svc.log), stream, cursor)?;
+    let follower = Follower::new(door.svc.log.clone(), stream, cursor)?;
     telemetry::replayed(follower.stream().tail().durable - follower.next_seq());
     let longest_silence = Duration::from_millis(door.svc.snapshot.load().config.server.heartbeat_ms.max(1));
     outlet.follow(follower, longest_silence).await.map(|_| ())

@@ -15,7 +15,7 @@ use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{
     AttemptMode, AttemptOutcome, Charge, Cost, Event, Failure, Job, Lost, Restarted, Timestamp, Timing, Usage,
 };
-use crate::log::{Batch, Log, Stream, StreamWriter};
+use crate::log::{Batch, Stream, StreamWriter, Streams};
 use crate::meter::Sale;
 use crate::notify::webhooks;
 use crate::snapshot::ConfigSnapshot;
@@ -224,15 +224,12 @@ impl JobRun {
 /// Reads a job's own stream from its start and calls `visit` for every durable record.
 pub(crate) async fn each_record(
     stream: &Arc<Stream>,
-    log: &Arc<dyn Log>,
+    log: &Arc<dyn Streams>,
     mut visit: impl FnMut(Timestamp, BodyRef<'_>),
 ) -> Result<(), Failure> {
     let mut next = 0;
     while next < stream.tail().durable {
-        let chunk = match stream.read_ring(next, FRAME_BYTES_MAX) {
-            Some(chunk) => chunk,
-            None => log.read_cold(stream, next, FRAME_BYTES_MAX).await?,
-        };
+        let chunk = stream.read(log.as_ref(), next, FRAME_BYTES_MAX).await?;
         for (seq, bytes) in chunk.iter() {
             let record = record::decode(seq, bytes)?;
             visit(record.at, record.body);

@@ -237,8 +237,8 @@ async fn store_outputs(run: &JobRun, events: &mut [Event]) -> Result<(), Failure
             OutputBody::Url(_) => continue,
         };
         if bytes.len() > OUTPUT_INLINE_BYTES_MAX {
-            let sha256 = run.writer.log().put_output(run.writer.stream(), bytes).await?;
-            output.sha256 = Some(sha256.into());
+            let stored = run.svc.log.put_output_bytes(run.writer.stream(), bytes).await?;
+            output.sha256 = Some(stored.sha256.into());
             output.body = OutputBody::Url(format!("/v1/jobs/{}/outputs/{}", run.job.id, output.index).into());
         }
     }

@@ -16,7 +16,7 @@ use super::state::{LookedUp, State};
 use super::{Key, UserStreams};
 use crate::dialect::durable_streams::{Form, Lifetime};
 use crate::job::{Code, Epoch, Failure, Timestamp};
-use crate::log::{Log, Row, RowRange};
+use crate::log::{Rows, Row, RowRange};
 use crate::wire::row;
 
 /// A feed's last use is written down when this part of its lifetime has passed since the last time.
@@ -71,7 +71,7 @@ pub struct Feed {
     pub(super) key: Key,
     pub(super) head: Head,
     form: Form,
-    log: Arc<dyn Log>,
+    log: Arc<dyn Rows>,
     /// Readers watch it.
     tail: watch::Sender<Tail>,
     /// The last ticket that is durable or failed; writers watch it.
@@ -80,7 +80,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(key: Key, head: Head, mark: Mark, log: Arc<dyn Log>) -> Arc<Feed> {
+    pub(super) fn new(key: Key, head: Head, mark: Mark, log: Arc<dyn Rows>) -> Arc<Feed> {
         let tail = watch::Sender::new(Tail { next: mark.next, closed: mark.closed, gone: false });
         let (form, state) = (Form::of(&head.content_type), Mutex::new(State::new(&head, mark)));
         Arc::new(Feed { key, head, form, log, tail, settled: watch::Sender::new(0), state })

@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::{Form, Lifetime};
 use crate::job::{Failure, Gateway, StreamId};
-use crate::log::{Log, Row};
+use crate::log::{Rows, Row};
 use row::{Head, Mark};
 
 /// Bytes of a path: it is part of a row's key.
@@ -71,7 +71,7 @@ pub enum Created {
 /// All feeds.
 pub struct UserStreams {
     this: Weak<UserStreams>,
-    log: Arc<dyn Log>,
+    log: Arc<dyn Rows>,
     clock: Clock,
     runtime: Handle,
     places: Mutex<Places>,
@@ -104,7 +104,7 @@ enum SlotState {
 impl UserStreams {
     /// The feeds in `log`. What is to go on when nobody waits for it runs on `runtime`.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, clock: Clock, runtime: Handle) -> Arc<UserStreams> {
+    pub fn new(log: Arc<dyn Rows>, clock: Clock, runtime: Handle) -> Arc<UserStreams> {
         let places = Mutex::new(Places { by_key: HashMap::new(), max: PLACES_MIN });
         Arc::new_cyclic(|this| UserStreams {
             this: Weak::clone(this),

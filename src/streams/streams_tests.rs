@@ -7,7 +7,7 @@ use crate::config::{Durability, LogConfig};
 use crate::dialect::durable_streams::Producer;
 use crate::job::Timestamp;
 use crate::log::memory::MemoryLog;
-use crate::log::{DiskLog, RowRange};
+use crate::log::{DiskLog, Log, RowRange};
 
 fn key(path: &str) -> Key {
     Key { gateway: Gateway::default(), path: path.into() }
@@ -37,7 +37,7 @@ async fn rows(log: &Arc<dyn Log>) -> usize {
 fn simulated() -> (Arc<UserStreams>, Arc<dyn Log>) {
     let clock = Clock::Simulated { start: Timestamp(1_795_000_000_000), since: tokio::time::Instant::now() };
     let log: Arc<dyn Log> = MemoryLog::new(clock);
-    (UserStreams::new(Arc::clone(&log), clock, Handle::current()), log)
+    (UserStreams::new(log.clone(), clock, Handle::current()), log)
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn feeds_are_there_after_a_restart_and_a_removal_that_was_cut_short_goes_o
     };
     let open = || -> (Arc<UserStreams>, Arc<dyn Log>) {
         let log: Arc<dyn Log> = DiskLog::open(&config, Clock::System).unwrap();
-        (UserStreams::new(Arc::clone(&log), Clock::System, Handle::current()), log)
+        (UserStreams::new(log.clone(), Clock::System, Handle::current()), log)
     };
     for round in 0..3_u64 {
         let (feeds, log) = open();

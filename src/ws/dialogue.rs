@@ -163,7 +163,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         if matches!(cursor, Cursor::At { .. }) {
             telemetry::resumed("ws");
         }
-        Follower::new(Arc::clone(&self.broker.log), stream, cursor)
+        Follower::new(self.broker.log.clone(), stream, cursor)
     }
 
     async fn cancel(&mut self, id: &str) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use forebay::config::Config;
 use forebay::http::{self, Limits};
 use forebay::job::{Cost, Event, Job, JobId, Usage};
 use forebay::log::memory::MemoryLog;
-use forebay::log::{Batch, Log, Opened, Stream, StreamWriter};
+use forebay::log::{Batch, Log, Opened, Stream, StreamWriter, Streams};
 use forebay::meter::Meter;
 use forebay::provider::call::ProviderClient;
 use forebay::run::Arbiters;

@@ -1,7 +1,7 @@
 //! OpenAI's dialect over a socket: the statuses, headers and ends that its libraries live by.
 
 use forebay::job::State;
-use forebay::log::{ListQuery, Log};
+use forebay::log::{ListQuery, Streams};
 use serde_json::{Value, json};
 
 use crate::broker::TestBroker;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay::log::{Log, RowRange};
+use forebay::log::{RowRange, Rows};
 use serde_json::{Value, json};
 
 use crate::broker::TestBroker;

@@ -75,8 +75,8 @@ fn run(what: &Churn) {
     };
     let mut samples = Vec::new();
     runtime().block_on(async {
-        let sled = open(&config);
-        let log: Arc<dyn Log> = sled.clone();
+        let disk = open(&config);
+        let log: Arc<dyn Log> = disk.clone();
         let mut newest = String::new();
         for round in 0..ROUNDS {
             let began = Instant::now();
@@ -86,7 +86,7 @@ fn run(what: &Churn) {
             println!("round {round}: {} MB on disk, {:.0} MB in memory, {took:?}", sample.0, sample.1);
             samples.push(sample);
         }
-        sled.settle();
+        disk.settle();
         let blobs = fs::read_dir(config.path.join("sled/blobs")).map_or(0, Iterator::count);
         assert_eq!(blobs, 0, "sled made blob files");
         // The oldest are gone, the newest there.

@@ -102,7 +102,7 @@ fn a_terminal_that_races_a_subscription_is_never_missed() {
 fn a_cursor_of_another_life_or_of_the_future_is_refused() {
     check(async |bed| {
         let stream = finished(&bed.log, "c", 3, 10).await;
-        let code = |cursor| Follower::new(Arc::clone(&bed.log), Arc::clone(&stream), cursor).err().map(|f| f.code);
+        let code = |cursor| Follower::new(bed.log.clone(), Arc::clone(&stream), cursor).err().map(|f| f.code);
         assert_eq!(code(stream.cursor(5)), None);
         assert_eq!(code(stream.cursor(6)), Some(Code::CursorAhead));
         let other = forebay::job::Epoch(stream.epoch().0 ^ 1);
@@ -155,7 +155,7 @@ fn a_forgotten_job_is_gone_and_its_id_is_free_for_another_life() {
         keyed.body_sha256 = Some([2; 32]);
         let writer = start(&bed.log, keyed).await;
         assert_ne!(writer.stream().epoch(), old.epoch());
-        let refused = Follower::new(Arc::clone(&bed.log), Arc::clone(writer.stream()), old.cursor(1));
+        let refused = Follower::new(bed.log.clone(), Arc::clone(writer.stream()), old.cursor(1));
         assert_eq!(refused.err().map(|f| f.code), Some(Code::EpochMismatch));
     });
 }
@@ -219,9 +219,11 @@ fn outputs_are_files_named_by_their_digest() {
     check(async |bed| {
         let writer = start(&bed.log, job("o", 1)).await;
         let bytes = bytes::Bytes::from(vec![7; 100_000]);
-        let name = bed.log.put_output(writer.stream(), bytes.clone()).await.unwrap();
+        let stored = bed.log.put_output_bytes(writer.stream(), bytes.clone()).await.unwrap();
+        let name = stored.sha256;
+        assert_eq!(stored.bytes, 100_000);
         assert_eq!(name, Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-        assert_eq!(bed.log.get_output(writer.stream(), &name).await.unwrap(), bytes);
+        assert_eq!(bed.log.read_output(writer.stream(), &name, 100_000).await.unwrap(), bytes);
         for bad in ["", "../../mark", &"0".repeat(64)] {
             assert_eq!(bed.log.get_output(writer.stream(), bad).await.unwrap_err().code, Code::NotFound, "{bad}");
         }

@@ -61,8 +61,8 @@ fn code<T>(result: Result<T, forebay::job::Failure>) -> Option<Code> {
     result.err().map(|failure| failure.code)
 }
 
-async fn refuses(log: &Arc<dyn Log>, sled: &DiskLog) {
-    sled.settle();
+async fn refuses(log: &Arc<dyn Log>, disk: &DiskLog) {
+    disk.settle();
     assert!(log.health().refusing.is_some());
     assert_eq!(code(log.open(Arc::new(job("new", 1))).await), Some(Code::Overloaded));
 }
@@ -76,8 +76,8 @@ fn a_full_disk_refuses_new_jobs_ends_running_ones_and_recovers() {
     let config = small(&disk.0);
     let mut records = Vec::new();
     runtime().block_on(async {
-        let sled = open(&config);
-        let log: Arc<dyn Log> = sled.clone();
+        let disk_log = open(&config);
+        let log: Arc<dyn Log> = disk_log.clone();
         finished(&log, "before", 100, 500).await;
         let mut running = Vec::new();
         for i in 0..50 {
@@ -85,19 +85,19 @@ fn a_full_disk_refuses_new_jobs_ends_running_ones_and_recovers() {
         }
         // Less than nothing is left: not a block for sled, nor for a new file.
         disk.fill(0);
-        refuses(&log, &sled).await;
+        refuses(&log, &disk_log).await;
         for writer in &mut running {
             assert_eq!(code(writer.append(vec![delta("x")].into()).await), Some(Code::Overloaded));
         }
         let stream = found(&log, "before").await.unwrap();
         assert_eq!(read(&log, &stream, Cursor::Start, 999).await.len(), 102, "what is there is read");
         assert!(matches!(log.open(Arc::new(job("before", 1))).await.unwrap(), Opened::Joined(_)));
-        assert_eq!(code(log.put_output(&stream, vec![1; 100].into()).await), Some(Code::Overloaded));
+        assert_eq!(code(log.put_output_bytes(&stream, vec![1; 100].into()).await), Some(Code::Overloaded));
         for writer in &mut running[..40] {
             writer.append(vec![end()].into()).await.unwrap();
         }
         disk.empty();
-        sled.settle();
+        disk_log.settle();
         assert_eq!(log.health().refusing, None);
         assert_eq!(log.health().notes, Vec::<String>::new());
         for writer in &mut running[40..] {
@@ -154,9 +154,9 @@ fn below_the_free_bytes_wanted_only_ends_are_taken() {
     });
     let never = LogConfig { free_bytes_min: u64::MAX, ..plenty };
     runtime().block_on(async {
-        let sled = open(&never);
-        let log: Arc<dyn Log> = sled.clone();
-        refuses(&log, &sled).await;
+        let disk = open(&never);
+        let log: Arc<dyn Log> = disk.clone();
+        refuses(&log, &disk).await;
         let mut writer = log.unfinished().remove(0).writer;
         assert_eq!(code(writer.append(vec![delta("x")].into()).await), Some(Code::Overloaded));
         writer.append(vec![end()].into()).await.unwrap();

@@ -1,8 +1,10 @@
 //! Ledger and sums.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forebay::job::{Timestamp, Usd};
+use forebay::log::Log;
 
 use crate::support::*;
 
@@ -25,15 +27,28 @@ fn the_ledger_is_what_the_logs_say_and_sums_are_what_the_ledger_says() {
         };
         assert_eq!(sums().await, expected);
         assert_eq!(sums().await, expected, "asking does not add");
-        let lines = bed.log.charges(0, 1000).await.unwrap();
-        assert!(lines.iter().map(|(line, _)| *line).eq(1..=60));
-        let total: Usd = lines.iter().map(|(_, charge)| charge.cost.usd).sum();
-        assert_eq!(total.pico(), expected.values().sum::<i128>());
-        let page = bed.log.charges(10, 5).await.unwrap();
-        assert!(page.iter().map(|(line, _)| *line).eq(11..=15));
         assert_eq!(bed.log.rebuild_rollups().await.unwrap(), 60);
         assert_eq!(sums().await, expected);
         let one = bed.log.rollups(500_001, 500_002).await.unwrap();
         assert_eq!(one.len(), 1);
     });
+}
+
+#[test]
+fn the_ledger_has_a_numbered_line_for_each_charge() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = open(&config(dir.path()));
+    let log: Arc<dyn Log> = disk.clone();
+    runtime().block_on(async {
+        for i in 0..60 {
+            let job = job(&format!("m-{i}"), 1);
+            start(&log, job.clone()).await.append(paid_end(&job, i, Timestamp(1))).await.unwrap();
+        }
+    });
+    let lines = disk.charges(0, 1000).unwrap();
+    assert!(lines.iter().map(|(line, _)| *line).eq(1..=60));
+    let total: Usd = lines.iter().map(|(_, charge)| charge.cost.usd).sum();
+    assert_eq!(total.pico(), (0..60).sum::<i128>() * 1_000_000);
+    let page = disk.charges(10, 5).unwrap();
+    assert!(page.iter().map(|(line, _)| *line).eq(11..=15));
 }

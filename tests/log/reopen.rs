@@ -27,8 +27,8 @@ fn everything_is_there_after_a_restart() {
         let config = config(dir.path());
         let mut expected = Vec::new();
         runtime().block_on(async {
-            let sled = open(&config);
-            let log: Arc<dyn Log> = sled.clone();
+            let disk = open(&config);
+            let log: Arc<dyn Log> = disk.clone();
             for i in 0..20 {
                 let stream = finished(&log, &format!("done-{i}"), 30, 200 + 50 * i).await;
                 expected.push((read(&log, &stream, Cursor::Start, 4096).await, stream.epoch()));
@@ -44,12 +44,13 @@ fn everything_is_there_after_a_restart() {
             match goodbye {
                 Goodbye::Closed => log.close().await,
                 Goodbye::Dropped => {}
-                Goodbye::Settled => sled.settle(),
+                Goodbye::Settled => disk.settle(),
             }
         });
         for _ in 0..2 {
             runtime().block_on(async {
-                let log: Arc<dyn Log> = open(&config);
+                let disk = open(&config);
+                let log: Arc<dyn Log> = disk.clone();
                 assert_eq!(log.health().notes, Vec::<String>::new());
                 for (i, (records, epoch)) in expected.iter().enumerate() {
                     let stream = found(&log, &format!("done-{i}")).await.unwrap();
@@ -70,7 +71,7 @@ fn everything_is_there_after_a_restart() {
                 assert!(matches!(repeat, Opened::Joined(_)), "by id");
                 let other = log.open(Arc::new(job("done-3", 2))).await.unwrap_err();
                 assert_eq!(other.code, Code::Conflict);
-                assert_eq!(log.charges(0, 10).await.unwrap().len(), 1);
+                assert_eq!(disk.charges(0, 10).unwrap().len(), 1);
                 assert_eq!(log.rollups(0, u32::MAX).await.unwrap()[0].1.jobs, 1);
             });
         }
@@ -89,10 +90,10 @@ fn a_forgotten_job_stays_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     runtime().block_on(async {
-        let sled = open(&config);
-        let log: Arc<dyn Log> = sled.clone();
+        let disk = open(&config);
+        let log: Arc<dyn Log> = disk.clone();
         finished(&log, "sealed", 50, 100).await;
-        sled.settle();
+        disk.settle();
         finished(&log, "fresh", 50, 100).await;
         for name in ["sealed", "fresh"] {
             log.forget(&id(name)).await.unwrap();
@@ -101,12 +102,12 @@ fn a_forgotten_job_stays_forgotten() {
         assert_eq!(second.tail().durable, 5);
     });
     runtime().block_on(async {
-        let sled = open(&config);
-        let log: Arc<dyn Log> = sled.clone();
+        let disk = open(&config);
+        let log: Arc<dyn Log> = disk.clone();
         for _ in 0..2 {
             assert!(found(&log, "fresh").await.is_none());
             assert_eq!(found(&log, "sealed").await.unwrap().tail().durable, 5);
-            sled.settle();
+            disk.settle();
         }
     });
 }
@@ -117,8 +118,8 @@ fn an_input_that_is_not_to_be_kept_is_gone_after_the_terminal() {
     let config = config(dir.path());
     for bytes in [100, 100_000] {
         runtime().block_on(async {
-            let sled = open(&config);
-            let log: Arc<dyn Log> = sled.clone();
+            let disk = open(&config);
+            let log: Arc<dyn Log> = disk.clone();
             let mut private = job(&format!("private-{bytes}"), 1);
             private.options.log_payload = false;
             private.input = serde_json::value::to_raw_value(&text(1, bytes)).unwrap();
@@ -127,7 +128,7 @@ fn an_input_that_is_not_to_be_kept_is_gone_after_the_terminal() {
             assert!(log.job(&stream).await.unwrap().is_some(), "needed while it runs");
             writer.append(vec![end()].into()).await.unwrap();
             assert!(log.job(&stream).await.unwrap().is_none());
-            sled.settle();
+            disk.settle();
             assert!(log.job(&stream).await.unwrap().is_none());
             assert_eq!(std::fs::read_dir(config.path.join("jobs")).unwrap().count(), 0);
         });

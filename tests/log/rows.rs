@@ -122,8 +122,8 @@ fn rows_are_the_same_wherever_they_are_kept_and_after_every_end() {
     let mut model = BTreeMap::new();
     for round in 0..30 {
         runtime().block_on(async {
-            let sled = open(&config);
-            let log: Arc<dyn Log> = sled.clone();
+            let disk = open(&config);
+            let log: Arc<dyn Log> = disk.clone();
             let same = async |model: &BTreeMap<String, String>| {
                 let expected: Rows = model.clone().into_iter().collect();
                 assert_eq!(all(&log, "m/").await, expected, "round {round}");
@@ -142,7 +142,7 @@ fn rows_are_the_same_wherever_they_are_kept_and_after_every_end() {
             for step in 0..20 {
                 log.write_rows(change(&mut random, &mut model)).await.unwrap();
                 if step % 7 == round % 7 {
-                    sled.settle();
+                    disk.settle();
                     same(&model).await;
                 }
             }
@@ -158,8 +158,8 @@ fn rows_are_the_same_wherever_they_are_kept_and_after_every_end() {
 fn a_page_is_of_one_moment_while_rows_are_written_and_sealed() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let sled = open(&config(dir.path()));
-        let log: Arc<dyn Log> = sled.clone();
+        let disk = open(&config(dir.path()));
+        let log: Arc<dyn Log> = disk.clone();
         let done = Arc::new(AtomicBool::new(false));
         let (writes, until) = (Arc::clone(&log), Arc::clone(&done));
         let writer = tokio::spawn(async move {
@@ -170,7 +170,7 @@ fn a_page_is_of_one_moment_while_rows_are_written_and_sealed() {
             }
             until.store(true, Ordering::Relaxed);
         });
-        let (sealed, until) = (Arc::clone(&sled), Arc::clone(&done));
+        let (sealed, until) = (Arc::clone(&disk), Arc::clone(&done));
         let sealer = tokio::task::spawn_blocking(move || {
             while !until.load(Ordering::Relaxed) {
                 sealed.settle();

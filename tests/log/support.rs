@@ -18,18 +18,27 @@ use forebay::wire::record;
 pub(crate) struct Bed {
     pub(crate) name: &'static str,
     pub(crate) log: Arc<dyn Log>,
-    _dir: Option<tempfile::TempDir>,
+    disk: Option<(Arc<DiskLog>, tempfile::TempDir)>,
+}
+
+impl Bed {
+    /// Does now what the log does in its own time.
+    pub(crate) fn settle(&self) {
+        if let Some((disk, _)) = &self.disk {
+            disk.settle();
+        }
+    }
 }
 
 /// Runs one law on every implementation.
 pub(crate) fn check(law: impl AsyncFn(&Bed)) {
-    let memory = || Bed { name: "memory", log: MemoryLog::new(Clock::System), _dir: None };
-    let sled = || {
+    let memory = || Bed { name: "memory", log: MemoryLog::new(Clock::System), disk: None };
+    let disk = || {
         let dir = tempfile::tempdir().expect("a directory");
         let log = open(&config(dir.path()));
-        Bed { name: "sled", log, _dir: Some(dir) }
+        Bed { name: "disk", log: log.clone(), disk: Some((log, dir)) }
     };
-    for make in [&memory as &dyn Fn() -> Bed, &sled] {
+    for make in [&memory as &dyn Fn() -> Bed, &disk] {
         runtime().block_on(async {
             let bed = make();
             println!("on {}", bed.name);
@@ -149,7 +158,7 @@ pub(crate) fn text(piece: usize, size: usize) -> String {
 
 /// Everything from `cursor` to the terminal, or to the tail if there is none.
 pub(crate) async fn read(log: &Arc<dyn Log>, stream: &Arc<Stream>, cursor: Cursor, budget: usize) -> Vec<Record> {
-    let mut follower = Follower::new(Arc::clone(log), Arc::clone(stream), cursor).expect("a good cursor");
+    let mut follower = Follower::new(log.clone(), Arc::clone(stream), cursor).expect("a good cursor");
     let mut records: Vec<Record> = Vec::new();
     while !follower.is_caught_up() || stream.tail().state.is_terminal() {
         match follower.next(budget).await.expect("it reads") {

@@ -48,7 +48,7 @@ fn arbiter() -> actix::ArbiterHandle {
 pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Broker> {
     let mut config = Config::default();
     config.nats.url = Secret(url.into());
-    let meter = Meter::start_in_arbiter(&arbiter(), Arc::clone(&log), &config);
+    let meter = Meter::start_in_arbiter(&arbiter(), log.clone(), &config);
     let admission = Admission::start(&arbiter(), Clock::System, &config);
     let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
     let arbiters = Arbiters::new(vec![arbiter()]);

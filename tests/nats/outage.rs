@@ -77,7 +77,7 @@ async fn a_frozen_nats_server_disturbs_no_other_reader() {
     next(&mut inbox).await;
     server.pause();
     let stream = broker.svc.stream(&"big".parse().unwrap()).await.unwrap();
-    let mut follower = Follower::new(Arc::clone(&broker.svc.log), stream, Cursor::Start).unwrap();
+    let mut follower = Follower::new(broker.svc.log.clone(), stream, Cursor::Start).unwrap();
     let local = async {
         loop {
             if let Followed::End(state) = follower.next(65_536).await.unwrap() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_nats::jetstream;
 use forebay::clock::Clock;
 use forebay::log::memory::MemoryLog;
-use forebay::log::{ListQuery, Log};
+use forebay::log::{ListQuery, Log, Streams};
 use futures_util::StreamExt;
 use serde_json::json;
 

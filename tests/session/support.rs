@@ -133,7 +133,7 @@ impl TestBroker {
 }
 
 fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Broker> {
-    let meter = Meter::start_in_arbiter(&place(), Arc::clone(&log), &config);
+    let meter = Meter::start_in_arbiter(&place(), log.clone(), &config);
     let admission = Admission::start(&place(), clock, &config);
     let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
     let (arbiters, provider_client) = (Arbiters::new(vec![place()]), ProviderClient::new().unwrap());

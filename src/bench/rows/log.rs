@@ -20,7 +20,7 @@ use crate::config::{Durability, LogConfig};
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Cancelled, Cost, Delta, Event, Usage};
 use crate::log::disk::DiskLog;
-use crate::log::{Batch, Followed, Follower, Log, Opened, StreamWriter};
+use crate::log::{Batch, Followed, Follower, Log, Opened, StreamWriter, Streams};
 use crate::wire::Cursor;
 use crate::wire::record::{BodyRef, decode};
 use crate::wire::submit::{self, Door};

@@ -13,7 +13,7 @@ use crate::config::Durability;
 use crate::job::JobId;
 use crate::job::caps::{BATCH_EVENTS_MAX, FRAME_BYTES_MAX};
 use crate::log::disk::DiskLog;
-use crate::log::{Batch, Followed, Follower, Found, Log};
+use crate::log::{Batch, Followed, Follower, Found, Log, Streams};
 use crate::wire::Cursor;
 use crate::wire::record::decode;
 

@@ -23,7 +23,7 @@ use crate::http::response;
 use crate::http::response::Reply;
 use crate::http::sse::Counted;
 use crate::job::Failure;
-use crate::log::Silence;
+use crate::log::IdleTimer;
 use crate::telemetry;
 
 /// Bytes of content in one event.
@@ -52,7 +52,7 @@ pub(super) fn events(context: &RequestContext<'_>, source: Source, from: u64, as
         cursor: 0,
         told: None,
         goes: Goes::On,
-        silence: Silence::new(heartbeat),
+        idle: IdleTimer::new(heartbeat),
         stay: Box::pin(tokio::time::sleep(stay)),
         _counted: Counted::new(),
     };
@@ -81,7 +81,7 @@ struct Reader {
     /// Where the reader was told to be up to date, and whether that is the end.
     told: Option<(u64, bool)>,
     goes: Goes,
-    silence: Silence,
+    idle: IdleTimer,
     stay: Pin<Box<Sleep>>,
     _counted: Counted,
 }
@@ -117,7 +117,7 @@ impl Reader {
                     return Some(Err(Cut::after_the_rest().await));
                 },
                 () = self.stay.as_mut() => return None,
-                () = self.silence.lasts() => {
+                () = self.idle.elapsed() => {
                     self.source.used();
                     return Some(Ok(Bytes::from_static(COMMENT)));
                 }
@@ -134,7 +134,7 @@ impl Reader {
         };
         self.from = page.next;
         self.source.used();
-        self.silence.broken();
+        self.idle.restart();
         let mut out = Vec::with_capacity(page.content.len() + 256);
         durable_streams::put_data(&mut out, self.source.form(), &page.content);
         self.control(&mut out, self.source.end());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::dialect::durable_streams::Form;
 use crate::http::context::RequestContext;
 use crate::job::{Code, Epoch, Failure};
-use crate::log::{self, Log};
+use crate::log;
 use crate::streams::{Feed, Key, Page, UserStreams};
 use crate::wire::{Cursor, record};
 
@@ -24,7 +24,7 @@ pub(super) fn no_stream() -> Failure {
 /// Where content comes from.
 pub(super) enum Source {
     /// A job's records, as JSON messages.
-    Job(Arc<log::Stream>, Arc<dyn Log>),
+    Job(Arc<log::Stream>, Arc<dyn log::Streams>),
     /// A user's own.
     Feed(Arc<Feed>, Arc<UserStreams>),
 }
@@ -117,10 +117,7 @@ impl Source {
         if from >= stream.tail().durable {
             return Ok(Page { content: Vec::new(), next: from });
         }
-        let chunk = match stream.read_ring(from, budget_bytes) {
-            Some(chunk) => chunk,
-            None => log.read_cold(stream, from, budget_bytes).await?,
-        };
+        let chunk = stream.read(log.as_ref(), from, budget_bytes).await?;
         let mut content = Vec::new();
         for (seq, stored) in chunk.iter() {
             if !content.is_empty() {

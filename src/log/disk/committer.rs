@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::journal::{self, HEADER_BYTES, JournalFile, Mark, TICK_BYTES_MAX, entry};
 use super::publish::{fail, publish};
+use super::rows_if::CommitRows;
 use super::queue::{Op, Phase, charges_of, rows_of};
 use super::shared::{Shared, lock};
 use super::spare_files;
@@ -118,6 +119,7 @@ impl Committer {
         let mut batch: Vec<Op> = Vec::with_capacity(ops.len());
         let mut tick: Option<usize> = None;
         let mut next = self.tick;
+        let mut rows = CommitRows::default();
         while let Some(op) = ops.front() {
             let len = op.len();
             let full = tick.is_some_and(|start| self.buffer.len() - start - HEADER_BYTES + len > TICK_BYTES_MAX);
@@ -127,16 +129,28 @@ impl Committer {
             if !fits || (self.buffer.len() + len > WRITE_BYTES_MAX && !batch.is_empty()) {
                 break;
             }
-            let Some(op) = ops.pop_front() else { break };
+            let Some(mut op) = ops.pop_front() else { break };
             if !follows(&op, &batch) {
                 continue;
+            }
+            if let Op::RowsIf(conditional) = &mut op {
+                rows.compare(&self.shared, conditional, &batch);
+                if !conditional.holds() {
+                    // It is answered with the rest, because what it was compared with may fail yet.
+                    batch.push(op);
+                    continue;
+                }
             }
             if full && let Some(start) = tick.take() {
                 next += 1;
                 journal::close_tick(&mut self.buffer, start, self.file.number, next);
             }
-            tick.get_or_insert_with(|| journal::open_tick(&mut self.buffer));
-            self.put(&op);
+            // An empty batch of rows waits for what is before it, and a tick without entries would not be valid.
+            if len > 0 {
+                tick.get_or_insert_with(|| journal::open_tick(&mut self.buffer));
+                self.put(&op);
+            }
+            rows.add(&op);
             batch.push(op);
         }
         if let Some(start) = tick {
@@ -160,10 +174,15 @@ impl Committer {
             }
             Op::Forget { stream, id, .. } => entry::put_forget(&mut self.buffer, *stream, id),
             Op::Rows { rows, .. } => entry::put_rows(&mut self.buffer, rows),
+            Op::RowsIf(conditional) => entry::put_rows(&mut self.buffer, &conditional.rows),
         }
     }
 
     fn write(&mut self) -> std::io::Result<()> {
+        if self.buffer.is_empty() {
+            // Nothing but batches of rows that write nothing.
+            return Ok(());
+        }
         let sync = self.shared.config.durability == Durability::Power;
         self.file.write(self.offset, &self.buffer, sync)?;
         self.mark.set(self.tick)?;

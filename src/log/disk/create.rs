@@ -6,17 +6,16 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 
 use super::index::Claimed;
 use super::journal::entry::JobText;
-use super::outputs::{self, JOB_INLINE_BYTES_MAX};
+use super::job_files::{self, JOB_INLINE_BYTES_MAX};
 use super::queue::Op;
 use super::read;
 use super::recovery::fresh_epoch;
 use super::shared::{Shared, lock};
 use crate::config::Durability;
-use crate::job::{Code, Failure, Job, JobId, StreamId};
+use crate::job::{Code, Failure, Job, StreamId};
 use crate::log::memory::{accepted, join};
 use crate::log::stream::{Head, Stream};
 use crate::log::{Block, Found};
@@ -41,7 +40,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// See [`crate::log::Log::create`].
+/// See [`crate::log::Streams::create`].
 pub(crate) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedStream, Failure> {
     let claim = loop {
         let mut released = pin!(shared.released.notified());
@@ -80,7 +79,7 @@ async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Resul
     let json = serde_json::to_vec(&**job).map_err(|error| Failure::internal(format!("the job: {error}")))?;
     let text = if json.len() > JOB_INLINE_BYTES_MAX {
         let sync = shared.config.durability == Durability::Power;
-        shared.blocking(move |shared| outputs::put_job(&shared.config.path, id, &json, sync)).await?;
+        shared.blocking(move |shared| job_files::put(&shared.config.path, id, &json, sync)).await?;
         JobText::File
     } else {
         JobText::Inline(json.into())
@@ -100,19 +99,4 @@ async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Resul
         return Err(failure);
     }
     Ok(stream)
-}
-
-/// See [`crate::log::Log::forget`].
-pub(crate) async fn forget(shared: &Arc<Shared>, id: &JobId) -> Result<(), Failure> {
-    let stream = match read::find(shared, id).await? {
-        Found::Stream(stream) => stream,
-        // Only its tombstone is left, which is removed in its own time.
-        Found::Expired(_) | Found::Nothing => return Err(Failure::new(Code::NotFound, "no such job")),
-    };
-    if !stream.tail().state.is_terminal() {
-        return Err(Failure::new(Code::Conflict, "the job is not finished; cancel it first"));
-    }
-    let (done, waiting) = oneshot::channel();
-    shared.push(Op::Forget { stream: stream.head().stream, id: id.clone(), done })?;
-    waiting.await.unwrap_or_else(|_| Err(Failure::internal("the log is closed")))
 }

@@ -4,10 +4,26 @@
 //! crash does nothing. Promises that a query sees every durable charge, and that adding everything
 //! up again is done again by the next start if a crash came between. Does not price anything.
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::DiskLog;
 use super::schema::{self, RollupRow, Tree};
+use super::store::Store;
 use super::shared::{Shared, lock};
 use crate::job::{Charge, Failure, RollupKey, Sums};
+use crate::log::Ledger;
 use crate::wire::row;
+
+impl Ledger for DiskLog {
+    fn rollups(&self, since_hour: u32, until_hour: u32) -> BoxFuture<'_, Result<Vec<(RollupKey, Sums)>, Failure>> {
+        self.shared.blocking(move |shared| rollups(shared, since_hour, until_hour)).boxed()
+    }
+
+    fn rebuild_rollups(&self) -> BoxFuture<'_, Result<u64, Failure>> {
+        self.shared.blocking(|shared| rebuild(shared)).boxed()
+    }
+}
 
 /// Adds up what is durable and not in the store yet.
 pub(crate) fn apply(shared: &Shared) -> Result<(), Failure> {
@@ -43,8 +59,8 @@ fn add(shared: &Shared, line: u64, charge: &Charge) -> Result<(), Failure> {
     shared.store.put(Tree::Rollups, &row_key, &row::encode(&(line, sums)))
 }
 
-/// See [`crate::log::Log::rollups`]. Blocks.
-pub(crate) fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(RollupKey, Sums)>, Failure> {
+/// See [`Ledger::rollups`]. Blocks.
+fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(RollupKey, Sums)>, Failure> {
     let _ledger = lock(&shared.ledger_lock);
     apply_locked(shared)?;
     let mut rows = Vec::new();
@@ -57,12 +73,13 @@ pub(crate) fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(Ro
     Ok(rows)
 }
 
-/// See [`crate::log::Log::charges`]. Blocks.
+/// See [`DiskLog::charges`]. Blocks.
 pub(crate) fn charges(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>, Failure> {
     apply(shared)?;
     lines(shared, after, limit)
 }
 
+/// Reads ledger lines after line `after` (0 = from the first), oldest first, with their numbers.
 fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>, Failure> {
     let mut lines = Vec::new();
     let from = schema::line_key(after.saturating_add(1));
@@ -77,8 +94,8 @@ fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>
     Ok(lines)
 }
 
-/// See [`crate::log::Log::rebuild_rollups`]. Blocks.
-pub(crate) fn rebuild(shared: &Shared) -> Result<u64, Failure> {
+/// See [`Ledger::rebuild_rollups`]. Blocks.
+fn rebuild(shared: &Shared) -> Result<u64, Failure> {
     /// Lines in memory at once.
     const PAGE: usize = 1024;
     let _ledger = lock(&shared.ledger_lock);
@@ -116,7 +133,7 @@ pub(crate) fn resume_rebuild(shared: &Shared) -> Result<(), Failure> {
 }
 
 /// The number of the line after the last in the store.
-pub(crate) fn next_line(store: &super::store::Store) -> Result<u64, Failure> {
+pub(crate) fn next_line(store: &Store) -> Result<u64, Failure> {
     let mut last = 0;
     store.scan_back(Tree::Ledger, &[0xff; 9], &mut |line| {
         last = schema::number_of(line).unwrap_or(0);
@@ -135,7 +152,6 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::LogConfig;
     use crate::job::{AttemptOutcome, Cost, Timestamp, Usage};
-    use crate::log::disk::DiskLog;
 
     fn charge() -> Charge {
         Charge {

@@ -29,8 +29,11 @@ mod unsealed;
 mod unsealed_rows;
 
 mod ledger;
+mod files;
+mod job_files;
 mod outputs;
 mod rows;
+mod rows_if;
 
 mod free_space;
 mod recovery;
@@ -42,10 +45,13 @@ use std::thread::JoinHandle;
 use self::queue::Phase;
 use self::sealer::Effort;
 use self::shared::{Shared, lock};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
 use crate::clock::Clock;
 use crate::config::LogConfig;
-use crate::job::{Cost, Event, Failure, Interrupted, Usage};
-use crate::log::Log;
+use crate::job::{Charge, Cost, Event, Failure, Interrupted, Usage};
+use crate::log::{Health, Log, Streams};
 
 /// The durable log. Dropping it without [`Log::close`] is as safe as a `kill -9`.
 pub struct DiskLog {
@@ -92,6 +98,15 @@ impl DiskLog {
         sealer::pass(&self.shared, Effort::All);
     }
 
+    /// Reads ledger lines after line `after` (0 = from the first), oldest first, with their numbers. Blocks; for
+    /// tests and tools, which compare the ledger with the records.
+    ///
+    /// # Errors
+    /// `internal` when the log is damaged.
+    pub fn charges(&self, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>, Failure> {
+        ledger::charges(&self.shared, after, limit)
+    }
+
     pub(crate) fn stop(&self, phase: Phase) {
         self.shared.enter(phase);
         let mut threads = lock(&self.threads);
@@ -107,6 +122,31 @@ impl DiskLog {
         }
         self.shared.enter(Phase::Dropped);
         join(threads.sealer.take());
+    }
+}
+
+impl Log for DiskLog {
+    fn health(&self) -> Health {
+        Health {
+            refusing: self.shared.disk.reason(),
+            notes: lock(&self.shared.notes).clone(),
+            bytes: self.shared.bytes.load(std::sync::atomic::Ordering::Relaxed),
+            streams: lock(&self.shared.index).len() as u64,
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let Some(log) = self.this.upgrade() else { return std::future::ready(()).boxed() };
+        async move {
+            let stopped = self.shared.blocking(move |_| {
+                log.stop(Phase::Closing);
+                Ok(())
+            });
+            if let Err(failure) = stopped.await {
+                tracing::error!(target: "forebay::log", "the log did not close cleanly: {failure}");
+            }
+        }
+        .boxed()
     }
 }
 

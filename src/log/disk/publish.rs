@@ -22,7 +22,7 @@ pub(crate) fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batc
                 stream.publish(Arc::clone(block), *streaming, outcome);
             }
             Op::Forget { stream, .. } => forgotten.push(*stream),
-            Op::Rows { .. } => {}
+            Op::Rows { .. } | Op::RowsIf(_) => {}
         }
     }
     if !forgotten.is_empty() {
@@ -31,7 +31,7 @@ pub(crate) fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batc
             index.forget(stream);
         }
     }
-    let mut answers = Vec::new();
+    let (mut answers, mut conditional_answers) = (Vec::new(), Vec::new());
     let mut unsealed = lock(&shared.unsealed);
     for op in batch {
         match op {
@@ -43,6 +43,7 @@ pub(crate) fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batc
                 answers.push(done);
             }
             Op::Rows { done, .. } => answers.push(done),
+            Op::RowsIf(conditional) => conditional_answers.push(conditional),
         }
     }
     if let Some(current) = unsealed.files.back_mut() {
@@ -52,6 +53,9 @@ pub(crate) fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batc
     for done in answers {
         // Whoever asked may be gone; it is done all the same.
         let _ = done.send(Ok(()));
+    }
+    for conditional in conditional_answers {
+        conditional.answer(shared, Ok(()));
     }
 }
 
@@ -70,6 +74,9 @@ fn index_batch(shared: &Shared, (file, mut line): (u64, u64), batch: &mut [Op]) 
                 rows.extend(rows::decode(&extras.rows).unwrap_or_default());
             }
             Op::Rows { rows: batch, .. } => rows.extend(rows::decode(batch).unwrap_or_default()),
+            Op::RowsIf(conditional) if conditional.holds() => {
+                rows.extend(rows::decode(&conditional.rows).unwrap_or_default());
+            }
             _ => {}
         }
     }
@@ -92,6 +99,7 @@ pub(crate) fn fail(shared: &Shared, ops: Vec<Op>, failure: &Failure) {
             Op::Forget { done, .. } | Op::Rows { done, .. } => {
                 let _ = done.send(Err(failure.clone()));
             }
+            Op::RowsIf(conditional) => conditional.answer(shared, Err(failure.clone())),
         }
     }
 }

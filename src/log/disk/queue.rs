@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::journal::entry::{self, JobText};
+use super::rows_if::ConditionalRows;
 use super::shared::{Shared, lock};
 use crate::job::{Charge, Code, Failure, JobId, StreamId};
 use crate::log::Block;
@@ -16,6 +17,20 @@ use crate::log::stream::{Outcome, Stream};
 /// Bytes that may wait for the committer; each stream has one batch under way, so this is reached
 /// only when the disk stands still under very many streams.
 const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of one append: a journal tick holds it whole.
+const APPEND_BYTES_MAX: usize = 20 * 1024 * 1024;
+
+/// Checks that an append of so many bytes can be written.
+///
+/// # Errors
+/// `too_large`.
+pub(crate) fn check_append_size(bytes: usize) -> Result<(), Failure> {
+    match bytes {
+        ..=APPEND_BYTES_MAX => Ok(()),
+        _ => Err(Failure::new(Code::TooLarge, format!("an append is over {APPEND_BYTES_MAX} bytes"))),
+    }
+}
 
 /// Something to make durable.
 pub(crate) enum Op {
@@ -27,6 +42,8 @@ pub(crate) enum Op {
     Forget { stream: StreamId, id: JobId, done: oneshot::Sender<Result<(), Failure>> },
     /// A batch of rows, as [`rows::encode`] made it.
     Rows { rows: Bytes, done: oneshot::Sender<Result<(), Failure>> },
+    /// A batch of rows that counts only if its conditions hold.
+    RowsIf(Box<ConditionalRows>),
 }
 
 /// What an append, mostly a last one, brings beside its records.
@@ -49,13 +66,14 @@ impl Op {
             }
             Op::Forget { id, .. } => entry::forget_len(id),
             Op::Rows { rows, .. } => entry::rows_len(rows),
+            Op::RowsIf(conditional) => entry::rows_len(&conditional.rows),
         }
     }
 
     pub(crate) fn stream(&self) -> Option<(&Arc<Stream>, &Arc<Block>)> {
         match self {
             Op::Create { stream, block, .. } | Op::Append { stream, block, .. } => Some((stream, block)),
-            Op::Forget { .. } | Op::Rows { .. } => None,
+            Op::Forget { .. } | Op::Rows { .. } | Op::RowsIf(_) => None,
         }
     }
 

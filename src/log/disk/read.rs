@@ -8,14 +8,14 @@ use std::sync::Arc;
 use super::journal::entry::JobText;
 use super::schema::{self, StreamRow, Tree};
 use super::shared::{Shared, lock};
-use super::{outputs, pack, retention};
+use super::{job_files, pack, retention};
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::job::{Code, Failure, Job, JobId, StreamId};
 use crate::log::stream::{Head, Stream};
 use crate::log::{Chunk, Found, ListQuery};
 use crate::wire::row;
 
-/// See [`crate::log::Log::find`].
+/// See [`crate::log::Streams::find`].
 pub(crate) async fn find(shared: &Arc<Shared>, id: &JobId) -> Result<Found, Failure> {
     let known = lock(&shared.index).of_job(id);
     if let Some(stream) = known {
@@ -74,8 +74,8 @@ fn load(shared: &Shared, id: StreamId) -> Result<Option<Arc<Stream>>, Failure> {
     Ok(if index.is_forgotten(id) { None } else { Some(index.warm(&stream)) })
 }
 
-/// See [`crate::log::Log::read_cold`]. Blocks.
-pub(crate) fn read_cold(shared: &Shared, stream: &Stream, from: u64, budget: usize) -> Result<Chunk, Failure> {
+/// See [`crate::log::Streams::read_stored`]. Blocks.
+pub(crate) fn read_stored(shared: &Shared, stream: &Stream, from: u64, budget: usize) -> Result<Chunk, Failure> {
     let id = stream.head().stream;
     let (mut blocks, mut next, mut bytes) = (Vec::new(), from, 0);
     let mut damaged = false;
@@ -138,18 +138,18 @@ pub(crate) fn job_text(shared: &Shared, head: &Head) -> Result<Option<Vec<u8>>, 
     }
     match shared.store.get(Tree::Jobs, &id.0)? {
         Some(text) => Ok(Some(text)),
-        None => outputs::get_job(&shared.config.path, id),
+        None => job_files::get(&shared.config.path, id),
     }
 }
 
-/// See [`crate::log::Log::job`]. Blocks.
+/// See [`crate::log::Streams::job`]. Blocks.
 pub(crate) fn job(shared: &Shared, head: &Head) -> Result<Option<Job>, Failure> {
     let Some(text) = job_text(shared, head)? else { return Ok(None) };
     let job = serde_json::from_slice(&text);
     job.map(Some).map_err(|error| Failure::internal(format!("the stored job is damaged: {error}")))
 }
 
-/// See [`crate::log::Log::list`]. Blocks. Looks at every job when few match.
+/// See [`crate::log::Streams::list`]. Blocks. Looks at every job when few match.
 pub(crate) fn list(shared: &Shared, query: &ListQuery) -> Result<Vec<Arc<Stream>>, Failure> {
     let limit = query.limit.min(LIST_ROWS_MAX);
     let live: Vec<_> = lock(&shared.index).streams().map(Arc::clone).collect();

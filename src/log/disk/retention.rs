@@ -4,7 +4,7 @@
 //! job leaves a tombstone for a while, a forgotten one nothing. Rows go in an order that can be
 //! repeated after a crash. Runs on the sealer's thread.
 
-use super::outputs;
+use super::files;
 use super::schema::{self, StreamRow, Tree};
 use super::sealer::Sealing;
 use super::shared::{Shared, lock};
@@ -154,7 +154,7 @@ pub(crate) fn forget(shared: &Shared, sealing: &mut Sealing, forgotten: &Forgott
 /// of `expired_at`.
 fn remove(shared: &Shared, id: StreamId, expired_at: Option<Timestamp>) -> Result<(), Failure> {
     let store = &shared.store;
-    outputs::remove(&shared.config.path, id)?;
+    files::remove(&shared.config.path, id)?;
     let head: Option<Head> = store.get(Tree::Heads, &id.0)?.and_then(|row| row::decode(&row));
     if let Some(head) = head {
         let row: Option<StreamRow> = store.get(Tree::Streams, &id.0)?.and_then(|row| row::decode(&row));

@@ -6,35 +6,68 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::queue::Op;
+use super::DiskLog;
+use super::queue::{Op, check_append_size};
 use super::queue::Phase;
+use super::rows_if;
 use super::schema::Tree;
 use super::shared::{Shared, lock};
 use crate::job::Failure;
 use crate::log::rows;
-use crate::log::rows::{Row, RowRange};
+use crate::log::{Row, RowCondition, RowRange, Rows, RowsWritten};
 
 /// Rows that are sealed while readers wait.
 const PAGE: usize = 64;
 
-/// What tells when a batch is durable.
-pub(crate) type RowsResult = oneshot::Receiver<Result<(), Failure>>;
+/// Resolves when a batch is durable.
+type RowsResult = oneshot::Receiver<Result<(), Failure>>;
 
-/// Hands a batch to the committer. What only removes is taken on a full disk too.
-pub(crate) fn write(shared: &Shared, rows: &[Row]) -> Result<RowsResult, Failure> {
+impl Rows for DiskLog {
+    fn write_rows(&self, rows: Vec<Row>) -> BoxFuture<'static, Result<(), Failure>> {
+        let durable = write(&self.shared, &rows);
+        async move { durable?.await.unwrap_or_else(|_| Err(Failure::internal("the log is closed"))) }.boxed()
+    }
+
+    fn write_rows_if(
+        &self,
+        conditions: Vec<RowCondition>,
+        rows: Vec<Row>,
+    ) -> BoxFuture<'_, Result<RowsWritten, Failure>> {
+        rows_if::write(&self.shared, conditions, rows).boxed()
+    }
+
+    fn row(&self, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, Failure>> {
+        get(&self.shared, key).boxed()
+    }
+
+    fn rows(&self, range: RowRange) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, Failure>> {
+        self.shared.blocking(move |shared| page(shared, &range)).boxed()
+    }
+}
+
+/// Encodes a batch that the log takes now. A batch that only removes rows is taken on a full disk too.
+pub(crate) fn encode_admitted(shared: &Shared, rows: &[Row]) -> Result<Bytes, Failure> {
     if rows.iter().any(|row| row.value.is_some()) {
         shared.disk.admit()?;
     }
     let rows = rows::encode(rows)?;
-    super::streams::fits(rows.len())?;
+    check_append_size(rows.len())?;
+    Ok(rows)
+}
+
+/// Hands a batch to the committer.
+fn write(shared: &Shared, rows: &[Row]) -> Result<RowsResult, Failure> {
+    let rows = encode_admitted(shared, rows)?;
     let (done, durable) = oneshot::channel();
     shared.push(Op::Rows { rows, done })?;
     Ok(durable)
 }
 
-/// See [`crate::log::Log::row`].
+/// See [`Rows::row`].
 pub(crate) async fn get(shared: &Arc<Shared>, key: Bytes) -> Result<Option<Bytes>, Failure> {
     let fresh = lock(&shared.unsealed).rows.get(&key);
     if let Some(value) = fresh {
@@ -51,8 +84,8 @@ pub(crate) async fn get(shared: &Arc<Shared>, key: Bytes) -> Result<Option<Bytes
     shared.blocking(look).await
 }
 
-/// See [`crate::log::Log::rows`]. Blocks.
-pub(crate) fn range(shared: &Shared, wanted: &RowRange) -> Result<Vec<(Bytes, Bytes)>, Failure> {
+/// See [`Rows::rows`]. Blocks.
+fn page(shared: &Shared, wanted: &RowRange) -> Result<Vec<(Bytes, Bytes)>, Failure> {
     let (from, to) = (wanted.from(), wanted.to());
     let _gate = shared.rows_gate.read().unwrap_or_else(PoisonError::into_inner);
     let fresh = lock(&shared.unsealed).rows.range(&from, &to, wanted.limit);

@@ -15,7 +15,7 @@ use super::queue::Phase;
 use super::schema::{self, StreamRow, Tree};
 use super::shared::{Shared, lock};
 use super::unsealed::{SealedPart, Work};
-use super::{ledger, outputs, retention, rows, spare_files};
+use super::{job_files, ledger, retention, rows, spare_files};
 use crate::job::{Failure, StreamId};
 use crate::log::stream::{Outcome, Stream};
 use crate::telemetry;
@@ -246,7 +246,7 @@ fn seal_row(
     }
     if !keeps_job {
         store.remove(Tree::Jobs, &id.0)?;
-        outputs::remove_job(&shared.config.path, id)?;
+        job_files::remove(&shared.config.path, id)?;
     }
     Ok(())
 }

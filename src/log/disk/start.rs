@@ -24,7 +24,7 @@ use super::sealer::Sealing;
 use super::shared::{Shared, lock};
 use super::store::Store;
 use super::unsealed::{Slot, UnsealedIndex};
-use super::{ledger, outputs, read, retention, rows, sealer, spare_files};
+use super::{files, ledger, read, retention, rows, sealer, spare_files};
 use crate::clock::Clock;
 use crate::config::{Durability, LogConfig};
 use crate::job::{Failure, Job};
@@ -49,7 +49,7 @@ pub(crate) fn start(config: &LogConfig, clock: Clock) -> Result<StartedLog, Fail
     let failed = |error: std::io::Error| Failure::internal(format!("{}: {error}", data.display()));
     fs::create_dir_all(data).map_err(failed)?;
     let lock_file = take_lock(config)?;
-    outputs::prepare(data).map_err(failed)?;
+    files::prepare(data).map_err(failed)?;
     let (store, mut notes) = Store::open(&data.join("sled"), clock.now())?;
     let (mark, marked_tick) = Mark::open(data).map_err(failed)?;
     let floor = store.get(Tree::Meta, schema::FLOOR)?.and_then(|row| schema::number_of(&row)).unwrap_or(0);
@@ -212,11 +212,11 @@ fn first_file(shared: &Shared) -> std::io::Result<JournalFile> {
 
 fn remove_orphaned_files(shared: &Shared) -> Result<(), Failure> {
     let data = &shared.config.path;
-    let known = outputs::streams(data).map_err(|error| Failure::internal(format!("{}: {error}", data.display())))?;
+    let known = files::streams(data).map_err(|error| Failure::internal(format!("{}: {error}", data.display())))?;
     for stream in known {
         let live = lock(&shared.unsealed).slots.contains_key(&stream);
         if !live && shared.store.get(Tree::Heads, &stream.0)?.is_none() {
-            outputs::remove(data, stream)?;
+            files::remove(data, stream)?;
         }
     }
     Ok(())

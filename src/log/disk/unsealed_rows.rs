@@ -25,7 +25,7 @@ pub(crate) struct Held {
     file: u64,
 }
 
-/// See the module.
+/// The rows by key, with what keeps their journal files.
 #[derive(Debug, Default)]
 pub(crate) struct UnsealedRows {
     rows: BTreeMap<Bytes, Held>,
@@ -33,6 +33,16 @@ pub(crate) struct UnsealedRows {
     files: HashMap<u64, usize>,
     bytes: usize,
     version: u64,
+    /// Keys that a conditional write on its way compares.
+    watched: HashMap<Bytes, Watched>,
+}
+
+/// A key that conditional writes compare: what became of its row since the first of them began.
+#[derive(Debug, Default)]
+struct Watched {
+    writes: usize,
+    /// The row that was sealed last; `None` if none was.
+    sealed: Option<Option<Bytes>>,
 }
 
 impl UnsealedRows {
@@ -55,6 +65,9 @@ impl UnsealedRows {
             && let Some(held) = self.rows.remove(key)
         {
             self.release(key, &held);
+            if let Some(watched) = self.watched.get_mut(key) {
+                watched.sealed = Some(held.value);
+            }
         }
     }
 
@@ -71,6 +84,26 @@ impl UnsealedRows {
     /// The row under `key`; `Some(None)` if it is gone, `None` if only the store knows.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
         self.rows.get(key).map(|held| held.value.clone())
+    }
+
+    /// Remembers the row under `key` while a conditional write is on its way, even if it is sealed meanwhile.
+    pub(crate) fn watch(&mut self, key: &Bytes) {
+        self.watched.entry(key.clone()).or_default().writes += 1;
+    }
+
+    /// Ends what [`UnsealedRows::watch`] began.
+    pub(crate) fn unwatch(&mut self, key: &Bytes) {
+        if let Some(watched) = self.watched.get_mut(key) {
+            watched.writes -= 1;
+            if watched.writes == 0 {
+                self.watched.remove(key);
+            }
+        }
+    }
+
+    /// The row under a watched key; `None` if it is what the store held when the key began to be watched.
+    pub(crate) fn get_watched(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        self.get(key).or_else(|| self.watched.get(key).and_then(|watched| watched.sealed.clone()))
     }
 
     /// The rows from `from` to before `to` in order, those that are gone included, until `limit` of
