@@ -18,6 +18,8 @@ mod churn;
 mod conformance;
 #[path = "log/damage.rs"]
 mod damage;
+#[path = "log/data_folder.rs"]
+mod data_folder;
 #[path = "log/disk.rs"]
 mod disk;
 #[path = "log/kill.rs"]
