@@ -237,7 +237,7 @@ async fn store_outputs(run: &JobRun, events: &mut [Event]) -> Result<(), Failure
             OutputBody::Url(_) => continue,
         };
         if bytes.len() > OUTPUT_INLINE_BYTES_MAX {
-            let stored = run.svc.log.put_output_bytes(run.writer.stream(), bytes).await?;
+            let stored = run.env.log.put_output_bytes(run.writer.stream(), bytes).await?;
             output.sha256 = Some(stored.sha256.into());
             output.body = OutputBody::Url(format!("/v1/jobs/{}/outputs/{}", run.job.id, output.index).into());
         }
