@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use sha2::{Digest, Sha256};
 
-use super::stream::{Head, Outcome, Stream, StreamWriter};
 use super::output::{ReadOutput, WriteOutput};
+use super::stream::{Head, Outcome, Stream, StreamWriter};
 use super::{
     Batch, Block, Chunk, Found, Health, Ledger, ListQuery, Log, Opened, OutputReader, OutputWriter, Outputs, Row,
     RowCondition, RowRange, Rows, RowsWritten, StoredOutput, Streams, Unfinished, rows,
@@ -184,7 +184,6 @@ impl Streams for MemoryLog {
     fn unfinished(&self) -> Vec<Unfinished> {
         Vec::new()
     }
-
 }
 
 impl Outputs for MemoryLog {
@@ -265,7 +264,6 @@ impl Ledger for MemoryLog {
     fn rebuild_rollups(&self) -> BoxFuture<'_, Result<u64, Failure>> {
         ready(Ok(self.lock().charges.len() as u64)).boxed()
     }
-
 }
 
 impl Rows for MemoryLog {
@@ -321,7 +319,6 @@ impl Rows for MemoryLog {
         }
         ready(Ok(page)).boxed()
     }
-
 }
 
 impl Log for MemoryLog {

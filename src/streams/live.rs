@@ -16,7 +16,7 @@ use super::state::{LookedUp, State};
 use super::{Key, UserStreams};
 use crate::dialect::durable_streams::{Form, Lifetime};
 use crate::job::{Code, Epoch, Failure, Timestamp};
-use crate::log::{Rows, Row, RowRange};
+use crate::log::{Row, RowRange, Rows};
 use crate::wire::row;
 
 /// A feed's last use is written down when this part of its lifetime has passed since the last time.

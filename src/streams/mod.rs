@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::{Form, Lifetime};
 use crate::job::{Failure, Gateway, StreamId};
-use crate::log::{Rows, Row};
+use crate::log::{Row, Rows};
 use row::{Head, Mark};
 
 /// Bytes of a path: it is part of a row's key.

@@ -94,8 +94,7 @@ fn bench_replay() {
             drop(writer);
             log.rollups(0, 1).await.expect("it reads");
             for (budget, round) in [(65_536, 1), (65_536, 2), (262_144, 1)] {
-                let mut follower =
-                    Follower::new(log.clone(), Arc::clone(&stream), Cursor::Start).expect("a cursor");
+                let mut follower = Follower::new(log.clone(), Arc::clone(&stream), Cursor::Start).expect("a cursor");
                 let (began, mut bytes) = (Instant::now(), 0);
                 while let Followed::Records(chunk) = follower.next(budget).await.expect("it reads") {
                     bytes += chunk.iter().map(|(_, record)| record.len()).sum::<usize>();

@@ -90,10 +90,8 @@ async fn increments(log: &Arc<dyn Log>, tasks: u64, each: u64) {
                     let number = known.as_ref().map_or(0, |value| String::from_utf8_lossy(value).parse().unwrap());
                     let next: u64 = number + 1;
                     let condition = RowCondition { key: "counter".into(), expected: known.clone() };
-                    let rows = vec![
-                        Row::put("counter", next.to_string()),
-                        Row::put(format!("by/{task}"), next.to_string()),
-                    ];
+                    let rows =
+                        vec![Row::put("counter", next.to_string()), Row::put(format!("by/{task}"), next.to_string())];
                     match log.write_rows_if(vec![condition], rows).await.unwrap() {
                         RowsWritten::Written => {
                             done += 1;

@@ -105,8 +105,8 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) async fn read(broker: &TestBroker, stream: &Arc<Stream>) -> Ended {
-        let mut reader = Follower::new(broker.svc.log.clone(), Arc::clone(stream), Cursor::Start)
-            .expect("-1 is always a cursor");
+        let mut reader =
+            Follower::new(broker.svc.log.clone(), Arc::clone(stream), Cursor::Start).expect("-1 is always a cursor");
         let mut records = Vec::new();
         loop {
             match reader.next(1024).await.expect("memory does not fail") {

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use super::journal::{self, HEADER_BYTES, JournalFile, Mark, TICK_BYTES_MAX, entry};
 use super::publish::{fail, publish};
-use super::rows_if::CommitRows;
 use super::queue::{Op, Phase, charges_of, rows_of};
+use super::rows_if::CommitRows;
 use super::shared::{Shared, lock};
 use super::spare_files;
 use super::unsealed::UsedFile;

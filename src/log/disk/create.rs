@@ -6,10 +6,9 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-
 use super::index::Claimed;
-use super::journal::entry::JobText;
 use super::job_files::{self, JOB_INLINE_BYTES_MAX};
+use super::journal::entry::JobText;
 use super::queue::Op;
 use super::read;
 use super::recovery::fresh_epoch;

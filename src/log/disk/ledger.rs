@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 
 use super::DiskLog;
 use super::schema::{self, RollupRow, Tree};
-use super::store::Store;
 use super::shared::{Shared, lock};
+use super::store::Store;
 use crate::job::{Charge, Failure, RollupKey, Sums};
 use crate::log::Ledger;
 use crate::wire::row;

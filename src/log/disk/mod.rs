@@ -28,9 +28,9 @@ mod store;
 mod unsealed;
 mod unsealed_rows;
 
-mod ledger;
 mod files;
 mod job_files;
+mod ledger;
 mod outputs;
 mod rows;
 mod rows_if;

@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::DiskLog;
-use super::queue::{Op, check_append_size};
 use super::queue::Phase;
+use super::queue::{Op, check_append_size};
 use super::rows_if;
 use super::schema::Tree;
 use super::shared::{Shared, lock};

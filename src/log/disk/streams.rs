@@ -93,10 +93,7 @@ impl Streams for DiskLog {
     fn unfinished(&self) -> Vec<Unfinished> {
         let Some(log) = self.this.upgrade() else { return Vec::new() };
         let jobs = std::mem::take(&mut *lock(&self.unfinished)).into_iter();
-        jobs.map(|(stream, job)| {
-            Unfinished { job, writer: StreamWriter::new(log.clone(), stream) }
-        })
-        .collect()
+        jobs.map(|(stream, job)| Unfinished { job, writer: StreamWriter::new(log.clone(), stream) }).collect()
     }
 }
 
