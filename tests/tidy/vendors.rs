@@ -11,10 +11,11 @@ const ALLOWED: &[(&str, &str)] = &[
     ("src/broker/models.rs", "a model of Workers AI names its provider by its beginning"),
     ("src/catalog/name.rs", "makers in the ids of Bedrock"),
     ("src/dialect/anthropic/mod.rs", "a field of inputs"),
+    ("src/guide/mod.rs", "guides to the APIs of OpenAI and Anthropic"),
     ("src/http/cloudflare.rs", "Cloudflare's own models, at Cloudflare's addresses"),
     ("src/http/cloudflare_names.rs", "Cloudflare's names of providers"),
     ("src/http/openapi/", "examples"),
-    ("src/http/route_cloudflare.rs", "Cloudflare's own models, at Cloudflare's addresses"),
+    ("src/http/routes/cloudflare_address.rs", "Cloudflare's own models, at Cloudflare's addresses"),
     ("src/job/id.rs", "a model of Workers AI names its provider by its beginning"),
     ("src/provider/chat/params.rs", "a field of inputs"),
 ];

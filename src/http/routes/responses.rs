@@ -1,4 +1,4 @@
-//! OpenAI's Responses.
+//! The routes of OpenAI's Responses: ask, read, follow, cancel and forget them.
 
 use super::spec::Handler::Request;
 use super::spec::Shape::{Bool, Number, Object, OneOf, Text};
