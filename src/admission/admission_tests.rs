@@ -7,8 +7,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::job::{Code, Limits, QueueReason, Window};
 
-/// A gate whose clock stands still until everybody waits.
-fn gate(config: &str) -> Admission {
+/// A admission whose clock stands still until everybody waits.
+fn admission(config: &str) -> Admission {
     tokio::time::pause();
     let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: Instant::now() };
     Admission::start(&actix::Arbiter::current(), clock, &toml::from_str(config).unwrap())
@@ -26,14 +26,14 @@ fn down() -> Failure {
     Failure::new(Code::ProviderUnavailable, "down")
 }
 
-fn throttle(gate: &Admission, model: &str, ms: u64) {
+fn throttle(admission: &Admission, model: &str, ms: u64) {
     let failure = Failure::new(Code::ProviderRateLimited, "busy").with_retry_after_ms(ms);
-    gate.enter(&[first(model)]).expect("it is free").lost(&failure);
+    admission.enter(&[first(model)]).expect("it is free").lost(&failure);
 }
 
 /// Its breaker is open for two seconds.
-fn break_down(gate: &Admission, model: &str) {
-    let permits: Vec<Permit> = (0..5).map(|_| gate.enter(&[first(model)]).expect("it is free")).collect();
+fn break_down(admission: &Admission, model: &str) {
+    let permits: Vec<Permit> = (0..5).map(|_| admission.enter(&[first(model)]).expect("it is free")).collect();
     permits.into_iter().for_each(|permit| permit.lost(&down()));
 }
 
@@ -50,20 +50,20 @@ fn waiting(number: u8, models: &[&str]) -> Waiting {
 /// Who went when, in milliseconds since the start, and with what.
 #[derive(Clone)]
 struct Diary {
-    gate: Admission,
+    admission: Admission,
     began: Instant,
     went: Rc<RefCell<Vec<(u64, String)>>>,
 }
 
 impl Diary {
-    fn new(gate: &Admission) -> Diary {
-        Diary { gate: gate.clone(), began: Instant::now(), went: Rc::default() }
+    fn new(admission: &Admission) -> Diary {
+        Diary { admission: admission.clone(), began: Instant::now(), went: Rc::default() }
     }
 
     /// Waits, and does `then` with its permit.
     fn queue(&self, name: &str, waiting: Waiting, then: impl FnOnce(Permit) + 'static) {
         let (diary, name) = (self.clone(), name.to_owned());
-        let mut ticket = self.gate.wait(waiting).expect("there is room");
+        let mut ticket = self.admission.wait(waiting).expect("there is room");
         actix::spawn(async move {
             loop {
                 if let Turn::Go(permit) = ticket.next().await {
@@ -83,7 +83,7 @@ impl Diary {
         let went = self.went.borrow();
         let went: Vec<(u64, &str)> = went.iter().map(|(ms, name)| (*ms / 10 * 10, &**name)).collect();
         assert_eq!(went, expected);
-        assert!(self.gate.queue.is_empty(), "somebody or something is left in line");
+        assert!(self.admission.queue.is_empty(), "a job or a target is left in the queue");
     }
 }
 
@@ -96,26 +96,26 @@ async fn queued(ticket: &mut Ticket) -> Queued {
 
 #[actix::test]
 async fn a_free_gate_costs_nobody_a_wait_and_the_first_that_is_free_is_taken() {
-    let gate = gate("");
-    assert_eq!(gate.enter(&[first("a"), first("b")]).ok().unwrap().target(), &target("a"));
-    throttle(&gate, "a", 3000);
-    assert_eq!(gate.enter(&[first("a"), first("b")]).ok().unwrap().target(), &target("b"));
-    throttle(&gate, "b", 1000);
-    let unavailable = gate.enter(&[first("a"), first("b")]).err().unwrap();
-    assert_eq!((unavailable.until.ms_since(gate.queue.now()), unavailable.reason), (1000, QueueReason::Cooling));
-    let mut permit = gate.enter(&[first("c")]).ok().unwrap();
+    let admission = admission("");
+    assert_eq!(admission.enter(&[first("a"), first("b")]).ok().unwrap().target(), &target("a"));
+    throttle(&admission, "a", 3000);
+    assert_eq!(admission.enter(&[first("a"), first("b")]).ok().unwrap().target(), &target("b"));
+    throttle(&admission, "b", 1000);
+    let unavailable = admission.enter(&[first("a"), first("b")]).err().unwrap();
+    assert_eq!((unavailable.until.ms_since(admission.queue.now()), unavailable.reason), (1000, QueueReason::Cooling));
+    let mut permit = admission.enter(&[first("c")]).ok().unwrap();
     permit.spoke(Duration::from_millis(250));
     permit.ended();
-    assert_eq!(gate.first_token(&target("c")), Some(Duration::from_millis(250)));
-    assert_eq!(gate.first_token(&target("d")), None);
+    assert_eq!(admission.first_token(&target("c")), Some(Duration::from_millis(250)));
+    assert_eq!(admission.first_token(&target("d")), None);
 }
 
 #[actix::test]
 async fn the_line_goes_in_order_when_its_target_is_free() {
-    let gate = gate("");
-    throttle(&gate, "a", 1000);
-    throttle(&gate, "b", 3000);
-    let diary = Diary::new(&gate);
+    let admission = admission("");
+    throttle(&admission, "a", 1000);
+    throttle(&admission, "b", 3000);
+    let diary = Diary::new(&admission);
     let urgent = Waiting { priority: 0, ..waiting(9, &["a"]) };
     let of = |share: &str, number| Waiting { share: Some(share.into()), ..waiting(number, &["a"]) };
     for (name, waiting) in [
@@ -135,23 +135,23 @@ async fn the_line_goes_in_order_when_its_target_is_free() {
 
 #[actix::test]
 async fn newcomers_do_not_overtake_the_line_for_the_same_target() {
-    let gate = gate("");
+    let admission = admission("");
     // It has not been let in yet: its actor runs when this test waits.
-    let in_line = gate.wait(waiting(1, &["a"])).unwrap();
-    assert_eq!(gate.enter(&[first("a")]).err().expect("somebody waits").reason, QueueReason::Capacity);
-    assert!(gate.enter(&[first("a"), first("b")]).is_ok(), "nobody waits for b");
-    let diary = Diary::new(&gate);
+    let in_queue = admission.wait(waiting(1, &["a"])).unwrap();
+    assert_eq!(admission.enter(&[first("a")]).err().expect("a job waits").reason, QueueReason::Capacity);
+    assert!(admission.enter(&[first("a"), first("b")]).is_ok(), "no job waits for b");
+    let diary = Diary::new(&admission);
     diary.queue("newcomer", waiting(2, &["a"]), Permit::ended);
-    drop(in_line);
+    drop(in_queue);
     diary.check(10, &[(0, "newcomer")]).await;
-    assert!(gate.enter(&[first("a")]).is_ok(), "nobody waits any more");
+    assert!(admission.enter(&[first("a")]).is_ok(), "no job waits any more");
 }
 
 #[actix::test]
 async fn a_probe_is_handed_to_exactly_one_and_the_rest_follow_when_it_speaks() {
-    let gate = gate("");
-    break_down(&gate, "a");
-    let diary = Diary::new(&gate);
+    let admission = admission("");
+    break_down(&admission, "a");
+    let diary = Diary::new(&admission);
     diary.queue("1", waiting(1, &["a"]), |mut permit| {
         actix::spawn(async move {
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -167,9 +167,9 @@ async fn a_probe_is_handed_to_exactly_one_and_the_rest_follow_when_it_speaks() {
 
 #[actix::test]
 async fn a_probe_that_fails_shuts_and_one_that_is_dropped_is_handed_on() {
-    let gate = gate("");
-    break_down(&gate, "a");
-    let diary = Diary::new(&gate);
+    let admission = admission("");
+    break_down(&admission, "a");
+    let diary = Diary::new(&admission);
     diary.queue("fails", waiting(1, &["a"]), |permit| permit.lost(&down()));
     diary.queue("drops", waiting(2, &["a"]), drop);
     diary.queue("works", waiting(3, &["a"]), Permit::ended);
@@ -180,14 +180,14 @@ async fn a_probe_that_fails_shuts_and_one_that_is_dropped_is_handed_on() {
 
 #[actix::test]
 async fn as_many_go_as_the_provider_says_are_left() {
-    let gate = gate("");
+    let admission = admission("");
     let learn = |permit: &Permit, remaining| {
         let window = Window { limit: None, remaining, reset_ms: 1000 };
         permit.learn(&Limits { requests: Some(window), tokens: None });
     };
-    let permit = gate.enter(&[first("a")]).ok().unwrap();
+    let permit = admission.enter(&[first("a")]).ok().unwrap();
     learn(&permit, 0);
-    let diary = Diary::new(&gate);
+    let diary = Diary::new(&admission);
     diary.queue("1", waiting(1, &["a"]), move |permit| learn(&permit, 1));
     for name in ["2", "3"] {
         diary.queue(name, waiting(2, &["a"]), Permit::ended);
@@ -199,28 +199,28 @@ async fn as_many_go_as_the_provider_says_are_left() {
 
 #[actix::test]
 async fn retries_wait_for_their_budget_and_first_calls_pass_them_by() {
-    let gate = gate("");
+    let admission = admission("");
     let retry = || Candidate { is_retry: true, ..first("a") };
     for _ in 0..10 {
-        gate.enter(&[retry()]).expect("ten are saved up").ended();
+        admission.enter(&[retry()]).expect("ten are saved up").ended();
     }
-    assert_eq!(gate.enter(&[retry()]).err().unwrap().reason, QueueReason::RateLimited);
-    let diary = Diary::new(&gate);
+    assert_eq!(admission.enter(&[retry()]).err().unwrap().reason, QueueReason::RateLimited);
+    let diary = Diary::new(&admission);
     for number in [1, 2] {
         let waiting = Waiting { candidates: vec![retry()], ..waiting(number, &[]) };
         diary.queue(&number.to_string(), waiting, Permit::ended);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(gate.enter(&[first("a")]).is_ok(), "a first call needs no budget");
+    assert!(admission.enter(&[first("a")]).is_ok(), "a first call needs no budget");
     diary.check(2100, &[(800, "1"), (1800, "2")]).await;
 }
 
 #[actix::test]
 async fn who_waits_is_told_its_place_at_once_and_when_it_changes() {
-    let gate = gate("");
-    throttle(&gate, "a", 60_000);
-    let before = gate.wait(waiting(1, &["a"])).unwrap();
-    let mut ticket = gate.wait(waiting(2, &["a"])).unwrap();
+    let admission = admission("");
+    throttle(&admission, "a", 60_000);
+    let before = admission.wait(waiting(1, &["a"])).unwrap();
+    let mut ticket = admission.wait(waiting(2, &["a"])).unwrap();
     let began = Instant::now();
     let at_once = Queued { reason: QueueReason::Cooling, position: Some(1), eta_ms: Some(60_000) };
     assert_eq!((queued(&mut ticket).await, began.elapsed()), (at_once, Duration::ZERO));
@@ -232,36 +232,36 @@ async fn who_waits_is_told_its_place_at_once_and_when_it_changes() {
     assert!(matches!(ticket.next().await, Turn::Go(_)));
     assert_eq!(began.elapsed().as_secs(), 60);
     assert!(tokio::time::timeout(Duration::from_secs(1), ticket.next()).await.is_err(), "it has said all");
-    assert!(gate.queue.is_empty());
+    assert!(admission.queue.is_empty());
 }
 
 #[actix::test]
 async fn the_line_is_bounded_and_a_dropped_ticket_leaves_no_trace() {
-    let gate = gate("queue.waiting_max = 2");
-    throttle(&gate, "a", 1000);
-    let (one, two) = (gate.wait(waiting(1, &["a"])).unwrap(), gate.wait(waiting(2, &["a", "a"])).unwrap());
-    let full = gate.wait(waiting(3, &["a"])).err().expect("two are all");
+    let admission = admission("queue.waiting_max = 2");
+    throttle(&admission, "a", 1000);
+    let (one, two) = (admission.wait(waiting(1, &["a"])).unwrap(), admission.wait(waiting(2, &["a", "a"])).unwrap());
+    let full = admission.wait(waiting(3, &["a"])).err().expect("two are all");
     assert_eq!((full.code, full.retry_after_ms), (Code::Overloaded, Some(1000)));
     drop(one);
-    let mut three = gate.wait(waiting(3, &["a"])).unwrap();
+    let mut three = admission.wait(waiting(3, &["a"])).unwrap();
     drop(two);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(gate.queue.len() == 0, "the third has gone, though it has not looked");
+    assert!(admission.queue.len() == 0, "the third has gone, though it has not looked");
     let Turn::Go(permit) = three.next().await else { panic!("its permit is there") };
     drop((permit, three));
-    assert!(gate.queue.is_empty());
-    let wake = Arc::downgrade(&gate.queue.wake);
-    drop(gate);
+    assert!(admission.queue.is_empty());
+    let wake = Arc::downgrade(&admission.queue.wake);
+    drop(admission);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(wake.strong_count(), 0, "the actor has ended");
 }
 
 #[actix::test]
 async fn a_probe_whose_owner_left_before_it_looked_is_handed_on() {
-    let gate = gate("");
-    break_down(&gate, "a");
-    let diary = Diary::new(&gate);
-    let leaves = gate.wait(waiting(1, &["a"])).unwrap();
+    let admission = admission("");
+    break_down(&admission, "a");
+    let diary = Diary::new(&admission);
+    let leaves = admission.wait(waiting(1, &["a"])).unwrap();
     diary.queue("stays", waiting(2, &["a"]), Permit::ended);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     drop(leaves);
@@ -270,27 +270,27 @@ async fn a_probe_whose_owner_left_before_it_looked_is_handed_on() {
 
 #[actix::test]
 async fn a_full_board_forgets_who_is_well_first() {
-    let gate = gate("");
-    break_down(&gate, "ill");
-    let held = gate.enter(&[first("held")]).ok().unwrap();
+    let admission = admission("");
+    break_down(&admission, "ill");
+    let held = admission.enter(&[first("held")]).ok().unwrap();
     for number in 0..crate::job::caps::GATES_MAX * 2 {
-        gate.enter(&[first(&number.to_string())]).ok().unwrap().ended();
+        admission.enter(&[first(&number.to_string())]).ok().unwrap().ended();
     }
-    assert!(gate.queue.targets.all().len() <= crate::job::caps::GATES_MAX);
-    assert!(gate.enter(&[first("ill")]).is_err(), "who is ill is remembered");
-    assert!(gate.queue.targets.find(held.target()).is_some(), "who is being asked is remembered");
+    assert!(admission.queue.targets.all().len() <= crate::job::caps::GATES_MAX);
+    assert!(admission.enter(&[first("ill")]).is_err(), "who is ill is remembered");
+    assert!(admission.queue.targets.find(held.target()).is_some(), "who is being asked is remembered");
 }
 
 #[actix::test]
 async fn a_reload_counts_for_those_who_wait_as_well() {
-    let gate = gate("health.retries_per_s = 0.01");
+    let admission = admission("health.retries_per_s = 0.01");
     let retry = || Candidate { is_retry: true, ..first("a") };
     for _ in 0..10 {
-        gate.enter(&[retry()]).expect("ten are saved up").ended();
+        admission.enter(&[retry()]).expect("ten are saved up").ended();
     }
-    let diary = Diary::new(&gate);
+    let diary = Diary::new(&admission);
     diary.queue("1", Waiting { candidates: vec![retry()], ..waiting(1, &[]) }, Permit::ended);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    gate.reload(&toml::from_str("health.retries_per_s = 10.0").unwrap());
+    admission.reload(&toml::from_str("health.retries_per_s = 10.0").unwrap());
     diary.check(300, &[(100, "1")]).await;
 }

@@ -15,8 +15,8 @@ impl Admission {
     pub fn listing(&self, snapshot: &ConfigSnapshot) -> Value {
         let all = self.queue.targets.all();
         let of = |provider: &str| {
-            let gates = all.iter().filter(|gate| *gate.target.provider == *provider);
-            gates.map(|gate| self.row(gate)).collect::<Vec<_>>()
+            let targets = all.iter().filter(|target_health| *target_health.target.provider == *provider);
+            targets.map(|target_health| self.row(target_health)).collect::<Vec<_>>()
         };
         let provider = |(name, kind): &(Box<str>, &'static str)| json!({"id": name, "kind": kind, "targets": of(name)});
         json!({"object": "list", "data": snapshot.on.iter().map(provider).collect::<Vec<_>>()})
@@ -24,20 +24,22 @@ impl Admission {
 
     /// Sets the metrics of all targets that have time series.
     pub fn measure(&self, snapshot: &ConfigSnapshot) {
-        for gate in self.queue.targets.all().iter().filter(|gate| snapshot.has_series(&gate.target)) {
-            let state = match self.report(gate).breaker {
+        for target_health in
+            self.queue.targets.all().iter().filter(|target_health| snapshot.has_series(&target_health.target))
+        {
+            let state = match self.report(target_health).breaker {
                 Breaker::Closed => 0,
                 Breaker::HalfOpen => 1,
                 Breaker::Open => 2,
             };
-            telemetry::provider_state(&gate.target.provider, &gate.target.model, state);
+            telemetry::provider_state(&target_health.target.provider, &target_health.target.model, state);
         }
     }
 
-    fn row(&self, gate: &TargetHealth) -> Value {
-        let report = self.report(gate);
+    fn row(&self, target_health: &TargetHealth) -> Value {
+        let report = self.report(target_health);
         let mut row = json!({
-            "model": gate.target.model,
+            "model": target_health.target.model,
             "state": match report.breaker {
                 Breaker::Closed => "closed",
                 Breaker::HalfOpen => "half_open",
@@ -60,8 +62,8 @@ impl Admission {
         row
     }
 
-    fn report(&self, gate: &TargetHealth) -> Report {
-        gate.health().report(&self.queue.rules.load().health, self.queue.now())
+    fn report(&self, target_health: &TargetHealth) -> Report {
+        target_health.health().report(&self.queue.rules.load().health, self.queue.now())
     }
 }
 

@@ -83,8 +83,8 @@ impl Admission {
     /// [`crate::policy::breaker::Health::first_token`].
     #[must_use]
     pub fn first_token(&self, target: &Target) -> Option<Duration> {
-        let gate = self.queue.targets.find(target)?;
-        gate.health().first_token(self.queue.now())
+        let target_health = self.queue.targets.find(target)?;
+        target_health.health().first_token(self.queue.now())
     }
 
     /// Applies the rules of another configuration. Targets that are closed stay closed.

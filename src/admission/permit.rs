@@ -11,7 +11,7 @@ use crate::job::{Failure, Limits, Target};
 /// a probe may then be made by another job.
 #[must_use = "a permit that is dropped was never used"]
 pub(crate) struct Permit {
-    gate: Arc<TargetHealth>,
+    target_health: Arc<TargetHealth>,
     queue: Arc<AdmissionQueue>,
     /// Set until the call has shown whether the target works.
     is_probe: bool,
@@ -19,13 +19,13 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    pub(super) fn new(gate: Arc<TargetHealth>, queue: Arc<AdmissionQueue>, is_probe: bool) -> Permit {
-        Permit { gate, queue, is_probe, is_reported: false }
+    pub(super) fn new(target_health: Arc<TargetHealth>, queue: Arc<AdmissionQueue>, is_probe: bool) -> Permit {
+        Permit { target_health, queue, is_probe, is_reported: false }
     }
 
     /// The target that may be asked.
     pub(crate) fn target(&self) -> &Target {
-        &self.gate.target
+        &self.target_health.target
     }
 
     /// Returns whether this call is the probe that finds out if an open breaker can close.
@@ -38,17 +38,17 @@ impl Permit {
     /// breaker.
     pub(crate) fn spoke(&mut self, first_token: Duration) {
         let is_probe = std::mem::take(&mut self.is_probe);
-        self.gate.health().spoke(is_probe, first_token, self.queue.now());
+        self.target_health.health().spoke(is_probe, first_token, self.queue.now());
         if is_probe {
-            self.queue.changed(&self.gate);
+            self.queue.changed(&self.target_health);
         }
     }
 
     /// Reports the limits that the provider stated.
     pub(crate) fn learn(&self, limits: &Limits) {
         if !limits.is_empty() {
-            self.gate.health().learn(limits, self.queue.now());
-            self.queue.changed(&self.gate);
+            self.target_health.health().learn(limits, self.queue.now());
+            self.queue.changed(&self.target_health);
         }
     }
 
@@ -56,24 +56,24 @@ impl Permit {
     pub(crate) fn lost(mut self, failure: &Failure) {
         self.is_reported = true;
         let rules = self.queue.rules.load();
-        self.gate.health().lost(failure, self.is_probe, &rules.health, self.queue.now());
-        self.queue.changed(&self.gate);
+        self.target_health.health().lost(failure, self.is_probe, &rules.health, self.queue.now());
+        self.queue.changed(&self.target_health);
     }
 
     /// Reports that the call ended well.
     pub(crate) fn ended(mut self) {
         self.is_reported = true;
         let rules = self.queue.rules.load();
-        self.gate.health().ended(self.is_probe, &rules.health, self.queue.now());
-        self.queue.changed(&self.gate);
+        self.target_health.health().ended(self.is_probe, &rules.health, self.queue.now());
+        self.queue.changed(&self.target_health);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if !self.is_reported && self.is_probe {
-            self.gate.health().freed(true);
-            self.queue.changed(&self.gate);
+            self.target_health.health().freed(true);
+            self.queue.changed(&self.target_health);
         }
     }
 }

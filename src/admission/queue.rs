@@ -23,7 +23,7 @@ use crate::policy::fair_queue::{Entry, FairQueue, Place};
 use crate::telemetry;
 
 /// How often a waiting job is told its position, if that changed: each change becomes a durable event.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Milliseconds that a client is advised to wait when the queue is full.
 const FULL_RETRY_AFTER_MS: u64 = 1000;
 
@@ -89,15 +89,15 @@ impl AdmissionQueue {
         let (now, rules) = (self.now(), self.rules.load());
         let mut soonest: Option<Unavailable> = None;
         for candidate in candidates {
-            let gate = self.targets.gate(&candidate.target, &rules.health, now);
-            let entered = gate.enter(candidate.is_retry, &rules.health, now);
+            let target_health = self.targets.entry(&candidate.target, &rules.health, now);
+            let entered = target_health.enter(candidate.is_retry, &rules.health, now);
             match entered {
                 Ok(is_probe) => {
                     // First calls pay for retries.
-                    if gate.waits(true) {
+                    if target_health.waits(true) {
                         self.wake.notify_one();
                     }
-                    return Ok(Permit::new(gate, Arc::clone(self), is_probe));
+                    return Ok(Permit::new(target_health, Arc::clone(self), is_probe));
                 }
                 Err(unavailable) => soonest = sooner(soonest, unavailable),
             }
@@ -108,25 +108,25 @@ impl AdmissionQueue {
     /// Takes a place in the queue.
     pub(super) fn wait(self: &Arc<Self>, waiting: Waiting) -> Result<Ticket, Failure> {
         let (now, rules) = (self.now(), self.rules.load());
-        let gate =
-            |candidate: &Candidate| (self.targets.gate(&candidate.target, &rules.health, now), candidate.is_retry);
-        let candidates: Box<[_]> = waiting.candidates.iter().map(gate).collect();
+        let target_health =
+            |candidate: &Candidate| (self.targets.entry(&candidate.target, &rules.health, now), candidate.is_retry);
+        let candidates: Box<[_]> = waiting.candidates.iter().map(target_health).collect();
         let (go, come) = oneshot::channel();
         let mut queue = self.queue();
         if queue.jobs.len() >= rules.queue.waiting_max {
             let full = Failure::new(Code::Overloaded, "too many jobs wait for targets that cannot be asked now");
             return Err(full.with_retry_after_ms(FULL_RETRY_AFTER_MS));
         }
-        for (gate, is_retry) in &candidates {
-            gate.joined(*is_retry);
-            queue.wanted.insert(gate.id, Arc::clone(gate));
+        for (target_health, is_retry) in &candidates {
+            target_health.joined(*is_retry);
+            queue.wanted.insert(target_health.id, Arc::clone(target_health));
         }
         let Waiting { stream, priority, share, since, .. } = waiting;
         let place = queue.jobs.join(Entry { priority, share, since, stream }, Waiter { candidates, go });
         telemetry::queue_depth(queue.jobs.len());
         drop(queue);
         self.wake.notify_one();
-        Ok(Ticket { queue: Arc::clone(self), place, come: Some(come), told: None })
+        Ok(Ticket { queue: Arc::clone(self), place, come: Some(come), last_position: None })
     }
 
     /// Admits the jobs that the targets accept, in the order of the queue. Returns when the next target
@@ -143,18 +143,18 @@ impl AdmissionQueue {
             if free.is_empty() {
                 break;
             }
-            for (gate, is_retry) in &waiter.candidates {
-                if !free.contains(&(gate.id, *is_retry)) {
+            for (target_health, is_retry) in &waiter.candidates {
+                if !free.contains(&(target_health.id, *is_retry)) {
                     continue;
                 }
-                let entered = gate.health().enter(*is_retry, &rules.health, now);
+                let entered = target_health.health().enter(*is_retry, &rules.health, now);
                 match entered {
                     Ok(is_probe) => {
-                        going.push((place.clone(), Permit::new(Arc::clone(gate), Arc::clone(self), is_probe)));
+                        going.push((place.clone(), Permit::new(Arc::clone(target_health), Arc::clone(self), is_probe)));
                         break;
                     }
                     Err(unavailable) => {
-                        free.remove(&(gate.id, *is_retry));
+                        free.remove(&(target_health.id, *is_retry));
                         soonest = sooner(soonest, unavailable);
                     }
                 }
@@ -171,15 +171,16 @@ impl AdmissionQueue {
         soonest.map(|unavailable| unavailable.until)
     }
 
-    /// Returns what a waiting job is told.
+    /// Returns the news for a waiting job.
     fn queued(&self, place: &Place) -> Option<Queued> {
         let queue = self.queue();
         let waiter = queue.jobs.get(place)?;
         let (now, rules) = (self.now(), self.rules.load());
         let mut unavailable = Some(Unavailable { until: Timestamp(u64::MAX), reason: QueueReason::Capacity });
-        for (gate, is_retry) in &waiter.candidates {
+        for (target_health, is_retry) in &waiter.candidates {
             let free = Unavailable { until: now, reason: QueueReason::Capacity };
-            unavailable = sooner(unavailable, gate.health().check(*is_retry, &rules.health, now).err().unwrap_or(free));
+            unavailable =
+                sooner(unavailable, target_health.health().check(*is_retry, &rules.health, now).err().unwrap_or(free));
         }
         let unavailable = unavailable.filter(|unavailable| unavailable.until.0 < u64::MAX);
         Some(Queued {
@@ -190,8 +191,8 @@ impl AdmissionQueue {
     }
 
     /// Notes that a target's state changed: jobs that wait for it may go now, or must wait longer.
-    pub(super) fn changed(&self, gate: &TargetHealth) {
-        if gate.waits(false) || gate.waits(true) {
+    pub(super) fn changed(&self, target_health: &TargetHealth) {
+        if target_health.waits(false) || target_health.waits(true) {
             self.wake.notify_one();
         }
     }
@@ -204,7 +205,8 @@ impl AdmissionQueue {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         let queue = self.queue();
-        let unwanted = self.targets.all().iter().all(|gate| !gate.waits(false) && !gate.waits(true));
+        let unwanted =
+            self.targets.all().iter().all(|target_health| !target_health.waits(false) && !target_health.waits(true));
         queue.jobs.is_empty() && queue.wanted.is_empty() && unwanted
     }
 }
@@ -220,12 +222,12 @@ impl WaitingJobs {
     /// Returns which of the awaited targets could be asked now, and the soonest opening of the others.
     fn free(&self, rules: &HealthConfig, now: Timestamp) -> (HashSet<(u64, bool)>, Option<Unavailable>) {
         let (mut free, mut soonest) = (HashSet::new(), None);
-        for gate in self.wanted.values() {
-            for is_retry in [false, true].into_iter().filter(|is_retry| gate.waits(*is_retry)) {
-                let checked = gate.health().check(is_retry, rules, now);
+        for target_health in self.wanted.values() {
+            for is_retry in [false, true].into_iter().filter(|is_retry| target_health.waits(*is_retry)) {
+                let checked = target_health.health().check(is_retry, rules, now);
                 match checked {
                     Ok(_) => {
-                        free.insert((gate.id, is_retry));
+                        free.insert((target_health.id, is_retry));
                     }
                     Err(unavailable) => soonest = sooner(soonest, unavailable),
                 }
@@ -236,10 +238,10 @@ impl WaitingJobs {
 
     /// Notes that a waiting job has left the queue.
     fn forget(&mut self, waiter: &Waiter) {
-        for (gate, is_retry) in &waiter.candidates {
-            gate.left(*is_retry);
-            if !gate.waits(false) && !gate.waits(true) {
-                self.wanted.remove(&gate.id);
+        for (target_health, is_retry) in &waiter.candidates {
+            target_health.left(*is_retry);
+            if !target_health.waits(false) && !target_health.waits(true) {
+                self.wanted.remove(&target_health.id);
             }
         }
     }
@@ -255,8 +257,8 @@ pub(crate) struct Ticket {
     place: Place,
     /// `None` once the job has been admitted.
     come: Option<oneshot::Receiver<Permit>>,
-    /// The position that was told last, and the moment at which it was told.
-    told: Option<(Option<u64>, Instant)>,
+    /// The position that was reported last, and the moment of that report.
+    last_position: Option<(Option<u64>, Instant)>,
 }
 
 impl Ticket {
@@ -264,10 +266,10 @@ impl Ticket {
     /// Cancel-safe. After the permit it does not resolve any more.
     pub(crate) async fn next(&mut self) -> Turn {
         while let Some(come) = &mut self.come {
-            let told = self.told;
+            let reported = self.last_position;
             let time_to_tell = async move {
-                if let Some((_, at)) = told {
-                    tokio::time::sleep_until(at + TOLD_EVERY).await;
+                if let Some((_, at)) = reported {
+                    tokio::time::sleep_until(at + REPORT_EVERY).await;
                 }
             };
             tokio::select! {
@@ -282,11 +284,11 @@ impl Ticket {
                 () = time_to_tell => {
                     // The job is out of the queue, and its permit is on its way.
                     let Some(queued) = self.queue.queued(&self.place) else {
-                        self.told = Some((None, Instant::now()));
+                        self.last_position = Some((None, Instant::now()));
                         continue;
                     };
-                    self.told = Some((queued.position, Instant::now()));
-                    if told.is_none_or(|(position, _)| position != queued.position) {
+                    self.last_position = Some((queued.position, Instant::now()));
+                    if reported.is_none_or(|(position, _)| position != queued.position) {
                         return Turn::Queued(queued);
                     }
                 }

@@ -20,7 +20,7 @@ const LINE_MS: u64 = 100;
 /// A bounded map of targets to their health.
 #[derive(Default)]
 pub(super) struct Targets {
-    gates: RwLock<HashMap<Target, Arc<TargetHealth>>>,
+    entries: RwLock<HashMap<Target, Arc<TargetHealth>>>,
     next: AtomicU64,
 }
 
@@ -38,53 +38,53 @@ pub(super) struct TargetHealth {
 
 impl Targets {
     /// Returns the entry of `target`, made if this is its first call.
-    pub(super) fn gate(&self, target: &Target, rules: &HealthConfig, now: Timestamp) -> Arc<TargetHealth> {
-        if let Some(gate) = self.find(target) {
-            return gate;
+    pub(super) fn entry(&self, target: &Target, rules: &HealthConfig, now: Timestamp) -> Arc<TargetHealth> {
+        if let Some(entry) = self.find(target) {
+            return entry;
         }
-        let mut gates = self.gates.write().expect("nothing panics while it holds this lock");
-        if gates.len() >= GATES_MAX && !gates.contains_key(target) {
-            forget(&mut gates, rules, now);
+        let mut entries = self.entries.write().expect("nothing panics while it holds this lock");
+        if entries.len() >= GATES_MAX && !entries.contains_key(target) {
+            forget(&mut entries, rules, now);
         }
         let make = || {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             let (health, waiting) = (Mutex::new(Health::new(now)), Default::default());
             Arc::new(TargetHealth { id, target: target.clone(), health, waiting })
         };
-        match gates.len() < GATES_MAX {
-            true => Arc::clone(gates.entry(target.clone()).or_insert_with(make)),
-            false => gates.get(target).map_or_else(make, Arc::clone),
+        match entries.len() < GATES_MAX {
+            true => Arc::clone(entries.entry(target.clone()).or_insert_with(make)),
+            false => entries.get(target).map_or_else(make, Arc::clone),
         }
     }
 
     /// Returns the entry of `target`, if it was ever asked.
     pub(super) fn find(&self, target: &Target) -> Option<Arc<TargetHealth>> {
-        self.gates.read().expect("nothing panics while it holds this lock").get(target).map(Arc::clone)
+        self.entries.read().expect("nothing panics while it holds this lock").get(target).map(Arc::clone)
     }
 
     /// Returns every entry, by provider and model.
     pub(super) fn all(&self) -> Vec<Arc<TargetHealth>> {
-        let gates = self.gates.read().expect("nothing panics while it holds this lock");
-        let mut all: Vec<Arc<TargetHealth>> = gates.values().map(Arc::clone).collect();
-        drop(gates);
+        let entries = self.entries.read().expect("nothing panics while it holds this lock");
+        let mut all: Vec<Arc<TargetHealth>> = entries.values().map(Arc::clone).collect();
+        drop(entries);
         all.sort_unstable_by(|a, b| (&a.target.provider, &a.target.model).cmp(&(&b.target.provider, &b.target.model)));
         all
     }
 }
 
 /// Makes room: a quarter of the entries at once, so that a stream of new names pays for it rarely.
-fn forget(gates: &mut HashMap<Target, Arc<TargetHealth>>, rules: &HealthConfig, now: Timestamp) {
+fn forget(entries: &mut HashMap<Target, Arc<TargetHealth>>, rules: &HealthConfig, now: Timestamp) {
     let is_well = |report: &Report| report.breaker == Breaker::Closed && report.shut.is_none();
-    let unused = gates.values().filter(|gate| Arc::strong_count(gate) == 1);
+    let unused = entries.values().filter(|entry| Arc::strong_count(entry) == 1);
     let mut going: Vec<(bool, Timestamp, Target)> = unused
-        .map(|gate| {
-            let mut health = gate.health();
-            (!is_well(&health.report(rules, now)), health.used_at(), gate.target.clone())
+        .map(|entry| {
+            let mut health = entry.health();
+            (!is_well(&health.report(rules, now)), health.used_at(), entry.target.clone())
         })
         .collect();
     going.sort_unstable_by_key(|(is_ill, used_at, _)| (*is_ill, *used_at));
     for (_, _, target) in going.iter().take(GATES_MAX / 4) {
-        gates.remove(target);
+        entries.remove(target);
     }
 }
 

@@ -131,12 +131,12 @@ impl ConfigSnapshot {
     /// Lists the catalog's models at each provider that is on.
     fn served(&self, query: &ModelsQuery) -> impl Iterator<Item = Value> {
         // A server on this machine knows by itself which models it has.
-        let is_said = |name: &str| {
+        let is_named = |name: &str| {
             let needs_key = |entry: &registry::Entry| !entry.provider.card().key_variables.is_empty();
             self.config.providers.contains_key(name) || self.registry.get(name).is_some_and(needs_key)
         };
-        let said = self.on.iter().filter(move |(name, _)| is_said(name));
-        said.flat_map(move |(name, kind)| {
+        let named = self.on.iter().filter(move |(name, _)| is_named(name));
+        named.flat_map(move |(name, kind)| {
             let of_kind = listed(kind).filter(|entry| query.takes(entry.id, &entry.name.base, name, Some(entry.task)));
             of_kind.map(|entry| self.row(entry, name))
         })
@@ -162,11 +162,11 @@ impl ConfigSnapshot {
         row["task"] = json!(self.task_of_alias(name, model));
         row["targets"] = json!(model.targets);
         row["on"] = json!(targets.is_some());
-        for (key, said) in
+        for (key, value) in
             [("input_tokens_max", model.input_tokens_max), ("output_tokens_max", model.output_tokens_max)]
         {
-            if let Some(said) = said {
-                row[key] = json!(said);
+            if let Some(value) = value {
+                row[key] = json!(value);
             }
         }
         if !model.abilities.is_empty() {

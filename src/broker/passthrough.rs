@@ -44,7 +44,7 @@ impl Broker {
     /// of a call to a provider.
     pub async fn pass_on(
         &self,
-        asked: PassthroughRequest<'_>,
+        request: PassthroughRequest<'_>,
         own: Timeouts,
         gateway: &Gateway,
     ) -> Result<PassthroughReply, Failure> {
@@ -54,8 +54,8 @@ impl Broker {
         let snapshot = self.snapshot.load_full();
         let timeouts = effective_options::timeouts(own, gateway, &snapshot.config);
         let ms = |value: Option<u64>| Duration::from_millis(value.unwrap_or_default());
-        let provider = asked.provider.to_owned();
-        let outbound = passthrough::outbound(asked, &snapshot.registry)?;
+        let provider = request.provider.to_owned();
+        let outbound = passthrough::outbound(request, &snapshot.registry)?;
         let end = Instant::now() + ms(timeouts.total_ms);
         let sent = self.env.provider_client.send(outbound, ms(timeouts.connect_ms), self.env.clock.now());
         let sent = timeout_at(end, timeout(ms(timeouts.first_token_ms), sent)).await;
@@ -88,8 +88,8 @@ impl Broker {
     /// Returns what a request asks, if a decoder of ours can read its answer: then [`Broker::pass_on_job`]
     /// takes it.
     #[must_use]
-    pub fn reading(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        self.snapshot.load().registry.get(asked.provider)?.provider.reads(asked)
+    pub fn reading(&self, request: &PassthroughRequest<'_>) -> Option<Reading> {
+        self.snapshot.load().registry.get(request.provider)?.provider.reads(request)
     }
 
     /// Submits `job`, which is that request, as [`Broker::submit_then`] does. The provider's bytes come out
@@ -100,18 +100,18 @@ impl Broker {
     pub async fn pass_on_job<T: Send + 'static>(
         self: &Arc<Self>,
         job: Job,
-        (asked, reading): (PassthroughRequest<'_>, Reading),
+        (request, reading): (PassthroughRequest<'_>, Reading),
         then: impl FnOnce(Submitted) -> T + Send + 'static,
     ) -> Result<(T, TeeReader), Failure> {
         let snapshot = self.snapshot.load_full();
-        let target = Target { provider: asked.provider.into(), model: reading.model };
-        let brings_key = asked.brings_key();
-        let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(asked, &snapshot.registry)? };
+        let target = Target { provider: request.provider.into(), model: reading.model };
+        let brings_key = request.brings_key();
+        let outbound = Outbound { framing: reading.framing, ..passthrough::outbound(request, &snapshot.registry)? };
         // A client that reads nothing must not look like a provider that sends nothing.
-        let (tap, tapped) = Tap::new(EffectiveOptions::of(&job, &snapshot.config).idle / 2);
+        let (tap, reader) = Tap::new(EffectiveOptions::of(&job, &snapshot.config).idle / 2);
         let job = Job { is_passed_on: true, ..job };
-        let passage = Passthrough { target, outbound, brings_key, tap };
-        Ok((self.submit_with(job, Some(passage), then).await?, tapped))
+        let passthrough_request = Passthrough { target, outbound, brings_key, tap };
+        Ok((self.submit_with(job, Some(passthrough_request), then).await?, reader))
     }
 }
 

@@ -241,21 +241,21 @@ async fn one(outbox: Arc<Outbox>, stream: StreamId) {
         at: outbox.parts.clock.now(),
         body: body_of(&outbox, stream, &due).await,
     };
-    let heard = snapshot.webhooks.send(&due.url, message).await;
+    let response = snapshot.webhooks.send(&due.url, message).await;
     due.tries += 1;
     let now = outbox.parts.clock.now();
-    let again = match verdict(&heard, &due, now, &snapshot.config.webhooks, outbox.parts.random.fraction()) {
+    let again = match verdict(&response, &due, now, &snapshot.config.webhooks, outbox.parts.random.fraction()) {
         Verdict::Told => None,
         Verdict::GiveUp => {
-            tracing::warn!(job = %due.job, tries = due.tries, answer = %shown(&heard), "a webhook was not told: given up");
+            tracing::warn!(job = %due.job, tries = due.tries, answer = %shown(&response), "a webhook was not told: given up");
             None
         }
         Verdict::Again(at) => {
-            tracing::info!(job = %due.job, tries = due.tries, answer = %shown(&heard), "a webhook was not told: again later");
+            tracing::info!(job = %due.job, tries = due.tries, answer = %shown(&response), "a webhook was not told: again later");
             Some(at)
         }
     };
-    telemetry::webhook(match (&again, &heard) {
+    telemetry::webhook(match (&again, &response) {
         (Some(_), _) => "failed",
         (None, Ok(WebhookResponse { status: 200..=299, .. })) => "delivered",
         (None, _) => "given_up",
@@ -302,17 +302,17 @@ enum Verdict {
 
 /// Decides what follows a try; `chance` is in 0..1.
 fn verdict(
-    heard: &Result<WebhookResponse, String>,
+    response: &Result<WebhookResponse, String>,
     due: &Due,
     now: Timestamp,
     config: &WebhooksConfig,
     chance: f64,
 ) -> Verdict {
-    let advised = match heard {
+    let advised = match response {
         Ok(WebhookResponse { status: 200..=299, .. }) => return Verdict::Told,
         // The receiver says that it is gone for good.
         Ok(WebhookResponse { status: 410, .. }) => return Verdict::GiveUp,
-        Ok(heard) => heard.retry_after,
+        Ok(response) => response.retry_after,
         Err(_) => None,
     };
     let doubled = config.delay_ms.saturating_mul(1 << due.tries.saturating_sub(1).min(32));
@@ -326,9 +326,9 @@ fn verdict(
     if is_over { Verdict::GiveUp } else { Verdict::Again(at) }
 }
 
-fn shown(heard: &Result<WebhookResponse, String>) -> String {
-    match heard {
-        Ok(heard) => heard.status.to_string(),
+fn shown(response: &Result<WebhookResponse, String>) -> String {
+    match response {
+        Ok(response) => response.status.to_string(),
         Err(problem) => problem.clone(),
     }
 }
@@ -345,7 +345,7 @@ mod tests {
         let ok =
             |status, after: Option<u64>| Ok(WebhookResponse { status, retry_after: after.map(Duration::from_secs) });
         let again = |ms: u64| Verdict::Again(Timestamp(1_000_000 + ms));
-        for (heard, tries, chance, expected) in [
+        for (response, tries, chance, expected) in [
             (ok(204, None), 1, 0.5, Verdict::Told),
             (ok(410, None), 1, 0.5, Verdict::GiveUp),
             (ok(500, None), 1, 1.0, again(2_000)),
@@ -365,10 +365,14 @@ mod tests {
                 tries,
                 next_at: Timestamp(0),
             };
-            assert_eq!(verdict(&heard, &due, Timestamp(1_000_000), &config, chance), expected, "{heard:?} {tries}");
+            assert_eq!(
+                verdict(&response, &due, Timestamp(1_000_000), &config, chance),
+                expected,
+                "{response:?} {tries}"
+            );
             let late = Timestamp(1_000_000 + 86_400_000);
             let then = if matches!(expected, Verdict::Again(_)) { Verdict::GiveUp } else { expected };
-            assert_eq!(verdict(&heard, &due, late, &config, chance), then, "a day later: {heard:?}");
+            assert_eq!(verdict(&response, &due, late, &config, chance), then, "a day later: {response:?}");
         }
     }
 

@@ -113,9 +113,9 @@ pub(crate) struct AttemptParams<'a> {
 impl Attempt {
     /// Prepares an attempt. Its request is sent when its events are awaited for the first time. Without a
     /// permit the target's health learns nothing of the outcome.
-    pub(crate) fn new(asked: AttemptParams<'_>, permit: Option<Permit>) -> Attempt {
+    pub(crate) fn new(params: AttemptParams<'_>, permit: Option<Permit>) -> Attempt {
         let AttemptParams { place, env, provider, ask, outbound, upstream_run, tap, options, labels, report_slot } =
-            asked;
+            params;
         let is_fetch = upstream_run.as_ref().is_some_and(|upstream_run| upstream_run.is_fetch);
         let (upstream, decoder) =
             upstream_run.map(|upstream_run| (upstream_run.upstream, upstream_run.decoder)).unzip();
@@ -184,7 +184,7 @@ impl Attempt {
             self.alive_at = Instant::now();
             self.state = State::Receiving { ahead: ReadAhead::new(reply), framer };
         }
-        let State::Receiving { ahead, framer } = &mut self.state else { unreachable!("it was asked above") };
+        let State::Receiving { ahead, framer } = &mut self.state else { unreachable!("the request was sent above") };
         loop {
             let (deadline, what) = match self.has_output {
                 false => (first_by, "the first token"),
@@ -242,8 +242,8 @@ impl Attempt {
     /// report of the attempt is then empty.
     pub(crate) fn detach(&mut self) -> Option<UpstreamRun> {
         let (is_fetch, is_under_way) = (self.is_fetch, self.is_under_way());
-        let asked = self.upstream.take();
-        let upstream = self.decoder.upstream().or(asked)?;
+        let requested = self.upstream.take();
+        let upstream = self.decoder.upstream().or(requested)?;
         let decoder = std::mem::replace(&mut self.decoder, Box::new(ClosedDecoder));
         // A decoder that goes on gets the packets that come next; an answer in one piece needs a fresh
         // one.

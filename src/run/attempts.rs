@@ -139,12 +139,12 @@ impl Attempts {
     pub(crate) fn close(&mut self, outcome: AttemptOutcome) {
         for record in &mut self.records {
             record.outcome.get_or_insert(outcome);
-            if let Some(told) = Arc::get_mut(&mut record.report_slot).and_then(OnceLock::take) {
-                record.usage = record.usage.take().or(told.usage);
-                record.bill = told.bill;
-                record.ended_at = Some(told.at);
-                record.was_accepted = told.was_accepted;
-                record.upstream = told.upstream;
+            if let Some(report) = Arc::get_mut(&mut record.report_slot).and_then(OnceLock::take) {
+                record.usage = record.usage.take().or(report.usage);
+                record.bill = report.bill;
+                record.ended_at = Some(report.at);
+                record.was_accepted = report.was_accepted;
+                record.upstream = report.upstream;
             }
         }
         self.merge_superseded();

@@ -65,7 +65,7 @@ pub(crate) async fn drive(mut run: JobRun, mut stop: watch::Receiver<Option<Stop
 /// to.
 async fn work(run: &mut JobRun, options: &EffectiveOptions) -> Result<Finish, Failure> {
     match run.passthrough.take() {
-        Some(passage) => passthrough::carry(run, passage, options).await,
+        Some(request) => passthrough::pass_through(run, request, options).await,
         None => failover(run, options).await,
     }
 }
@@ -136,9 +136,9 @@ fn with_tries(mut failure: Failure, run: &JobRun) -> Failure {
             None => tries.push((&record.target, 1)),
         }
     }
-    let told = tries.iter().map(|(target, count)| format!("{}/{} ({count})", target.provider, target.model));
-    let told: Vec<String> = told.collect();
-    let tried = if told.is_empty() { String::new() } else { format!("; tried: {}", told.join(", ")) };
+    let targets = tries.iter().map(|(target, count)| format!("{}/{} ({count})", target.provider, target.model));
+    let targets: Vec<String> = targets.collect();
+    let tried = if targets.is_empty() { String::new() } else { format!("; tried: {}", targets.join(", ")) };
     let waited = if waited_s == 0 { String::new() } else { format!("; waited {waited_s} s in line") };
     let message = format!("{}{tried}{waited}", failure.message);
     failure.message = message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned().into();

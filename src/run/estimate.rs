@@ -26,13 +26,13 @@ pub(crate) async fn fill(run: &mut JobRun) {
         }
     };
     let job = std::sync::Arc::clone(&run.job);
-    let asked: Vec<(usize, Box<str>, Option<String>)> =
+    let to_count: Vec<(usize, Box<str>, Option<String>)> =
         lacks.iter().map(|at| (*at, run.attempts[*at].target.model.clone(), answer(run, &texts, *at))).collect();
     let counted = tokio::task::spawn_blocking(move || {
         let count = |(at, model, text): (usize, Box<str>, Option<String>)| {
             (at, tokens::of_input(&model, &job), text.map(|text| tokens::count(&model, &text)))
         };
-        asked.into_iter().map(count).collect::<Vec<_>>()
+        to_count.into_iter().map(count).collect::<Vec<_>>()
     });
     for (at, input, output) in counted.await.unwrap_or_default() {
         let record = &mut run.attempts[at];

@@ -167,9 +167,9 @@ mod tests {
             {"type":"file","file":{"file_data":"https://z/c.pdf"}}]}], "b":[ ]}"#;
         let raw = RawValue::from_string(input.to_owned()).expect("JSON");
         let found = places(&raw);
-        let told: Vec<_> = found.iter().map(|place| (place.url.as_str(), place.param.as_str())).collect();
+        let addresses: Vec<_> = found.iter().map(|place| (place.url.as_str(), place.param.as_str())).collect();
         assert_eq!(
-            told,
+            addresses,
             [
                 ("https://x/a.png", "input.messages[1].content[1].image_url"),
                 ("http://y/b", "input.messages[1].content[2].image_url"),

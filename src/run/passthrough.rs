@@ -31,12 +31,12 @@ pub(crate) struct Passthrough {
 /// # Errors
 /// Why the provider was not asked, what its error means, or why its answer cannot be read. The client has
 /// the provider's bytes all the same.
-pub(crate) async fn carry(
+pub(crate) async fn pass_through(
     run: &mut JobRun,
-    passage: Passthrough,
+    request: Passthrough,
     options: &EffectiveOptions,
 ) -> Result<Finish, Failure> {
-    let Passthrough { target, outbound, brings_key, tap } = passage;
+    let Passthrough { target, outbound, brings_key, tap } = request;
     let permit = match brings_key {
         true => None,
         false => Some(failover::admit(run, &FailoverPlan::new(vec![target.clone()]), options).await?),
@@ -45,7 +45,7 @@ pub(crate) async fn carry(
     let entry = entry.ok_or_else(|| Failure::new(Code::UnknownModel, "its provider was just taken out"))?;
     let labels = run.snapshot.labels(&run.job, Some(&target));
     let place = relay::record(run, &target, Vec::new()).await?;
-    let asked = attempt::AttemptParams {
+    let params = attempt::AttemptParams {
         place,
         env: &run.env,
         provider: entry.provider,
@@ -57,7 +57,7 @@ pub(crate) async fn carry(
         labels,
         report_slot: Arc::clone(&run.attempts[place].report_slot),
     };
-    let mut attempt = Box::new(Attempt::new(asked, permit));
+    let mut attempt = Box::new(Attempt::new(params, permit));
     let result = relay(run, &mut attempt, None).await;
     attempt.flow_on().await;
     match result {

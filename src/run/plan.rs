@@ -62,15 +62,15 @@ fn price(likely: &Likely<'_>, book: &PriceBook, target: &Target) -> Option<Usd> 
 fn typical(job: &Job) -> Usage {
     #[derive(Default, Deserialize)]
     #[serde(default)]
-    struct Said {
+    struct TokenLimits {
         max_tokens: Option<u64>,
         max_completion_tokens: Option<u64>,
         max_output_tokens: Option<u64>,
     }
-    let said: Said = serde_json::from_str(job.input.get()).unwrap_or_default();
+    let limits: TokenLimits = serde_json::from_str(job.input.get()).unwrap_or_default();
     let output_tokens = matches!(job.task, Task::Chat | Task::Prediction).then(|| {
-        let said = said.max_completion_tokens.or(said.max_tokens).or(said.max_output_tokens);
-        said.unwrap_or(OUTPUT_TOKENS_TYPICAL)
+        let limit = limits.max_completion_tokens.or(limits.max_tokens).or(limits.max_output_tokens);
+        limit.unwrap_or(OUTPUT_TOKENS_TYPICAL)
     });
     Usage {
         input_tokens: Some(provider::estimate_tokens(job.input.get().len() as u64)),

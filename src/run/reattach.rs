@@ -21,7 +21,7 @@ use crate::wire::record::BodyRef;
 /// 4096 items of one; an answer with more passages than this is not received again.
 const PASSAGES_MAX: usize = 16_384;
 /// How long a provider gets to end an answer that is no longer wanted.
-const LET_GO_WAIT: Duration = Duration::from_secs(10);
+const CANCEL_WAIT: Duration = Duration::from_secs(10);
 
 /// An answer that goes on at a provider although no connection of ours receives it.
 pub(crate) struct UpstreamRun {
@@ -55,7 +55,7 @@ impl UpstreamRun {
 pub(crate) async fn in_one_piece(run: &mut JobRun) -> Result<bool, Failure> {
     let mut reattach = Reattach::default();
     each_record(run.writer.stream(), run.writer.log(), |_, body| reattach.note(&body)).await?;
-    let (Some(upstream_run), Some((_, skip))) =
+    let (Some(upstream_run), Some((_, filter))) =
         (run.upstream.unfinished.as_mut().filter(|upstream_run| !upstream_run.is_fetch), reattach.found())
     else {
         return Ok(false);
@@ -64,7 +64,7 @@ pub(crate) async fn in_one_piece(run: &mut JobRun) -> Result<bool, Failure> {
     (upstream_run.is_fetch, upstream_run.decoder, upstream_run.upstream.sequence) = (true, None, None);
     let ask = Ask { job: &run.job, target: &upstream_run.target, endpoint: &entry.endpoint, prefilled: false };
     let can = upstream_run.outbound(entry.provider, ask).is_some();
-    run.upstream.replay = skip;
+    run.upstream.replay = filter;
     Ok(can)
 }
 
@@ -87,9 +87,9 @@ pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
     let Some(outbound) = entry.provider.cancel(ask, &upstream) else { return };
     let (env, job) = (Arc::clone(&run.env), run.job.id.clone());
     run.env.runtime.spawn(async move {
-        let sent = env.provider_client.send(outbound, LET_GO_WAIT, env.clock.now());
-        let said = tokio::time::timeout(LET_GO_WAIT, sent).await;
-        if !said.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
+        let sent = env.provider_client.send(outbound, CANCEL_WAIT, env.clock.now());
+        let sent = tokio::time::timeout(CANCEL_WAIT, sent).await;
+        if !sent.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
             tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that nobody wants any more may go on there");
         }
     });
@@ -101,7 +101,7 @@ pub(crate) struct Reattach {
     id: Option<Box<str>>,
     /// Whether the attempt that is being read is a part of that answer.
     is_here: bool,
-    skip: ReplayFilter,
+    filter: ReplayFilter,
 }
 
 impl Reattach {
@@ -111,7 +111,7 @@ impl Reattach {
     pub(crate) fn note(&mut self, body: &BodyRef<'_>) {
         match body {
             BodyRef::Delta { part, index, text } if self.is_here => {
-                self.skip.said(Passage::Text(*part, *index), text);
+                self.filter.add(Passage::Text(*part, *index), text);
             }
             BodyRef::Delta { .. } => {}
             BodyRef::Event(Event::Attempt(_)) => self.is_here = false,
@@ -123,28 +123,28 @@ impl Reattach {
                 }
                 self.is_here = true;
             }
-            BodyRef::Event(event) if self.is_here => self.skip.note(event),
+            BodyRef::Event(event) if self.is_here => self.filter.note(event),
             BodyRef::Event(_) => {}
         }
     }
 
     /// Returns the answer that can be received again, and the filter that drops what readers have of it.
     pub(crate) fn found(self) -> Option<(Upstream, ReplayFilter)> {
-        let id = self.id.filter(|_| self.is_here && !self.skip.is_too_much)?;
-        Some((Upstream { id, sequence: None }, ReplayFilter { is_announced: true, ..self.skip }))
+        let id = self.id.filter(|_| self.is_here && !self.filter.is_too_long)?;
+        Some((Upstream { id, sequence: None }, ReplayFilter { is_announced: true, ..self.filter }))
     }
 }
 
 /// Drops from an answer that is received again what readers have of it, wherever its pieces are cut now.
 #[derive(Default)]
 pub(crate) struct ReplayFilter {
-    passages: HashMap<Passage, Said>,
+    passages: HashMap<Passage, PassageSums>,
     /// Digests of extra fields that stand alone, with the number of times that each came.
     extras: HashMap<u64, u32>,
     outputs: u32,
     /// Whether readers have the `progress` that names the answer.
     is_announced: bool,
-    is_too_much: bool,
+    is_too_long: bool,
     /// Whether the answer turned out to be another one.
     is_broken: bool,
 }
@@ -157,10 +157,10 @@ enum Passage {
 
 /// Length and checksums of a passage: what is received again must equal what readers have.
 #[derive(Default)]
-struct Said {
+struct PassageSums {
     bytes: usize,
-    said: crc32fast::Hasher,
-    progress: crc32fast::Hasher,
+    seen: crc32fast::Hasher,
+    received: crc32fast::Hasher,
 }
 
 impl ReplayFilter {
@@ -170,28 +170,28 @@ impl ReplayFilter {
             Event::Delta(Delta { text, extra: Some(extra), .. }) if text.is_empty() && self.has_room() => {
                 *self.extras.entry(digest(extra)).or_default() += 1;
             }
-            Event::Delta(Delta { part, index, text, .. }) => self.said(Passage::Text(*part, *index), text),
-            Event::ToolCall(call) => self.said(Passage::Arguments(call.index), &call.arguments),
+            Event::Delta(Delta { part, index, text, .. }) => self.add(Passage::Text(*part, *index), text),
+            Event::ToolCall(call) => self.add(Passage::Arguments(call.index), &call.arguments),
             Event::Output(_) => self.outputs += 1,
             _ => {}
         }
     }
 
-    fn said(&mut self, passage: Passage, text: &str) {
+    fn add(&mut self, passage: Passage, text: &str) {
         // A tool call may have no arguments; an empty text is no passage.
         if text.is_empty() && matches!(passage, Passage::Text(..)) {
             return;
         }
         if self.passages.contains_key(&passage) || self.has_room() {
-            let said = self.passages.entry(passage).or_default();
-            said.bytes += text.len();
-            said.said.update(text.as_bytes());
+            let sums = self.passages.entry(passage).or_default();
+            sums.bytes += text.len();
+            sums.seen.update(text.as_bytes());
         }
     }
 
     fn has_room(&mut self) -> bool {
-        self.is_too_much |= self.passages.len() + self.extras.len() >= PASSAGES_MAX;
-        !self.is_too_much
+        self.is_too_long |= self.passages.len() + self.extras.len() >= PASSAGES_MAX;
+        !self.is_too_long
     }
 
     /// Removes from `events`, the next ones of the answer, what readers have. A piece of which they have a
@@ -263,16 +263,16 @@ impl ReplayFilter {
 
     /// Cuts from `text` what readers have of its passage; returns whether it cut anything.
     fn shorten(&mut self, passage: Passage, text: &mut String) -> Result<bool, Failure> {
-        let Some(said) = self.passages.get_mut(&passage) else { return Ok(false) };
-        let known = said.bytes.min(text.len());
+        let Some(sums) = self.passages.get_mut(&passage) else { return Ok(false) };
+        let known = sums.bytes.min(text.len());
         if !text.is_char_boundary(known) {
             return Err(another());
         }
-        said.progress.update(&text.as_bytes()[..known]);
-        said.bytes -= known;
+        sums.received.update(&text.as_bytes()[..known]);
+        sums.bytes -= known;
         text.drain(..known);
-        if said.bytes == 0 {
-            let is_same = said.progress.clone().finalize() == said.said.clone().finalize();
+        if sums.bytes == 0 {
+            let is_same = sums.received.clone().finalize() == sums.seen.clone().finalize();
             self.passages.remove(&passage);
             if !is_same {
                 return Err(another());

@@ -98,11 +98,11 @@ async fn recall(run: &mut JobRun) -> Result<bool, Failure> {
         _ => false,
     };
     let place = run.attempts.speaking;
-    if let Some((upstream, skip)) = reattach.found().filter(|_| run.attempts.get(place).is_some_and(may_go_on)) {
+    if let Some((upstream, filter)) = reattach.found().filter(|_| run.attempts.get(place).is_some_and(may_go_on)) {
         let target = run.attempts.current().target.clone();
         run.upstream.unfinished =
             Some(UpstreamRun { target, place, upstream, decoder: None, is_fetch: false, is_under_way: false });
-        run.upstream.replay = skip;
+        run.upstream.replay = filter;
     }
     Ok(run.attempts.iter().any(|record| record.outcome.is_none()))
 }

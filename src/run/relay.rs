@@ -46,7 +46,7 @@ pub(crate) async fn begin(
     let (job, prefilled) = match &run.upstream.unfinished {
         // The same answer continues, and so does the trimming of what it repeats.
         Some(_) => (Arc::clone(&run.job), false),
-        None => match go_on(run, &entry, &target).await {
+        None => match next_request(run, &entry, &target).await {
             Continued::Ask { job, prefilled } => (job, prefilled),
             Continued::NothingLeft => return Ok(None),
             Continued::Cannot => {
@@ -72,22 +72,22 @@ pub(crate) async fn begin(
     let upstream_run = run.upstream.unfinished.take();
     let report_slot = Arc::clone(&run.attempts[place].report_slot);
     let (env, provider, options) = (&run.env, entry.provider, *options);
-    let asked =
+    let params =
         AttemptParams { place, env, provider, ask, outbound, upstream_run, tap: None, options, labels, report_slot };
-    Ok(Some(Box::new(Attempt::new(asked, Some(permit)))))
+    Ok(Some(Box::new(Attempt::new(params, Some(permit)))))
 }
 
 /// Returns the request of the next attempt: the job itself, or the rest of its answer.
-async fn go_on(run: &mut JobRun, entry: &Entry, target: &Target) -> Continued {
+async fn next_request(run: &mut JobRun, entry: &Entry, target: &Target) -> Continued {
     (run.next.trimmer, run.upstream.replay) = (None, ReplayFilter::default());
     let Some(partial) = &run.next.partial else {
         return Continued::Ask { job: Arc::clone(&run.job), prefilled: false };
     };
     let ask = Ask { job: &run.job, target, endpoint: &entry.endpoint, prefilled: false };
     let refused = run.attempts.iter().any(|record| record.is_prefill_refused && record.target == *target);
-    let way = if refused { ContinueBy::Turn } else { ContinueBy::with(entry.provider.prefill(ask)) };
-    run.next.trimmer = Some(OverlapTrimmer::new(partial, way));
-    continuation::continued(&run.job, partial, way, &target.model).await
+    let by = if refused { ContinueBy::Turn } else { ContinueBy::with(entry.provider.prefill(ask)) };
+    run.next.trimmer = Some(OverlapTrimmer::new(partial, by));
+    continuation::continued(&run.job, partial, by, &target.model).await
 }
 
 /// Encodes the request with the job's files inside it. They are fetched once for all attempts that ask the

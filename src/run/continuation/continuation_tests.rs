@@ -188,7 +188,7 @@ fn what_stands_is_the_text_since_readers_were_told_to_discard() {
         (vec![delta(Part::Reasoning, "hm")], Some("")),
     ] {
         let mut partial = PartialAnswer::default();
-        events.iter().for_each(|event| partial.next_events(event));
+        events.iter().for_each(|event| partial.add_event(event));
         let got = (!partial.is_more).then_some(&*partial.text);
         assert_eq!(got, expected, "{events:?}");
     }

@@ -51,14 +51,14 @@ pub(crate) enum Continued {
 }
 
 /// Returns the job that asks for the rest of the answer, at a target whose model is `model`.
-pub(crate) async fn continued(job: &Arc<Job>, partial: &PartialAnswer, way: ContinueBy, model: &str) -> Continued {
+pub(crate) async fn continued(job: &Arc<Job>, partial: &PartialAnswer, by: ContinueBy, model: &str) -> Continued {
     let (text, _) = partial.split();
     let input = job.input.get();
     let fields = openai_chat::fields(&job.input).unwrap_or_default().0;
     if text.is_empty() {
         return Continued::Ask { job: Arc::clone(job), prefilled: false };
     }
-    let Some(mut edits) = Form::of(&fields).and_then(|(form, list)| form.go_on(list, text, way, input)) else {
+    let Some(mut edits) = Form::of(&fields).and_then(|(form, list)| form.continue_with(list, text, by, input)) else {
         return Continued::Cannot;
     };
     let limits = limits(&fields);
@@ -73,7 +73,7 @@ pub(crate) async fn continued(job: &Arc<Job>, partial: &PartialAnswer, way: Cont
         }
     }
     let Ok(input) = RawValue::from_string(applied(input, edits)) else { return Continued::Cannot };
-    let prefilled = matches!(way, ContinueBy::Prefill(_));
+    let prefilled = matches!(by, ContinueBy::Prefill(_));
     Continued::Ask { job: Arc::new(Job { input, ..Job::clone(job) }), prefilled }
 }
 
@@ -109,8 +109,8 @@ fn thinking_budget(fields: &Fields<'_>) -> u64 {
         #[serde(default)]
         budget_tokens: u64,
     }
-    let said = field(fields, "thinking").and_then(|raw| serde_json::from_str::<Thinking>(raw.get()).ok());
-    said.map_or(0, |thinking| thinking.budget_tokens)
+    let thinking = field(fields, "thinking").and_then(|raw| serde_json::from_str::<Thinking>(raw.get()).ok());
+    thinking.map_or(0, |thinking| thinking.budget_tokens)
 }
 
 /// A piece of the input that is replaced.
@@ -148,7 +148,7 @@ enum Form {
 }
 
 #[derive(Default, Deserialize)]
-struct Said<'a> {
+struct Message<'a> {
     #[serde(borrow, default)]
     role: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -167,21 +167,21 @@ impl Form {
     }
 
     /// Returns the edits that add the text so far; none where the last message leaves no room for it.
-    fn go_on(self, list: &RawValue, text: &str, way: ContinueBy, input: &str) -> Option<Vec<Edit>> {
+    fn continue_with(self, list: &RawValue, text: &str, by: ContinueBy, input: &str) -> Option<Vec<Edit>> {
         let all: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
         let last = all.last().map(|last| serde_json::from_str(last.get())).transpose().ok()?;
-        let last: Said<'_> = last.unwrap_or_default();
+        let last: Message<'_> = last.unwrap_or_default();
         let mut edits = Vec::new();
         let mut more = String::new();
         if matches!(&*last.role, "assistant" | "model") {
             // The caller has begun the answer, and this is the same message.
             let content = last.content.filter(|_| self == Form::Messages && last.tool_calls.is_none())?;
             let begun: String = serde_json::from_str(content.get()).ok()?;
-            edits.push(Edit { place: place(input, content), with: quoted(&joined(&begun, text, way)?) });
+            edits.push(Edit { place: place(input, content), with: quoted(&joined(&begun, text, by)?) });
         } else {
             more.push_str(&self.message(true, text));
         }
-        if way == ContinueBy::Turn || way == ContinueBy::Prefill(Prefill::No) {
+        if by == ContinueBy::Turn || by == ContinueBy::Prefill(Prefill::No) {
             more.push_str(&self.message(false, &plea(text)));
         }
         if all.is_empty() {
@@ -216,8 +216,8 @@ impl Form {
 }
 
 /// Joins what the caller had begun with the text so far, which contains it where the provider repeats it.
-fn joined<'a>(begun: &str, text: &'a str, way: ContinueBy) -> Option<Cow<'a, str>> {
-    let repeats = way == ContinueBy::Prefill(Prefill::Repeats);
+fn joined<'a>(begun: &str, text: &'a str, by: ContinueBy) -> Option<Cow<'a, str>> {
+    let repeats = by == ContinueBy::Prefill(Prefill::Repeats);
     let is_held = text.starts_with(begun.trim_end()) && (repeats || begun.len() >= BEGUN_BYTES_MIN);
     match is_held {
         true => Some(text.into()),

@@ -57,15 +57,15 @@ pub(crate) async fn partial(run: &JobRun) -> Result<PartialAnswer, Failure> {
     let mut partial = PartialAnswer::default();
     each_record(run.writer.stream(), run.writer.log(), |_, body| match body {
         BodyRef::Delta { part, index, text } => partial.add(part, index, &text),
-        BodyRef::Event(event) => partial.next_events(&event),
+        BodyRef::Event(event) => partial.add_event(&event),
     })
     .await?;
-    run.readers.pending.iter().for_each(|event| partial.next_events(event));
+    run.readers.pending.iter().for_each(|event| partial.add_event(event));
     Ok(partial)
 }
 
 impl PartialAnswer {
-    fn next_events(&mut self, event: &Event) {
+    fn add_event(&mut self, event: &Event) {
         match event {
             Event::Delta(delta) => self.add(delta.part, delta.index, &delta.text),
             Event::ToolCall(_) | Event::Output(_) => self.is_more = true,

@@ -56,20 +56,20 @@ pub(super) fn anchor(old: &str) -> &str {
 pub(super) fn find(old: &str, new: &str, is_whole: bool) -> Overlap {
     let is_whole = is_whole || new.len() > NEW_BYTES_MAX;
     let undecided = if is_whole { Overlap::Nothing } else { Overlap::Undecided };
-    let said = new.trim_start_matches(sets_off);
-    let lead = &new[..new.len() - said.len()];
-    if said.is_empty() {
+    let unquoted = new.trim_start_matches(sets_off);
+    let lead = &new[..new.len() - unquoted.len()];
+    if unquoted.is_empty() {
         return undecided;
     }
     let window = old.ceil_char_boundary(old.len().saturating_sub(OLD_BYTES_MAX));
     let first = old.len() - anchor(old).trim_start_matches(sets_off).len();
     for start in std::iter::once(first).chain(starts(old, window)) {
-        match compare(&old[start..], said) {
+        match compare(&old[start..], unquoted) {
             Compared::Other => {}
             Compared::Begins if is_whole => {}
             Compared::Begins => return Overlap::Undecided,
             Compared::Whole(end) => {
-                let rest = &said[end..];
+                let rest = &unquoted[end..];
                 if rest.is_empty() && !is_whole {
                     return Overlap::Undecided;
                 }

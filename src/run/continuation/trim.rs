@@ -30,7 +30,7 @@ enum Stage {
     /// The answer may repeat everything: this many bytes of it have come again, after this white space.
     Whole { lead: String, at: usize, is_sure: bool },
     /// The answer may repeat the last words: this text has come.
-    Words { held: String },
+    Words { kept: String },
     /// The answer may repeat the white space: this many bytes have come again.
     Blanks { at: usize },
     /// The answer continues, and everything passes.
@@ -40,10 +40,10 @@ enum Stage {
 impl OverlapTrimmer {
     /// Makes a trimmer for the answer to the request that [`super::continued`] made of `partial` in this
     /// way.
-    pub(crate) fn new(partial: &PartialAnswer, way: ContinueBy) -> OverlapTrimmer {
+    pub(crate) fn new(partial: &PartialAnswer, by: ContinueBy) -> OverlapTrimmer {
         let (text, blanks) = partial.split();
         let whole = |is_sure| (text.trim_start(), Stage::Whole { lead: String::new(), at: 0, is_sure });
-        let (old, stage) = match way {
+        let (old, stage) = match by {
             _ if text.is_empty() => (text, Stage::Blanks { at: 0 }),
             ContinueBy::Prefill(Prefill::Repeats) => whole(true),
             ContinueBy::Prefill(Prefill::Exact) if text.len() >= REPEATED_BYTES_MIN => whole(false),
@@ -51,7 +51,7 @@ impl OverlapTrimmer {
             ContinueBy::Prefill(Prefill::No) | ContinueBy::Turn => {
                 // One character more, by which the first whole word is told from a half one.
                 let start = text.floor_char_boundary(text.len().saturating_sub(overlap::OLD_BYTES_MAX + 4));
-                (&text[start..], Stage::Words { held: String::new() })
+                (&text[start..], Stage::Words { kept: String::new() })
             }
         };
         OverlapTrimmer { old: old.to_owned(), blanks: blanks.to_owned(), stage, had_text: !partial.text.is_empty() }
@@ -92,7 +92,7 @@ impl OverlapTrimmer {
                 self.stage = Stage::Blanks { at: 0 };
                 self.after_blanks(&all)
             }
-            Stage::Words { held } => self.after_words(held, true),
+            Stage::Words { kept } => self.after_words(kept, true),
         };
         self.stage = Stage::Through;
         say(text, None, events);
@@ -102,10 +102,10 @@ impl OverlapTrimmer {
         match &mut self.stage {
             Stage::Through => piece.to_owned(),
             Stage::Blanks { .. } => self.after_blanks(piece),
-            Stage::Words { held } => {
-                held.push_str(piece);
-                let held = std::mem::take(held);
-                self.after_words(held, false)
+            Stage::Words { kept } => {
+                kept.push_str(piece);
+                let kept = std::mem::take(kept);
+                self.after_words(kept, false)
             }
             Stage::Whole { .. } => self.after_whole(piece),
         }
@@ -135,20 +135,20 @@ impl OverlapTrimmer {
         self.after_blanks(&all)
     }
 
-    fn after_words(&mut self, held: String, is_whole: bool) -> String {
-        match overlap::find(&self.old, &held, is_whole) {
+    fn after_words(&mut self, kept: String, is_whole: bool) -> String {
+        match overlap::find(&self.old, &kept, is_whole) {
             Overlap::Undecided => {
-                self.stage = Stage::Words { held };
+                self.stage = Stage::Words { kept };
                 String::new()
             }
             Overlap::Of(bytes) => {
                 self.stage = Stage::Blanks { at: 0 };
-                self.after_blanks(&held[bytes..])
+                self.after_blanks(&kept[bytes..])
             }
             Overlap::Nothing => {
                 self.stage = Stage::Blanks { at: 0 };
-                let parted = self.blanks.is_empty() && overlap::wants_blank(&self.old, &held);
-                if parted { format!(" {held}") } else { self.after_blanks(&held) }
+                let parted = self.blanks.is_empty() && overlap::wants_blank(&self.old, &kept);
+                if parted { format!(" {kept}") } else { self.after_blanks(&kept) }
             }
         }
     }
