@@ -21,6 +21,8 @@ mod cloudflare;
 mod cors;
 #[path = "http/files.rs"]
 mod files;
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "http/health.rs"]
 mod health;
 #[path = "http/hostile.rs"]

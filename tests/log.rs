@@ -7,6 +7,8 @@
     reason = "a test says what it found, and its tasks end with it"
 )]
 
+#[path = "support/job.rs"]
+mod job;
 #[path = "log/support.rs"]
 mod support;
 

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "support/harness.rs"]
+mod harness;
+
 #[path = "nats/broker.rs"]
 mod broker;
 

@@ -13,6 +13,8 @@ mod cost;
 mod dialect;
 #[path = "providers/hostile.rs"]
 mod hostile;
+#[path = "support/job.rs"]
+mod job;
 #[path = "providers/limits.rs"]
 mod limits;
 #[path = "providers/own.rs"]

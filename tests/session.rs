@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/harness.rs"]
+mod harness;
+#[path = "support/job.rs"]
+mod job;
 #[path = "session/support.rs"]
 mod support;
 

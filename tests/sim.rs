@@ -1,6 +1,8 @@
 //! The driver and the readers' loop under simulation: real actors, a paused clock, scripted faults,
 //! everything drawn from a seed. `make sim SEED=…` repeats one.
 
+#[path = "support/harness.rs"]
+mod harness;
 mod sim {
     pub(crate) mod broker;
     pub(crate) mod readers;

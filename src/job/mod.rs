@@ -9,6 +9,8 @@ mod charge;
 mod event;
 mod failure;
 mod fields;
+#[cfg(test)]
+pub(crate) mod for_tests;
 mod id;
 mod limits;
 mod money;

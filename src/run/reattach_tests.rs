@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::job::{
-    AttemptMode, AttemptStarted, Gateway, Job, JobId, Options, Output, OutputBody, Progress, ProgressState, Restarted,
-    Tags, Target, Task, Timestamp, UpstreamId,
+    AttemptMode, AttemptStarted, Output, OutputBody, Progress, ProgressState, Restarted, Target, UpstreamId, for_tests,
 };
 use crate::provider::{Ask, Decoder, Endpoint, Finish, Packet, Provider, vendor};
 
@@ -26,20 +25,7 @@ fn stream() -> Vec<String> {
 fn decoder() -> Box<dyn Decoder> {
     let provider: &dyn Provider = *vendor::ALL.iter().find(|one| one.card().id == "openai").expect("a vendor");
     let input = r#"{"input":[{"role":"user","content":"Hi"}],"background":true}"#;
-    let job = Job {
-        id: "j".parse::<JobId>().expect("an id"),
-        gateway: Gateway::default(),
-        model: "p/m".parse().expect("a model"),
-        task: Task::Chat,
-        input: serde_json::value::RawValue::from_string(input.to_owned()).expect("JSON"),
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        submitted_at: Timestamp(0),
-        body_sha256: None,
-        is_passed_on: false,
-        echo: None,
-    };
+    let job = for_tests::job("p/m").input(input).build();
     let target = Target { provider: "openai".into(), model: "gpt-9".into() };
     provider.decoder(Ask {
         job: &job,

@@ -3,20 +3,17 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use forebay::admission::Admission;
-use forebay::broker::{Broker, Parts};
+use forebay::broker::Broker;
 use forebay::clock::Clock;
-use forebay::config::Config;
 use forebay::http::{self, Limits};
-use forebay::job::{Cost, Event, Job, JobId, Usage};
+use forebay::job::{Event, Job, JobId};
 use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter, Streams};
-use forebay::meter::Meter;
-use forebay::provider::call::ProviderClient;
-use forebay::run::Arbiters;
-use forebay::snapshot::ConfigSnapshot;
 use forebay::wire::submit::{self, Door};
 use tokio::sync::oneshot;
+
+use crate::harness;
+pub(crate) use crate::harness::{completed, delta as text};
 
 /// A model that says its prompt back, or plays the script in its input.
 const MODELS: &str = r#"
@@ -43,23 +40,12 @@ impl TestBroker {
     }
 
     pub(crate) fn with(config: &str, limits: Limits) -> TestBroker {
-        let config: Config = toml::from_str(&format!("{MODELS}\n{config}")).expect("a configuration");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (handle, system, actors) = actors();
         let log = MemoryLog::new(Clock::System);
-        let meter = Meter::start_in_arbiter(&handle, Arc::clone(&log) as Arc<dyn Log>, &config);
-        let admission = Admission::start(&handle, Clock::System, &config);
-        let svc = Broker::new(Parts {
-            log: Arc::clone(&log) as Arc<dyn Log>,
-            snapshot: ConfigSnapshot::build(config, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}")),
-            clock: Clock::System,
-            provider_client: ProviderClient::new().expect("a client"),
-            meter,
-            admission,
-            arbiters: Arbiters::new(vec![handle]),
-            runtime: runtime.handle().clone(),
-            seed: 1,
-        });
+        let shared: Arc<dyn Log> = Arc::<MemoryLog>::clone(&log);
+        let builder = harness::broker(&format!("{MODELS}\n{config}")).log(shared).arbiter(handle).seed(1);
+        let svc = builder.start(runtime.handle());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel();
@@ -123,19 +109,4 @@ fn actors() -> (actix::ArbiterHandle, actix::System, std::thread::JoinHandle<()>
 fn job_of(job: &str) -> Job {
     let said = submit::from_json(job.as_bytes()).expect("a job");
     said.into_job(&Door::default(), Clock::System.now()).expect("a valid job")
-}
-
-pub(crate) fn text(text: &str) -> Event {
-    Event::Delta(forebay::job::Delta { text: text.into(), ..Default::default() })
-}
-
-pub(crate) fn completed() -> Event {
-    Event::Completed(forebay::job::Completed {
-        finish_reason: "stop".into(),
-        native_finish_reason: None,
-        usage: Usage::default(),
-        cost: Cost::FREE,
-        timing: Default::default(),
-        attempts: 1,
-    })
 }

@@ -73,20 +73,8 @@ pub(crate) fn id(text: &str) -> JobId {
 
 /// A job with a client's id. `body` stands for everything else in it.
 pub(crate) fn job(name: &str, body: u8) -> Job {
-    Job {
-        id: id(name),
-        gateway: Default::default(),
-        model: "scripted/echo".parse().expect("a model"),
-        task: Default::default(),
-        input: serde_json::value::to_raw_value(&serde_json::json!({"prompt": "hi", "n": body})).expect("JSON"),
-        metadata: serde_json::from_str(r#"{"teamId":"AI"}"#).expect("tags"),
-        idempotency_key: None,
-        options: Default::default(),
-        submitted_at: Timestamp(1_795_000_000_000),
-        body_sha256: Some([body; 32]),
-        is_passed_on: false,
-        echo: None,
-    }
+    let job = crate::job::job("scripted/echo").id(name).input(serde_json::json!({"prompt": "hi", "n": body}));
+    job.tags(r#"{"teamId":"AI"}"#).submitted_at(Timestamp(1_795_000_000_000)).body_sha256([body; 32]).build()
 }
 
 pub(crate) fn delta(text: impl Into<String>) -> Event {

@@ -1,24 +1,19 @@
 //! A broker with the NATS door and a log in memory, and a client beside it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Subscriber};
-use forebay::admission::Admission;
-use forebay::broker::{Broker, Parts};
+use forebay::broker::Broker;
 use forebay::clock::Clock;
-use forebay::config::{Config, Secret};
 use forebay::job::{Record, State};
 use forebay::log::{ListQuery, Log, memory::MemoryLog};
-use forebay::meter::Meter;
 use forebay::nats::Intake;
-use forebay::provider::call::ProviderClient;
-use forebay::run::Arbiters;
-use forebay::snapshot::ConfigSnapshot;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use crate::harness;
 use crate::support::NatsServer;
 
 /// No wait in these tests is longer on any machine; it is a way to fail, not a way to synchronise.
@@ -29,41 +24,9 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
-/// A thread that runs actors, for the whole test program.
-fn arbiter() -> actix::ArbiterHandle {
-    static ARBITER: OnceLock<actix::ArbiterHandle> = OnceLock::new();
-    let start = || {
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        std::thread::spawn(move || {
-            let system = actix::System::new();
-            sender.send(actix::System::current().arbiter().clone()).unwrap();
-            system.run().unwrap();
-        });
-        receiver.recv().unwrap()
-    };
-    ARBITER.get_or_init(start).clone()
-}
-
-/// A broker without doors.
+/// Starts a broker without its NATS entrance.
 pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Broker> {
-    let mut config = Config::default();
-    config.nats.url = Secret(url.into());
-    let meter = Meter::start_in_arbiter(&arbiter(), log.clone(), &config);
-    let admission = Admission::start(&arbiter(), Clock::System, &config);
-    let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
-    let arbiters = Arbiters::new(vec![arbiter()]);
-    let provider_client = ProviderClient::new().unwrap();
-    Broker::new(Parts {
-        log,
-        snapshot,
-        clock: Clock::System,
-        provider_client,
-        meter,
-        admission,
-        arbiters,
-        runtime: Handle::current(),
-        seed: 7,
-    })
+    harness::broker(&format!("[nats]\nurl = {url:?}")).log(log).start(&Handle::current())
 }
 
 /// A broker with its NATS door.
@@ -76,7 +39,7 @@ impl TestBroker {
     /// Opens the door; does not wait for NATS.
     pub(crate) fn open(url: &str, log: Arc<dyn Log>) -> TestBroker {
         let svc = services(url, log);
-        let intake = Intake::start(Arc::clone(&svc), &arbiter(), Handle::current()).unwrap();
+        let intake = Intake::start(Arc::clone(&svc), &harness::actors(), Handle::current()).unwrap();
         TestBroker { svc, intake }
     }
 

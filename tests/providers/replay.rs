@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use forebay::job::{Bill, Event, Failure, Gateway, Job, Options, OutputBody, Part, Tags, Task, Timestamp, Usage};
+use forebay::job::{Bill, Event, Failure, Job, OutputBody, Part, Usage};
 use forebay::provider::framing::Framer;
 use forebay::provider::{Decoder, Finish, Framing, Headers, Step, Target};
 use serde_json::{Value, json};
@@ -127,20 +127,7 @@ pub(crate) fn target(model: &str) -> Target {
 
 /// A chat job with this input.
 pub(crate) fn job(input: &str) -> Job {
-    Job {
-        id: "j".parse().expect("an id"),
-        gateway: Gateway::default(),
-        model: "p/m".parse().expect("a model"),
-        task: Task::Chat,
-        input: serde_json::value::RawValue::from_string(input.to_owned()).expect("JSON"),
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        submitted_at: Timestamp(0),
-        body_sha256: None,
-        is_passed_on: false,
-        echo: None,
-    }
+    crate::job::job("p/m").input(input).build()
 }
 
 /// What an answer says, whatever its pieces: what the oracle and a recording's digest speak of.

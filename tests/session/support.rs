@@ -1,22 +1,13 @@
 //! A broker that is nothing but the WebSocket door over a `MemoryLog`, and a client that can misbehave.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forebay::admission::Admission;
-use forebay::broker::{Broker, Parts};
-use forebay::clock::Clock;
-use forebay::config::Config;
-use forebay::job::{Completed, Cost, Delta, Event, Gateway, Job, Options, State, Tags, Task, Timestamp, Timing, Usage};
-use forebay::log::memory::MemoryLog;
-use forebay::log::{Log, Opened, StreamWriter};
-use forebay::meter::Meter;
+use forebay::broker::Broker;
+use forebay::job::{Event, State};
+use forebay::log::{Opened, StreamWriter};
 use forebay::policy::access::authenticate;
-use forebay::provider::call::ProviderClient;
-use forebay::run::Arbiters;
-use forebay::snapshot::ConfigSnapshot;
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
-use forebay::ws::actor::Place;
 use forebay::ws::socket::{accept_key, choose_protocol, serve};
 use forebay::ws::{Ending, Opening};
 use serde_json::{Value, json};
@@ -24,25 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use crate::harness;
+pub(crate) use crate::harness::{completed, delta};
+use crate::job::job;
+
 /// Longer than anything here takes; what is not done by then hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-fn place() -> Place {
-    static PLACE: OnceLock<Place> = OnceLock::new();
-    PLACE
-        .get_or_init(|| {
-            let (give, take) = std::sync::mpsc::sync_channel(1);
-            std::thread::spawn(move || {
-                let system = actix::System::new();
-                system.block_on(async {
-                    give.send(actix::Arbiter::new().handle()).unwrap();
-                    std::future::pending::<()>().await;
-                });
-            });
-            take.recv().unwrap()
-        })
-        .clone()
-}
 
 pub(crate) struct TestBroker {
     pub(crate) svc: Arc<Broker>,
@@ -54,10 +32,8 @@ pub(crate) struct TestBroker {
 impl TestBroker {
     /// With `[server] heartbeat_ms` and the like in `toml`.
     pub(crate) async fn start(toml: &str) -> TestBroker {
-        let config: Config = toml::from_str(toml).unwrap();
-        let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: tokio::time::Instant::now() };
-        let log: Arc<dyn Log> = MemoryLog::new(clock);
-        let svc = services(log, config, clock);
+        let builder = harness::broker(toml).clock(harness::simulated_clock());
+        let svc = builder.start(&tokio::runtime::Handle::current());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let broker = TestBroker { svc, address, endings: Arc::default(), ended: Arc::default() };
@@ -101,20 +77,7 @@ impl TestBroker {
     }
 
     pub(crate) async fn open_in(&self, id: &str, gateway: &str) -> StreamWriter {
-        let job = Job {
-            id: id.parse().unwrap(),
-            gateway: gateway.parse::<Gateway>().unwrap(),
-            model: "test/model".parse().unwrap(),
-            task: Task::Chat,
-            input: serde_json::value::RawValue::from_string("{\"messages\":[]}".into()).unwrap(),
-            metadata: Tags::default(),
-            idempotency_key: None,
-            options: Options::default(),
-            submitted_at: Timestamp(0),
-            body_sha256: None,
-            is_passed_on: false,
-            echo: None,
-        };
+        let job = job("test/model").id(id).gateway(gateway).build();
         match self.svc.log.open(Arc::new(job)).await.unwrap() {
             Opened::New(writer) => writer,
             Opened::Joined(_) => panic!("{id} is taken"),
@@ -132,15 +95,6 @@ impl TestBroker {
     }
 }
 
-fn services(log: Arc<dyn Log>, config: Config, clock: Clock) -> Arc<Broker> {
-    let meter = Meter::start_in_arbiter(&place(), log.clone(), &config);
-    let admission = Admission::start(&place(), clock, &config);
-    let snapshot = ConfigSnapshot::build(config, &|_| None).unwrap();
-    let (arbiters, provider_client) = (Arbiters::new(vec![place()]), ProviderClient::new().unwrap());
-    let runtime = tokio::runtime::Handle::current();
-    Broker::new(Parts { log, snapshot, clock, provider_client, meter, admission, arbiters, runtime, seed: 7 })
-}
-
 #[expect(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 pub(crate) fn spawn<F: Future<Output: Send> + Send + 'static>(future: F) -> tokio::task::JoinHandle<F::Output> {
     tokio::task::spawn(future)
@@ -148,21 +102,6 @@ pub(crate) fn spawn<F: Future<Output: Send> + Send + 'static>(future: F) -> toki
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it hangs")
-}
-
-pub(crate) fn delta(text: &str) -> Event {
-    Event::Delta(Delta { text: text.into(), ..Delta::default() })
-}
-
-pub(crate) fn completed() -> Event {
-    Event::Completed(Completed {
-        finish_reason: "stop".into(),
-        native_finish_reason: None,
-        usage: Usage::default(),
-        cost: Cost::default(),
-        timing: Timing::default(),
-        attempts: 1,
-    })
 }
 
 /// The HTTP side: just enough of an upgrade.
@@ -192,7 +131,7 @@ async fn door(mut socket: TcpStream, svc: Arc<Broker>) -> Option<Ending> {
         let (id, cursor) = rest.split_once("/ws").unwrap();
         (id.into(), cursor.strip_prefix("?cursor=").map(Into::into))
     });
-    Some(serve(socket, svc, Opening { access, protocol, implicit, place: place() }).await)
+    Some(serve(socket, svc, Opening { access, protocol, implicit, place: harness::actors() }).await)
 }
 
 /// A client that does exactly what a test says.

@@ -3,21 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay::admission::Admission;
-use forebay::broker::{Broker, Parts};
-use forebay::clock::Clock;
-use forebay::config::Config;
-use forebay::job::{Charge, Cost, Event, Failure, Record, State, Timestamp, Usd};
+use forebay::broker::Broker;
+use forebay::job::{Charge, Cost, Event, Failure, Record, State, Usd};
 use forebay::log::memory::MemoryLog;
-use forebay::log::{Followed, Follower, ListQuery, Log, Stream};
-use forebay::meter::Meter;
-use forebay::provider::call::ProviderClient;
-use forebay::run::Arbiters;
-use forebay::snapshot::ConfigSnapshot;
+use forebay::log::{Followed, Follower, ListQuery, Stream};
 use forebay::wire::Cursor;
 use forebay::wire::record;
 use forebay::wire::submit::{Door, from_json};
 use serde_json::Value;
+
+use crate::harness;
 
 /// Stops the clock: from here on time passes only while everybody waits.
 pub(crate) fn paused() {
@@ -31,30 +26,11 @@ pub(crate) struct TestBroker {
 
 impl TestBroker {
     pub(crate) fn start(seed: u64) -> TestBroker {
-        let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: tokio::time::Instant::now() };
+        let clock = harness::simulated_clock();
         let ledger = MemoryLog::new(clock);
-        let log: Arc<dyn Log> = ledger.clone();
-        let config: Config = toml::from_str("nats.enabled = false").expect("a valid configuration");
-        let snapshot = ConfigSnapshot::build(config.clone(), &|_| None).expect("a valid configuration");
-        let arbiters = Arbiters::new(vec![actix::Arbiter::current()]);
-        let meter = Meter::start_in_arbiter(arbiters.pick(), log.clone(), &config);
-        let admission = Admission::start(arbiters.pick(), clock, &config);
-        let provider_client = ProviderClient::new().expect("a client");
-        let runtime = tokio::runtime::Handle::current();
-        TestBroker {
-            ledger,
-            svc: Broker::new(Parts {
-                log,
-                snapshot,
-                clock,
-                provider_client,
-                meter,
-                admission,
-                arbiters,
-                runtime,
-                seed,
-            }),
-        }
+        let builder = harness::broker("nats.enabled = false").log(ledger.clone()).clock(clock).seed(seed);
+        let svc = builder.arbiter(actix::Arbiter::current()).start(&tokio::runtime::Handle::current());
+        TestBroker { svc, ledger }
     }
 
     pub(crate) async fn try_submit(&self, job: &Value) -> Result<Arc<Stream>, Failure> {

@@ -5,25 +5,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::job::{Event, Gateway, Job, Options, Tags, Task, Timestamp, caps};
+use crate::job::{Event, Job, caps, for_tests};
 use crate::provider::protocol::openai_chat;
 use crate::provider::{Ask, Decoder, Endpoint, Packet, Target};
 
 fn job(input: &Value) -> Job {
-    Job {
-        id: "j".parse().expect("an id"),
-        gateway: Gateway::default(),
-        model: "p/m".parse().expect("a model"),
-        task: Task::Chat,
-        input: serde_json::value::RawValue::from_string(input.to_string()).expect("JSON"),
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        submitted_at: Timestamp(0),
-        body_sha256: None,
-        is_passed_on: false,
-        echo: None,
-    }
+    for_tests::job("p/m").input(input).build()
 }
 
 fn site(form: Form) -> Site {

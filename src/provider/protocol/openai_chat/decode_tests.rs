@@ -1,27 +1,14 @@
 //! What a reply leaves beside its events.
 
 use super::*;
-use crate::job::{Gateway, Options, Tags, Task, Timestamp};
+use crate::job::for_tests;
 use crate::provider::protocol::openai_chat::{Money, ReplyRules};
 
 static DOLLARS: Rules =
     Rules { reply: ReplyRules { money: Money::Dollars("cost"), ..ReplyRules::PLAIN }, ..Rules::PLAIN };
 
 fn job(input: &str) -> Job {
-    Job {
-        id: "j".parse().unwrap(),
-        gateway: Gateway::default(),
-        model: "p/m".parse().unwrap(),
-        task: Task::Chat,
-        input: RawValue::from_string(input.to_owned()).unwrap(),
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        submitted_at: Timestamp(0),
-        body_sha256: None,
-        is_passed_on: false,
-        echo: None,
-    }
+    for_tests::job("p/m").input(input).build()
 }
 
 /// The bill after these packets to this job: tier, dollars.

@@ -1,7 +1,7 @@
 //! Tests of the choice of this protocol, and of which models reason.
 
 use super::*;
-use crate::job::{Gateway, Job, Options, Tags, Target, Timestamp};
+use crate::job::{Job, Target, for_tests};
 use crate::provider::Endpoint;
 
 fn site(rules: &'static Rules) -> Site {
@@ -9,20 +9,7 @@ fn site(rules: &'static Rules) -> Site {
 }
 
 fn job(input: &str) -> Job {
-    Job {
-        id: "j".parse().expect("an id"),
-        gateway: Gateway::default(),
-        model: "p/m".parse().expect("a model"),
-        task: Task::Chat,
-        input: RawValue::from_string(input.to_owned()).expect("JSON"),
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        submitted_at: Timestamp(0),
-        body_sha256: None,
-        is_passed_on: false,
-        echo: None,
-    }
+    for_tests::job("p/m").input(input).build()
 }
 
 #[test]

@@ -3,26 +3,13 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::job::{Gateway, Job, JobId, Options, Tags, Target, Task, Timestamp};
+use crate::job::{Job, Target, for_tests};
 use crate::provider::protocol::openai_chat::ReplyRules;
 use crate::provider::protocol::responses::Rules;
 use crate::provider::{Decoder, Endpoint, Packet, Provider, vendor};
 
 fn job(input: &str) -> Job {
-    Job {
-        id: "j".parse::<JobId>().expect("an id"),
-        gateway: Gateway::default(),
-        model: "p/m".parse().expect("a model"),
-        task: Task::Chat,
-        input: RawValue::from_string(input.to_owned()).expect("JSON"),
-        metadata: Tags::default(),
-        idempotency_key: None,
-        options: Options::default(),
-        submitted_at: Timestamp(0),
-        body_sha256: None,
-        is_passed_on: false,
-        echo: None,
-    }
+    for_tests::job("p/m").input(input).build()
 }
 
 /// What a provider of this kind at `endpoint` asks: to resume, to fetch, to cancel.
