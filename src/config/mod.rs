@@ -164,7 +164,7 @@ pub enum Durability {
     Power,
     /// The record is written to the kernel and survives the end of the process, but not a power cut.
     Process,
-    /// The record is written some time later and may be lost with the process.
+    /// Nothing is promised. Today the record is written as with `process`.
     None,
 }
 
