@@ -4,7 +4,7 @@
 //! Markdown file of this folder is in it. Links between guides have the form that repositories follow (`idempotency.md`);
 //! in these pages the list of modules below leads to the same places.
 
-/// A guide.
+/// One guide: its topic and its text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Guide {
     /// The topic, as `forebay help TOPIC` takes it: the name of its file.
@@ -81,7 +81,7 @@ impl Guide {
         }
     }
 
-    /// Topics that somebody who asked for `topic` may have meant: alike in spelling, or with a heading about it.
+    /// Topics that a reader who asked for `topic` may have meant: alike in spelling, or with a heading about it.
     #[must_use]
     pub fn near(topic: &str) -> Vec<&'static str> {
         let topic = as_name(topic);
