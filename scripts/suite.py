@@ -20,7 +20,6 @@ QUICK = ["--lib", *(f"--test={name}" for name in ("log", "http", "nats", "sim", 
 TOOLS = ("nats", "model", "sdk", "openapi", "javascript")
 SCRIPTS = ("demo", "guides", "sdk", "continue", "openapi", "conformance", "forms")  # the longest ones begin first
 AT_ONCE = 2
-STILL_S = 60  # a part that takes longer says that it goes on
 TARGET = re.compile(r"^ +(?:Running|Doc-tests) (?:unittests )?(\S+)")
 RESULT = re.compile(r"^test result: (\w+)\. (\d+) passed; (\d+) failed; (\d+) ignored")
 CHECKS = re.compile(r"^ +✓|^(?:[✓]|ok\b)", re.MULTILINE)
@@ -39,7 +38,7 @@ class CargoTests:
     """The lines of `cargo test`, one part for each of its programs."""
 
     def __init__(self):
-        self.wrong, self.began, self.spoken = [], time.monotonic(), time.monotonic()
+        self.wrong = []
         self.start("cargo")
 
     def start(self, name):
@@ -47,6 +46,7 @@ class CargoTests:
 
     def line(self, line):
         if target := TARGET.match(line):
+            self.broken_off()
             path = target[1].removesuffix(".rs").removeprefix("tests/")
             self.start({"src/lib": "units", "src/main": "main"}.get(path, path))
         self.lines.append(line)
@@ -61,9 +61,17 @@ class CargoTests:
                 self.wrong.append(self.name)
                 say("".join(self.lines))
 
+    def broken_off(self):
+        """A test program that came to no result was killed."""
+        if not self.is_done and self.name != "cargo":
+            self.wrong.append(self.name)
+            verdict(self.name, False, time.monotonic() - self.began, "came to no end")
+            say("".join(self.lines))
+
     def end(self, code):
-        """What came to no result: a build that fails, a program that was killed."""
-        if code != 0 and (not self.is_done or not self.wrong):
+        """Reports what no result line tells: the last program was killed, or cargo failed before any ran."""
+        self.broken_off()
+        if code != 0 and not self.wrong:
             self.wrong.append(self.name)
             say("".join(self.lines))
 

@@ -9,7 +9,7 @@
 
 mod support;
 
-#[path = "crash/broker.rs"]
+#[path = "support/process.rs"]
 mod broker;
 
 #[path = "crash/kill.rs"]

@@ -16,7 +16,7 @@ mod act;
 mod background;
 #[path = "faults/books.rs"]
 mod books;
-#[path = "crash/broker.rs"]
+#[path = "support/process.rs"]
 #[expect(dead_code, reason = "shared with the tests of crashes, which need more of it")]
 mod broker;
 #[path = "faults/cancel.rs"]

