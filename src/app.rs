@@ -2,7 +2,7 @@
 //!
 //! Owns the threads: tokio's for sockets, an actix system with its arbiters for actors, the log's
 //! own. Promises that HTTP and WebSocket open when every unfinished job is settled (the NATS entrance
-//! is there before: settled jobs are delivered through it), and that a stop closes doors, drains
+//! is there before: settled jobs are delivered through it), and that a stop closes the entrances, drains
 //! jobs and makes the log whole, in this order.
 
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ use crate::http;
 use crate::log::Log;
 use crate::log::disk::DiskLog;
 use crate::meter::Meter;
-use crate::nats::Intake;
+use crate::nats::NatsEntrance;
 use crate::policy::access;
 use crate::provider::call::ProviderClient;
 use crate::run::Arbiters;
@@ -31,8 +31,8 @@ use crate::telemetry;
 
 /// How often histograms are folded, so that they do not grow between scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// How long doors get to say goodbye once the jobs are done.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the HTTP entrance may take to close its connections once the jobs are done.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the broker until SIGTERM or SIGINT.
 ///
@@ -47,45 +47,45 @@ pub fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let actors = Actors::start(loaded.config.server.arbiters)?;
     let result = runtime.block_on(run(loaded, listener, actors.arbiters.clone()));
     actors.stop();
-    runtime.shutdown_timeout(GOODBYE);
+    runtime.shutdown_timeout(CLOSE_TIMEOUT);
     result
 }
 
 async fn run(loaded: Loaded, listener: TcpListener, arbiters: Arbiters) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let mut stop = Stop::new()?;
-    let svc = services(&loaded, arbiters.clone()).await?;
+    let broker = open_broker(&loaded, arbiters.clone()).await?;
     let runtime = tokio::runtime::Handle::current();
-    let intake = match loaded.config.nats.enabled {
+    let nats = match loaded.config.nats.enabled {
         true => Some(
-            Intake::start(Arc::clone(&svc), arbiters.pick(), runtime)
+            NatsEntrance::start(Arc::clone(&broker), arbiters.pick(), runtime)
                 .map_err(|failure| anyhow!("{}", failure.message))?,
         ),
         false => None,
     };
-    svc.settle_unfinished().await;
+    broker.settle_unfinished().await;
     let mut webhooks = tokio::task::JoinSet::new();
-    webhooks.spawn(Arc::clone(&svc).deliver_webhooks());
+    webhooks.spawn(Arc::clone(&broker).deliver_webhooks());
     let (close, mut closing) = watch::channel(false);
     let shutdown = async move {
-        // A closed channel means the same: we are leaving.
+        // A closed channel means the same: the process ends.
         let _ = closing.wait_for(|closing| *closing).await;
     };
-    let mut doors = tokio::task::JoinSet::new();
-    doors.spawn(http::serve(listener, Arc::clone(&svc), http::Limits::default(), shutdown));
+    let mut entrances = tokio::task::JoinSet::new();
+    entrances.spawn(http::serve(listener, Arc::clone(&broker), http::Limits::default(), shutdown));
     tracing::info!(%address, log = %shown(&loaded.config.log.path), "ready");
-    watch_over(&svc, loaded, &mut stop).await;
-    go_down(&svc, intake, &mut stop).await;
+    supervise(&broker, loaded, &mut stop).await;
+    shut_down(&broker, nats, &mut stop).await;
     close.send_replace(true);
-    let _ = tokio::time::timeout(GOODBYE, doors.join_next()).await;
-    // Who is not told yet is told by the next start.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, entrances.join_next()).await;
+    // The next start delivers the webhooks that are still due.
     webhooks.shutdown().await;
-    svc.log.close().await;
+    broker.log.close().await;
     tracing::info!("down");
     Ok(())
 }
 
-async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Broker>> {
+async fn open_broker(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Broker>> {
     let config = loaded.config.log.clone();
     let opened = tokio::task::spawn_blocking(move || DiskLog::open(&config, Clock::System)).await?;
     let log: Arc<dyn Log> = opened.map_err(|failure| anyhow!("the log cannot be opened: {}", failure.message))?;
@@ -109,7 +109,7 @@ async fn services(loaded: &Loaded, arbiters: Arbiters) -> anyhow::Result<Arc<Bro
     }))
 }
 
-/// SIGTERM and SIGINT.
+/// Signals that stop the broker: SIGTERM and SIGINT.
 struct Stop {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -120,8 +120,8 @@ impl Stop {
         Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next of either. Cancel-safe.
-    async fn asked(&mut self) {
+    /// Waits for the next stop signal. Cancel-safe.
+    async fn signal(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -129,45 +129,46 @@ impl Stop {
     }
 }
 
-/// Keeps the running broker in order until somebody asks it to stop.
-async fn watch_over(svc: &Arc<Broker>, loaded: Loaded, stop: &mut Stop) {
+/// Reloads the configuration and keeps the metrics small until a stop signal comes.
+async fn supervise(broker: &Arc<Broker>, loaded: Loaded, stop: &mut Stop) {
     let mut watcher = Watcher::new(loaded.clone());
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
         tokio::select! {
-            () = stop.asked() => return,
+            () = stop.signal() => return,
             _ = upkeep.tick() => telemetry::upkeep(),
-            Reloaded { config, .. } = watcher.changed() => reload(svc, config, &loaded).await,
+            Reloaded { config, .. } = watcher.changed() => reload(broker, config, &loaded).await,
         }
     }
 }
 
-/// All or nothing: jobs under way keep the configuration that they began with.
-async fn reload(svc: &Arc<Broker>, config: Config, loaded: &Loaded) {
+/// Puts a changed configuration in force as a whole, or not at all; jobs under way keep the one that
+/// they began with.
+async fn reload(broker: &Arc<Broker>, config: Config, loaded: &Loaded) {
     match build(config, loaded) {
         Ok(snapshot) => {
-            svc.meter.reload(Arc::new(snapshot.config.clone())).await;
-            svc.admission.reload(&snapshot.config);
-            svc.snapshot.store(Arc::new(snapshot));
+            broker.meter.reload(Arc::new(snapshot.config.clone())).await;
+            broker.admission.reload(&snapshot.config);
+            broker.snapshot.store(Arc::new(snapshot));
             tracing::info!("the configuration was reloaded");
         }
         Err(error) => tracing::error!("{error}; the configuration before stays in force"),
     }
 }
 
-/// Lets jobs finish, or interrupts them when the time is up or somebody asks again.
-async fn go_down(svc: &Arc<Broker>, intake: Option<Intake>, stop: &mut Stop) {
-    let grace = Duration::from_secs(svc.snapshot.load().config.server.drain_s);
-    tracing::info!(jobs = svc.jobs_in_flight(), "going down: no new jobs, waiting for running ones");
+/// Lets jobs finish; interrupts them when the time is up or a second stop signal comes.
+async fn shut_down(broker: &Arc<Broker>, nats: Option<NatsEntrance>, stop: &mut Stop) {
+    let grace = Duration::from_secs(broker.snapshot.load().config.server.drain_s);
+    tracing::info!(jobs = broker.jobs_in_flight(), "going down: no new jobs, waiting for running ones");
     tokio::select! {
-        () = svc.drain(grace) => {}
-        () = stop.asked() => {
-            tracing::warn!("asked again: not waiting for jobs");
-            svc.drain(Duration::ZERO).await;
+        () = broker.drain(grace) => {}
+        () = stop.signal() => {
+            tracing::warn!("a second stop signal came: the broker does not wait for jobs");
+            broker.drain(Duration::ZERO).await;
         }
     }
-    if let Some(intake) = intake {
-        intake.stop().await;
+    if let Some(nats) = nats {
+        nats.stop().await;
     }
 }
 
@@ -188,11 +189,11 @@ struct Actors {
 }
 
 impl Actors {
-    /// `threads` arbiters; 0 = one per core.
+    /// Starts `threads` arbiters; 0 means one per core.
     fn start(threads: usize) -> anyhow::Result<Actors> {
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
-            said => said,
+            configured => configured,
         };
         let (send, receive) = std::sync::mpsc::sync_channel(1);
         let body = move || {
@@ -215,7 +216,7 @@ impl Actors {
         Ok(Actors { arbiters: Arbiters::new(handles), system, thread })
     }
 
-    /// Every job has ended by now: `System::stop` drops actors without a word to them.
+    /// Stops the actor system. Call it when every job has ended: `System::stop` drops actors without notice.
     fn stop(self) {
         self.system.stop();
         let _ = self.thread.join();

@@ -7,12 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::job::Timestamp;
 
-/// Where dates come from.
+/// Source of dates for the whole broker.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
-    /// The machine's.
+    /// The machine's wall clock.
     System,
-    /// A date that tokio's (pausable) clock moves on.
+    /// A simulated date that tokio's (pausable) clock moves on.
     Simulated {
         /// The date at `since`.
         start: Timestamp,
@@ -22,7 +22,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The date now.
+    /// Returns the present date.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {

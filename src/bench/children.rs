@@ -19,7 +19,7 @@ use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_sig
 use super::client::Connection;
 use super::{Role, machine};
 
-/// Seconds that a process has to come up.
+/// Seconds within which a process must have started.
 const START_S: u64 = 20;
 
 /// A process that is killed when this is dropped.
@@ -29,12 +29,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Its id.
+    /// Returns the id of the process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// A helper of the bench, listening.
+    /// Starts a helper process of the bench and waits until it listens.
     pub(super) fn helper(role: Role, upstream: Option<SocketAddr>) -> Result<Process> {
         let mut command = myself(role)?;
         if let Some(upstream) = upstream {
@@ -47,7 +47,7 @@ impl Process {
         match line.trim().parse() {
             Ok(address) => Ok(Process { child, address }),
             Err(_) => {
-                // It has said why on stderr.
+                // The process has printed the reason on stderr.
                 let _ = child.kill();
                 let _ = child.wait();
                 bail!("the bench's {role:?} did not start")
@@ -70,7 +70,7 @@ impl Process {
         }
     }
 
-    /// A broker of its own configuration, ready for jobs.
+    /// Starts a broker with a configuration of its own and waits until it is ready for jobs.
     pub(super) async fn broker(dir: &Path, upstream: SocketAddr) -> Result<Process> {
         let address = free_address()?;
         let config = dir.join("forebay.toml");
@@ -84,14 +84,14 @@ impl Process {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(START_S) {
             if let Some(status) = broker.child.try_wait()? {
-                bail!("the broker ended with {status} before it was ready: {}", last_words(&log));
+                bail!("the broker ended with {status} before it was ready: {}", last_lines(&log));
             }
             if is_ready(address).await {
                 return Ok(broker);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        bail!("the broker was not ready within {START_S} s: {}", last_words(&log))
+        bail!("the broker was not ready within {START_S} s: {}", last_lines(&log))
     }
 }
 
@@ -103,18 +103,18 @@ impl Drop for Process {
     }
 }
 
-/// A directory that vanishes, on the disk of `--out`.
+/// A directory on the disk of `--out` that is removed when this is dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new one in `parent`.
+    /// Makes a new directory in `parent`.
     pub(super) fn new(parent: &Path) -> Result<Scratch> {
         let path = parent.join(format!("run-{}-{}", std::process::id(), machine::now_ns()));
         std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(Scratch(path.canonicalize()?))
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
@@ -127,7 +127,7 @@ impl Drop for Scratch {
     }
 }
 
-/// In the child: dies with the bench, and may open as many files as the machine allows.
+/// Prepares a child process: it dies with the bench, and may open as many files as the machine allows.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -137,18 +137,18 @@ pub(super) fn settle_in() -> Result<()> {
     Ok(())
 }
 
-/// In the child: dies as of a `kill -9`.
+/// Ends this child process as a `kill -9` would.
 pub(super) fn kill_myself() -> Result<()> {
     kill_process(getpid(), Signal::KILL).context("be killed")
 }
 
-/// In the child: becomes `forebay serve`, which keeps what [`settle_in`] did.
+/// Replaces this child process by `forebay serve`, which keeps what [`settle_in`] set.
 pub(super) fn become_broker(config: &Path) -> Result<()> {
     let error = Command::new(std::env::current_exe()?).arg("serve").arg("--config").arg(config).exec();
     Err(error).context("start `forebay serve`")
 }
 
-/// Says where a helper listens.
+/// Prints the address on which a helper listens.
 pub(super) fn announce(address: SocketAddr) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{address}")?;
@@ -166,12 +166,12 @@ fn myself(role: Role) -> Result<Command> {
     Ok(command)
 }
 
-/// Free when it was asked for; somebody else taking it first shows as a broker that ends.
+/// Returns a port that was free a moment ago; if another process takes it first, the broker ends.
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Where the log is of a broker that lives in `dir`.
+/// Returns the log's directory of a broker whose files are in `dir`.
 pub(super) fn data_dir(dir: &Path) -> PathBuf {
     dir.join("data")
 }
@@ -187,11 +187,11 @@ fn configuration(dir: &Path, address: SocketAddr, upstream: SocketAddr) -> Strin
 async fn is_ready(address: SocketAddr) -> bool {
     let Ok(mut connection) = Connection::open(address).await else { return false };
     let request = b"GET /readyz HTTP/1.1\r\nHost: bench\r\n\r\n";
-    let asked = tokio::time::timeout(Duration::from_secs(1), connection.exchange(request, |_| {})).await;
-    matches!(asked, Ok(Ok(200)))
+    let answered = tokio::time::timeout(Duration::from_secs(1), connection.exchange(request, |_| {})).await;
+    matches!(answered, Ok(Ok(200)))
 }
 
-fn last_words(log: &Path) -> String {
+fn last_lines(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(3).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")

@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 const READ_BYTES: usize = 4096;
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Receive buffer of a reader that will not read: the kernel shall not read for it.
+/// Receive buffer of a reader that does not read, so that the kernel buffers little for it.
 const STALLED_BUFFER_BYTES: u32 = 4096;
 
 /// One connection, kept alive between exchanges.
@@ -23,14 +23,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to a server.
     pub(super) async fn open(address: SocketAddr) -> Result<Connection> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Connection { stream, buffer: Vec::with_capacity(READ_BYTES) })
     }
 
-    /// Connects with the smallest receive buffer.
+    /// Connects to a server with the smallest receive buffer.
     pub(super) async fn open_stalled(address: SocketAddr) -> Result<Connection> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(STALLED_BUFFER_BYTES)?;
@@ -52,7 +52,7 @@ impl Connection {
         Ok(head)
     }
 
-    /// Becomes a WebSocket at `path`; whatever came behind the handshake is handed over.
+    /// Upgrades the connection to a WebSocket at `path`; bytes that follow the handshake are handed over.
     pub(super) async fn upgrade(&mut self, path: &str) -> Result<()> {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -66,8 +66,8 @@ impl Connection {
         }
     }
 
-    /// After [`Connection::upgrade`]: one text message of less than 64 KiB.
-    pub(super) async fn say(&mut self, text: &str) -> Result<()> {
+    /// Sends one text message of less than 64 KiB, after [`Connection::upgrade`].
+    pub(super) async fn send_text(&mut self, text: &str) -> Result<()> {
         let length = u16::try_from(text.len()).context("a message over 64 KiB")?;
         // A whole text frame, its length in two bytes, masked with zeros: what clients must, for the
         // least work.
@@ -78,7 +78,7 @@ impl Connection {
         Ok(self.stream.write_all(&frame).await?)
     }
 
-    /// After [`Connection::upgrade`]: raw bytes, frame headers included. Empty at the end.
+    /// Reads raw bytes, frame headers included, after [`Connection::upgrade`]. Empty at the end.
     pub(super) async fn bytes(&mut self, into: &mut Vec<u8>) -> Result<()> {
         if self.buffer.is_empty() {
             self.fill().await?;
@@ -116,17 +116,17 @@ fn status(head: &str) -> Result<u16> {
     head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("an answer without a status")
 }
 
-/// Where an answer's body ends.
+/// What is left of an answer's body.
 enum Body {
-    /// So many bytes are to come.
+    /// This many bytes of the body are still to come.
     Sized(usize),
     /// A chunk's size line is being read.
     Size(usize),
-    /// So many bytes of a chunk are to come.
+    /// This many bytes of a chunk are still to come.
     Data(usize),
-    /// The line break behind a chunk.
+    /// The line break behind a chunk is being read.
     Break,
-    /// The line break behind the last.
+    /// The line break behind the last chunk is being read.
     Last,
     Done,
 }

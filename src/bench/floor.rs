@@ -1,6 +1,6 @@
 //! The control: a reverse proxy of hyper's own parts that does nothing but pass bytes on.
 //!
-//! What a broker costs is told as a ratio of what this costs. It pools connections, reads no body
+//! The cost of a broker is given as a ratio of the cost of this proxy. It pools connections, reads no body
 //! and changes no header that HTTP does not make it change.
 
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Load: closed loop, open loop, and streams that are held.
 //!
 //! In an open loop each request is a task of its own that starts when it is due, whatever the others
-//! do, so a slow answer delays nobody's start and no wait is left out of the figures.
+//! do, so a slow answer delays no other start and no wait is left out of the figures.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,50 +16,50 @@ use super::client::Connection;
 use super::machine::now_ns;
 use super::token::{Scanner, Transit, histogram};
 
-/// What the model is asked; about as long as a short question.
+/// Prompt of every request; about as long as a short question.
 const PROMPT: &str = "You are a careful assistant. Explain in plain words, and in not more than a few sentences, why a \
-                      log that is written before it is read can be read again by anybody at any time.";
+                      log that is written before it is read can be read again by any reader at any time.";
 /// Seconds after which a held stream counts as dead.
 const SILENT_S: u64 = 60;
 
-/// Bytes kept of an answer, to say what was wrong with it.
+/// Bytes of an answer that are kept, to report what was wrong with it.
 const SAID_BYTES_MAX: usize = 300;
 
-/// Who is measured.
+/// The server that is measured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
-    /// Forebay's own door, else the OpenAI dialect.
+    /// Whether requests use Forebay's own API; otherwise the OpenAI dialect.
     pub(super) is_broker: bool,
 }
 
-/// One sort of request.
+/// A kind of request that a load repeats.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
+pub(super) struct RequestShape {
     pub(super) tokens: u64,
     pub(super) pace_us: u64,
     pub(super) streamed: bool,
 }
 
-impl Ask {
-    /// The whole request as bytes.
+impl RequestShape {
+    /// Returns the whole request as bytes.
     pub(super) fn bytes(self, target: &Target) -> Arc<[u8]> {
         self.request(target, "").into()
     }
 
-    /// As a job that goes on without us (`options.background`).
+    /// Turns the request into one for a background job (`options.background`).
     pub(super) fn background(self, target: &Target) -> Arc<[u8]> {
         self.beside(target, ",\"options\":{\"background\":true}")
     }
 
-    /// As a job with `more` in its JSON, which begins with a comma.
+    /// Adds `more` to the JSON of the job; it begins with a comma.
     pub(super) fn beside(self, target: &Target, more: &str) -> Arc<[u8]> {
         self.request(target, more).into()
     }
 
     fn request(self, target: &Target, more: &str) -> Vec<u8> {
-        let Ask { tokens, pace_us, streamed } = self;
+        let RequestShape { tokens, pace_us, streamed } = self;
         let messages = format!("[{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}]");
         let model = format!("n{tokens}p{pace_us}");
         let (path, body) = if target.is_broker {
@@ -79,7 +79,7 @@ impl Ask {
     }
 }
 
-/// What came of a load; its clients share it.
+/// Results of a load; its clients share it.
 #[derive(Clone)]
 pub(super) struct Tally {
     transit: Transit,
@@ -87,14 +87,14 @@ pub(super) struct Tally {
 }
 
 struct Answers {
-    /// From due to the first token, nanoseconds.
+    /// Nanoseconds from the due time to the first token.
     first_ns: Histogram<u64>,
-    /// From due to the end, nanoseconds.
+    /// Nanoseconds from the due time to the end.
     whole_ns: Histogram<u64>,
     done: u64,
     tokens: u64,
     failed: u64,
-    /// Why the first failed.
+    /// Reason why the first failure happened.
     why: Option<String>,
 }
 
@@ -109,12 +109,12 @@ impl Tally {
         self.answers.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// A reader whose tokens are measured from `since_ns` on.
+    /// Makes a scanner that measures tokens from `since_ns` on.
     pub(super) fn scanner(&self, since_ns: u64) -> Scanner {
         Scanner::since(since_ns, Arc::clone(&self.transit))
     }
 
-    /// Notes a whole answer that was due at `due_ns`.
+    /// Counts a whole answer that was due at `due_ns`.
     pub(super) fn answered(&self, scanner: &Scanner, due_ns: u64) {
         let mut answers = self.lock();
         let since = |at: u64| at.saturating_sub(due_ns);
@@ -124,17 +124,17 @@ impl Tally {
         answers.done += 1;
     }
 
-    /// Notes an answer that did not come whole.
+    /// Counts an answer that did not come whole.
     pub(super) fn failed(&self, why: &anyhow::Error) {
         let mut answers = self.lock();
         answers.failed += 1;
         answers.why.get_or_insert_with(|| format!("{why:#}"));
     }
 
-    /// Itself, when every answer came whole: the times of others would flatter.
+    /// Returns itself when every answer came whole: the times of a failed load would flatter.
     ///
     /// # Errors
-    /// Why the first did not come.
+    /// Reason why the first answer did not come whole.
     pub(super) fn whole(self, target: &Target) -> Result<Tally> {
         {
             let answers = self.lock();
@@ -147,39 +147,39 @@ impl Tally {
         Ok(self)
     }
 
-    /// Answers that came whole.
+    /// Returns the number of answers that came whole.
     pub(super) fn done(&self) -> u64 {
         self.lock().done
     }
 
-    /// Tokens that came in them.
+    /// Returns the number of tokens that came in them.
     pub(super) fn tokens(&self) -> u64 {
         self.lock().tokens
     }
 
-    /// From due to the first token, milliseconds.
+    /// Returns the milliseconds from the due time to the first token.
     pub(super) fn first_ms(&self, quantile: f64) -> f64 {
         ms(&self.lock().first_ns, quantile)
     }
 
-    /// From due to the end, milliseconds.
+    /// Returns the milliseconds from the due time to the end.
     pub(super) fn whole_ms(&self, quantile: f64) -> f64 {
         ms(&self.lock().whole_ns, quantile)
     }
 
-    /// Of a token: from the upstream's send to our read, milliseconds.
+    /// Returns the milliseconds of a token from the upstream's send to our read.
     pub(super) fn transit_ms(&self, quantile: f64) -> f64 {
         ms(&self.transit.lock().expect("nothing panics while it holds this lock"), quantile)
     }
 }
 
-/// A quantile in milliseconds.
+/// Returns a quantile in milliseconds.
 pub(super) fn ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e6
 }
 
-/// One exchange on a connection that may be reused.
-async fn ask(connection: &mut Connection, request: &[u8], tokens: u64, mut scanner: Scanner) -> Result<Scanner> {
+/// Makes one exchange on a connection that may be reused.
+async fn exchange(connection: &mut Connection, request: &[u8], tokens: u64, mut scanner: Scanner) -> Result<Scanner> {
     let mut head = Vec::new();
     let exchange = connection.exchange(request, |bytes| {
         if head.len() < SAID_BYTES_MAX {
@@ -189,14 +189,14 @@ async fn ask(connection: &mut Connection, request: &[u8], tokens: u64, mut scann
     });
     let status = tokio::time::timeout(Duration::from_secs(SILENT_S), exchange).await.context("no end came")??;
     if status != 200 || scanner.tokens != tokens {
-        let said = String::from_utf8_lossy(&head).into_owned();
-        bail!("status {status}, {} of {tokens} tokens: {said}", scanner.tokens);
+        let body = String::from_utf8_lossy(&head).into_owned();
+        bail!("status {status}, {} of {tokens} tokens: {body}", scanner.tokens);
     }
     Ok(scanner)
 }
 
-/// `connections` clients that ask again as soon as they are answered.
-pub(super) async fn closed(target: &Target, what: Ask, connections: usize, lasts: Duration) -> Tally {
+/// Runs `connections` clients that send the next request as soon as they are answered.
+pub(super) async fn closed(target: &Target, what: RequestShape, connections: usize, lasts: Duration) -> Tally {
     let request = what.bytes(target);
     let until = Instant::now() + lasts;
     let tally = Tally::new();
@@ -204,24 +204,24 @@ pub(super) async fn closed(target: &Target, what: Ask, connections: usize, lasts
     for _ in 0..connections {
         let (address, request, tally) = (target.address, Arc::clone(&request), tally.clone());
         clients.spawn(async move {
-            let asked = async {
+            let exchange = async {
                 let mut connection = Connection::open(address).await?;
                 while Instant::now() < until {
                     let due = now_ns();
-                    let scanner = ask(&mut connection, &request, what.tokens, tally.scanner(0)).await?;
+                    let scanner = exchange(&mut connection, &request, what.tokens, tally.scanner(0)).await?;
                     tally.answered(&scanner, due);
                 }
                 Ok(())
             };
-            asked.await.unwrap_or_else(|why| tally.failed(&why));
+            exchange.await.unwrap_or_else(|why| tally.failed(&why));
         });
     }
     clients.join_all().await;
     tally
 }
 
-/// Requests that start at a steady rate, on idle connections or new ones.
-pub(super) async fn open(target: &Target, what: Ask, per_second: u32, lasts: Duration) -> Tally {
+/// Starts requests at a steady rate, on idle connections or new ones.
+pub(super) async fn open(target: &Target, what: RequestShape, per_second: u32, lasts: Duration) -> Tally {
     let request = what.bytes(target);
     let idle: Arc<Mutex<Vec<Connection>>> = Arc::default();
     let mut timer = tokio::time::interval(Duration::from_secs(1) / per_second);
@@ -233,25 +233,25 @@ pub(super) async fn open(target: &Target, what: Ask, per_second: u32, lasts: Dur
         let (address, request, idle, tally) = (target.address, Arc::clone(&request), Arc::clone(&idle), tally.clone());
         requests.spawn(async move {
             let kept = idle.lock().expect("nothing panics while it holds this lock").pop();
-            let asked = async {
+            let exchange = async {
                 let mut connection = match kept {
                     Some(connection) => connection,
                     None => Connection::open(address).await?,
                 };
-                let scanner = ask(&mut connection, &request, what.tokens, tally.scanner(0)).await?;
+                let scanner = exchange(&mut connection, &request, what.tokens, tally.scanner(0)).await?;
                 tally.answered(&scanner, due);
                 idle.lock().expect("nothing panics while it holds this lock").push(connection);
                 Ok(())
             };
-            asked.await.unwrap_or_else(|why| tally.failed(&why));
+            exchange.await.unwrap_or_else(|why| tally.failed(&why));
         });
     }
     requests.join_all().await;
     tally
 }
 
-/// Many streams at once, each opened at its time within `ramp`. Transit is measured after the ramp.
-pub(super) async fn held(target: &Target, what: Ask, streams: u32, ramp: Duration) -> Tally {
+/// Holds many streams at once, each opened at its time within `ramp`. Transit is measured after the ramp.
+pub(super) async fn held(target: &Target, what: RequestShape, streams: u32, ramp: Duration) -> Tally {
     let request = what.bytes(target);
     let start = Instant::now();
     let since_ns = now_ns() + u64::try_from(ramp.as_nanos()).unwrap_or(0);
@@ -264,7 +264,7 @@ pub(super) async fn held(target: &Target, what: Ask, streams: u32, ramp: Duratio
             let due = now_ns();
             let read = async {
                 let mut connection = Connection::open(address).await?;
-                ask(&mut connection, &request, what.tokens, tally.scanner(since_ns)).await
+                exchange(&mut connection, &request, what.tokens, tally.scanner(since_ns)).await
             };
             match read.await {
                 Ok(scanner) => tally.answered(&scanner, due),

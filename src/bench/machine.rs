@@ -19,10 +19,10 @@ use serde::Serialize;
 const USER_HZ: f64 = 100.0;
 /// Bytes of the write whose fdatasync is the unit.
 const SYNC_BYTES: usize = 4096;
-/// How often it is measured.
+/// How often that unit is measured.
 const SYNC_ROUNDS: u64 = 300;
 
-/// What the figures were measured on.
+/// The machine that the figures were measured on.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
     pub(super) cores: usize,
@@ -37,7 +37,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Looks at the machine; the disk is that of `dir`.
+    /// Reads the facts of this machine; the disk is that of `dir`.
     pub(super) fn look(dir: &Path) -> Result<Machine> {
         let (p50, p99) = fdatasync(dir).with_context(|| format!("measure fdatasync in {}", dir.display()))?;
         let first = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -72,13 +72,13 @@ impl Machine {
     }
 }
 
-/// Nanoseconds of the clock that all processes of this machine share.
+/// Returns the nanoseconds of the clock that all processes of this machine share.
 pub(super) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
-/// CPU time of a process so far, all its threads, ended ones included.
+/// Returns the CPU time of a process so far, all its threads, ended ones included.
 pub(super) fn cpu(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the measured process is gone")?;
     // The name may hold spaces and brackets; the fields after the last bracket are plain.
@@ -89,7 +89,7 @@ pub(super) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64((user + system) as f64 / USER_HZ))
 }
 
-/// CPU time of a process's threads so far, by name; threads of the same name are one.
+/// Returns the CPU time of a process's threads so far, by name; threads of the same name are one.
 pub(super) fn thread_cpu(pid: u32) -> Result<BTreeMap<String, Duration>> {
     let mut used: BTreeMap<String, Duration> = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{pid}/task")).context("the measured process is gone")? {
@@ -106,12 +106,12 @@ pub(super) fn thread_cpu(pid: u32) -> Result<BTreeMap<String, Duration>> {
     Ok(used)
 }
 
-/// Resident bytes of a process.
+/// Returns the resident bytes of a process.
 pub(super) fn rss_bytes(pid: u32) -> Result<u64> {
     status_bytes(pid, "VmRSS:")
 }
 
-/// The most resident bytes that a process ever had.
+/// Returns the most resident bytes that a process ever had.
 pub(super) fn rss_most_bytes(pid: u32) -> Result<u64> {
     status_bytes(pid, "VmHWM:")
 }
@@ -123,7 +123,7 @@ fn status_bytes(pid: u32, field: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// Bytes that the kernel holds for all TCP sockets of this machine: what was sent and not read is
+/// Returns the bytes that the kernel holds for all TCP sockets of this machine: what was sent and not read is
 /// there, and in no process's memory. Exact to a megabyte per core.
 pub(super) fn tcp_bytes() -> Result<u64> {
     let stat = fs::read_to_string("/proc/net/sockstat").context("the kernel does not tell its sockets' memory")?;
@@ -164,9 +164,9 @@ fn fdatasync(dir: &Path) -> Result<(Duration, Duration)> {
 }
 
 fn revision() -> String {
-    let asked = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    let said = asked.ok().filter(|output| output.status.success());
-    said.map_or_else(|| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let output = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    let version = output.ok().filter(|output| output.status.success());
+    version.map_or_else(|| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

@@ -28,31 +28,31 @@ use machine::Machine;
 use report::{Report, Row};
 use rows::Group;
 
-/// Threads of each of the bench's own processes: the machine's two cores, like everybody's here.
+/// Threads of each of the bench's own processes: the targets are set for a machine with two cores.
 const WORKERS: usize = 2;
 
-/// What `forebay bench` is told.
+/// Command-line arguments of `forebay bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
-    /// Under a minute, with more noise.
+    /// Measure for less than a minute, with more noise.
     #[arg(long)]
     pub quick: bool,
-    /// Only these rows; may be repeated.
+    /// Measure only these rows; may be repeated.
     #[arg(long, value_enum, value_name = "ROW", num_args = 1..)]
     pub only: Vec<Group>,
-    /// Where bench.json and bench.md go; measured logs are kept there while it runs.
+    /// Directory for bench.json and bench.md; measured logs are kept there while it runs.
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     pub out: PathBuf,
-    /// What a process started by the bench is.
+    /// Role of a process that the bench has started.
     #[arg(long, value_enum, hide = true)]
     pub role: Option<Role>,
-    /// Where the floor passes requests on to.
+    /// Address that the floor passes requests on to.
     #[arg(long, hide = true)]
     pub upstream: Option<SocketAddr>,
-    /// How many records the writer writes; into `--out`.
+    /// Number of records that the writer writes into `--out`.
     #[arg(long, hide = true)]
     pub records: Option<u64>,
-    /// What the broker is configured by.
+    /// Path of the broker's configuration file.
     #[arg(long, hide = true)]
     pub broker_config: Option<PathBuf>,
 }
@@ -60,13 +60,13 @@ pub struct BenchArgs {
 /// A process that the bench starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Role {
-    /// The provider.
+    /// The provider that answers.
     Upstream,
-    /// The trivial proxy.
+    /// The trivial proxy that is the control.
     Floor,
-    /// `forebay serve`.
+    /// The broker, `forebay serve`.
     Broker,
-    /// Fills a log and is killed.
+    /// A process that fills a log and is killed.
     Writer,
 }
 
@@ -110,7 +110,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
     }
 }
 
-/// What every row is measured with.
+/// Settings and state that every row is measured with.
 struct Bench {
     quick: bool,
     scratch: Scratch,
@@ -119,12 +119,12 @@ struct Bench {
 }
 
 impl Bench {
-    /// Seconds of a measurement: `full`, or a quarter of it when it must be quick.
+    /// Returns the seconds of a measurement: `full`, or a quarter of it when it must be quick.
     fn lasts(&self, full: f64) -> std::time::Duration {
         std::time::Duration::from_secs_f64(if self.quick { full / 4.0 } else { full })
     }
 
-    /// How often a measurement is repeated.
+    /// Returns how often a measurement is repeated.
     fn rounds(&self, full: usize) -> usize {
         if self.quick { 2 } else { full }
     }
@@ -140,7 +140,7 @@ impl Bench {
     }
 }
 
-/// Progress; stdout is the table's.
+/// Prints progress to stderr; stdout is for the table.
 fn say(text: &str) {
     // Nobody reading it is no reason to stop.
     let _ = writeln!(std::io::stderr(), "{text}");

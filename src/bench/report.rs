@@ -1,4 +1,4 @@
-//! What came out: rows with their targets and controls, as JSON and as a table.
+//! The report: rows with their targets and controls, as JSON and as a table.
 //!
 //! Owns the verdict. Promises that a row which could not be measured is in the report, with why.
 
@@ -11,21 +11,21 @@ use serde::Serialize;
 
 use super::machine::Machine;
 
-/// Which way is good, and how far one wants to come.
+/// The target of a row: which direction is good, and the limit.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Reach {
-    /// At most this.
+    /// The value must be at most this.
     AtMost(f64),
-    /// At least this.
+    /// The value must be at least this.
     AtLeast(f64),
-    /// Nobody set a target.
+    /// The row has no target.
     Open,
 }
 
 /// One row of the table.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
-    /// The group, as `--only` takes it.
+    /// Name of the group, as `--only` takes it.
     pub(super) row: &'static str,
     pub(super) what: String,
     pub(super) value: Option<f64>,
@@ -33,14 +33,14 @@ pub(super) struct Row {
     pub(super) reach: Option<f64>,
     pub(super) reach_text: String,
     pub(super) verdict: String,
-    /// What `value` is a ratio of, or is compared with.
+    /// Control that `value` is a ratio of, or is compared with.
     pub(super) control: String,
-    /// Everything that was measured for it.
+    /// All figures that were measured for the row.
     pub(super) figures: BTreeMap<&'static str, f64>,
 }
 
 impl Row {
-    /// A measured row.
+    /// Makes a row of a measured value.
     pub(super) fn new(row: &'static str, what: impl Into<String>, value: f64, unit: &'static str) -> Row {
         Row {
             row,
@@ -55,12 +55,12 @@ impl Row {
         }
     }
 
-    /// A row that could not be measured.
+    /// Makes a row of a measurement that failed.
     pub(super) fn missing(row: &'static str, what: impl Into<String>, why: impl Into<String>) -> Row {
         Row { value: None, verdict: why.into(), ..Row::new(row, what, 0.0, "") }
     }
 
-    /// With a target; `text` is how it is put in DESIGN.
+    /// Adds a target; `text` is its wording in the table.
     pub(super) fn reach(mut self, reach: Reach, text: impl Into<String>) -> Row {
         self.reach_text = text.into();
         let Some(value) = self.value else { return self };
@@ -78,13 +78,13 @@ impl Row {
         self
     }
 
-    /// With the control that the value is measured against.
+    /// Adds the control that the value is measured against.
     pub(super) fn control(mut self, control: impl Into<String>) -> Row {
         self.control = control.into();
         self
     }
 
-    /// With a figure that it was computed from.
+    /// Adds a figure that the value was computed from.
     pub(super) fn figure(mut self, name: &'static str, value: f64) -> Row {
         self.figures.insert(name, value);
         self
@@ -95,7 +95,7 @@ impl Row {
     }
 }
 
-/// Three digits that count.
+/// Formats a value with three significant digits.
 fn plain(value: f64) -> String {
     match value.abs() {
         size if size >= 10_000.0 => format!("{:.0}k", value / 1000.0),
@@ -106,7 +106,7 @@ fn plain(value: f64) -> String {
     }
 }
 
-/// The whole report.
+/// The report of one run of the bench.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     pub(super) quick: bool,
@@ -116,7 +116,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// For people.
+    /// Renders the report as a table for people.
     pub(super) fn table(&self) -> String {
         let machine = &self.machine;
         let mut out = String::new();

@@ -6,7 +6,7 @@ use super::children::{Process, Scratch};
 use super::load::Target;
 use super::{Bench, Role};
 
-/// The processes, and how to reach them. Dropping it ends them and removes what they wrote.
+/// The processes of one measurement and their addresses. Dropping it ends them and removes what they wrote.
 pub(super) struct Stage {
     pub(super) direct: Target,
     pub(super) floor: Target,
@@ -18,7 +18,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts all three.
+    /// Starts upstream, floor and broker.
     pub(super) async fn set(bench: &Bench) -> Result<Stage> {
         let scratch = Scratch::new(bench.scratch.path())?;
         let upstream = Process::helper(Role::Upstream, None)?;
@@ -36,7 +36,7 @@ impl Stage {
         })
     }
 
-    /// Whom latency is told about, the baseline first.
+    /// Returns the servers whose latency is measured, the baseline first.
     pub(super) fn targets(&self) -> [Target; 3] {
         [self.direct, self.floor, self.broker]
     }

@@ -1,6 +1,6 @@
 //! The bench's token: its text is the moment at which it was sent.
 //!
-//! Owns the form, and the scanner that finds tokens in whatever a door wraps them in: JSON, SSE,
+//! Owns the form, and the scanner that finds tokens in the format of every entrance: JSON, SSE,
 //! WebSocket frames. Promises that a token cut between two reads is counted once.
 
 use std::sync::{Arc, Mutex};
@@ -13,12 +13,12 @@ use super::machine::now_ns;
 const MARK: u8 = b'@';
 const DIGITS: usize = 19;
 
-/// The text of a token that is sent now.
+/// Returns the text of a token that is sent now.
 pub(super) fn stamp() -> String {
     format!("@{:0width$} ", now_ns(), width = DIGITS)
 }
 
-/// When a token's text says it was sent; now, if it is none.
+/// Reads from a token's text when it was sent; the present time if the text is no token.
 pub(super) fn sent_ns(text: &str) -> u64 {
     text.trim_end().strip_prefix('@').and_then(|digits| digits.parse().ok()).unwrap_or_else(now_ns)
 }
@@ -28,33 +28,33 @@ pub(super) fn sent_ns(text: &str) -> u64 {
 /// cut every time off at its first two microseconds.
 const TOLD_NS: (u64, u64) = (1, 600_000_000_000);
 
-/// An empty distribution of nanoseconds, exact to three digits.
+/// Makes an empty distribution of nanoseconds, exact to three digits.
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(TOLD_NS.0, TOLD_NS.1, 3).expect("the bounds are apart and three digits are allowed")
 }
 
-/// From sent to read, nanoseconds, of all tokens of a load. Shared by its readers: a histogram is too
+/// Nanoseconds from sent to read of all tokens of a load. Shared by its readers: a histogram is too
 /// large for each of ten thousand to have one.
 pub(super) type Transit = Arc<Mutex<Histogram<u64>>>;
 
 /// Counts tokens in a stream of bytes, and how long each was under way.
 pub(super) struct Scanner {
     carry: Vec<u8>,
-    /// Tokens found.
+    /// Number of tokens that were found.
     pub(super) tokens: u64,
-    /// When the first was found.
+    /// Time at which the first token was found.
     pub(super) first_at_ns: Option<u64>,
     transit: Transit,
     since_ns: u64,
 }
 
 impl Scanner {
-    /// A scanner that measures from `since_ns` on; what comes before is only counted.
+    /// Makes a scanner that measures from `since_ns` on; what comes before is only counted.
     pub(super) fn since(since_ns: u64, transit: Transit) -> Scanner {
         Scanner { carry: Vec::new(), tokens: 0, first_at_ns: None, transit, since_ns }
     }
 
-    /// The next bytes, which arrived just now.
+    /// Scans the next bytes, which arrived just now.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -124,8 +124,8 @@ mod tests {
         for ns in [1_000, 25_000, 3_000_000, 90_000_000_000] {
             let mut times = histogram();
             times.saturating_record(ns);
-            let told = times.value_at_quantile(0.5);
-            assert!(told.abs_diff(ns) <= ns / 500, "{ns} ns are told as {told}");
+            let measured = times.value_at_quantile(0.5);
+            assert!(measured.abs_diff(ns) <= ns / 500, "{ns} ns are measured as {measured}");
         }
         let mut times = histogram();
         times.saturating_record(u64::MAX);

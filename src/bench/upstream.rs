@@ -1,7 +1,7 @@
 //! The provider of all measurements: an OpenAI-compatible chat server whose model's name is a script.
 //!
-//! Model `n64p50000` answers with 64 tokens, 50,000 µs apart; each is a write of its own. Whoever
-//! asks without `stream` gets them at once in one JSON.
+//! Model `n64p50000` answers with 64 tokens, 50,000 µs apart; each is a write of its own. A
+//! request without `stream` gets them at once in one JSON.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -27,13 +27,13 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 const USAGE: &str = r#"{"prompt_tokens":40,"completion_tokens":64,"total_tokens":104}"#;
 
 #[derive(Deserialize)]
-struct Asked {
+struct ChatRequest {
     model: String,
     #[serde(default)]
     stream: bool,
 }
 
-/// What a model's name says.
+/// The script that a model's name describes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Script {
     tokens: u64,
@@ -64,14 +64,15 @@ pub(super) async fn serve() -> Result<()> {
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let bytes = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let asked: Option<Asked> = serde_json::from_slice(&bytes).ok();
-    let Some((asked, script)) = asked.and_then(|asked| Script::of(&asked.model).map(|script| (asked, script))) else {
+    let request: Option<ChatRequest> = serde_json::from_slice(&bytes).ok();
+    let scripted = request.and_then(|request| Script::of(&request.model).map(|script| (request, script)));
+    let Some((request, script)) = scripted else {
         let mut refused =
             Response::new(whole(r#"{"error":{"message":"no such model","code":"model_not_found"}}"#.into()));
         *refused.status_mut() = StatusCode::NOT_FOUND;
         return Ok(refused);
     };
-    let (kind, body) = match asked.stream {
+    let (kind, body) = match request.stream {
         true => ("text/event-stream", StreamBody::new(events(script)).boxed_unsync()),
         false => ("application/json", whole(unary(script))),
     };

@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
     #[command(flatten)]
-    pub(super) reach: Reach,
+    pub(super) address: BrokerAddress,
     /// The configuration file [default: forebay.toml, if it is there].
     #[arg(long, global = true, env = "FOREBAY_CONFIG", value_name = "FILE", help_heading = "Global options")]
     pub(super) config: Option<PathBuf>,
@@ -40,7 +40,7 @@ Log: FOREBAY_LOG=debug (or forebay=debug,async_nats=warn).";
 
 /// Where the broker is.
 #[derive(Args, Debug)]
-pub(super) struct Reach {
+pub(super) struct BrokerAddress {
     /// The address of the NATS server, for `run`, `cancel`, `costs` and `models`.
     #[arg(
         long,

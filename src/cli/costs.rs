@@ -2,30 +2,31 @@
 
 use serde_json::{Map, Value, json};
 
-use super::args::{CostsArguments, Reach};
-use super::{Trouble, ask, show};
+use super::args::{BrokerAddress, CostsArguments};
+use super::{CommandError, query, show};
 use crate::meter::ledger::{CostRow, CostSums};
 use crate::meter::{CostAnswer, CostQuery};
 
-/// `forebay costs`.
-pub(super) async fn run(reach: &Reach, said: CostsArguments) -> Result<(), Trouble> {
-    let query = query(&said);
-    // Wrong arguments are told without asking.
+/// Carries out `forebay costs`.
+pub(super) async fn run(address: &BrokerAddress, arguments: CostsArguments) -> Result<(), CommandError> {
+    let query = query(&arguments);
+    // Wrong arguments are reported without a request to the broker.
     CostQuery::from_json(&query)?;
-    let answer = ask::ask(reach, "costs", &query).await?;
-    if said.json {
-        return Ok(show::line(&answer.to_string())?);
+    let answer = query::request(address, "costs", &query).await?;
+    if arguments.json {
+        return Ok(show::stdout_line(&answer.to_string())?);
     }
     let answer: CostAnswer = serde_json::from_value(answer)
-        .map_err(|error| Trouble::Failed(Some(format!("the broker's answer is not one of costs: {error}"))))?;
+        .map_err(|error| CommandError::Failed(Some(format!("the broker's answer is not one of costs: {error}"))))?;
     let (heads, rows) = cells(&answer);
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     Ok(show::table(&heads, &rows)?)
 }
 
-fn query(said: &CostsArguments) -> Value {
-    let tags: Map<String, Value> = said.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-    json!({"by": said.by, "since": said.since, "until": said.until, "bucket": said.bucket, "tag": tags})
+fn query(arguments: &CostsArguments) -> Value {
+    let tags: Map<String, Value> =
+        arguments.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    json!({"by": arguments.by, "since": arguments.since, "until": arguments.until, "bucket": arguments.bucket, "tag": tags})
 }
 
 fn cells(answer: &CostAnswer) -> (Vec<String>, Vec<Vec<String>>) {

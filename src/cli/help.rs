@@ -3,25 +3,25 @@
 use clap::CommandFactory;
 
 use super::args::Arguments;
-use super::{Trouble, show};
+use super::{CommandError, show};
 use crate::guide::{self, Guide};
 
 /// Columns of the list of guides.
 const WIDTH: usize = 100;
 
 /// `forebay help [TOPIC]`: a topic is a command, a guide, or both.
-pub(super) fn run(topic: &[String]) -> Result<(), Trouble> {
+pub(super) fn run(topic: &[String]) -> Result<(), CommandError> {
     if topic.is_empty() {
         let help = Arguments::command().render_long_help().to_string();
-        return Ok(show::line(&format!("{}\n\n{}", help.trim_end(), list()))?);
+        return Ok(show::stdout_line(&format!("{}\n\n{}", help.trim_end(), list()))?);
     }
     let of_command = command_help(topic);
     let guide = Guide::find(&topic.join("-"));
     match (of_command, guide) {
-        (None, None) => Err(Trouble::Usage(unknown(&topic.join(" ")))),
+        (None, None) => Err(CommandError::Usage(unknown(&topic.join(" ")))),
         (command, guide) => {
             let texts: Vec<&str> = command.as_deref().into_iter().chain(guide.map(|guide| guide.text)).collect();
-            Ok(show::line(texts.iter().map(|text| text.trim_end()).collect::<Vec<_>>().join("\n\n").as_str())?)
+            Ok(show::stdout_line(texts.iter().map(|text| text.trim_end()).collect::<Vec<_>>().join("\n\n").as_str())?)
         }
     }
 }

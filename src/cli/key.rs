@@ -1,4 +1,4 @@
-//! `forebay key new`: makes a key that clients present, and what the configuration says of it.
+//! `forebay key new`: makes a key that clients present, and its block for the configuration.
 //!
 //! Promises that the key is shown once and written nowhere: only its digest is in the block.
 
@@ -7,18 +7,18 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::args::NewKeyArguments;
-use super::{Trouble, show};
+use super::{CommandError, show};
 use crate::config::Scope;
 use crate::job::Gateway;
 
-/// What all keys begin with, so that a scanner of repositories and logs knows one.
+/// Prefix of all keys, so that a scanner of repositories and logs recognizes one.
 const PREFIX: &str = "fb_";
-/// Five bits each, without signs that look alike; one word for a double click.
+/// Letters and digits of five bits each, without signs that look alike; a double click selects them all.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-/// Of the alphabet: 200 bits.
+/// Number of random characters in a key: 200 bits.
 const RANDOM_CHARS: usize = 40;
 
-/// A key and what is said of it.
+/// A new key and its settings.
 struct Made {
     key: String,
     sha256: String,
@@ -27,33 +27,33 @@ struct Made {
     scopes: Vec<&'static str>,
 }
 
-/// `forebay key new`. The block alone is on stdout, so that `>> forebay.toml` adds it and nothing
-/// secret; the key is on stderr, where the person who asked still sees it.
-pub(super) fn new(said: &NewKeyArguments) -> Result<(), Trouble> {
+/// Carries out `forebay key new`. The block alone is on stdout, so that `>> forebay.toml` adds it and nothing
+/// secret; the key is on stderr, where the person at the terminal still sees it.
+pub(super) fn new(arguments: &NewKeyArguments) -> Result<(), CommandError> {
     let mut random = [0; RANDOM_CHARS];
     let system = ring::default_provider().secure_random;
-    system.fill(&mut random).map_err(|_| Trouble::Failed(Some("the system gives no random bytes".to_owned())))?;
-    let made = make(said, &random);
-    if said.json {
+    system.fill(&mut random).map_err(|_| CommandError::Failed(Some("the system gives no random bytes".to_owned())))?;
+    let made = make(arguments, &random);
+    if arguments.json {
         let Made { key, sha256, name, gateways, scopes } = made;
         let all = json!({"key": key, "name": name, "sha256": sha256, "gateways": gateways, "scopes": scopes});
-        return Ok(show::line(&all.to_string())?);
+        return Ok(show::stdout_line(&all.to_string())?);
     }
-    show::line(&block(&made))?;
-    show::complain("The key, shown this once; clients send it as `Authorization: Bearer <key>`:");
-    show::complain(&made.key);
+    show::stdout_line(&block(&made))?;
+    show::stderr_line("The key, shown this once; clients send it as `Authorization: Bearer <key>`:");
+    show::stderr_line(&made.key);
     Ok(())
 }
 
-fn make(said: &NewKeyArguments, random: &[u8; RANDOM_CHARS]) -> Made {
+fn make(arguments: &NewKeyArguments, random: &[u8; RANDOM_CHARS]) -> Made {
     let signs = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
     let key: String = PREFIX.chars().chain(signs).collect();
     let sha256: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
-    let or = |said: Vec<String>, default: String| if said.is_empty() { vec![default] } else { said };
-    let gateways = said.gateways.iter().map(ToString::to_string).collect();
-    let scopes = if said.scopes.is_empty() { &[Scope::Run, Scope::Read][..] } else { &said.scopes };
+    let or = |values: Vec<String>, default: String| if values.is_empty() { vec![default] } else { values };
+    let gateways = arguments.gateways.iter().map(ToString::to_string).collect();
+    let scopes = if arguments.scopes.is_empty() { &[Scope::Run, Scope::Read][..] } else { &arguments.scopes };
     Made {
-        name: said.name.clone().unwrap_or_else(|| format!("key-{}", &sha256[..8])),
+        name: arguments.name.clone().unwrap_or_else(|| format!("key-{}", &sha256[..8])),
         gateways: or(gateways, Gateway::default().to_string()),
         scopes: scopes.iter().map(|scope| scope.as_str()).collect(),
         key,
@@ -61,7 +61,7 @@ fn make(said: &NewKeyArguments, random: &[u8; RANDOM_CHARS]) -> Made {
     }
 }
 
-/// What the configuration says of it. Begins with an empty line: the file before it may not end with one.
+/// Renders the key's block for the configuration. It begins with an empty line: the file before it may not end with one.
 fn block(made: &Made) -> String {
     let quoted = |texts: &[&str]| toml::Value::from(texts.to_vec()).to_string();
     let gateways: Vec<&str> = made.gateways.iter().map(String::as_str).collect();
@@ -76,23 +76,23 @@ mod tests {
     use crate::config::Config;
     use crate::policy::access::authenticate;
 
-    fn said(name: Option<&str>, gateways: &[&str], scopes: &[Scope]) -> NewKeyArguments {
+    fn arguments(name: Option<&str>, gateways: &[&str], scopes: &[Scope]) -> NewKeyArguments {
         let gateways = gateways.iter().map(|gateway| gateway.parse().unwrap()).collect();
         NewKeyArguments { name: name.map(str::to_owned), gateways, scopes: scopes.to_vec(), json: false }
     }
 
     #[test]
     fn the_block_lets_the_key_in_as_it_was_asked_for() {
-        for (said, name, gateways, scopes) in [
-            (said(None, &[], &[]), None, &["default"][..], &[Scope::Run, Scope::Read][..]),
+        for (given, name, gateways, scopes) in [
+            (arguments(None, &[], &[]), None, &["default"][..], &[Scope::Run, Scope::Read][..]),
             (
-                said(Some("a \"b\"\n\\"), &["x", "y"], &[Scope::Admin]),
+                arguments(Some("a \"b\"\n\\"), &["x", "y"], &[Scope::Admin]),
                 Some("a \"b\"\n\\"),
                 &["x", "y"],
                 &[Scope::Admin],
             ),
         ] {
-            let made = make(&said, &std::array::from_fn(|at| u8::try_from(at * 7 % 256).unwrap()));
+            let made = make(&given, &std::array::from_fn(|at| u8::try_from(at * 7 % 256).unwrap()));
             let text = block(&made);
             assert!(!text.contains(&made.key) && !text.contains(&made.key[PREFIX.len()..]));
             // The file before it may end in the middle of a line.
@@ -110,7 +110,7 @@ mod tests {
     fn a_key_has_more_than_192_bits_and_a_form_of_its_own() {
         let signs: std::collections::BTreeSet<u8> = ALPHABET.iter().copied().collect();
         assert!(signs.len() == 32 && RANDOM_CHARS * 5 >= 192);
-        let made = make(&said(None, &[], &[]), &[255; RANDOM_CHARS]);
+        let made = make(&arguments(None, &[], &[]), &[255; RANDOM_CHARS]);
         assert!(made.key.starts_with("fb_") && made.key.len() == 3 + RANDOM_CHARS, "{}", made.key);
     }
 }

@@ -1,24 +1,25 @@
-//! `forebay models`: what can be asked for, as a table.
+//! `forebay models`: the models that jobs can use, as a table.
 
 use serde_json::{Value, json};
 
-use super::args::{ModelsArguments, Reach};
-use super::{Trouble, ask, show};
+use super::args::{BrokerAddress, ModelsArguments};
+use super::{CommandError, query, show};
 
 const HEADS: &[&str] = &["model", "task", "input", "output", "$ in", "$ cached", "$ out", "can"];
-/// What people look for in a list; everything is in `--json`.
+/// Columns that people look for in a list; `--json` prints every field.
 const SHOWN: &[&str] = &["tools", "vision", "reasoning", "structured_output", "prefill"];
 
-/// `forebay models [FILTER]`.
-pub(super) async fn run(reach: &Reach, said: ModelsArguments) -> Result<(), Trouble> {
-    let query = json!({"q": said.filter, "provider": said.provider, "task": said.task, "all": said.all});
-    let listed = ask::ask(reach, "models", &query).await?;
-    if said.json {
-        return Ok(show::line(&listed.to_string())?);
+/// Carries out `forebay models [FILTER]`.
+pub(super) async fn run(address: &BrokerAddress, arguments: ModelsArguments) -> Result<(), CommandError> {
+    let query =
+        json!({"q": arguments.filter, "provider": arguments.provider, "task": arguments.task, "all": arguments.all});
+    let listed = query::request(address, "models", &query).await?;
+    if arguments.json {
+        return Ok(show::stdout_line(&listed.to_string())?);
     }
     let rows: Vec<Vec<String>> = listed["data"].as_array().into_iter().flatten().map(cells).collect();
     if rows.is_empty() {
-        show::complain(if said.all {
+        show::stderr_line(if arguments.all {
             "no such model"
         } else {
             "no such model whose provider is on; --all lists the rest"
@@ -26,11 +27,11 @@ pub(super) async fn run(reach: &Reach, said: ModelsArguments) -> Result<(), Trou
     }
     show::table(HEADS, &rows)?;
     if let Some(left_out) = listed["cut"]["left_out"].as_u64() {
-        show::complain(&format!("{left_out} more: narrow it by a name, --provider or --task"));
+        show::stderr_line(&format!("{left_out} more: narrow it by a name, --provider or --task"));
     }
     if !rows.is_empty() {
         let date = listed["prices_date"].as_str().unwrap_or("?");
-        show::complain(&format!("US dollars per million tokens, as of {date}; other prices are in --json"));
+        show::stderr_line(&format!("US dollars per million tokens, as of {date}; other prices are in --json"));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The NATS side of the command line: submit, follow, ask.
+//! The NATS client of the command line: submit a job, follow it, send a query.
 //!
 //! Promises each record once and in order, whatever happens to the broker or to NATS in between:
-//! when records stop coming it asks `forebay.events` from its cursor, again and again, until the
-//! terminal is there. Does not print.
+//! when records stop coming it requests `forebay.events` from its cursor, again and again, until the
+//! terminal record is there. Does not print.
 
 use std::time::Duration;
 
@@ -15,47 +15,47 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::job::{Code, Failure, FailureBody, Record, State};
 use crate::wire::subject::{HEARTBEAT, Subjects, header};
 
-/// To open a connection; then `cannot connect` is said.
+/// How long opening a connection may take; then the command ends with `cannot connect`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A stream that is silent this long is asked for again. Asking costs the broker one read.
+/// A stream that is silent this long is checked with a status request, which costs the broker one read.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The first and longest wait between two questions to a broker that is not there.
+/// First and longest wait between two requests to a broker that does not answer.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// How long a broker may be away before the caller is told to resume by hand.
+/// How long a broker may be unreachable before the command gives up; the job can be followed later.
 const AWAY_MAX: Duration = Duration::from_secs(300);
-/// Messages that wait between two prints.
+/// Messages that may wait while a record is printed.
 const SUBSCRIPTION_MESSAGES_MAX: usize = 65_536;
 
-/// A connection to a broker.
-pub struct Broker {
+/// A connection to a broker over NATS.
+pub struct NatsClient {
     client: Client,
     subjects: Subjects,
 }
 
-/// What the broker said when it took a job.
+/// First answer of the broker to a submitted job.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
-pub struct Taken {
-    /// The job.
+pub struct Accepted {
+    /// Id of the submitted job.
     pub id: String,
-    /// Where it stood.
+    /// State of the job at that time.
     pub state: State,
-    /// Where its records begin.
+    /// Cursor of the first record of the job.
     pub cursor: String,
-    /// Whether it existed already.
+    /// Whether the job existed already.
     pub reused: bool,
 }
 
 /// One step of a run.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Seen<'a> {
+pub enum Progress<'a> {
     /// The job is durable.
-    Taken(&'a Taken),
+    Accepted(&'a Accepted),
     /// The next record, each once.
     Record(&'a Record),
-    /// The broker is away; the run goes on when it is back.
-    Away,
+    /// The broker does not answer; the run goes on when it is back.
+    Unreachable,
 }
 
 /// Why a command could not be carried out.
@@ -63,7 +63,7 @@ pub enum Seen<'a> {
 pub enum Problem {
     /// NATS or the broker cannot be reached: exit code 3.
     CannotConnect(String),
-    /// The broker refused.
+    /// The broker refused the request.
     Refused(Failure),
 }
 
@@ -84,12 +84,12 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-impl Broker {
+impl NatsClient {
     /// Connects to the NATS server at `url` (user and password may be part of it).
     ///
     /// # Errors
     /// When there is none, or `prefix` is not a subject.
-    pub async fn connect(url: &str, prefix: &str, credentials: Option<&str>) -> Result<Broker, Problem> {
+    pub async fn connect(url: &str, prefix: &str, credentials: Option<&str>) -> Result<NatsClient, Problem> {
         let subjects = Subjects::new(prefix)?;
         let options = ConnectOptions::new()
             .name("forebay-cli")
@@ -103,16 +103,16 @@ impl Broker {
         };
         let connected = options.connect(url).await;
         let client = connected.map_err(|error| Problem::CannotConnect(format!("NATS: {error}")))?;
-        Ok(Broker { client, subjects })
+        Ok(NatsClient { client, subjects })
     }
 
-    /// Asks and waits for the one answer. `name` is `status`, `cancel`, `costs` or `models`.
+    /// Sends a request and waits for its one answer. `name` is `status`, `cancel`, `costs` or `models`.
     ///
     /// # Errors
-    /// The broker's own, or that it is not there.
-    pub async fn ask(&self, name: &str, body: &Value) -> Result<Value, Problem> {
-        let asked = self.client.request(self.subjects.endpoint(name), body.to_string().into());
-        let answer = timeout(ANSWER_TIMEOUT, asked).await;
+    /// The broker's own failure, or that it cannot be reached.
+    pub async fn request(&self, name: &str, body: &Value) -> Result<Value, Problem> {
+        let answer = self.client.request(self.subjects.endpoint(name), body.to_string().into());
+        let answer = timeout(ANSWER_TIMEOUT, answer).await;
         let answer = answer.map_err(|_| Problem::CannotConnect("the broker does not answer".into()))?;
         let message = answer.map_err(|error| Problem::CannotConnect(error.to_string()))?;
         refused(&message).map_or(Ok(()), Err)?;
@@ -121,11 +121,15 @@ impl Broker {
     }
 
     /// Submits a job and follows it to its end, over restarts of the broker. A job without an id gets
-    /// one here, so that asking twice cannot run it twice.
+    /// one here, so that a repeated submission cannot run it twice.
     ///
     /// # Errors
     /// The broker's refusal, or that it cannot be reached.
-    pub async fn run(&self, mut job: Value, seen: &mut (dyn FnMut(Seen<'_>) + Send)) -> Result<State, Problem> {
+    pub async fn run(
+        &self,
+        mut job: Value,
+        on_progress: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<State, Problem> {
         if let Some(fields) = job.as_object_mut() {
             fields.entry("id").or_insert_with(|| crate::job::StreamId::generate().to_job_id().to_string().into());
         }
@@ -134,11 +138,11 @@ impl Broker {
         let first = timeout(ANSWER_TIMEOUT, inbox.next()).await.ok().flatten();
         let first = first.ok_or_else(|| Problem::CannotConnect("the broker does not answer".into()))?;
         refused(&first).map_or(Ok(()), Err)?;
-        let taken: Taken = serde_json::from_slice(&first.payload)
+        let accepted: Accepted = serde_json::from_slice(&first.payload)
             .map_err(|error| Failure::internal(format!("the broker's answer: {error}")))?;
-        run.id.clone_from(&taken.id);
-        seen(Seen::Taken(&taken));
-        run.read_out(inbox, seen).await
+        run.id.clone_from(&accepted.id);
+        on_progress(Progress::Accepted(&accepted));
+        run.read_to_end(inbox, on_progress).await
     }
 
     /// Follows a job from a cursor to its end, over restarts of the broker.
@@ -149,11 +153,11 @@ impl Broker {
         &self,
         id: &str,
         cursor: &str,
-        seen: &mut (dyn FnMut(Seen<'_>) + Send),
+        on_progress: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<State, Problem> {
         let run = Follow { broker: self, next_seq: 0, cursor: cursor.into(), id: id.into() };
-        let inbox = run.ask_again().await?;
-        run.read_out(inbox, seen).await
+        let inbox = run.request_events().await?;
+        run.read_to_end(inbox, on_progress).await
     }
 
     /// Publishes a request whose answers come to the inbox that is returned.
@@ -167,63 +171,66 @@ impl Broker {
     }
 }
 
-/// One reading of one job.
+/// A reader that follows one job.
 struct Follow<'a> {
-    broker: &'a Broker,
-    /// Records before it were seen.
+    broker: &'a NatsClient,
+    /// Sequence number of the next record; all records before it were read.
     next_seq: u64,
     cursor: String,
     id: String,
 }
 
-/// What one message meant.
+/// How the reader goes on after one message.
 enum Step {
     More,
     Ended(State),
-    /// A record is missing, or there is nobody: ask again.
-    Again,
+    /// A record is missing, or the broker did not answer: check its status and resume.
+    Resume,
 }
 
-/// How far we are, as the broker sees it.
-enum Look {
-    /// It has nothing that we have not.
+/// How far this reader is behind the broker's log.
+enum Lag {
+    /// The reader has every record.
     UpToDate,
-    /// It has.
+    /// The broker has records that the reader has not.
     Behind,
-    /// It does not answer.
-    Away,
+    /// The broker does not answer.
+    Unreachable,
 }
 
 impl Follow<'_> {
-    async fn read_out(
+    async fn read_to_end(
         mut self,
         mut inbox: Subscriber,
-        seen: &mut (dyn FnMut(Seen<'_>) + Send),
+        on_progress: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<State, Problem> {
         let (mut wait, mut away_since) = (BACKOFF.0, None);
         loop {
             let step = match timeout(SILENCE, inbox.next()).await {
-                Ok(Some(message)) => self.take(&message, seen)?,
+                Ok(Some(message)) => self.on_message(&message, on_progress)?,
                 Ok(None) => return Err(Problem::CannotConnect("the connection to NATS is closed".into())),
-                Err(_) => Step::Again,
+                Err(_) => Step::Resume,
             };
             match step {
                 Step::More => (wait, away_since) = (BACKOFF.0, None),
                 Step::Ended(state) => return Ok(state),
-                Step::Again => match self.look().await? {
+                Step::Resume => match self.lag().await? {
                     // Silence, and nothing missed: the job is slow.
-                    Look::UpToDate => (wait, away_since) = (BACKOFF.0, None),
-                    Look::Behind => {
+                    Lag::UpToDate => (wait, away_since) = (BACKOFF.0, None),
+                    Lag::Behind => {
                         (wait, away_since) = (BACKOFF.0, None);
-                        inbox = self.ask_again().await?;
+                        inbox = self.request_events().await?;
                     }
-                    Look::Away => {
+                    Lag::Unreachable => {
                         if away_since.is_none() {
-                            seen(Seen::Away);
+                            on_progress(Progress::Unreachable);
                         }
                         let since = *away_since.get_or_insert_with(Instant::now);
                         if since.elapsed() > AWAY_MAX {
-                            return Err(Problem::CannotConnect(format!("the broker stays away; job {}", self.id)));
+                            return Err(Problem::CannotConnect(format!(
+                                "the broker stays unreachable; job {}",
+                                self.id
+                            )));
                         }
                         sleep(wait).await;
                         wait = (wait * 2).min(BACKOFF.1);
@@ -233,37 +240,41 @@ impl Follow<'_> {
         }
     }
 
-    async fn ask_again(&self) -> Result<Subscriber, Problem> {
+    async fn request_events(&self) -> Result<Subscriber, Problem> {
         self.broker.publish("events", &json!({"id": self.id, "cursor": self.cursor})).await
     }
 
-    /// Whether there are records that did not come. A follower that the broker lost with its own life
-    /// is noticed here too: the tail moves on without us.
-    async fn look(&self) -> Result<Look, Problem> {
+    /// Compares the broker's tail with this reader's cursor. A follower that was lost in a crash of the
+    /// broker is noticed here too: the tail moves on without the reader.
+    async fn lag(&self) -> Result<Lag, Problem> {
         let body = json!({"id": self.id});
-        let status = match timeout(SILENCE, self.broker.ask("status", &body)).await {
+        let status = match timeout(SILENCE, self.broker.request("status", &body)).await {
             Ok(Ok(status)) => status,
-            Ok(Err(Problem::CannotConnect(_))) | Err(_) => return Ok(Look::Away),
-            Ok(Err(Problem::Refused(failure))) if failure.retryable => return Ok(Look::Away),
+            Ok(Err(Problem::CannotConnect(_))) | Err(_) => return Ok(Lag::Unreachable),
+            Ok(Err(Problem::Refused(failure))) if failure.retryable => return Ok(Lag::Unreachable),
             Ok(Err(problem)) => return Err(problem),
         };
-        Ok(if status["cursor"] == self.cursor.as_str() { Look::UpToDate } else { Look::Behind })
+        Ok(if status["cursor"] == self.cursor.as_str() { Lag::UpToDate } else { Lag::Behind })
     }
 
-    fn take(&mut self, message: &Message, seen: &mut (dyn FnMut(Seen<'_>) + Send)) -> Result<Step, Problem> {
+    fn on_message(
+        &mut self,
+        message: &Message,
+        on_progress: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Step, Problem> {
         if message.status.is_some() {
-            return Ok(Step::Again);
+            return Ok(Step::Resume);
         }
         match refused(message) {
-            // The broker is going down or full: it is asked again.
-            Some(Problem::Refused(failure)) if failure.code == Code::Overloaded => return Ok(Step::Again),
+            // The broker is stopping or full: the reader resumes later.
+            Some(Problem::Refused(failure)) if failure.code == Code::Overloaded => return Ok(Step::Resume),
             Some(problem) => return Err(problem),
             None => {}
         }
         let cursor = header_of(message.headers.as_ref(), header::CURSOR);
         if header_of(message.headers.as_ref(), header::KIND) == Some(HEARTBEAT) {
             let is_behind = self.next_seq > 0 && cursor.is_some_and(|cursor| cursor != self.cursor);
-            return Ok(if is_behind { Step::Again } else { Step::More });
+            return Ok(if is_behind { Step::Resume } else { Step::More });
         }
         let record: Record = serde_json::from_slice(&message.payload)
             .map_err(|error| Failure::internal(format!("the broker's record: {error}")))?;
@@ -275,13 +286,13 @@ impl Follow<'_> {
             return Ok(Step::More);
         }
         if record.seq > self.next_seq {
-            return Ok(Step::Again);
+            return Ok(Step::Resume);
         }
         self.next_seq += 1;
         if let Some(cursor) = cursor {
             self.cursor = cursor.to_owned();
         }
-        seen(Seen::Record(&record));
+        on_progress(Progress::Record(&record));
         Ok(record.event.terminal().map_or(Step::More, Step::Ended))
     }
 }
@@ -290,7 +301,7 @@ fn header_of<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> 
     headers.and_then(|headers| headers.get(name)).map(|value| value.as_str())
 }
 
-/// The problem that a message tells of, if it is not an answer.
+/// Returns the problem that a message reports, if it is not an answer.
 fn refused(message: &Message) -> Option<Problem> {
     #[derive(Deserialize)]
     struct Refusal {

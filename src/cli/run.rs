@@ -4,94 +4,94 @@ use std::io::Read;
 
 use serde_json::{Map, Value, json};
 
-use super::args::{Reach, RunArguments};
-use super::nats::{Broker, Seen};
+use super::args::{BrokerAddress, RunArguments};
+use super::nats::{NatsClient, Progress};
 use super::show::Printer;
-use super::{Trouble, show};
+use super::{CommandError, show};
 use crate::job::{JobId, State};
 use crate::wire::Cursor;
 
 /// Bytes of a prompt from stdin: more is refused by every broker's default.
 const PROMPT_BYTES_MAX: u64 = crate::job::caps::JOB_BYTES_DEFAULT as u64;
 
-/// `forebay run MODEL [PROMPT]`. Ctrl-C leaves the job running and says how to come back.
-pub(super) async fn run(reach: &Reach, said: RunArguments) -> Result<(), Trouble> {
-    let as_json = said.json;
-    let job = job(said, prompt_of_stdin)?;
-    let broker = Broker::connect(&reach.nats, &reach.prefix, None).await?;
+/// Carries out `forebay run MODEL [PROMPT]`. Ctrl-C leaves the job running and prints how to follow it.
+pub(super) async fn run(address: &BrokerAddress, arguments: RunArguments) -> Result<(), CommandError> {
+    let as_json = arguments.json;
+    let job = job(arguments, prompt_of_stdin)?;
+    let broker = NatsClient::connect(&address.nats, &address.prefix, None).await?;
     let mut printer = Printer::new(as_json);
     let mut id = None;
     let state = {
-        let mut seen = |seen: Seen<'_>| match seen {
-            Seen::Taken(taken) => {
-                id = Some(taken.id.clone());
-                printer.id(&taken.id);
+        let mut on_progress = |progress: Progress<'_>| match progress {
+            Progress::Accepted(accepted) => {
+                id = Some(accepted.id.clone());
+                printer.id(&accepted.id);
             }
-            Seen::Record(record) => printer.record(record),
-            Seen::Away => show::complain("forebay: the broker is away; waiting for it"),
+            Progress::Record(record) => printer.record(record),
+            Progress::Unreachable => show::stderr_line("forebay: the broker cannot be reached; waiting for it"),
         };
         tokio::select! {
-            state = broker.run(job, &mut seen) => Some(state?),
+            state = broker.run(job, &mut on_progress) => Some(state?),
             _ = tokio::signal::ctrl_c() => None,
         }
     };
     finish(&mut printer, state, id.as_deref())
 }
 
-/// `forebay follow ID`.
-pub(super) async fn follow(reach: &Reach, id: &str, cursor: &str, as_json: bool) -> Result<(), Trouble> {
+/// Carries out `forebay follow ID`.
+pub(super) async fn follow(address: &BrokerAddress, id: &str, cursor: &str, as_json: bool) -> Result<(), CommandError> {
     let id: JobId = id.parse()?;
     let cursor: Cursor = cursor.parse()?;
     let mut printer = Printer::new(as_json);
     printer.id(id.as_str());
     let state = tokio::select! {
-        state = super::socket::follow(reach, &id, cursor, |record| printer.record(record)) => Some(state?),
+        state = super::socket::follow(address, &id, cursor, |record| printer.record(record)) => Some(state?),
         _ = tokio::signal::ctrl_c() => None,
     };
     finish(&mut printer, state, Some(id.as_str()))
 }
 
-fn finish(printer: &mut Printer, state: Option<State>, id: Option<&str>) -> Result<(), Trouble> {
+fn finish(printer: &mut Printer, state: Option<State>, id: Option<&str>) -> Result<(), CommandError> {
     printer.finish()?;
     match (state, id) {
         (Some(State::Completed), _) => Ok(()),
-        (Some(_), _) => Err(Trouble::Failed(None)),
-        (None, Some(id)) => Err(Trouble::Failed(Some(format!("the job goes on: forebay follow {id}")))),
-        (None, None) => Err(Trouble::Failed(Some("interrupted before the broker answered".to_owned()))),
+        (Some(_), _) => Err(CommandError::Failed(None)),
+        (None, Some(id)) => Err(CommandError::Failed(Some(format!("the job goes on: forebay follow {id}")))),
+        (None, None) => Err(CommandError::Failed(Some("interrupted before the broker answered".to_owned()))),
     }
 }
 
-fn prompt_of_stdin() -> Result<String, Trouble> {
+fn prompt_of_stdin() -> Result<String, CommandError> {
     if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        show::complain("forebay: reading the prompt from the keyboard; Ctrl-D ends it");
+        show::stderr_line("forebay: reading the prompt from the keyboard; Ctrl-D ends it");
     }
     let mut prompt = String::new();
     let read = std::io::stdin().take(PROMPT_BYTES_MAX + 1).read_to_string(&mut prompt);
-    let size = read.map_err(|error| Trouble::Usage(format!("the prompt on stdin cannot be read: {error}")))?;
+    let size = read.map_err(|error| CommandError::Usage(format!("the prompt on stdin cannot be read: {error}")))?;
     if size as u64 > PROMPT_BYTES_MAX {
-        return Err(Trouble::Usage(format!("the prompt on stdin is over {PROMPT_BYTES_MAX} bytes")));
+        return Err(CommandError::Usage(format!("the prompt on stdin is over {PROMPT_BYTES_MAX} bytes")));
     }
     match prompt.trim_end() {
-        "" => Err(Trouble::Usage("the prompt is empty".to_owned())),
+        "" => Err(CommandError::Usage("the prompt is empty".to_owned())),
         text => Ok(text.to_owned()),
     }
 }
 
-/// The job as JSON.
-fn job(said: RunArguments, stdin: impl FnOnce() -> Result<String, Trouble>) -> Result<Value, Trouble> {
-    let input = match (said.input, said.prompt) {
+/// Builds the job as JSON.
+fn job(arguments: RunArguments, stdin: impl FnOnce() -> Result<String, CommandError>) -> Result<Value, CommandError> {
+    let input = match (arguments.input, arguments.prompt) {
         (Some(input), _) => input,
-        (None, Some(prompt)) if prompt != "-" => body(prompt, said.system, said.max_tokens, said.task),
-        (None, _) => body(stdin()?, said.system, said.max_tokens, said.task),
+        (None, Some(prompt)) if prompt != "-" => body(prompt, arguments.system, arguments.max_tokens, arguments.task),
+        (None, _) => body(stdin()?, arguments.system, arguments.max_tokens, arguments.task),
     };
-    let metadata: Map<String, Value> = said.tags.into_iter().map(|(key, value)| (key, tag(value))).collect();
-    let mut job = json!({"model": said.model, "input": input, "metadata": metadata});
+    let metadata: Map<String, Value> = arguments.tags.into_iter().map(|(key, value)| (key, tag(value))).collect();
+    let mut job = json!({"model": arguments.model, "input": input, "metadata": metadata});
     let optional = [
-        ("id", said.id.map(Value::from)),
-        ("gateway", said.gateway.map(Value::from)),
-        ("idempotency_key", said.idempotency_key.map(Value::from)),
-        ("task", said.task.map(|task| task.as_str().into())),
-        ("options", said.options),
+        ("id", arguments.id.map(Value::from)),
+        ("gateway", arguments.gateway.map(Value::from)),
+        ("idempotency_key", arguments.idempotency_key.map(Value::from)),
+        ("task", arguments.task.map(|task| task.as_str().into())),
+        ("options", arguments.options),
     ];
     for (name, value) in optional.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         job[name] = value;
@@ -112,7 +112,7 @@ fn body(prompt: String, system: Option<String>, max_tokens: Option<u64>, task: O
     body
 }
 
-/// `12345` and `true` mean what they mean in JSON, so that a tag is the same through every door.
+/// Reads `12345` and `true` as they are read in JSON, so that a tag is the same through every entrance.
 fn tag(text: String) -> Value {
     match text.as_str() {
         "true" => true.into(),
@@ -134,12 +134,14 @@ mod tests {
 
     fn check(arguments: &[&str], expected: Value) {
         let all = ["forebay", "run"].iter().chain(arguments);
-        let Command::Run(said) = Arguments::try_parse_from(all).unwrap().command else { panic!("not run") };
-        let made = job(said, || Ok("from stdin".to_owned())).unwrap();
+        let Command::Run(parsed) = Arguments::try_parse_from(all).unwrap().command else { panic!("not run") };
+        let made = job(parsed, || Ok("from stdin".to_owned())).unwrap();
         assert_eq!(made, expected, "{arguments:?}");
         let bytes = made.to_string();
-        let said = crate::wire::submit::from_json(bytes.as_bytes()).unwrap();
-        said.into_job(&crate::wire::submit::Door::default(), crate::job::Timestamp(0)).expect("the broker takes it");
+        let request = crate::wire::submit::from_json(bytes.as_bytes()).unwrap();
+        request
+            .into_job(&crate::wire::submit::Door::default(), crate::job::Timestamp(0))
+            .expect("the broker takes it");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 
-use super::{Trouble, show};
+use super::{CommandError, show};
 use crate::config::Config;
 use crate::job::{Failure, Record};
 use crate::meter::CostAnswer;
@@ -15,11 +15,11 @@ use crate::wire::submit::Said;
 #[schemars(title = "Error", extend("additionalProperties" = false))]
 #[expect(dead_code, reason = "only its schema is used")]
 struct ErrorEnvelope {
-    /// What went wrong.
+    /// Failure that the request ended with.
     error: Failure,
 }
 
-/// A schema's name and how it is made.
+/// The name of a schema and the function that makes it.
 type Entry = (&'static str, fn() -> Schema);
 
 /// All schemas, by name. `schemas/NAME.schema.json` holds what these print.
@@ -51,12 +51,12 @@ pub fn text(name: &str) -> Option<String> {
     Some(pretty + "\n")
 }
 
-/// `forebay schema [NAME]`.
-pub(super) fn run(name: Option<&str>) -> Result<(), Trouble> {
+/// Carries out `forebay schema [NAME]`.
+pub(super) fn run(name: Option<&str>) -> Result<(), CommandError> {
     let Some(name) = name else {
-        return show::line(&names().collect::<Vec<_>>().join("\n")).map_err(Trouble::from);
+        return show::stdout_line(&names().collect::<Vec<_>>().join("\n")).map_err(CommandError::from);
     };
     let all = || names().collect::<Vec<_>>().join(", ");
-    let text = text(name).ok_or_else(|| Trouble::Usage(format!("no schema `{name}`; there are {}", all())))?;
-    show::line(text.trim_end()).map_err(Trouble::from)
+    let text = text(name).ok_or_else(|| CommandError::Usage(format!("no schema `{name}`; there are {}", all())))?;
+    show::stdout_line(text.trim_end()).map_err(CommandError::from)
 }

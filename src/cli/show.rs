@@ -1,4 +1,4 @@
-//! What a person sees of a job in a terminal.
+//! How a job is printed on a terminal.
 //!
 //! Owns how records become text. Promises that only the answer goes to stdout, that it is flushed as
 //! it comes, and that a model cannot send control sequences to a terminal.
@@ -8,19 +8,19 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use crate::job::{Completed, Cost, Event, Output, OutputBody, Part, QueueReason, Queued, Record, ToolCall, Usage};
 use crate::wire::record::RecordRef;
 
-/// One line to stdout.
-pub(super) fn line(text: &str) -> std::io::Result<()> {
+/// Prints one line to stdout.
+pub(super) fn stdout_line(text: &str) -> std::io::Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
 }
 
-/// One line to stderr. If even that is gone, nobody reads us.
-pub(super) fn complain(text: &str) {
+/// Prints one line to stderr. If stderr is closed too, the line is dropped.
+pub(super) fn stderr_line(text: &str) {
     let _ = writeln!(stderr().lock(), "{text}");
 }
 
-/// Columns as wide as their widest cell; numbers stand right.
+/// Prints a table. Columns are as wide as their widest cell; numbers are aligned to the right.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
     let mut out = stdout().lock();
     out.write_all(tabulate(heads, rows).as_bytes())?;
@@ -49,7 +49,7 @@ fn tabulate(heads: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Without control characters but tab and line feed: they could move a terminal's cursor.
+/// Removes control characters except tab and line feed: they could move a terminal's cursor.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
@@ -77,7 +77,7 @@ impl Printer {
         id.clone_into(&mut self.id);
     }
 
-    /// Shows one record.
+    /// Prints one record of the job.
     pub(super) fn record(&mut self, record: &Record) {
         if self.as_json {
             let mut bytes = Vec::new();
@@ -114,7 +114,7 @@ impl Printer {
         self.note(&format!("waits: {reason}{}{}", ahead.unwrap_or_default(), eta.unwrap_or_default()));
     }
 
-    /// Ends the last line.
+    /// Ends the last line of output.
     ///
     /// # Errors
     /// The first write to stdout that failed.
@@ -169,7 +169,7 @@ impl Printer {
     fn note(&mut self, text: &str) {
         self.end_line();
         self.tools.clear();
-        complain(&plain(&format!("[{text}]")));
+        stderr_line(&plain(&format!("[{text}]")));
     }
 
     fn completed(&mut self, end: &Completed) {
@@ -177,21 +177,21 @@ impl Printer {
         for call in std::mem::take(&mut self.tools) {
             self.text(&format!("{}({})\n", call.name.as_deref().unwrap_or("?"), call.arguments));
         }
-        let mut said = format!("completed ({})", end.finish_reason);
+        let mut summary = format!("completed ({})", end.finish_reason);
         if end.attempts > 1 {
-            said += &format!(", {} attempts", end.attempts);
+            summary += &format!(", {} attempts", end.attempts);
         }
         if let Some(ms) = end.timing.first_output_ms {
-            said += &format!(", first output after {ms} ms");
+            summary += &format!(", first output after {ms} ms");
         }
-        said += &format!(", {} ms in all", end.timing.total_ms);
-        self.ended(&said, &end.usage, end.cost);
+        summary += &format!(", {} ms in all", end.timing.total_ms);
+        self.ended(&summary, &end.usage, end.cost);
     }
 
-    fn ended(&mut self, said: &str, usage: &Usage, cost: Cost) {
+    fn ended(&mut self, summary: &str, usage: &Usage, cost: Cost) {
         self.end_line();
         let id = if self.id.is_empty() { String::new() } else { format!(", job {}", self.id) };
-        complain(&plain(&format!("[{said}, {}, {}{id}]", tokens(usage), money(cost))));
+        stderr_line(&plain(&format!("[{summary}, {}, {}{id}]", tokens(usage), money(cost))));
     }
 }
 

@@ -1,35 +1,35 @@
 //! Following a job over WebSocket.
 
-use super::Trouble;
-use super::args::Reach;
+use super::CommandError;
+use super::args::BrokerAddress;
 use crate::job::{JobId, Record, State};
 use crate::wire::Cursor;
 use crate::wire::frame::Protocol;
 use crate::ws::client::{Client, Follow, Over, follow as follow_through};
 
-/// Gives each record of a job once, over restarts of the broker.
+/// Passes each record of a job to `on_record` once, over restarts of the broker.
 ///
 /// # Errors
-/// Unreachable when nobody answers at first; what the broker says about the job or the cursor.
+/// Unreachable when no broker answers at first; the broker's failure about the job or the cursor.
 pub(super) async fn follow(
-    reach: &Reach,
+    address: &BrokerAddress,
     id: &JobId,
     cursor: Cursor,
     on_record: impl FnMut(&Record),
-) -> Result<State, Trouble> {
-    let url = address(&reach.url)?;
-    // The follower is patient with a broker that restarts; one that was never there is said at once.
-    match Client::connect(&url, reach.token.as_deref(), Protocol::Msgpack).await {
+) -> Result<State, CommandError> {
+    let url = socket_url(&address.url)?;
+    // The follower waits for a broker that restarts; one that never answered is reported at once.
+    match Client::connect(&url, address.token.as_deref(), Protocol::Msgpack).await {
         Ok(_) => {}
         Err(Over::Refused(failure)) => return Err(failure.into()),
         Err(Over::Lost(_)) => {
-            let message = format!("cannot reach a broker at {}; is `forebay serve` running?", reach.url);
-            return Err(Trouble::Unreachable(message));
+            let message = format!("cannot reach a broker at {}; is `forebay serve` running?", address.url);
+            return Err(CommandError::Unreachable(message));
         }
     }
     let what = Follow {
         url,
-        token: reach.token.clone(),
+        token: address.token.clone(),
         protocol: Protocol::Msgpack,
         id: id.to_string(),
         cursor: cursor.to_string(),
@@ -37,13 +37,13 @@ pub(super) async fn follow(
     Ok(follow_through(what, on_record).await?)
 }
 
-/// The socket's address at a broker's HTTP address.
-fn address(url: &str) -> Result<String, Trouble> {
+/// Returns the WebSocket URL for a broker's HTTP address.
+fn socket_url(url: &str) -> Result<String, CommandError> {
     let base = url.trim_end_matches('/');
     let rest = base.strip_prefix("http").or_else(|| base.strip_prefix("ws"));
     match rest {
         Some(rest) if rest.starts_with("://") || rest.starts_with("s://") => Ok(format!("ws{rest}/v1/ws")),
-        _ => Err(Trouble::Usage(format!("`{url}` is not an address like http://127.0.0.1:8087"))),
+        _ => Err(CommandError::Usage(format!("`{url}` is not an address like http://127.0.0.1:8087"))),
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
             ("127.0.0.1:8087", None),
             ("httpx://a", None),
         ] {
-            assert_eq!(address(url).ok().as_deref(), expected, "{url}");
+            assert_eq!(socket_url(url).ok().as_deref(), expected, "{url}");
         }
     }
 }

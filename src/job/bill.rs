@@ -7,7 +7,7 @@ use super::{Usage, Usd};
 /// Details of an attempt that only its price reads: they are not part of the public usage.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Bill {
-    /// The tier that the provider says it served, else the one asked for: `priority`, `flex`,
+    /// The tier that the provider reports, else the one that was requested: `priority`, `flex`,
     /// `batch`; `None` or anything else is the standard one.
     pub service_tier: Option<Box<str>>,
     /// The part of `cache_write_tokens` that is kept for an hour instead of five minutes.
@@ -18,18 +18,17 @@ pub struct Bill {
     pub image_output_tokens: Option<u64>,
     /// Searches that the provider made and bills one by one.
     pub searches: Option<u64>,
-    /// What the provider itself says the attempt cost.
+    /// Cost of the attempt as the provider itself reports it.
     pub provider_usd: Option<Usd>,
-    /// Input tokens that are charged, where the provider says that they are others than those it
-    /// read (Cohere does not charge for the template that it puts around a prompt).
+    /// Input tokens that are charged, where the provider reports another number than it read (Cohere does not charge for the template that it puts around a prompt).
     pub billed_input_tokens: Option<u64>,
-    /// Output tokens that are charged, likewise.
+    /// Output tokens that are charged, where the provider reports another number than it wrote.
     pub billed_output_tokens: Option<u64>,
 }
 
 impl Bill {
-    /// The usage that prices apply to. Where the provider names what it charges, that count has no
-    /// cached part: any discount is in it already.
+    /// Returns the usage that prices apply to. Where the provider reports the tokens that it charges, that
+    /// count has no cached part: any discount is in it already.
     #[must_use]
     pub fn charged<'a>(&self, usage: &'a Usage) -> Cow<'a, Usage> {
         if self.billed_input_tokens.is_none() && self.billed_output_tokens.is_none() {
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_charged_is_what_the_provider_says() {
+    fn what_is_charged_is_what_the_provider_reports() {
         let read = Usage {
             input_tokens: Some(503),
             output_tokens: Some(91),

@@ -23,21 +23,21 @@ pub const PROVIDERS_NAMED_MAX: usize = 32;
 pub const PROVIDER_BYTES_MAX: usize = 64;
 /// Bytes of a webhook's address.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
-/// Attempts at one target that a job may ask for.
+/// Attempts at one target that a job may request.
 pub const ATTEMPTS_MAX: u32 = 20;
-/// Attempts over all targets together, whatever the job asks for: the last word on loops.
+/// Attempts over all targets together, whatever the job requests: it bounds every retry loop.
 pub const ATTEMPTS_TOTAL_MAX: u32 = 64;
-/// Longest time-out or delay that a job may ask for: a day.
+/// Longest time-out or delay that a job may request: a day.
 pub const DURATION_MS_MAX: u64 = 86_400_000;
-/// Longest retention that a job may ask for: a year.
+/// Longest retention that a job may request: a year.
 pub const RETENTION_S_MAX: u64 = 31_536_000;
 /// Default bytes of a job as submitted. Images come inline as base64.
 pub const JOB_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
-/// Nesting of a job's input. Deeper is nobody's prompt and somebody's attack.
+/// Nesting of a job's input. No real prompt is deeper; an attack may be.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Files that a job may name by their addresses for a provider that wants them inside.
 pub const REMOTE_FILES_MAX: usize = 20;
-/// Bytes of one such file: what the strictest large provider takes as an image, and then some.
+/// Bytes of one such file: somewhat more than the strictest large provider takes as an image.
 pub const REMOTE_FILE_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Bytes of all such files of a job: below the 32 MB that providers take as a request, in base64.
 pub const REMOTE_TOTAL_BYTES_MAX: usize = 22 * 1024 * 1024;
@@ -61,8 +61,8 @@ pub const ROWS_BATCH_MAX: usize = 1024;
 /// Bytes of one provider packet (an SSE event, a JSON line). A provider that sends a 10 MB delta
 /// still fits; an endless line does not.
 pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of a provider's whole answer that is no stream: the vectors of two thousand texts, which is
-/// what may be asked at once.
+/// Bytes of a provider's whole answer that is not a stream: the vectors of two thousand texts, which is
+/// the most that one job may contain.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes kept of a provider's error body.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -72,7 +72,7 @@ pub const MESSAGE_BYTES_MAX: usize = 2048;
 pub const JOB_MAILBOX: usize = 16;
 /// How long a job with `on_disconnect: drain` goes on after its client left.
 pub const DRAIN_AFTER_DISCONNECT: Duration = Duration::from_secs(60);
-/// Default of `server.jobs_max`: jobs under way at once.
+/// Default of `server.jobs_max`, the number of jobs that may be under way at once.
 pub const JOBS_MAX_DEFAULT: usize = 20_000;
 /// Bytes of records put into one frame for a reader.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -80,7 +80,7 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 pub const LIST_ROWS_MAX: usize = 1000;
 /// Rows that one cost query may return.
 pub const COST_ROWS_MAX: usize = 10_000;
-/// Keys that one cost query may ask by: more than anybody reads as a table.
+/// Keys that one cost query may group by: more columns than a table can usefully show.
 pub const COST_KEYS_MAX: usize = 8;
 /// Cost queries that are added up at once; each may hold all sums of its time in memory.
 pub const COST_QUERIES_MAX: usize = 4;
@@ -88,7 +88,8 @@ pub const COST_QUERIES_MAX: usize = 4;
 pub const METER_MAILBOX: usize = 256;
 /// Values of one allow-listed tag that get a time series; all later ones share `other`.
 pub const TAG_LABEL_VALUES_MAX: usize = 200;
-/// Models of the catalog that get time series as they are asked for; all later ones share `other`.
+/// Models of the catalog that get time series of their own, in the order in which jobs name them; all
+/// later ones share `other`.
 pub const MODEL_LABELS_MAX: usize = 200;
 /// Metadata keys that may be labels of metrics: time series are their values multiplied.
 pub const TAG_LABELS_MAX: usize = 4;
@@ -99,9 +100,9 @@ pub const GATES_MAX: usize = 4096;
 /// Bytes of records that a session puts into one frame: half of [`FRAME_BYTES_MAX`], so that a
 /// stalled reader, who holds one frame, stays below 64 KiB with everything else it costs.
 pub const SESSION_FRAME_BYTES: usize = 32 * 1024;
-/// Subscriptions of one socket. A dashboard has dozens; more is 4429.
+/// Subscriptions of one socket. A dashboard has dozens; more closes the socket with 4429.
 pub const SUBS_MAX: usize = 256;
-/// Messages a second that a client may send, on average; more is 4429. Credit for every frame of
+/// Messages per second that a client may send, on average; more closes the socket with 4429. Credit for every frame of
 /// [`SUBS_MAX`] brisk streams stays below.
 pub const CLIENT_MESSAGES_PER_S_MAX: u32 = 2000;
 /// Messages that a client may send at once before the rate counts.

@@ -1,4 +1,4 @@
-//! What an attempt consumed and cost, and what such lines are added up by.
+//! What an attempt consumed and cost, and the key by which such lines are added up.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,18 +8,18 @@ use super::{Cost, Gateway, JobId, ModelName, Tags, Timestamp, Usage, Usd};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
-    /// It gave the answer.
+    /// The attempt gave the answer.
     Completed,
-    /// It failed or broke off.
+    /// The attempt failed or broke off.
     Lost,
-    /// Somebody cancelled the job.
+    /// The job was cancelled during the attempt.
     Cancelled,
-    /// Forebay died meanwhile.
+    /// The broker crashed during the attempt.
     Interrupted,
 }
 
 impl AttemptOutcome {
-    /// The name in metric labels.
+    /// Returns the name in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,27 +34,27 @@ impl AttemptOutcome {
 /// One attempt's line in the ledger, written in the same atomic batch as its job's terminal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Charge {
-    /// Whose.
+    /// Job that the attempt belongs to.
     pub job: JobId,
-    /// Which attempt, from 1.
+    /// Number of the attempt within its job, from 1.
     pub attempt: u32,
     /// When the job ended: the bucket that the charge falls into.
     pub at: Timestamp,
-    /// The job's gateway.
+    /// Gateway that the job was submitted to.
     pub gateway: Gateway,
     /// The model as the client named it.
     pub model: ModelName,
-    /// Who was asked.
+    /// Provider that served the attempt.
     pub provider: Box<str>,
     /// The provider's own id of the model.
     pub provider_model: Box<str>,
-    /// The job's tags.
+    /// Tags from the job's `metadata`.
     pub metadata: Tags,
     /// How the attempt ended.
     pub outcome: AttemptOutcome,
-    /// What it consumed.
+    /// Tokens and other units that the attempt consumed.
     pub usage: Usage,
-    /// What that cost.
+    /// Cost of that usage in US dollars.
     pub cost: Cost,
     /// Whether this is the job's last line: the one that counts the job.
     pub closes_job: bool,
@@ -62,40 +62,40 @@ pub struct Charge {
     pub unpriced_job: bool,
 }
 
-/// What charges are added up by: every dimension that a query can ask for.
+/// The key by which charges are added up: every dimension that a cost query can group by.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RollupKey {
-    /// Hours since 1970.
+    /// Whole hours since 1970-01-01T00:00Z.
     pub hour: u32,
-    /// The gateway.
+    /// Gateway that the jobs were submitted to.
     pub gateway: Gateway,
     /// The model as the client named it.
     pub model: ModelName,
-    /// Who was asked.
+    /// Provider that served the attempt.
     pub provider: Box<str>,
     /// The provider's own id of the model.
     pub provider_model: Box<str>,
-    /// The tags.
+    /// Tags from the jobs' `metadata`.
     pub metadata: Tags,
 }
 
-/// Sums over charges.
+/// Sums over all charges of one key.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Sums {
-    /// Money.
+    /// Money spent, in US dollars.
     pub usd: Usd,
-    /// Jobs.
+    /// Number of jobs that ended.
     pub jobs: u64,
     /// Jobs of which some attempt had no known price.
     pub unpriced_jobs: u64,
-    /// Attempts.
+    /// Number of attempts that were made.
     pub attempts: u64,
-    /// Usage.
+    /// Usage of all attempts together.
     pub usage: Usage,
 }
 
 impl Sums {
-    /// Adds one charge.
+    /// Adds one charge to the sums.
     pub fn charge(&mut self, charge: &Charge) {
         self.usd += charge.cost.usd;
         self.jobs += u64::from(charge.closes_job);
@@ -104,7 +104,7 @@ impl Sums {
         self.usage.add(&charge.usage);
     }
 
-    /// Adds other sums.
+    /// Adds other sums to these.
     pub fn add(&mut self, other: &Sums) {
         self.usd += other.usd;
         self.jobs += other.jobs;
@@ -115,7 +115,7 @@ impl Sums {
 }
 
 impl Charge {
-    /// Where this charge is added up.
+    /// Returns the key under which this charge is added up.
     #[must_use]
     pub fn rollup_key(&self) -> RollupKey {
         RollupKey {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Cost, Failure, Gateway, ModelName, Output, Tags, Task, Timestamp, Usage};
 
-/// A meaning in a job's stream. Stored externally tagged; on the wire the tag is `kind` and the
+/// An event of a job's stream. Stored externally tagged; on the wire the tag is `kind` and the
 /// fields stand beside it (`wire/record.rs`).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -14,34 +14,34 @@ use super::{Cost, Failure, Gateway, ModelName, Output, Tags, Task, Timestamp, Us
 pub enum Event {
     /// The job is durable.
     Accepted(Accepted),
-    /// The job waits.
+    /// The job waits in the queue.
     Queued(Queued),
-    /// An attempt begins.
+    /// An attempt at a target begins.
     Attempt(AttemptStarted),
     /// A piece of the answer.
     Delta(Delta),
     /// A piece of a tool call.
     ToolCall(ToolCall),
-    /// A whole output.
+    /// A whole output of the job.
     Output(Output),
-    /// Signs of life of a long job.
+    /// The provider reported progress of a long job.
     Progress(Progress),
     /// The attempt ended without the provider's own end.
     Lost(Lost),
     /// Readers discard all output so far.
     Restarted(Restarted),
-    /// Terminal: done.
+    /// The terminal event of a job that was completed.
     Completed(Completed),
-    /// Terminal: could not be done.
+    /// The terminal event of a job that failed.
     Failed(Failed),
-    /// Terminal: somebody cancelled it.
+    /// The terminal event of a job that was cancelled.
     Cancelled(Cancelled),
-    /// Terminal: Forebay died and could not go on.
+    /// The terminal event of a job that a crash of the broker interrupted for good.
     Interrupted(Interrupted),
 }
 
 impl Event {
-    /// The `kind` on the wire.
+    /// Returns the `kind` on the wire.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Event {
         }
     }
 
-    /// The terminal state this event brings, if it is a terminal.
+    /// Returns the terminal state that this event brings, if it is a terminal event.
     #[must_use]
     pub fn terminal(&self) -> Option<State> {
         match self {
@@ -73,44 +73,44 @@ impl Event {
         }
     }
 
-    /// Whether this is part of the answer itself: from here on a failure is visible to readers.
+    /// Returns whether this is part of the answer itself: from here on a failure is visible to readers.
     #[must_use]
     pub fn is_output(&self) -> bool {
         matches!(self, Event::Delta(_) | Event::ToolCall(_) | Event::Output(_))
     }
 }
 
-/// An event with its place and time: what a stream consists of.
+/// An event with its sequence number and time: a stream consists of records.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Record {
-    /// Dense from 0.
+    /// Sequence number of the record, dense from 0.
     pub seq: u64,
-    /// When it was appended.
+    /// Time at which the record was appended.
     pub at: Timestamp,
-    /// What happened.
+    /// Event that the record holds.
     pub event: Event,
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Accepted; nothing of the answer yet.
+    /// The job is accepted; no part of the answer is there yet.
     Pending,
     /// Part of the answer is there.
     Streaming,
-    /// Terminal.
+    /// The job is done; this state is terminal.
     Completed,
-    /// Terminal.
+    /// The job failed; this state is terminal.
     Failed,
-    /// Terminal.
+    /// The job was cancelled; this state is terminal.
     Cancelled,
-    /// Terminal.
+    /// A crash or a stop of the broker ended the job; this state is terminal.
     Interrupted,
 }
 
 impl State {
-    /// The name on the wire and in metric labels.
+    /// Returns the name on the wire and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,23 +123,23 @@ impl State {
         }
     }
 
-    /// Whether nothing comes after it.
+    /// Returns whether no event can follow this state.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         !matches!(self, State::Pending | State::Streaming)
     }
 }
 
-/// What the `accepted` event says.
+/// Fields of the `accepted` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// The model as the client named it.
     pub model: ModelName,
-    /// What the model is asked to do.
+    /// Kind of work that the model does.
     pub task: Task,
-    /// The gateway the job lives in.
+    /// Gateway that the job was submitted to.
     pub gateway: Gateway,
-    /// The job's tags.
+    /// Tags from the job's `metadata`.
     pub metadata: Tags,
 }
 
@@ -149,18 +149,18 @@ pub struct Accepted {
 pub enum QueueReason {
     /// A limit is full.
     RateLimited,
-    /// Every target cools down.
+    /// Every target is cooling down after failures.
     Cooling,
-    /// All places are taken.
+    /// Every place for a running job is taken.
     Capacity,
 }
 
-/// What the `queued` event says.
+/// Fields of the `queued` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Queued {
-    /// Why.
+    /// Reason why the job waits.
     pub reason: QueueReason,
-    /// Jobs before this one.
+    /// Number of jobs that wait before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// Milliseconds until its turn, estimated.
@@ -172,27 +172,27 @@ pub struct Queued {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptMode {
-    /// Nothing was.
+    /// No output was emitted before this attempt.
     Start,
-    /// Goes on from the text so far.
+    /// The attempt goes on from the text so far.
     Continue,
-    /// Begins anew; what was emitted is to be discarded.
+    /// The attempt begins anew; readers discard all earlier output.
     Restart,
 }
 
-/// What the `attempt` event says.
+/// Fields of the `attempt` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptStarted {
-    /// Counts from 1 over the whole job.
+    /// Number of the attempt, counted from 1 over the whole job.
     pub attempt: u32,
-    /// Who is asked.
+    /// Provider that serves the attempt.
     pub provider: Box<str>,
     /// The provider's own id of the model.
     pub model: Box<str>,
     /// How it relates to what was emitted before.
     pub mode: AttemptMode,
-    /// Fields of the input that this provider does not take and that were left out, because the job
-    /// said `drop_unsupported`.
+    /// Fields of the input that this provider does not take and that were left out, because the job has
+    /// set `drop_unsupported`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Box<str>>,
 }
@@ -201,19 +201,19 @@ pub struct AttemptStarted {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// The answer.
+    /// Text of the answer itself.
     #[default]
     Text,
-    /// The model's reasoning.
+    /// Text of the model's reasoning.
     Reasoning,
-    /// The model's own refusal.
+    /// Text with which the model refuses to answer.
     Refusal,
-    /// What the audio says.
+    /// Transcript of the answer's audio.
     AudioTranscript,
 }
 
 impl Part {
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -225,145 +225,145 @@ impl Part {
     }
 }
 
-/// What the `delta` event says.
+/// Fields of the `delta` event.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Delta {
-    /// Which text.
+    /// Text that the piece belongs to.
     pub part: Part,
     /// Which of several answers or blocks, from 0.
     pub index: u32,
-    /// The piece.
+    /// Text of this piece.
     pub text: String,
     /// Fields of the provider's own that would be lost otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<Box<Value>>,
 }
 
-/// What the `tool_call` event says.
+/// Fields of the `tool_call` event.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ToolCall {
-    /// Which call, from 0.
+    /// Number of the call within the answer, from 0.
     pub index: u32,
-    /// The provider's id of the call; with its first piece.
+    /// The provider's id of the call; sent with its first piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_id: Option<Box<str>>,
-    /// The tool; with the first piece.
+    /// Name of the tool; sent with the first piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Box<str>>,
-    /// A piece of the JSON text.
+    /// A piece of the arguments' JSON text.
     pub arguments: String,
 }
 
-/// Where a long job stands at the provider.
+/// The state of a long job at the provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressState {
-    /// Waits at the provider.
+    /// The job waits at the provider.
     Queued,
-    /// Is being worked on.
+    /// The provider works on the job.
     Running,
 }
 
-/// What the `progress` event says.
+/// Fields of the `progress` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
-    /// Where it stands.
+    /// State of the job at the provider.
     pub state: ProgressState,
-    /// 0 to 1.
+    /// Finished share of the work, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<f64>,
-    /// For a person.
+    /// Text for people about the progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Box<str>>,
-    /// The work goes on at the provider even if nobody listens, and can be taken up again.
+    /// Handle of work that goes on at the provider without a connection and can be reattached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamId>,
 }
 
-/// Work at the provider that outlives the connection to it.
+/// Identifies work at the provider that outlives the connection to it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UpstreamId {
     /// The provider's own id of it.
     pub id: Box<str>,
 }
 
-/// What the `lost` event says.
+/// Fields of the `lost` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
-    /// Which attempt.
+    /// Number of the attempt that was lost.
     pub attempt: u32,
-    /// Why.
+    /// Failure that ended the attempt.
     pub error: Failure,
     /// Whether readers saw part of its answer.
     pub emitted: bool,
 }
 
-/// What the `restarted` event says.
+/// Fields of the `restarted` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Restarted {
-    /// The attempt that begins anew.
+    /// Number of the attempt that begins anew.
     pub attempt: u32,
 }
 
-/// Where the time went, in milliseconds since the job was accepted.
+/// How a job's time was spent, in milliseconds since the job was accepted.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
-    /// Until the first attempt began.
+    /// Time until the first attempt began.
     pub queued_ms: u64,
-    /// Until the first piece of output.
+    /// Time until the first piece of output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_output_ms: Option<u64>,
-    /// Until the terminal.
+    /// Time until the terminal event.
     pub total_ms: u64,
 }
 
-/// What the `completed` event says.
+/// Fields of the `completed` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Completed {
-    /// `stop`, `length`, `tool_calls`, `content_filter`, …
+    /// Reason why the model stopped: `stop`, `length`, `tool_calls`, `content_filter`, …
     pub finish_reason: Box<str>,
-    /// The provider's own word for it, where that is another.
+    /// Reason in the provider's own words, where they differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub native_finish_reason: Option<Box<str>>,
-    /// Summed over all attempts.
+    /// Usage, summed over all attempts.
     pub usage: Usage,
-    /// Summed over all attempts.
+    /// Cost, summed over all attempts.
     pub cost: Cost,
-    /// Where the time went.
+    /// How the job's time was spent.
     pub timing: Timing,
-    /// How many attempts it took.
+    /// Number of attempts that the job took.
     pub attempts: u32,
 }
 
-/// What the `failed` event says.
+/// Fields of the `failed` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Failed {
-    /// Why.
+    /// Failure that ended the job.
     pub error: Failure,
-    /// Summed over all attempts.
+    /// Usage, summed over all attempts.
     pub usage: Usage,
-    /// Summed over all attempts.
+    /// Cost, summed over all attempts.
     pub cost: Cost,
-    /// How many attempts were made.
+    /// Number of attempts that were made.
     pub attempts: u32,
 }
 
-/// What the `cancelled` event says.
+/// Fields of the `cancelled` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Cancelled {
-    /// `client`, `disconnect`, …
+    /// Cause of the cancellation: `client`, `disconnect`, …
     pub by: Box<str>,
-    /// Summed over all attempts.
+    /// Usage, summed over all attempts.
     pub usage: Usage,
-    /// Summed over all attempts.
+    /// Cost, summed over all attempts.
     pub cost: Cost,
 }
 
-/// What the `interrupted` event says.
+/// Fields of the `interrupted` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Interrupted {
-    /// Summed over all attempts.
+    /// Usage, summed over all attempts.
     pub usage: Usage,
-    /// Summed over all attempts.
+    /// Cost, summed over all attempts.
     pub cost: Cost,
 }

@@ -9,49 +9,49 @@ use serde::{Deserialize, Serialize};
 
 use super::caps::MESSAGE_BYTES_MAX;
 
-/// Who has to change something.
+/// The party that has to change something.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// Who sent the job or the request.
+    /// The client that sent the job or the request.
     Caller,
-    /// Who serves the model.
+    /// The provider that serves the model.
     Provider,
-    /// Us.
+    /// Forebay itself or its operator.
     Forebay,
 }
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $status:literal, $fault:ident, $retryable:literal;)*) => {
-        /// What went wrong: the closed set that clients are written against.
+        /// The code of a failure: a closed set that clients are written against.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }
 
         impl Code {
-            /// All of them, in the order of the documentation.
+            /// All codes, in the order of the documentation.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
 
-            /// The name on the wire and in metric labels.
+            /// Returns the name on the wire and in metric labels.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $name,)* }
             }
 
-            /// The HTTP status that goes with it.
+            /// Returns the HTTP status that goes with the code.
             #[must_use]
             pub fn http_status(self) -> u16 {
                 match self { $(Code::$variant => $status,)* }
             }
 
-            /// Whose fault it is.
+            /// Returns the party whose fault it is.
             #[must_use]
             pub fn fault(self) -> Fault {
                 match self { $(Code::$variant => Fault::$fault,)* }
             }
 
-            /// Whether the same request may succeed later, unless the failure itself knows better.
+            /// Returns whether the same request may succeed later, unless the failure itself knows better.
             #[must_use]
             pub fn retryable(self) -> bool {
                 match self { $(Code::$variant => $retryable,)* }
@@ -63,41 +63,41 @@ macro_rules! codes {
 codes! {
     /// The request is wrong; `param` names the field.
     Invalid = "invalid", 400, Caller, false;
-    /// Understood, and not to be had here; `param` names the field.
+    /// The request is understood but not supported here; `param` names the field.
     Unsupported = "unsupported", 400, Caller, false;
-    /// No key, or none we know.
+    /// The request has no key, or an unknown one.
     Unauthenticated = "unauthenticated", 401, Caller, false;
     /// The key may not do this.
     Forbidden = "forbidden", 403, Caller, false;
-    /// No such job, route or output.
+    /// The job, route or output does not exist.
     NotFound = "not_found", 404, Caller, false;
     /// No provider serves this model.
     UnknownModel = "unknown_model", 404, Caller, false;
     /// The id or idempotency key was used with another body, or the job's state forbids it.
     Conflict = "conflict", 409, Caller, false;
-    /// Not a cursor.
+    /// The text is not a cursor.
     BadCursor = "bad_cursor", 409, Caller, false;
     /// The cursor lies after the tail.
     CursorAhead = "cursor_ahead", 409, Caller, false;
-    /// The cursor belongs to another life of the stream.
+    /// The cursor belongs to another epoch of the stream.
     EpochMismatch = "epoch_mismatch", 409, Caller, false;
-    /// What the cursor asks for was trimmed.
+    /// The records at the cursor were trimmed.
     CursorTrimmed = "cursor_trimmed", 409, Caller, false;
     /// The subscription's name is in use on this socket.
     DuplicateSub = "duplicate_sub", 409, Caller, false;
-    /// Kept for its retention and then removed.
+    /// The job was kept for its retention and then removed.
     Expired = "expired", 410, Caller, false;
-    /// Over a size limit.
+    /// The request is over a size limit.
     TooLarge = "too_large", 413, Caller, false;
-    /// A limit of ours is full.
+    /// A rate limit of Forebay is exhausted.
     RateLimited = "rate_limited", 429, Caller, true;
     /// A budget is spent.
     OverBudget = "over_budget", 429, Caller, false;
-    /// The provider does not take our key.
+    /// The provider does not accept the configured key.
     ProviderAuth = "provider_auth", 502, Provider, false;
     /// The provider refuses the request.
     ProviderRejected = "provider_rejected", 400, Provider, false;
-    /// The provider is throttling us.
+    /// The provider is throttling the broker's requests.
     ProviderRateLimited = "provider_rate_limited", 429, Provider, true;
     /// The provider cannot be reached or is failing.
     ProviderUnavailable = "provider_unavailable", 502, Provider, true;
@@ -105,13 +105,13 @@ codes! {
     ProviderTimeout = "provider_timeout", 504, Provider, true;
     /// The provider's answer broke off or made no sense.
     ProviderTruncated = "provider_truncated", 502, Provider, true;
-    /// The provider's safety filter stopped it.
+    /// The provider's safety filter stopped the answer.
     ContentFiltered = "content_filtered", 400, Provider, false;
-    /// Somebody cancelled the job.
+    /// The job was cancelled.
     Cancelled = "cancelled", 499, Caller, false;
-    /// We are full, draining, or out of disk.
+    /// The broker is full, draining, or out of disk.
     Overloaded = "overloaded", 503, Forebay, true;
-    /// A bug or a broken disk of ours.
+    /// A bug in Forebay, or a broken disk.
     Internal = "internal", 500, Forebay, true;
 }
 
@@ -119,18 +119,18 @@ codes! {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Error")]
 pub struct FailureBody {
-    /// What went wrong.
+    /// Code of the failure.
     pub code: Code,
     /// One sentence for a person. Holds no secret.
     pub message: Cow<'static, str>,
-    /// Who has to change something.
+    /// The party that has to change something.
     pub fault: Fault,
     /// Whether the same request may succeed later.
     pub retryable: bool,
     /// Milliseconds to wait before trying again, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The provider concerned.
+    /// Name of the provider concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Box<str>>,
     /// The provider's HTTP status.
@@ -139,10 +139,10 @@ pub struct FailureBody {
     /// The provider's own error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_code: Option<Box<str>>,
-    /// The provider's own error type, or OpenAI's name for the family of the error.
+    /// The provider's own error type, or OpenAI's name for the class of the error.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Box<str>>,
-    /// The field concerned.
+    /// Name of the field concerned.
     #[serde(default)]
     pub param: Option<Box<str>>,
     /// Whether another target may do better (a wrong key, an unknown model, no capacity), as
@@ -150,7 +150,7 @@ pub struct FailureBody {
     #[serde(skip)]
     #[schemars(skip)]
     pub belongs_to_target: bool,
-    /// The request never reached the provider: asking again costs nothing.
+    /// Whether the request never reached the provider, so that another try costs nothing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub never_sent: bool,
     /// Whether the prompt is too long for the model, so that only a larger one can do better,
@@ -165,13 +165,13 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What went wrong, whose fault it is, and whether trying again makes sense. One pointer wide.
+/// A failure: what went wrong, whose fault it is, and whether a retry makes sense. One pointer wide.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Failure(Box<FailureBody>);
 
 impl Failure {
-    /// A failure with the code's own fault and retry advice. Over-long messages are cut.
+    /// Makes a failure with the code's own fault and retry advice. Over-long messages are cut.
     #[must_use]
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Failure {
         let mut message = message.into();
@@ -196,67 +196,67 @@ impl Failure {
         }))
     }
 
-    /// `invalid`, naming the field.
+    /// Makes an `invalid` failure that names the field.
     #[must_use]
     pub fn invalid(param: &str, message: impl fmt::Display) -> Failure {
         Failure::new(Code::Invalid, format!("{param}: {message}")).with_param(param)
     }
 
-    /// `unsupported`, naming the field.
+    /// Makes an `unsupported` failure that names the field.
     #[must_use]
     pub fn unsupported(param: &str, message: impl fmt::Display) -> Failure {
         Failure::new(Code::Unsupported, format!("{param}: {message}")).with_param(param)
     }
 
-    /// `internal`: a bug or a broken disk.
+    /// Makes an `internal` failure: a bug or a broken disk.
     #[must_use]
     pub fn internal(message: impl Into<Cow<'static, str>>) -> Failure {
         Failure::new(Code::Internal, message)
     }
 
-    /// Names the field.
+    /// Adds the name of the field concerned.
     #[must_use]
     pub fn with_param(mut self, param: &str) -> Failure {
         self.param = Some(param.into());
         self
     }
 
-    /// Advises a wait.
+    /// Adds the advised wait in milliseconds.
     #[must_use]
     pub fn with_retry_after_ms(mut self, ms: u64) -> Failure {
         self.retry_after_ms = Some(ms);
         self
     }
 
-    /// Names the provider.
+    /// Adds the name of the provider concerned.
     #[must_use]
     pub fn with_provider(mut self, provider: &str) -> Failure {
         self.provider = Some(provider.into());
         self
     }
 
-    /// Keeps the provider's HTTP status.
+    /// Adds the provider's HTTP status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Failure {
         self.provider_status = Some(status);
         self
     }
 
-    /// Marks it as the target's own trouble: another target may do better.
+    /// Marks the failure as the target's own: another target may do better.
     #[must_use]
     pub fn of_the_target(mut self) -> Failure {
         self.belongs_to_target = true;
         self
     }
 
-    /// Marks it as one of a request that never reached the provider.
+    /// Marks the failure as one of a request that never reached the provider.
     #[must_use]
     pub fn unsent(mut self) -> Failure {
         self.never_sent = true;
         self
     }
 
-    /// The HTTP status to answer with: the provider's own 4xx where it refused the request.
+    /// Returns the HTTP status to answer with: the provider's own 4xx where it refused the request.
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match (self.code, self.provider_status) {

@@ -1,4 +1,4 @@
-//! A JSON object read one level deep: what its fields are called, and their values untouched.
+//! A JSON object read one level deep: the names of its fields, and their values untouched.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// A field's name, borrowed unless it holds an escape.
+/// The name of a field, borrowed unless it holds an escape.
 pub struct FieldName<'a>(pub Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for FieldName<'de> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use super::caps::{ID_BYTES_MAX, MODEL_BYTES_MAX};
 
-/// Whether `text` is 1–64 bytes of `[A-Za-z0-9_-]`: safe as a NATS subject token, a URL segment
+/// Returns whether `text` is 1–64 bytes of `[A-Za-z0-9_-]`: safe as a NATS subject token, a URL segment
 /// and a file name.
 fn is_token(text: &str) -> bool {
     !text.is_empty()
@@ -24,7 +24,7 @@ macro_rules! token {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// The text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -75,8 +75,8 @@ macro_rules! token {
 }
 
 token!(
-    /// A job's id: the client's, or a UUIDv7 of ours. Unique in the whole broker, not per gateway:
-    /// status, cancel and replay name a job by its id alone.
+    /// A job's id, chosen by the client or else a UUIDv7 that the broker makes. It is unique in the whole
+    /// broker, not per gateway: status, cancel and replay name a job by its id alone.
     JobId, "id"
 );
 token!(
@@ -96,14 +96,14 @@ impl Default for Gateway {
 pub struct ModelName(Box<str>);
 
 impl ModelName {
-    /// The text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `("openai", "gpt-5")` of `openai/gpt-5`; `None` for a bare alias. Workers AI's names stand for
-    /// themselves.
+    /// Splits `openai/gpt-5` into `("openai", "gpt-5")`; `None` for a bare alias. Workers AI's names are
+    /// not split.
     #[must_use]
     pub fn split(&self) -> Option<(&str, &str)> {
         if self.0.starts_with("@cf/") || self.0.starts_with("@hf/") {
@@ -166,20 +166,20 @@ impl fmt::Display for ModelName {
 pub struct StreamId(pub [u8; 16]);
 
 impl StreamId {
-    /// A new one for this millisecond.
+    /// Generates a new id for this millisecond.
     #[must_use]
     pub fn generate() -> StreamId {
         StreamId(uuid::Uuid::now_v7().into_bytes())
     }
 
-    /// The job id that a job without one of its own gets.
+    /// Returns the job id for a job whose client chose none.
     #[must_use]
     pub fn to_job_id(self) -> JobId {
         JobId(uuid::Uuid::from_bytes(self.0).to_string().into())
     }
 }
 
-/// Which life of a stream a cursor belongs to. Another stream under a reused id has another epoch,
+/// The epoch of a stream, which every cursor names. Another stream under a reused id has another epoch,
 /// and so has a stream of which recovery had to drop something that a reader could have seen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]

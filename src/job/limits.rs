@@ -1,27 +1,27 @@
-//! What a provider says is left of its limits, with an answer.
+//! What is left of a provider's limits, as its answers report it.
 
-/// One limit of a provider, until it is full again.
+/// What is left of one limit of a provider until it resets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Window {
-    /// The most that it lets through, if that is told.
+    /// Most that the limit lets through, if the provider reports it.
     pub limit: Option<u64>,
-    /// What is left of it.
+    /// Amount that is left of the limit.
     pub remaining: u64,
-    /// Milliseconds from now until it is full again; 0 where that is not told.
+    /// Milliseconds from now until the limit resets; 0 where the provider does not report it.
     pub reset_ms: u64,
 }
 
-/// What is left, of requests and of tokens; of several limits of a kind, the one with the least left.
+/// What is left of requests and of tokens; of several limits of a kind, the one with the least left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Limits {
-    /// Of requests.
+    /// Limit on the number of requests.
     pub requests: Option<Window>,
-    /// Of tokens.
+    /// Limit on the number of tokens.
     pub tokens: Option<Window>,
 }
 
 impl Limits {
-    /// Whether nothing was told.
+    /// Returns whether the provider reported no limits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.requests.is_none() && self.tokens.is_none()

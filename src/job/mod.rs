@@ -1,4 +1,4 @@
-//! The vocabulary: pure data that every other room speaks.
+//! The vocabulary: pure data that every other module uses.
 //!
 //! Owns the types of a job, its events and what they cost. Promises that a value which exists is
 //! valid. Does not read clocks, sockets or disks.

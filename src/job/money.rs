@@ -16,34 +16,34 @@ pub struct Usd(i128);
 const PICO: i128 = 1_000_000_000_000;
 
 impl Usd {
-    /// Nothing.
+    /// An amount of nothing.
     pub const ZERO: Usd = Usd(0);
 
-    /// From whole pico-dollars.
+    /// Makes an amount from whole pico-dollars.
     #[must_use]
     pub const fn from_pico(pico: i128) -> Usd {
         Usd(pico)
     }
 
-    /// Whole pico-dollars.
+    /// Returns the amount in whole pico-dollars.
     #[must_use]
     pub const fn pico(self) -> i128 {
         self.0
     }
 
-    /// A price times a count, for example pico-dollars per token times tokens. Saturates.
+    /// Multiplies a price by a count, for example pico-dollars per token times tokens. Saturates.
     #[must_use]
     pub const fn times(self, count: u64) -> Usd {
         Usd(self.0.saturating_mul(count as i128))
     }
 
-    /// For a metric only; money that is added up stays decimal.
+    /// Converts the amount for a metric only; money that is added up stays decimal.
     #[must_use]
     pub fn to_f64_for_metrics(self) -> f64 {
         self.0 as f64 / PICO as f64
     }
 
-    /// From a decimal number of dollars; digits below 10⁻¹² are rounded half up. `None` when the
+    /// Makes an amount from a decimal number of dollars; digits below 10⁻¹² are rounded half up. `None` when the
     /// number is out of range.
     #[must_use]
     pub fn from_decimal(dollars: Decimal) -> Option<Usd> {
@@ -54,7 +54,7 @@ impl Usd {
 }
 
 impl fmt::Display for Usd {
-    /// `0.004213`: no exponent, no trailing zeros.
+    /// Writes the dollars like `0.004213`: no exponent, no trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let (whole, rest) = (self.0.unsigned_abs() / PICO.unsigned_abs(), self.0.unsigned_abs() % PICO.unsigned_abs());
@@ -120,20 +120,20 @@ impl schemars::JsonSchema for Usd {
     }
 }
 
-/// What something cost.
+/// The cost of an attempt or a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Cost {
-    /// The amount; what is known of it when `priced` is false.
+    /// Amount in US dollars; only the known part of it when `priced` is false.
     pub usd: Usd,
     /// Whether every part had a known price. Never a silent 0.
     pub priced: bool,
 }
 
 impl Cost {
-    /// Costs nothing, and that is known: replays, joins, jobs that were never sent.
+    /// The known cost of what is free: replays, joins, jobs that were never sent.
     pub const FREE: Cost = Cost { usd: Usd::ZERO, priced: true };
 
-    /// Both together: priced only if both are.
+    /// Adds two costs; the sum is priced only if both are.
     #[must_use]
     pub fn plus(self, other: Cost) -> Cost {
         Cost { usd: self.usd + other.usd, priced: self.priced && other.priced }

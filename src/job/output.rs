@@ -1,4 +1,4 @@
-//! Whole outputs: JSON, a few bytes, or a place to fetch them from.
+//! Whole outputs: JSON, a few bytes, or a URL to fetch them from.
 
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -59,25 +59,25 @@ impl JsonSchema for Blob {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputBody {
-    /// JSON.
+    /// The output as a JSON value.
     Value(Value),
-    /// At most 32 KiB.
+    /// The output's bytes, at most 32 KiB.
     Data(Blob),
-    /// Ours (`/v1/jobs/{id}/outputs/{index}`) or the provider's.
+    /// The output's URL: ours (`/v1/jobs/{id}/outputs/{index}`) or the provider's.
     Url(Box<str>),
 }
 
-/// What the `output` event says.
+/// Fields of the `output` event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
-    /// Which output, from 0.
+    /// Number of the output within the job, from 0.
     pub index: u32,
-    /// Its media type.
+    /// Media type of the output.
     pub mime: Box<str>,
     /// Hexadecimal SHA-256 of an output that is a file of ours: its name on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Box<str>>,
-    /// Its content.
+    /// Content of the output.
     #[serde(flatten)]
     pub body: OutputBody,
 }

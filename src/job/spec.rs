@@ -1,4 +1,4 @@
-//! A job and everything that may be said about how it is to be done.
+//! A job and all options for carrying it out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,47 +10,47 @@ use super::caps::{
 };
 use super::{Gateway, JobId, ModelName, Tags, Task, Timestamp, Usd};
 
-/// A valid job: what `wire/submit.rs` makes of what was said. Nobody validates it again.
+/// A valid job, as `wire/submit.rs` makes it of a request; it is not validated again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
-    /// Unique in the broker.
+    /// Id of the job, unique in the broker.
     pub id: JobId,
-    /// Where it lives.
+    /// Gateway that the job was submitted to.
     pub gateway: Gateway,
-    /// As the client named it.
+    /// Model as the client named it.
     pub model: ModelName,
-    /// What is asked of the model.
+    /// Kind of work that the model does.
     pub task: Task,
-    /// A JSON object: the task's body (for chat the OpenAI body without `model` and `stream`).
+    /// Body of the task, a JSON object (for chat the OpenAI body without `model` and `stream`).
     pub input: Box<RawValue>,
-    /// What cost is broken down by.
+    /// Tags by which cost is broken down.
     pub metadata: Tags,
     /// The caller's own name for this piece of work, per gateway.
     pub idempotency_key: Option<Box<str>>,
-    /// How it is to be done.
+    /// Options for carrying the job out.
     pub options: Options,
-    /// When it came in.
+    /// Time at which the job was submitted.
     pub submitted_at: Timestamp,
     /// SHA-256 over everything but `id` and `idempotency_key`: a repeat with another body is a
     /// conflict. `None` when neither an id nor a key was given, so that no repeat can come.
     pub body_sha256: Option<[u8; 32]>,
-    /// Its input is a provider's own request, which goes there as it is, once: nobody else can be
-    /// asked it, and nobody reads the answer's bytes again after a crash.
+    /// Whether the input is a provider's own request, which is passed on to that provider unchanged and
+    /// once: no other provider understands it, and the answer's bytes cannot be read again after a crash.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_passed_on: bool,
-    /// A JSON object: what the answers in its door's dialect repeat of the request. `None` unless that
-    /// dialect repeats anything.
+    /// The parts of the request that the answers in the client's dialect repeat, a JSON object. `None`
+    /// unless that dialect repeats any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<Box<RawValue>>,
 }
 
-/// The provider broke after output was emitted.
+/// What to do when the provider breaks off after output was emitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStreamFailure {
     /// End the job as failed.
     Fail,
-    /// Ask the same or the next target to go on from the text so far; what cannot be gone on with
+    /// Let the same or the next target go on from the text so far; output that cannot be continued
     /// (half a tool call, a bound format) is discarded and begun anew.
     #[default]
     Continue,
@@ -58,55 +58,55 @@ pub enum OnStreamFailure {
     Restart,
 }
 
-/// Forebay itself died with the job under way.
+/// What to do when the broker crashes while the job is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnCrash {
     /// End the job as interrupted, with the usage so far.
     Interrupt,
-    /// Ask the same or the next target to go on from the text so far; what cannot be gone on with
-    /// is interrupted.
+    /// Let the same or the next target go on from the text so far; a job that cannot be continued is
+    /// interrupted.
     #[default]
     Continue,
     /// Tell readers to discard what they have and begin anew.
     Restart,
 }
 
-/// The submitting HTTP or WebSocket client left.
+/// What to do when the submitting HTTP or WebSocket client disconnects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDisconnect {
-    /// Go on.
+    /// Let the job go on.
     #[default]
     Detach,
-    /// Cancel the job.
+    /// Cancel the job at once.
     Cancel,
-    /// Go on, at most 60 s, only to learn the usage.
+    /// Let the job go on for at most 60 s, only to learn the usage.
     Drain,
 }
 
-/// Time-outs in milliseconds. Absent = the gateway's, else the built-in default.
+/// Time-outs of a job in milliseconds. Absent = the gateway's, else the built-in default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// To open a connection to the provider. Default 5 000.
+    /// Time to open a connection to the provider. Default 5 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub connect_ms: Option<u64>,
-    /// From request sent to the first event. Default 60 000.
+    /// Time from sending the request to the first event. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub first_token_ms: Option<u64>,
-    /// Between two signs of life of the provider: whole packets or keep-alive comments, not bytes
-    /// of a packet that is not whole. Default 60 000.
+    /// Time between two signs of life of the provider: whole packets or keep-alive comments, not bytes
+    /// of an incomplete packet. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub idle_ms: Option<u64>,
-    /// For the whole job. Default 600 000.
+    /// Time for the whole job. Default 600 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub total_ms: Option<u64>,
-    /// In the queue, while no target is free. Default 60 000.
+    /// Time in the queue, while no target is free. Default 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub queue_ms: Option<u64>,
@@ -130,16 +130,16 @@ impl Timeouts {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backoff {
-    /// Always `delay_ms`.
+    /// Every wait is `delay_ms` long.
     Constant,
-    /// `delay_ms` times the number of tries so far.
+    /// The wait is `delay_ms` times the number of tries so far.
     Linear,
-    /// `delay_ms` doubled with every try.
+    /// The wait begins with `delay_ms` and doubles with every try.
     #[default]
     Exponential,
 }
 
-/// Retries at one target. Absent = the gateway's, else the built-in default.
+/// Rules for retries at one target. Absent = the gateway's, else the built-in default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
@@ -173,26 +173,26 @@ impl Retry {
     }
 }
 
-/// Whether an earlier answer may serve.
+/// Whether an earlier answer may be used instead of a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheMode {
-    /// Never.
+    /// The cache is not used.
     #[default]
     Off,
-    /// Read and write.
+    /// The cache is read and written.
     On,
-    /// Ask the provider and keep the answer.
+    /// The provider answers, and the cache stores the answer.
     Refresh,
 }
 
-/// The answer cache. Only `off` is built so far; anything else is `unsupported`.
+/// Options for the answer cache. Only `off` is built so far; anything else is `unsupported`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheOptions {
-    /// Whether an earlier answer may serve.
+    /// Whether an earlier answer may be used instead of a new one.
     pub mode: CacheMode,
-    /// How long an answer may serve, in seconds.
+    /// Seconds for which a stored answer may be used.
     pub ttl_s: Option<u64>,
     /// The caller's own key instead of the digest of the body.
     pub key: Option<Box<str>>,
@@ -207,27 +207,27 @@ pub struct Deliver {
     pub subject: Box<str>,
 }
 
-/// Who is told that the job has ended.
+/// The webhook that reports the end of the job.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// An https address, told by a signed POST (Standard Webhooks), at least once.
+    /// An https address that gets a signed POST (Standard Webhooks), at least once.
     #[schemars(length(min = 1, max = WEBHOOK_URL_BYTES_MAX))]
     pub url: Box<str>,
 }
 
-/// Which providers may serve a job, each by its name in the configuration or by its kind. Whoever
-/// asks for `provider/model` and says something here may be served by the others of that model too.
+/// Which providers may serve a job, each by its name in the configuration or by its kind. A job
+/// for `provider/model` with a choice here may be served by the other providers of that model too.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProviderChoice {
-    /// Nobody but these. Empty = anybody.
+    /// Only these providers may serve the job. Empty = any provider.
     #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
     pub only: Vec<Box<str>>,
-    /// None of these.
+    /// None of these providers may serve the job.
     #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
     pub ignore: Vec<Box<str>>,
-    /// These first, in this order; then the others as they would have been.
+    /// These providers come first, in this order; then the others in their usual order.
     #[schemars(length(max = PROVIDERS_NAMED_MAX), inner(length(min = 1, max = PROVIDER_BYTES_MAX)))]
     pub order: Vec<Box<str>>,
 }
@@ -236,21 +236,21 @@ pub struct ProviderChoice {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CostOverride {
-    /// Per input token.
+    /// Price per input token.
     #[serde(deserialize_with = "usd_of_number")]
-    #[schemars(with = "DollarsSaid")]
+    #[schemars(with = "Dollars")]
     pub per_token_in: Usd,
-    /// Per output token.
+    /// Price per output token.
     #[serde(deserialize_with = "usd_of_number")]
-    #[schemars(with = "DollarsSaid")]
+    #[schemars(with = "Dollars")]
     pub per_token_out: Usd,
-    /// Per input token that was read from the provider's cache. Absent = as any input token.
+    /// Price per input token that was read from the provider's cache. Absent = as any input token.
     #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "DollarsSaid")]
+    #[schemars(with = "Dollars")]
     pub per_cache_read_token: Option<Usd>,
-    /// Per input token that was written to the provider's cache. Absent = as any input token.
+    /// Price per input token that was written to the provider's cache. Absent = as any input token.
     #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "DollarsSaid")]
+    #[schemars(with = "Dollars")]
     pub per_cache_write_token: Option<Usd>,
 }
 
@@ -258,10 +258,10 @@ pub struct CostOverride {
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum DollarsSaid {
-    /// Dollars.
+enum Dollars {
+    /// A number of dollars.
     Number(#[schemars(range(min = 0))] f64),
-    /// Dollars, decimal.
+    /// A decimal text of dollars.
     Text(#[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))] String),
 }
 
@@ -274,15 +274,15 @@ pub fn usd_of_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resul
     use serde::de::Error;
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Said {
+    enum RawAmount {
         Whole(u64),
         Number(f64),
         Text(String),
     }
-    let text = match Said::deserialize(deserializer).map_err(|_| D::Error::custom("must be a decimal number"))? {
-        Said::Whole(number) => number.to_string(),
-        Said::Number(number) => number.to_string(),
-        Said::Text(text) => text,
+    let text = match RawAmount::deserialize(deserializer).map_err(|_| D::Error::custom("must be a decimal number"))? {
+        RawAmount::Whole(number) => number.to_string(),
+        RawAmount::Number(number) => number.to_string(),
+        RawAmount::Text(text) => text,
     };
     let usd: Usd = text.parse().map_err(D::Error::custom)?;
     if usd < Usd::ZERO {
@@ -295,14 +295,14 @@ fn some_usd_of_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resu
     usd_of_number(deserializer).map(Some)
 }
 
-/// How a job is to be done.
+/// Options for carrying out a job.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Models to try after `model`, in order.
     #[schemars(length(max = FALLBACKS_MAX))]
     pub fallbacks: Vec<ModelName>,
-    /// Which providers may serve it, by its model and by its fallbacks.
+    /// Choice of the providers that may serve the job, with its model and with its fallbacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderChoice>,
     /// Time-outs of this job.
@@ -311,16 +311,16 @@ pub struct Options {
     pub retry: Retry,
     /// What to do when the provider breaks after output was emitted.
     pub on_stream_failure: OnStreamFailure,
-    /// What to do when Forebay died with the job under way.
+    /// What to do when the broker crashes while the job is under way.
     pub on_crash: OnCrash,
-    /// What to do when the submitting HTTP or WebSocket client leaves.
+    /// What to do when the submitting HTTP or WebSocket client disconnects.
     pub on_disconnect: OnDisconnect,
-    /// The answer cache.
+    /// Options for the answer cache.
     pub cache: CacheOptions,
-    /// Start a second target if the first is silent this long.
+    /// Milliseconds of silence of the first target after which a second one is started.
     #[schemars(range(min = 1, max = DURATION_MS_MAX))]
     pub hedge_ms: Option<u64>,
-    /// 0 (first) to 9 (last) in the queue.
+    /// Place in the queue, from 0 (first) to 9 (last).
     #[schemars(range(max = 9))]
     pub priority: u8,
     /// Seconds to keep the stream after its terminal. Absent = `log.retention_s`.
@@ -328,14 +328,14 @@ pub struct Options {
     pub retention_s: Option<u64>,
     /// Whether the job's input is kept after its terminal.
     pub log_payload: bool,
-    /// HTTP: answer 202 at once.
+    /// Whether HTTP answers 202 at once.
     pub background: bool,
-    /// Leave out fields of the input that a provider does not take, and say so in the `attempt`
+    /// Whether fields of the input that a provider does not take are left out and listed in the `attempt`
     /// event, instead of refusing the job as `unsupported`.
     pub drop_unsupported: bool,
     /// Where records are published as they become durable.
     pub deliver: Option<Deliver>,
-    /// Who is told that the job has ended.
+    /// The webhook that reports the end of the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
     /// The caller's own prices.

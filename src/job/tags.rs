@@ -1,4 +1,4 @@
-//! A job's metadata: few, flat, short, so that cost can be broken down by it.
+//! A job's metadata: few, flat and short tags, so that cost can be broken down by them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,17 +8,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::caps::{TAG_KEY_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX};
 
-/// A metadata value: flat, small, comparable.
+/// The value of one tag: small, flat and comparable.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum TagValue {
-    /// `true` or `false`.
+    /// A boolean, `true` or `false`.
     Bool(bool),
-    /// A whole number.
+    /// A whole number of 64 bits.
     Integer(i64),
     /// Any other finite number.
     Number(f64),
-    /// At most 256 bytes.
+    /// A text of at most 256 bytes.
     Text(Box<str>),
 }
 
@@ -33,24 +33,24 @@ impl fmt::Display for TagValue {
     }
 }
 
-/// A job's `metadata`: what cost is broken down by. At most 32 flat entries, sorted by key.
+/// The tags of a job's `metadata`, by which cost is broken down: at most 32 flat entries, sorted by key.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct Tags(BTreeMap<Box<str>, TagValue>);
 
 impl Tags {
-    /// The value of one key.
+    /// Returns the value of one key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&TagValue> {
         self.0.get(key)
     }
 
-    /// All entries in key order.
+    /// Iterates over all entries in key order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &TagValue)> {
         self.0.iter().map(|(key, value)| (&**key, value))
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

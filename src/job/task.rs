@@ -1,37 +1,37 @@
-//! What a model is asked to do.
+//! The kinds of work that a model can do.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a model is asked to do.
+/// The kind of work that a job wants from a model.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// OpenAI chat-completions body without `model` and `stream`.
+    /// Answers a conversation: an OpenAI chat-completions body without `model` and `stream`.
     #[default]
     Chat,
-    /// Text to vectors.
+    /// Turns texts into vectors.
     Embedding,
-    /// Text to image.
+    /// Makes images from text.
     Image,
-    /// Text to audio.
+    /// Speaks a text as audio.
     Speech,
-    /// Audio to text.
+    /// Writes down the words of audio.
     Transcription,
-    /// Text or image to video.
+    /// Makes video from text or an image.
     Video,
-    /// Text to music.
+    /// Makes music from text.
     Music,
-    /// Documents ordered by a query.
+    /// Orders documents by how well they match a query.
     Rerank,
-    /// Text judged by policy.
+    /// Judges a text by a policy.
     Moderation,
-    /// Any JSON in, any JSON out (Cog, Replicate).
+    /// Takes any JSON and gives any JSON (Cog, Replicate).
     Prediction,
 }
 
 impl Task {
-    /// The name on the wire and in metric labels.
+    /// Returns the name on the wire and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Milliseconds since 1970-01-01T00:00:00Z.
+/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Whole milliseconds from `earlier` to `self`; 0 when the clock went back.
+    /// Returns the whole milliseconds from `earlier` to `self`; 0 when the clock went back.
     #[must_use]
     pub fn ms_since(self, earlier: Timestamp) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This moment `ms` milliseconds later.
+    /// Returns the moment `ms` milliseconds later.
     #[must_use]
     pub fn plus_ms(self, ms: u64) -> Timestamp {
         Timestamp(self.0.saturating_add(ms))
     }
 
-    /// `2026-11-21T09:00:00.123Z` as 24 ASCII bytes, without allocation: it is written per record.
+    /// Writes `2026-11-21T09:00:00.123Z` as 24 ASCII bytes, without allocation: it is written per record.
     #[must_use]
     pub fn to_ascii(self) -> [u8; 24] {
         let (days, of_day) = ((self.0 / 86_400_000).min(2_932_896), self.0 % 86_400_000);

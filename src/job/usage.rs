@@ -3,28 +3,28 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where the numbers come from.
+/// Source of the numbers of a usage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageSource {
-    /// The provider said so.
+    /// The provider reported the numbers.
     Provider,
-    /// Counted by us from what was sent and received.
+    /// Forebay counted them in what was sent and received.
     Estimate,
-    /// Nothing is known.
+    /// The numbers are not known.
     #[default]
     None,
 }
 
 macro_rules! usage {
     ($($(#[$doc:meta])* $field:ident: $kind:ty,)*) => {
-        /// What an attempt or a job consumed. Absent = not known; cached and reasoning tokens are
+        /// Usage of an attempt or a job. Absent = not known; cached and reasoning tokens are
         /// parts of the input and output counts, never beside them.
         #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default)]
         pub struct Usage {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$kind>,)*
-            /// Where the numbers come from.
+            /// Source of these numbers.
             pub source: UsageSource,
         }
 
@@ -60,11 +60,11 @@ usage! {
     audio_input_tokens: u64,
     /// Output tokens that were audio.
     audio_output_tokens: u64,
-    /// Images made.
+    /// Number of images that were made.
     images: u64,
-    /// Seconds of audio.
+    /// Seconds of audio that were made or read.
     audio_seconds: f64,
-    /// Seconds of video.
+    /// Seconds of video that were made.
     video_seconds: f64,
     /// Characters of text, where the provider bills them.
     characters: u64,

@@ -1,4 +1,4 @@
-//! What becomes of a JetStream message whose job could not be taken in.
+//! How a JetStream message is acknowledged when its job could not be submitted.
 //!
 //! Owns the decision, one exhaustive table. Promises that a message which can never succeed is not
 //! handed out again, and that one which may succeed is not lost.
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use crate::job::{Code, Failure};
 
-/// The first wait before a message is handed out again; doubles with every delivery.
+/// First delay before a message is redelivered; it doubles with every delivery.
 const DELAY: Duration = Duration::from_secs(1);
-/// The longest.
+/// Longest delay before a message is redelivered.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// What JetStream is told.
+/// The acknowledgement that JetStream gets for a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// Done: the job is durable, or it was done and removed already.
+    /// The message is done: its job is durable, or has ended and was removed already.
     Ack,
-    /// Hand it out again after this long.
+    /// JetStream delivers the message again after this long.
     Nak(Duration),
-    /// Poison: never hand it out again.
+    /// The message can never succeed: JetStream does not deliver it again.
     Term,
 }
 
-/// The verdict on a message that failed with `failure` on its `delivered`th delivery (from 1).
+/// Returns the verdict on a message that failed with `failure` on its `delivered`th delivery (from 1).
 pub(super) fn verdict(failure: &Failure, delivered: i64) -> Verdict {
     match failure.code {
         // The job ran, ended, and was removed by retention: this is a late double.

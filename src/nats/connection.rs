@@ -1,8 +1,8 @@
-//! The connection to NATS, and the state of it that the rest of this door reads.
+//! The connection to NATS, and its state, which the rest of this entrance reads.
 //!
 //! Owns credentials and client events. Promises that no secret is printed: user, password and token
 //! are taken out of the address before the client, which logs addresses, sees it. The client
-//! reconnects by itself and for ever; [`Link`] tells who has to act on it.
+//! reconnects by itself and for ever; tasks that must act on a change watch [`Link`].
 
 use std::time::Duration;
 
@@ -14,40 +14,40 @@ use crate::config;
 use crate::job::Failure;
 use crate::telemetry;
 
-/// How the connection is.
+/// State of the connection to NATS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct LinkState {
-    /// Whether there is one.
+    /// Whether the client is connected.
     pub(super) connected: bool,
-    /// Counts the connections made: what was published under an earlier one may not have arrived.
+    /// Number of connections made so far: messages of an earlier one may not have arrived.
     pub(super) generation: u64,
-    /// Whether the server knows what we listen to. Stays so: a connection that comes back is told first.
+    /// Whether the server knows our subscriptions. It stays so: a new connection begins with them.
     pub(super) listening: bool,
 }
 
 impl LinkState {
-    /// Whether a request that is sent now reaches us.
+    /// Returns whether a request that is sent now reaches this broker.
     pub(super) fn is_up(self) -> bool {
         self.connected && self.listening
     }
 }
 
-/// The state of the connection, shared.
+/// The state of the connection, shared by all tasks of the entrance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Link(watch::Sender<LinkState>);
 
 impl Link {
-    /// The state now.
+    /// Returns the present state.
     pub(super) fn state(&self) -> LinkState {
         *self.0.borrow()
     }
 
-    /// Tells of every change.
+    /// Returns a receiver of every change of the state.
     pub(super) fn watch(&self) -> watch::Receiver<LinkState> {
         self.0.subscribe()
     }
 
-    /// Resolves once there is a connection. Cancel-safe.
+    /// Resolves once the client is connected. Cancel-safe.
     pub(super) async fn connected(&self) -> LinkState {
         let mut watch = self.0.subscribe();
         match watch.wait_for(|state| state.connected).await {
@@ -63,7 +63,7 @@ impl Link {
         drop(over);
     }
 
-    /// The server has taken our subscriptions.
+    /// Records that the server has taken our subscriptions.
     pub(super) fn listens(&self) {
         self.0.send_if_modified(|state| !std::mem::replace(&mut state.listening, true));
     }
@@ -87,14 +87,14 @@ impl Link {
             }
             Event::ServerError(error) => tracing::warn!(%error, "NATS server"),
             Event::LameDuckMode => tracing::warn!("the NATS server is shutting down"),
-            // Every failed try to reconnect is one: the loss itself was said already.
+            // Every failed try to reconnect is one: the loss itself was logged already.
             Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
             Event::Draining => {}
         }
     }
 }
 
-/// Where to connect and as whom, ready to use.
+/// Addresses and credentials to connect with, secrets resolved.
 #[derive(Clone)]
 pub(super) struct Target {
     addresses: Vec<String>,
@@ -104,7 +104,7 @@ pub(super) struct Target {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Login {
-    Nobody,
+    Anonymous,
     Token(String),
     User { name: String, password: String },
 }
@@ -118,27 +118,27 @@ impl Target {
         let url = config.url.resolve().map_err(|error| Failure::invalid("nats.url", error))?;
         let credentials = config.credentials.as_ref().map(config::Secret::resolve).transpose();
         let credentials = credentials.map_err(|error| Failure::invalid("nats.credentials", error))?;
-        let (mut addresses, mut login) = (Vec::new(), Login::Nobody);
+        let (mut addresses, mut login) = (Vec::new(), Login::Anonymous);
         for part in url.split(',') {
-            let (address, said) = split_login(part.trim());
+            let (address, own_login) = split_login(part.trim());
             if !is_address(&address) {
                 return Err(Failure::invalid("nats.url", "must be nats://[user:password@]host[:port], or tls://…"));
             }
             addresses.push(address);
-            login = if said == Login::Nobody { login } else { said };
+            login = if own_login == Login::Anonymous { login } else { own_login };
         }
         Ok(Target { addresses, login, credentials })
     }
 
-    /// The addresses, without secrets.
+    /// Returns the addresses without secrets.
     pub(super) fn name(&self) -> String {
         self.addresses.join(",")
     }
 
-    /// Connects once.
+    /// Makes one try to connect.
     ///
     /// # Errors
-    /// What the client says; it holds no secret.
+    /// The client's error text; it holds no secret.
     pub(super) async fn connect(&self, link: &Link) -> Result<Client, String> {
         let events = link.clone();
         let options = ConnectOptions::new()
@@ -154,7 +154,7 @@ impl Target {
                 std::future::ready(())
             });
         let options = match &self.login {
-            Login::Nobody => options,
+            Login::Anonymous => options,
             Login::Token(token) => options.token(token.clone()),
             Login::User { name, password } => options.user_and_password(name.clone(), password.clone()),
         };
@@ -168,13 +168,14 @@ impl Target {
     }
 }
 
-/// The wait before try number `tries` (from 1): doubles, and is bounded.
+/// Returns the wait before try number `tries` (from 1): it doubles, and is bounded.
 pub(super) fn backoff(tries: u32) -> Duration {
     let (first, longest) = limits::BACKOFF;
     (first * 2_u32.pow(tries.saturating_sub(1).min(10))).min(longest)
 }
 
-/// The client would take a path and an address without a host too, and connect to something else.
+/// Returns whether `address` is a server address. The client library would accept a path, or an address
+/// without a host, and connect to something else.
 fn is_address(address: &str) -> bool {
     let path = address.split_once("://").and_then(|(_, host)| host.split_once('/')).map_or("", |(_, path)| path);
     path.is_empty() && address.parse::<async_nats::ServerAddr>().is_ok_and(|address| !address.host().is_empty())
@@ -183,7 +184,7 @@ fn is_address(address: &str) -> bool {
 /// Takes `user:password@` or `token@` out of an address.
 fn split_login(address: &str) -> (String, Login) {
     let (scheme, rest) = address.split_once("://").unwrap_or(("nats", address));
-    let Some((login, host)) = rest.rsplit_once('@') else { return (format!("{scheme}://{rest}"), Login::Nobody) };
+    let Some((login, host)) = rest.rsplit_once('@') else { return (format!("{scheme}://{rest}"), Login::Anonymous) };
     let login = match login.split_once(':') {
         Some((name, password)) => Login::User { name: unescape(name), password: unescape(password) },
         None => Login::Token(unescape(login)),
@@ -191,7 +192,7 @@ fn split_login(address: &str) -> (String, Login) {
     (format!("{scheme}://{host}"), login)
 }
 
-/// Undoes `%41`; what is not such an escape stays.
+/// Decodes percent escapes such as `%41`; any other text stays.
 fn unescape(text: &str) -> String {
     let (mut out, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let Some((&byte, after)) = rest.split_first() {
@@ -224,8 +225,8 @@ mod tests {
     fn a_login_is_taken_out_of_the_address() {
         let user = |name: &str, password: &str| Login::User { name: name.into(), password: password.into() };
         for (url, name, login) in [
-            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222", Login::Nobody),
-            ("127.0.0.1", "nats://127.0.0.1", Login::Nobody),
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222", Login::Anonymous),
+            ("127.0.0.1", "nats://127.0.0.1", Login::Anonymous),
             ("tls://me:p%40ss%zz@h:1", "tls://h:1", user("me", "p@ss%zz")),
             ("nats://t0k@h", "nats://h", Login::Token("t0k".into())),
             ("nats://a:b@h:1, nats://[::1]:2", "nats://h:1,nats://[::1]:2", user("a", "b")),

@@ -1,9 +1,9 @@
 //! `options.deliver.subject`: a job's records, published as they become durable.
 //!
-//! Promises every record at least once, in order, whatever NATS does meanwhile: what was published
-//! is confirmed by a round trip to the server now and then, and published again from the last
-//! confirmed record when the connection broke in between. Receivers drop doubles by `Forebay-Job-Id`
-//! and `Forebay-Seq`. After a restart of the broker, unfinished jobs and those that ended in the
+//! Promises every record at least once, in order, however often the connection breaks: a round trip to
+//! the server now and then confirms what was published, and after a lost connection records are
+//! published again from the last confirmed one. Receivers drop duplicates by `Forebay-Job-Id` and
+//! `Forebay-Seq`. After a restart of the broker, unfinished jobs and those that ended in the
 //! last ten minutes are published again from their first record.
 
 use std::collections::HashSet;
@@ -15,9 +15,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::connection::Link;
+use super::lifecycle::{Phase, Shared, finish};
 use super::limits;
-use super::reply::{Counted, Outlet};
-use super::serve::{Door, Phase, finish};
+use super::publisher::{Publisher, ReaderGauge};
 use crate::job::caps::{DURATION_MS_MAX, FRAME_BYTES_MAX, LIST_ROWS_MAX};
 use crate::job::{Failure, State, StreamId};
 use crate::log::{Followed, Follower, ListQuery, Stream};
@@ -27,36 +27,36 @@ use crate::wire::subject::Format;
 
 /// Publishes the records of `stream` to `subject` until its terminal. Returns at once; a stream that
 /// is being published already stays as it is.
-fn start(door: &Arc<Door>, stream: Arc<Stream>, subject: &str) {
-    let Some(place) = door.delivering.enter(stream.head().stream) else { return };
-    let (door_of_task, subject) = (Arc::clone(door), subject.to_owned());
-    door.delivering.spawn(&door.runtime, async move {
-        let delivered = deliver(&door_of_task, &stream, &subject).await;
+fn start(shared: &Arc<Shared>, stream: Arc<Stream>, subject: &str) {
+    let Some(slot) = shared.deliveries.enter(stream.head().stream) else { return };
+    let (shared_of_task, subject) = (Arc::clone(shared), subject.to_owned());
+    shared.deliveries.spawn(&shared.runtime, async move {
+        let delivered = deliver(&shared_of_task, &stream, &subject).await;
         if let Err(failure) = delivered {
             tracing::error!(job = %stream.head().id, %failure, "records could not be delivered to the job's subject");
         }
-        drop(place);
+        drop(slot);
     });
 }
 
-async fn deliver(door: &Arc<Door>, stream: &Arc<Stream>, subject: &str) -> Result<State, Failure> {
-    let _counted = Counted::reader();
-    let client = door.client().await;
-    let outlet = Outlet {
+async fn deliver(shared: &Arc<Shared>, stream: &Arc<Stream>, subject: &str) -> Result<State, Failure> {
+    let _reader = ReaderGauge::add();
+    let client = shared.client().await;
+    let publisher = Publisher {
         client: client.clone(),
         subject: subject.into(),
         format: Format::Json,
         job: Some(stream.head().id.clone()),
     };
-    let log = Arc::clone(&door.svc.log);
+    let log = Arc::clone(&shared.broker.log);
     let follow = |cursor| Follower::new(log.clone(), Arc::clone(stream), cursor);
     let mut follower = follow(Cursor::Start)?;
     let mut confirmed = 0;
-    let mut generation = door.link.connected().await.generation;
+    let mut generation = shared.link.connected().await.generation;
     loop {
         let ended = match follower.next(FRAME_BYTES_MAX).await? {
             Followed::Records(chunk) => {
-                outlet.chunk(stream, &chunk).await?;
+                publisher.chunk(stream, &chunk).await?;
                 None
             }
             Followed::End(state) => Some(state),
@@ -64,55 +64,56 @@ async fn deliver(door: &Arc<Door>, stream: &Arc<Stream>, subject: &str) -> Resul
         if ended.is_none() && follower.next_seq() - confirmed < limits::CONFIRM_RECORDS {
             continue;
         }
-        if confirm(&client, door, generation).await {
+        if confirm(&client, shared, generation).await {
             confirmed = follower.next_seq();
             if let Some(state) = ended {
                 return Ok(state);
             }
         } else {
             follower = follow(stream.cursor(confirmed))?;
-            generation = door.link.connected().await.generation;
+            generation = shared.link.connected().await.generation;
         }
     }
 }
 
-/// Whether the server has taken everything that was published under connection `generation`. It
-/// reads a connection in order, so its answer to anything says so; "nobody is there" is an answer.
-pub(super) async fn confirm(client: &Client, door: &Door, generation: u64) -> bool {
-    let link: &Link = &door.link;
+/// Returns whether the server has taken everything that was published under connection `generation`.
+/// The server reads a connection in order, so any answer to a later request proves it; "no responders"
+/// is an answer too.
+pub(super) async fn confirm(client: &Client, shared: &Shared, generation: u64) -> bool {
+    let link: &Link = &shared.link;
     loop {
-        let question = Request::new().timeout(Some(limits::CONFIRM_TIMEOUT));
-        let asked = client.send_request(door.subjects.endpoint("confirm"), question);
+        let probe = Request::new().timeout(Some(limits::CONFIRM_TIMEOUT));
+        let response = client.send_request(shared.subjects.endpoint("confirm"), probe);
         let answer = tokio::select! {
-            answer = asked => answer,
+            answer = response => answer,
             () = link.lost(generation) => return false,
         };
         match answer.map_err(|error| error.kind()) {
             Ok(_) | Err(RequestErrorKind::NoResponders) => return link.state().generation == generation,
-            // The server is slow, or the question was lost with the connection, which `lost` tells.
+            // The server is slow, or the request was lost with the connection, which `lost` reports.
             Err(RequestErrorKind::TimedOut) => {}
             Err(_) => return false,
         }
     }
 }
 
-/// Starts the deliveries that are announced, until the entrance closes; then ends them.
-pub(super) async fn run(door: &Arc<Door>) {
-    let mut announced = door.announced.lock().await;
+/// Starts each delivery that is announced, until the entrance closes; then ends all of them.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    let mut announced = shared.announced.lock().await;
     loop {
         tokio::select! {
-            Some(Delivery { stream, subject }) = announced.recv() => start(door, stream, &subject),
-            () = door.reached(Phase::Closing) => break,
+            Some(Delivery { stream, subject }) = announced.recv() => start(shared, stream, &subject),
+            () = shared.reached(Phase::Closing) => break,
         }
     }
-    door.delivering.close().await;
+    shared.deliveries.close().await;
 }
 
-/// Starts again what the broker's last life may have left undelivered. Doubles are the receivers' to
-/// drop.
-pub(super) async fn resume(door: &Arc<Door>) {
-    let log = &door.svc.log;
-    let now = door.svc.clock.now();
+/// Starts the deliveries again that the broker's last process may not have finished. Receivers drop the
+/// duplicates.
+pub(super) async fn resume(shared: &Arc<Shared>) {
+    let log = &shared.broker.log;
+    let now = shared.broker.clock.now();
     let mut query = ListQuery { limit: LIST_ROWS_MAX, ..ListQuery::default() };
     let mut seen = 0;
     while seen < limits::DELIVERIES_MAX {
@@ -121,7 +122,7 @@ pub(super) async fn resume(door: &Arc<Door>) {
             let fresh = stream.outcome().is_none_or(|outcome| now.ms_since(outcome.at) < limits::REDELIVER_MS);
             let job = if fresh { log.job(stream).await.ok().flatten() } else { None };
             if let Some(deliver) = job.and_then(|job| job.options.deliver) {
-                start(door, Arc::clone(stream), &deliver.subject);
+                start(shared, Arc::clone(stream), &deliver.subject);
             }
         }
         seen += page.len();
@@ -135,45 +136,45 @@ pub(super) async fn resume(door: &Arc<Door>) {
     }
 }
 
-/// The deliveries under way: each stream once, and their number bounded.
+/// The deliveries under way: at most one per stream, and a bounded number of them.
 #[derive(Default)]
-pub(super) struct Delivering {
+pub(super) struct Deliveries {
     streams: Arc<Mutex<HashSet<StreamId>>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
-impl Delivering {
-    /// A place for `stream`; `None` when it has one, or when all are taken.
-    fn enter(&self, stream: StreamId) -> Option<Place> {
+impl Deliveries {
+    /// Returns a slot for `stream`; `None` when the stream has one already, or when all are taken.
+    fn enter(&self, stream: StreamId) -> Option<DeliverySlot> {
         let mut streams = self.streams.lock().expect("nothing panics while it holds this lock");
         if streams.len() >= limits::DELIVERIES_MAX {
             tracing::error!("too many jobs wait for NATS: one is not delivered to its subject");
             return None;
         }
-        streams.insert(stream).then(|| Place { stream, streams: Arc::clone(&self.streams) })
+        streams.insert(stream).then(|| DeliverySlot { stream, streams: Arc::clone(&self.streams) })
     }
 
-    /// Runs one; forgets those that ended.
+    /// Spawns one delivery and drops the tasks that have ended.
     fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().expect("nothing panics while it holds this lock");
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(task, runtime);
     }
 
-    /// Waits a little for those under way, then ends them.
+    /// Waits a little for the deliveries under way, then ends them.
     async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().expect("nothing panics while it holds this lock"));
         finish(&mut tasks).await;
     }
 }
 
-/// One stream's place among the deliveries; given back when dropped.
-struct Place {
+/// One stream's slot among the deliveries; dropping it frees the slot.
+struct DeliverySlot {
     stream: StreamId,
     streams: Arc<Mutex<HashSet<StreamId>>>,
 }
 
-impl Drop for Place {
+impl Drop for DeliverySlot {
     fn drop(&mut self) {
         self.streams.lock().expect("nothing panics while it holds this lock").remove(&self.stream);
     }

@@ -1,8 +1,8 @@
 //! The NATS service `forebay`: its endpoints, and one bounded task per request.
 //!
-//! Promises that every request with a reply subject gets an answer, an error with the headers of NATS
-//! services included, and that a requester who never reads costs nobody else. NATS submitters are
-//! detached: a job runs on, whoever listens.
+//! Promises that every request with a reply subject gets an answer (an error has the headers of NATS
+//! services), and that a requester who never reads does not slow down the others. NATS submitters are
+//! detached: a job runs on when its submitter leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use tokio::time::sleep;
 
 use super::connection::backoff;
 use super::delivery::confirm;
-use super::reply::{Counted, Outlet};
-use super::request;
-use super::request::{Events, One};
-use super::serve::{Door, Phase, finish};
-use super::{answer, limits};
+use super::lifecycle::{Phase, Shared, finish};
+use super::publisher::{Publisher, ReaderGauge};
+use super::request_body;
+use super::request_body::{EventsRequest, JobIdRequest};
+use super::{limits, queries};
 use crate::job::{Code, Failure};
 use crate::log::Status;
 use crate::log::{Follower, Stream};
@@ -31,38 +31,38 @@ use crate::telemetry;
 use crate::wire::subject::{First, Format, SERVICE, header};
 use crate::wire::{Cursor, submit};
 
-/// What an endpoint does.
+/// The operation that an endpoint carries out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ask {
+enum Operation {
     Run,
     RunInGateway,
-    Events,
+    EventsRequest,
     Status,
     Cancel,
     Costs,
     Models,
 }
 
-/// Name, subject below the prefix, and meaning of every endpoint.
-const ENDPOINTS: &[(&str, &str, Ask)] = &[
-    ("run", "run", Ask::Run),
-    ("run-gateway", "run.*", Ask::RunInGateway),
-    ("events", "events", Ask::Events),
-    ("status", "status", Ask::Status),
-    ("cancel", "cancel", Ask::Cancel),
-    ("costs", "costs", Ask::Costs),
-    ("models", "models", Ask::Models),
+/// Name, subject below the prefix, and operation of every endpoint.
+const ENDPOINTS: &[(&str, &str, Operation)] = &[
+    ("run", "run", Operation::Run),
+    ("run-gateway", "run.*", Operation::RunInGateway),
+    ("events", "events", Operation::EventsRequest),
+    ("status", "status", Operation::Status),
+    ("cancel", "cancel", Operation::Cancel),
+    ("costs", "costs", Operation::Costs),
+    ("models", "models", Operation::Models),
 ];
 
-/// Answers requests until the entrance drains, then lets running replies go on until it closes.
-pub(super) async fn run(door: &Arc<Door>, client: &Client) {
+/// Answers requests until the entrance drains, then lets open replies go on until it closes.
+pub(super) async fn run(shared: &Arc<Shared>, client: &Client) {
     let mut tasks = JoinSet::new();
     let mut tries = 0;
-    while door.phase() == Phase::Open {
-        match open(door, client).await {
+    while shared.phase() == Phase::Open {
+        match open(shared, client).await {
             Ok((service, requests)) => {
                 tries = 0;
-                tokio::join!(take(door, client, requests, &mut tasks), be_heard(door, client));
+                tokio::join!(take(shared, client, requests, &mut tasks), confirm_subscriptions(shared, client));
                 // It only sends to its own tasks, and fails only if they are gone.
                 drop(service.stop().await);
             }
@@ -76,14 +76,14 @@ pub(super) async fn run(door: &Arc<Door>, client: &Client) {
     let replies = async { while tasks.join_next().await.is_some() {} };
     tokio::select! {
         () = replies => {}
-        () = door.reached(Phase::Closing) => {}
+        () = shared.reached(Phase::Closing) => {}
     }
     finish(&mut tasks).await;
 }
 
-type Requests = SelectAll<BoxStream<'static, (Ask, Request)>>;
+type Requests = SelectAll<BoxStream<'static, (Operation, Request)>>;
 
-async fn open(door: &Door, client: &Client) -> Result<(Service, Requests), async_nats::Error> {
+async fn open(shared: &Shared, client: &Client) -> Result<(Service, Requests), async_nats::Error> {
     let service = client
         .service_builder()
         .description("A durable inference layer for agents")
@@ -91,84 +91,85 @@ async fn open(door: &Door, client: &Client) -> Result<(Service, Requests), async
         .start(SERVICE, env!("CARGO_PKG_VERSION"))
         .await?;
     let mut requests = SelectAll::new();
-    for (name, subject, ask) in ENDPOINTS {
-        let endpoint: Endpoint = service.endpoint_builder().name(*name).add(door.subjects.endpoint(subject)).await?;
-        requests.push(endpoint.map(|request| (*ask, request)).boxed());
+    for (name, subject, operation) in ENDPOINTS {
+        let endpoint: Endpoint = service.endpoint_builder().name(*name).add(shared.subjects.endpoint(subject)).await?;
+        requests.push(endpoint.map(|request| (*operation, request)).boxed());
     }
     Ok((service, requests))
 }
 
-/// Says that we listen once the server knows it; until then a request would find nobody.
-async fn be_heard(door: &Door, client: &Client) {
-    let heard = async {
-        while !confirm(client, door, door.link.connected().await.generation).await {}
-        door.link.listens();
+/// Marks the link as listening once the server knows our subscriptions; until then a request would
+/// get no responder.
+async fn confirm_subscriptions(shared: &Shared, client: &Client) {
+    let confirmed = async {
+        while !confirm(client, shared, shared.link.connected().await.generation).await {}
+        shared.link.listens();
     };
     tokio::select! {
-        () = heard => {}
-        () = door.reached(Phase::Draining) => {}
-    }
+    () = confirmed => {}
+            () = shared.reached(Phase::Draining) => {}
+        }
 }
 
-async fn take(door: &Arc<Door>, client: &Client, mut requests: Requests, tasks: &mut JoinSet<()>) {
+async fn take(shared: &Arc<Shared>, client: &Client, mut requests: Requests, tasks: &mut JoinSet<()>) {
     loop {
         tokio::select! {
             biased;
-            () = door.reached(Phase::Draining) => return,
-            Some(ended) = tasks.join_next() => report(ended),
+            () = shared.reached(Phase::Draining) => return,
+            Some(ended) = tasks.join_next() => log_panic(ended),
             request = requests.next() => {
-                let Some((ask, request)) = request else { return };
-                let request = Asked { client: client.clone(), request };
+                let Some((operation, request)) = request else { return };
+                let request = ServiceRequest { client: client.clone(), request };
                 if tasks.len() >= limits::REQUESTS_MAX {
                     let full = Failure::new(Code::Overloaded, "too many NATS requests are under way");
                     request.refuse(&full.with_retry_after_ms(limits::FULL_RETRY_AFTER_MS)).await;
                     continue;
                 }
-                let door = Arc::clone(door);
-                tasks.spawn(async move { handle(&door, ask, request).await });
+                let shared = Arc::clone(shared);
+                tasks.spawn(async move { handle(&shared, operation, request).await });
             }
         }
     }
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a bug broke the answer to a NATS request");
     }
 }
 
-async fn handle(door: &Arc<Door>, ask: Ask, request: Asked) {
-    let answered = match ask {
-        Ask::Run | Ask::RunInGateway => run_job(door, ask, &request).await,
-        Ask::Events => events(door, &request).await,
-        Ask::Status => status(door, &request).await,
-        Ask::Cancel => cancel(door, &request).await,
-        Ask::Costs => costs(door, &request).await,
-        Ask::Models => models(door, &request).await,
+async fn handle(shared: &Arc<Shared>, operation: Operation, request: ServiceRequest) {
+    let answered = match operation {
+        Operation::Run | Operation::RunInGateway => run_job(shared, operation, &request).await,
+        Operation::EventsRequest => events(shared, &request).await,
+        Operation::Status => status(shared, &request).await,
+        Operation::Cancel => cancel(shared, &request).await,
+        Operation::Costs => costs(shared, &request).await,
+        Operation::Models => models(shared, &request).await,
     };
     if let Err(failure) = &answered {
         request.refuse(failure).await;
     }
-    request.count(answered.as_ref().err(), door.subjects.endpoint("void")).await;
+    request.count(answered.as_ref().err(), shared.subjects.endpoint("void")).await;
 }
 
-async fn run_job(door: &Arc<Door>, ask: Ask, request: &Asked) -> Result<(), Failure> {
-    let body_bytes_max = door.svc.snapshot.load().config.server.body_bytes_max;
+async fn run_job(shared: &Arc<Shared>, operation: Operation, request: &ServiceRequest) -> Result<(), Failure> {
+    let body_bytes_max = shared.broker.snapshot.load().config.server.body_bytes_max;
     let body = request.body();
     if body.len() > body_bytes_max {
         return Err(Failure::new(Code::TooLarge, format!("the job has {} bytes, over {body_bytes_max}", body.len())));
     }
-    let said = match Format::of(request.header(header::CONTENT_TYPE)) {
+    let request_body = match Format::of(request.header(header::CONTENT_TYPE)) {
         Format::Json => submit::from_json(body)?,
         Format::Msgpack => submit::from_msgpack(body)?,
     };
-    let gateway = match ask {
-        Ask::RunInGateway => Some(door.subjects.gateway_of(&request.request.message.subject)?),
+    let gateway = match operation {
+        Operation::RunInGateway => Some(shared.subjects.gateway_of(&request.request.message.subject)?),
         _ => None,
     };
     let key = Some(request.header(header::MSG_ID)).filter(|key| !key.is_empty());
     let known = submit::Door { gateway, idempotency_key: key.map(str::to_owned), task: None };
-    let submitted = door.svc.submit(door.svc.job(said, known)?).await?;
+    let submitted = shared.broker.submit(shared.broker.job(request_body, known)?).await?;
     let stream = submitted.stream;
     let first = First {
         id: &stream.head().id,
@@ -180,72 +181,77 @@ async fn run_job(door: &Arc<Door>, ask: Ask, request: &Asked) -> Result<(), Fail
     if request.header(header::REPLY).eq_ignore_ascii_case("accepted") {
         return Ok(());
     }
-    follow(door, request, stream, Cursor::Start).await
+    follow(shared, request, stream, Cursor::Start).await
 }
 
-async fn events(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
-    let asked: Events = request::read(request.body())?;
-    let cursor = asked.cursor()?;
+async fn events(shared: &Arc<Shared>, request: &ServiceRequest) -> Result<(), Failure> {
+    let events: EventsRequest = request_body::parse_object(request.body())?;
+    let cursor = events.cursor()?;
     if cursor != Cursor::Start {
         telemetry::resumed("nats");
     }
-    let stream = door.svc.stream(&asked.id).await?;
-    follow(door, request, stream, cursor).await
+    let stream = shared.broker.stream(&events.id).await?;
+    follow(shared, request, stream, cursor).await
 }
 
 /// Publishes the stream's records to the requester, if it named an inbox.
-async fn follow(door: &Arc<Door>, request: &Asked, stream: Arc<Stream>, cursor: Cursor) -> Result<(), Failure> {
-    let Some(outlet) = request.outlet() else { return Ok(()) };
-    let _counted = Counted::reader();
-    let follower = Follower::new(door.svc.log.clone(), stream, cursor)?;
+async fn follow(
+    shared: &Arc<Shared>,
+    request: &ServiceRequest,
+    stream: Arc<Stream>,
+    cursor: Cursor,
+) -> Result<(), Failure> {
+    let Some(publisher) = request.publisher() else { return Ok(()) };
+    let _reader = ReaderGauge::add();
+    let follower = Follower::new(shared.broker.log.clone(), stream, cursor)?;
     telemetry::replayed(follower.stream().tail().durable - follower.next_seq());
-    let longest_silence = Duration::from_millis(door.svc.snapshot.load().config.server.heartbeat_ms.max(1));
-    outlet.follow(follower, longest_silence).await.map(|_| ())
+    let longest_silence = Duration::from_millis(shared.broker.snapshot.load().config.server.heartbeat_ms.max(1));
+    publisher.follow(follower, longest_silence).await.map(|_| ())
 }
 
-async fn status(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
-    let One { id } = request::read(request.body())?;
-    let stream = door.svc.stream(&id).await?;
+async fn status(shared: &Arc<Shared>, request: &ServiceRequest) -> Result<(), Failure> {
+    let JobIdRequest { id } = request_body::parse_object(request.body())?;
+    let stream = shared.broker.stream(&id).await?;
     request.answer(&Status::of(&stream)).await
 }
 
 /// Answers with the job's terminal record.
-async fn cancel(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
-    let One { id } = request::read(request.body())?;
-    let stream = door.svc.cancel(&id, "client").await?;
+async fn cancel(shared: &Arc<Shared>, request: &ServiceRequest) -> Result<(), Failure> {
+    let JobIdRequest { id } = request_body::parse_object(request.body())?;
+    let stream = shared.broker.cancel(&id, "client").await?;
     let last = stream.cursor(stream.tail().durable.saturating_sub(1));
-    follow(door, request, stream, last).await
+    follow(shared, request, stream, last).await
 }
 
-async fn costs(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
-    let rows = answer::costs(&door.svc, request.body()).await?;
+async fn costs(shared: &Arc<Shared>, request: &ServiceRequest) -> Result<(), Failure> {
+    let rows = queries::costs(&shared.broker, request.body()).await?;
     request.answer(&rows).await
 }
 
-async fn models(door: &Arc<Door>, request: &Asked) -> Result<(), Failure> {
-    // Some room for headers, and for text that msgpack does not shorten.
+async fn models(shared: &Arc<Shared>, request: &ServiceRequest) -> Result<(), Failure> {
+    // The rest is for headers, and for text that msgpack does not shorten.
     let bytes_max = request.client.max_payload() / 8 * 7;
-    request.answer(&answer::models(&door.svc.snapshot.load(), request.body(), bytes_max)?).await
+    request.answer(&queries::models(&shared.broker.snapshot.load(), request.body(), bytes_max)?).await
 }
 
-/// One request and the ways to answer it.
-struct Asked {
+/// One request with the means to answer it.
+struct ServiceRequest {
     client: Client,
     request: Request,
 }
 
-impl Asked {
+impl ServiceRequest {
     fn body(&self) -> &[u8] {
         &self.request.message.payload
     }
 
-    /// A header's text; empty where there is none.
+    /// Returns the text of a header; empty where there is none.
     fn header(&self, name: &str) -> &str {
         let headers = self.request.message.headers.as_ref();
         headers.and_then(|headers| headers.get(name)).map_or("", |value| value.as_str())
     }
 
-    /// The answer's format: the one asked for, else the request's.
+    /// Returns the format of the answer: the one that the request accepts, else the request's own.
     fn format(&self) -> Format {
         match self.header(header::ACCEPT) {
             "" => Format::of(self.header(header::CONTENT_TYPE)),
@@ -253,33 +259,33 @@ impl Asked {
         }
     }
 
-    /// The inbox, if the requester named one.
-    fn outlet(&self) -> Option<Outlet> {
+    /// Returns a publisher to the requester's inbox, if the request names one.
+    fn publisher(&self) -> Option<Publisher> {
         let subject = self.request.message.reply.clone()?;
-        Some(Outlet { client: self.client.clone(), subject, format: self.format(), job: None })
+        Some(Publisher { client: self.client.clone(), subject, format: self.format(), job: None })
     }
 
-    /// Sends one message. Whether it arrives, nobody can know.
+    /// Sends one message as the answer; NATS does not report whether it arrives.
     async fn answer<T: Serialize>(&self, message: &T) -> Result<(), Failure> {
-        match self.outlet() {
-            Some(outlet) => outlet.message(message).await,
+        match self.publisher() {
+            Some(publisher) => publisher.message(message).await,
             None => Ok(()),
         }
     }
 
-    /// Sends an error, with the headers and the payload of section 9.
+    /// Answers with an error: the headers of NATS services, and the failure as payload.
     async fn refuse(&self, failure: &Failure) {
         if failure.code == Code::Internal {
             tracing::error!(%failure, subject = %self.request.message.subject, "a NATS request failed");
         }
-        let Some(outlet) = self.outlet() else { return };
-        if let Err(error) = outlet.refuse(HeaderMap::new(), failure).await {
+        let Some(publisher) = self.publisher() else { return };
+        if let Err(error) = publisher.refuse(HeaderMap::new(), failure).await {
             tracing::debug!(%error, "an error could not be sent");
         }
     }
 
-    /// Counts the request in the service's statistics. The client counts only what is sent through
-    /// its own answers, and its own errors have no payload: it is told the outcome, to nobody.
+    /// Counts the request in the service's statistics. The client library counts only answers that it
+    /// sends itself, and its own errors have no payload: so it sends one to a subject without subscribers.
     async fn count(mut self, failure: Option<&Failure>, void: String) {
         let outcome = match failure {
             None => Ok(Bytes::new()),

@@ -1,4 +1,4 @@
-//! One entrance from connect to close: what the actor opens and sees closed.
+//! The life of one NATS entrance: connect, serve, drain, close.
 
 use std::sync::Arc;
 
@@ -10,77 +10,77 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{Link, Target, backoff};
 use super::delivery;
-use super::delivery::Delivering;
-use super::{limits, queue, service};
+use super::delivery::Deliveries;
+use super::{endpoints, limits, work_queue};
 use crate::broker::Broker;
 use crate::job::Failure;
 use crate::notify::nats::Delivery;
 use crate::wire::subject::Subjects;
 
-/// How far the entrance is on its way down.
+/// Phases of the entrance, in the order in which it passes them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Phase {
-    /// Open.
+    /// The entrance takes jobs and requests.
     Open,
-    /// Takes nothing new; what is under way goes on.
+    /// The entrance takes nothing new; requests and deliveries under way go on.
     Draining,
-    /// Ends what is under way.
+    /// The entrance ends the requests and deliveries under way.
     Closing,
-    /// All has ended.
+    /// Every task of the entrance has ended.
     Closed,
 }
 
-/// What everything of one entrance shares.
-pub(super) struct Door {
-    pub(super) svc: Arc<Broker>,
+/// State that all tasks of one entrance share.
+pub(super) struct Shared {
+    pub(super) broker: Arc<Broker>,
     pub(super) runtime: Handle,
     pub(super) target: Target,
     pub(super) subjects: Subjects,
     pub(super) link: Link,
-    pub(super) delivering: Delivering,
-    /// Jobs that want to be delivered, as they start; taken by one task at a time.
+    pub(super) deliveries: Deliveries,
+    /// Receives each job that has a subject for its records, when it starts; one task at a time reads it.
     pub(super) announced: Mutex<mpsc::Receiver<Delivery>>,
     client: watch::Sender<Option<Client>>,
     phase: watch::Sender<Phase>,
 }
 
-impl Door {
-    /// Reads the configuration.
+impl Shared {
+    /// Reads the configuration and prepares an entrance that is not connected yet.
     ///
     /// # Errors
     /// `invalid`, naming the key.
-    pub(super) fn new(svc: Arc<Broker>, runtime: Handle) -> Result<Door, Failure> {
-        let snapshot = svc.snapshot.load_full();
+    pub(super) fn new(broker: Arc<Broker>, runtime: Handle) -> Result<Shared, Failure> {
+        let snapshot = broker.snapshot.load_full();
         let subjects = Subjects::new(&snapshot.config.nats.prefix)?;
         let target = Target::new(&snapshot.config.nats)?;
         let (announce, announced) = mpsc::channel(limits::ANNOUNCED_MAX);
-        svc.deliveries.connect(announce);
-        Ok(Door {
-            svc,
+        broker.deliveries.connect(announce);
+        Ok(Shared {
+            broker,
             runtime,
             target,
             subjects,
             link: Link::default(),
-            delivering: Delivering::default(),
+            deliveries: Deliveries::default(),
             announced: Mutex::new(announced),
             client: watch::Sender::new(None),
             phase: watch::Sender::new(Phase::Open),
         })
     }
 
-    /// The client, once there was a first connection. Cancel-safe.
+    /// Waits for the first connection and returns its client. Cancel-safe.
     pub(super) async fn client(&self) -> Client {
         let mut watch = self.client.subscribe();
         let client = watch.wait_for(Option::is_some).await.map(|client| client.clone());
         client.ok().flatten().expect("`self` holds the sender, and it was waited for")
     }
 
-    /// How far it is.
+    /// Returns the phase that the entrance is in.
     pub(super) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// Moves on; never back.
+    /// Moves the entrance on to `phase`; it never goes back.
     pub(super) fn advance(&self, phase: Phase) {
         self.phase.send_if_modified(|now| {
             let moves = *now < phase;
@@ -97,11 +97,11 @@ impl Door {
     }
 }
 
-/// Serves until [`Phase::Closing`], and ends what is under way then.
-pub(super) async fn serve(door: Arc<Door>) {
-    tokio::join!(doors(&door), delivery::run(&door), drain(&door));
-    let Some(client) = door.client.borrow().clone() else { return };
-    if door.link.state().connected {
+/// Serves until [`Phase::Closing`], then ends the requests and deliveries under way.
+pub(super) async fn serve(shared: Arc<Shared>) {
+    tokio::join!(connect_and_serve(&shared), delivery::run(&shared), drain(&shared));
+    let Some(client) = shared.client.borrow().clone() else { return };
+    if shared.link.state().connected {
         let flushed = timeout(limits::STOP_GRACE, client.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             tracing::warn!("NATS did not take the last messages in time");
@@ -112,40 +112,40 @@ pub(super) async fn serve(door: Arc<Door>) {
 }
 
 /// Connects, then opens the service and the work queue.
-async fn doors(door: &Arc<Door>) {
-    let known = door.client.borrow().clone();
+async fn connect_and_serve(shared: &Arc<Shared>) {
+    let known = shared.client.borrow().clone();
     let client = match known {
         Some(client) => client,
         None => tokio::select! {
-            client = connect(door) => client,
-            () = door.reached(Phase::Closing) => return,
+            client = connect(shared) => client,
+            () = shared.reached(Phase::Closing) => return,
         },
     };
-    door.client.send_replace(Some(client.clone()));
-    tokio::join!(service::run(door, &client), queue::run(door, &client), delivery::resume(door));
+    shared.client.send_replace(Some(client.clone()));
+    tokio::join!(endpoints::run(shared, &client), work_queue::run(shared, &client), delivery::resume(shared));
 }
 
-async fn connect(door: &Door) -> Client {
+async fn connect(shared: &Shared) -> Client {
     let mut tries = 0;
     loop {
         tries += 1;
-        match door.target.connect(&door.link).await {
+        match shared.target.connect(&shared.link).await {
             Ok(client) => return client,
             Err(error) if tries == 1 => {
-                let server = door.target.name();
-                tracing::warn!(%server, %error, "NATS is away; the other doors are open, and we go on trying");
+                let server = shared.target.name();
+                tracing::warn!(%server, %error, "NATS cannot be reached; the other entrances are open and the broker keeps trying");
             }
-            Err(error) => tracing::debug!(%error, tries, "NATS is still away"),
+            Err(error) => tracing::debug!(%error, tries, "NATS still cannot be reached"),
         }
         sleep(backoff(tries)).await;
     }
 }
 
-/// The broker going down closes this entrance to new work.
-async fn drain(door: &Door) {
+/// Closes this entrance to new work when the broker starts draining.
+async fn drain(shared: &Shared) {
     tokio::select! {
-        () = door.svc.draining() => door.advance(Phase::Draining),
-        () = door.reached(Phase::Closing) => {}
+        () = shared.broker.draining() => shared.advance(Phase::Draining),
+        () = shared.reached(Phase::Closing) => {}
     }
 }
 

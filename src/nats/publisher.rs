@@ -1,8 +1,8 @@
-//! Records as NATS messages.
+//! Publishes records and answers as NATS messages.
 //!
 //! One loop reads the log and publishes; it holds one batch of records, and waits when the client's
-//! queue is full. Promises order. To an inbox a lost connection may lose messages: the requester
-//! sees the gap in `Forebay-Seq`, or silence, and asks `forebay.events` from its cursor.
+//! queue is full. Promises order. An inbox may miss messages when the connection is lost: the requester
+//! sees the gap in `Forebay-Seq`, or silence, and requests `forebay.events` from its cursor.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use crate::telemetry;
 use crate::wire::subject::{Beat, Format, HEARTBEAT, MSGPACK, Refusal, header};
 use crate::wire::{Cursor, record};
 
-/// Where messages go, and how they are written.
+/// Publishes messages to one subject in one format.
 #[derive(Clone)]
-pub(super) struct Outlet {
-    /// The connection.
+pub(super) struct Publisher {
+    /// Connection that the messages go through.
     pub(super) client: Client,
-    /// The inbox or subject.
+    /// Inbox or subject that the messages go to.
     pub(super) subject: Subject,
-    /// The payloads' format.
+    /// Format of the payloads.
     pub(super) format: Format,
-    /// Named in every message where the subject may be shared by many jobs.
+    /// Job that every message names, where many jobs may share the subject.
     pub(super) job: Option<JobId>,
 }
 
-impl Outlet {
+impl Publisher {
     /// Publishes all records that `follower` still has to read, live ones included, and ends with
     /// the terminal. After each `longest_silence` without one comes a heartbeat.
     ///
@@ -47,23 +47,23 @@ impl Outlet {
             match followed {
                 Some(Followed::Records(chunk)) => self.chunk(follower.stream(), &chunk).await?,
                 Some(Followed::End(state)) => return Ok(state),
-                None => self.beat(follower.cursor()).await?,
+                None => self.heartbeat(follower.cursor()).await?,
             }
             idle.restart();
         }
     }
 
-    /// Says that nothing has happened, and where the next record will stand.
-    async fn beat(&self, cursor: Cursor) -> Result<(), Failure> {
+    /// Publishes a heartbeat with the cursor of the next record.
+    async fn heartbeat(&self, cursor: Cursor) -> Result<(), Failure> {
         let mut headers = self.headers();
         headers.insert(header::KIND, HEARTBEAT);
         headers.insert(header::CURSOR, cursor.to_string());
         let payload = self.format.message(&Beat { kind: HEARTBEAT });
         let sent = self.client.publish_with_headers(self.subject.clone(), headers, payload.into()).await;
-        sent.map_err(|error| gone(&error))
+        sent.map_err(|error| connection_closed(&error))
     }
 
-    /// Publishes some records.
+    /// Publishes the records of `chunk`.
     ///
     /// # Errors
     /// When the log is damaged or the connection is closed for good.
@@ -96,7 +96,7 @@ impl Outlet {
                 headers.insert(header::KIND, record.kind());
                 self.refuse(headers, &Failure::new(Code::TooLarge, message)).await
             }
-            Err(error) => Err(gone(&error)),
+            Err(error) => Err(connection_closed(&error)),
         }
     }
 
@@ -112,11 +112,11 @@ impl Outlet {
             PublishErrorKind::MaxPayloadExceeded => {
                 Failure::new(Code::TooLarge, "the answer is larger than this NATS server's max_payload")
             }
-            _ => gone(&error),
+            _ => connection_closed(&error),
         })
     }
 
-    /// Publishes an error.
+    /// Publishes a failure as an error message.
     ///
     /// # Errors
     /// When the connection is closed for good.
@@ -129,10 +129,10 @@ impl Outlet {
         headers.insert(header::SERVICE_ERROR_CODE, failure.http_status().to_string());
         let payload = self.format.message(&Refusal { error: failure });
         let sent = self.client.publish_with_headers(self.subject.clone(), headers, payload.into()).await;
-        sent.map_err(|error| gone(&error))
+        sent.map_err(|error| connection_closed(&error))
     }
 
-    /// The headers of every message.
+    /// Returns the headers that every message has.
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if self.format == Format::Msgpack {
@@ -145,22 +145,22 @@ impl Outlet {
     }
 }
 
-fn gone(error: &async_nats::PublishError) -> Failure {
+fn connection_closed(error: &async_nats::PublishError) -> Failure {
     Failure::new(Code::Overloaded, format!("NATS: {error}"))
 }
 
-/// A reader of this door is counted while this lives.
-pub(super) struct Counted(());
+/// Counts one NATS reader in the metrics for as long as it lives.
+pub(super) struct ReaderGauge(());
 
-impl Counted {
-    /// Counts one more.
-    pub(super) fn reader() -> Counted {
+impl ReaderGauge {
+    /// Adds one reader to the gauge.
+    pub(super) fn add() -> ReaderGauge {
         telemetry::readers("nats", 1.0);
-        Counted(())
+        ReaderGauge(())
     }
 }
 
-impl Drop for Counted {
+impl Drop for ReaderGauge {
     fn drop(&mut self) {
         telemetry::readers("nats", -1.0);
     }

@@ -1,4 +1,4 @@
-//! What requests other than jobs ask for, read strictly.
+//! Bodies of the requests that are not jobs, read strictly.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,16 +10,16 @@ use crate::wire::Cursor;
 /// The body of `forebay.events`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Events {
-    /// Whose.
+pub(super) struct EventsRequest {
+    /// Job that the request is about.
     pub(super) id: JobId,
-    /// From where; absent = from the start.
+    /// Cursor to read from; absent means from the start.
     #[serde(default)]
     cursor: Option<String>,
 }
 
-impl Events {
-    /// The cursor that is meant.
+impl EventsRequest {
+    /// Parses the cursor; an absent one is the start.
     ///
     /// # Errors
     /// `bad_cursor`.
@@ -31,8 +31,8 @@ impl Events {
 /// The body of `forebay.status` and `forebay.cancel`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct One {
-    /// Whose.
+pub(super) struct JobIdRequest {
+    /// Job that the request is about.
     pub(super) id: JobId,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct One {
 ///
 /// # Errors
 /// `invalid`, naming the field where there is one.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub(super) fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     let body = if body.is_empty() { b"{}" } else { body };
     // serde takes an array for a struct, field by field; a client that sends one has it wrong.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn check(body: &str, param: Option<&str>) {
-        let failure = read::<Events>(body.as_bytes()).expect_err(body);
+        let failure = parse_object::<EventsRequest>(body.as_bytes()).expect_err(body);
         assert_eq!((failure.code, failure.param.as_deref()), (Code::Invalid, param), "{body}: {failure}");
     }
 
@@ -85,14 +85,14 @@ mod tests {
         for body in ["null", "[1", r#"["a","-1"]"#, "\u{0}", "\"x\"", r#"{"id":"a"} x"#, "7"] {
             check(body, None);
         }
-        assert!(read::<Events>(b"\xff\xfe").is_err());
+        assert!(parse_object::<EventsRequest>(b"\xff\xfe").is_err());
     }
 
     #[test]
     fn no_cursor_is_the_start() {
-        let asked: Events = read(br#"{"id":"a"}"#).unwrap();
-        assert_eq!(asked.cursor(), Ok(Cursor::Start));
-        let asked: Events = read(br#"{"id":"a","cursor":"soon"}"#).unwrap();
-        assert_eq!(asked.cursor().map_err(|f| f.code), Err(Code::BadCursor));
+        let request: EventsRequest = parse_object(br#"{"id":"a"}"#).unwrap();
+        assert_eq!(request.cursor(), Ok(Cursor::Start));
+        let request: EventsRequest = parse_object(br#"{"id":"a","cursor":"soon"}"#).unwrap();
+        assert_eq!(request.cursor().map_err(|f| f.code), Err(Code::BadCursor));
     }
 }

@@ -1,10 +1,11 @@
 //! The JetStream work queue: jobs that wait while Forebay is away.
 //!
 //! Owns the stream `FOREBAY_JOBS` and the durable consumer that all brokers share. Promises: a message
-//! is acknowledged only when its job is durable in the log; handed out twice it still runs once,
-//! since `Nats-Msg-Id`, the body's own names, or else the message's place in the stream are its
-//! idempotency key; poison is terminated, said, and told to the job's own subject. The stream is
-//! made if it is missing; one that an operator made (with replicas, say) is used as it is.
+//! is acknowledged only when its job is durable in the log; a message that is delivered twice runs once,
+//! since `Nats-Msg-Id`, the body's own names, or else the message's position in the stream are its
+//! idempotency key; a message that can never succeed is terminated, logged, and reported to the job's
+//! own subject. The stream is made if it is missing; one that an operator made (with replicas, say)
+//! is used as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,37 +21,37 @@ use tokio::time::sleep;
 
 use super::ack::{Verdict, verdict};
 use super::connection::backoff;
+use super::lifecycle::{Phase, Shared, finish};
 use super::limits;
-use super::reply::Outlet;
-use super::serve::{Door, Phase, finish};
+use super::publisher::Publisher;
 use crate::job::{Code, Failure, Job, JobId};
 use crate::wire::subject::{Format, JOBS_STREAM, MSGPACK, SERVICE, header, is_subject};
 use crate::wire::submit;
 
 /// Takes jobs from the queue until the entrance drains.
-pub(super) async fn run(door: &Arc<Door>, client: &Client) {
-    let (mut tasks, mut tries, mut said) = (JoinSet::new(), 0, None);
+pub(super) async fn run(shared: &Arc<Shared>, client: &Client) {
+    let (mut tasks, mut tries, mut last_error) = (JoinSet::new(), 0, None);
     loop {
         let generation = tokio::select! {
-            state = door.link.connected() => state.generation,
-            () = door.reached(Phase::Draining) => break,
+            state = shared.link.connected() => state.generation,
+            () = shared.reached(Phase::Draining) => break,
         };
         let ended = tokio::select! {
-            ended = session(door, client, generation, &mut tasks) => ended,
-            () = door.reached(Phase::Draining) => break,
+            ended = consume(shared, client, generation, &mut tasks) => ended,
+            () = shared.reached(Phase::Draining) => break,
         };
         match ended {
             // The connection was made anew: look again whether stream and consumer are there.
-            Ok(()) => (tries, said) = (0, None),
+            Ok(()) => (tries, last_error) = (0, None),
             Err(error) => {
                 tries += 1;
-                if said.as_ref() != Some(&error) {
-                    tracing::warn!(%error, "no jobs from JetStream; the other doors are open, and we go on trying");
-                    said = Some(error);
+                if last_error.as_ref() != Some(&error) {
+                    tracing::warn!(%error, "no jobs from JetStream; the other entrances are open and the broker keeps trying");
+                    last_error = Some(error);
                 }
                 tokio::select! {
                     () = sleep(backoff(tries)) => {}
-                    () = door.reached(Phase::Draining) => break,
+                    () = shared.reached(Phase::Draining) => break,
                 }
             }
         }
@@ -59,8 +60,13 @@ pub(super) async fn run(door: &Arc<Door>, client: &Client) {
 }
 
 /// Sets the queue up and takes messages until the connection is lost or JetStream fails.
-async fn session(door: &Arc<Door>, client: &Client, generation: u64, tasks: &mut JoinSet<()>) -> Result<(), String> {
-    let (consumer, epoch) = open(door, client).await?;
+async fn consume(
+    shared: &Arc<Shared>,
+    client: &Client,
+    generation: u64,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), String> {
+    let (consumer, epoch) = open(shared, client).await?;
     let messages = consumer
         .stream()
         .max_messages_per_batch(limits::QUEUE_BATCH)
@@ -71,23 +77,23 @@ async fn session(door: &Arc<Door>, client: &Client, generation: u64, tasks: &mut
     let mut messages = messages.map_err(|error| error.to_string())?;
     loop {
         tokio::select! {
-            () = door.link.lost(generation) => return Ok(()),
+            () = shared.link.lost(generation) => return Ok(()),
             Some(_) = tasks.join_next() => {}
             message = messages.next(), if tasks.len() < limits::QUEUE_WORK_MAX => {
                 let Some(message) = message else { return Err("the consumer ended".into()) };
                 let message = message.map_err(|error| error.to_string())?;
-                let (door, client) = (Arc::clone(door), client.clone());
-                tasks.spawn(async move { work(&door, &client, &message, epoch).await });
+                let (shared, client) = (Arc::clone(shared), client.clone());
+                tasks.spawn(async move { process_message(&shared, &client, &message, epoch).await });
             }
         }
     }
 }
 
-/// Finds or makes the stream and the consumer; and when the stream was made, in seconds: message
-/// numbers begin anew in a stream made anew.
-async fn open(door: &Door, client: &Client) -> Result<(PullConsumer, i64), String> {
+/// Finds or makes the stream and the consumer, and returns with the consumer the second in which the
+/// stream was made: message numbers begin anew in a stream that is made anew.
+async fn open(shared: &Shared, client: &Client) -> Result<(PullConsumer, i64), String> {
     let jetstream = jetstream::new(client.clone());
-    let subject = door.subjects.all_jobs();
+    let subject = shared.subjects.all_jobs();
     let config = Config {
         name: JOBS_STREAM.into(),
         description: Some("Jobs that wait for Forebay".into()),
@@ -119,8 +125,8 @@ async fn open(door: &Door, client: &Client) -> Result<(PullConsumer, i64), Strin
     Ok((consumer, epoch))
 }
 
-/// Takes one message in and tells JetStream what became of it.
-async fn work(door: &Arc<Door>, client: &Client, message: &Message, epoch: i64) {
+/// Submits the job of one message and acknowledges the message accordingly.
+async fn process_message(shared: &Arc<Shared>, client: &Client, message: &Message, epoch: i64) {
     let (sequence, delivered) = match message.info() {
         Ok(info) => (info.stream_sequence, info.delivered),
         Err(error) => {
@@ -128,15 +134,15 @@ async fn work(door: &Arc<Door>, client: &Client, message: &Message, epoch: i64) 
             return;
         }
     };
-    let taken = match job_of(door, message, format!("js-{epoch}-{sequence}")) {
-        Ok(job) => door.svc.submit(job).await.map(drop),
+    let submitted = match job_of(shared, message, format!("js-{epoch}-{sequence}")) {
+        Ok(job) => shared.broker.submit(job).await.map(drop),
         Err(failure) => Err(failure),
     };
-    let verdict = match &taken {
+    let verdict = match &submitted {
         Ok(()) => Verdict::Ack,
         Err(failure) => verdict(failure, delivered),
     };
-    let ack = match (verdict, &taken) {
+    let ack = match (verdict, &submitted) {
         (Verdict::Nak(delay), Err(failure)) => {
             tracing::warn!(sequence, delivered, code = failure.code.as_str(), "a job goes back to the queue");
             AckKind::Nak(Some(delay))
@@ -145,7 +151,7 @@ async fn work(door: &Arc<Door>, client: &Client, message: &Message, epoch: i64) 
             // The message may quote what was sent; the log names the field only.
             let (code, param) = (failure.code.as_str(), failure.param.as_deref());
             tracing::error!(subject = %message.subject, sequence, code, param, "a job that cannot be taken is dropped");
-            tell(client, message, failure).await;
+            report_to_subject(client, message, failure).await;
             AckKind::Term
         }
         (Verdict::Ack | Verdict::Nak(_) | Verdict::Term, _) => AckKind::Ack,
@@ -156,38 +162,38 @@ async fn work(door: &Arc<Door>, client: &Client, message: &Message, epoch: i64) 
     }
 }
 
-/// The job of a message. Its idempotency key is what the publisher said, else `place`.
-fn job_of(door: &Door, message: &Message, place: String) -> Result<Job, Failure> {
-    let body_bytes_max = door.svc.snapshot.load().config.server.body_bytes_max;
+/// Reads the job of a message. Its idempotency key is the publisher's, else `fallback_key`.
+fn job_of(shared: &Shared, message: &Message, fallback_key: String) -> Result<Job, Failure> {
+    let body_bytes_max = shared.broker.snapshot.load().config.server.body_bytes_max;
     if message.payload.len() > body_bytes_max {
         return Err(Failure::new(Code::TooLarge, format!("the job is over {body_bytes_max} bytes")));
     }
     let header = |name| header_of(message.headers.as_ref(), name);
-    let said = match Format::of(header(header::CONTENT_TYPE)) {
+    let request = match Format::of(header(header::CONTENT_TYPE)) {
         Format::Json => submit::from_json(&message.payload)?,
         Format::Msgpack => submit::from_msgpack(&message.payload)?,
     };
-    let named = said.id.is_some() || said.idempotency_key.is_some();
+    let named = request.id.is_some() || request.idempotency_key.is_some();
     let key = match header(header::MSG_ID) {
         "" if named => None,
-        "" => Some(place),
+        "" => Some(fallback_key),
         key => Some(key.to_owned()),
     };
     let known =
-        submit::Door { gateway: Some(door.subjects.gateway_of(&message.subject)?), idempotency_key: key, task: None };
-    door.svc.job(said, known)
+        submit::Door { gateway: Some(shared.subjects.gateway_of(&message.subject)?), idempotency_key: key, task: None };
+    shared.broker.job(request, known)
 }
 
 fn header_of<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
     headers.and_then(|headers| headers.get(name)).map_or("", |value| value.as_str())
 }
 
-/// Publishes the error where the job's records would have gone, if that much of it can be read.
-async fn tell(client: &Client, message: &Message, failure: &Failure) {
+/// Publishes the error to the subject of the job's records, if that much of the job can be read.
+async fn report_to_subject(client: &Client, message: &Message, failure: &Failure) {
     let Some((subject, job)) = deliver_of(message) else { return };
-    let outlet = Outlet { client: client.clone(), subject: subject.into(), format: Format::Json, job };
-    if let Err(error) = outlet.refuse(HeaderMap::new(), failure).await {
-        tracing::debug!(%error, "an error could not be told");
+    let publisher = Publisher { client: client.clone(), subject: subject.into(), format: Format::Json, job };
+    if let Err(error) = publisher.refuse(HeaderMap::new(), failure).await {
+        tracing::debug!(%error, "an error could not be published");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A broker with the NATS door and a log in memory, and a client beside it.
+//! A broker with the NATS entrance and a log in memory, and a client beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use forebay::broker::Broker;
 use forebay::clock::Clock;
 use forebay::job::{Record, State};
 use forebay::log::{ListQuery, Log, memory::MemoryLog};
-use forebay::nats::Intake;
+use forebay::nats::NatsEntrance;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -29,21 +29,21 @@ pub(crate) fn services(url: &str, log: Arc<dyn Log>) -> Arc<Broker> {
     harness::broker(&format!("[nats]\nurl = {url:?}")).log(log).start(&Handle::current())
 }
 
-/// A broker with its NATS door.
+/// A broker with its NATS entrance, for one test.
 pub(crate) struct TestBroker {
-    pub(crate) svc: Arc<Broker>,
-    intake: Intake,
+    pub(crate) broker: Arc<Broker>,
+    nats: NatsEntrance,
 }
 
 impl TestBroker {
-    /// Opens the door; does not wait for NATS.
+    /// Opens the entrance; does not wait for NATS.
     pub(crate) fn open(url: &str, log: Arc<dyn Log>) -> TestBroker {
-        let svc = services(url, log);
-        let intake = Intake::start(Arc::clone(&svc), &harness::actors(), Handle::current()).unwrap();
-        TestBroker { svc, intake }
+        let broker = services(url, log);
+        let nats = NatsEntrance::start(Arc::clone(&broker), &harness::actors(), Handle::current()).unwrap();
+        TestBroker { broker, nats }
     }
 
-    /// Opens the door with an empty log and waits until it answers.
+    /// Opens the entrance with an empty log and waits until it answers.
     pub(crate) async fn start(server: &NatsServer) -> (TestBroker, Client) {
         let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
         let client = client(server).await;
@@ -52,16 +52,16 @@ impl TestBroker {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.intake.is_connected()
+        self.nats.is_connected()
     }
 
     pub(crate) async fn stop(self) {
-        soon("the door to close", self.intake.stop()).await;
+        soon("the entrance to close", self.nats.stop()).await;
     }
 
-    /// How many jobs the log holds.
+    /// Returns the number of jobs that the log holds.
     pub(crate) async fn jobs(&self) -> usize {
-        self.svc.log.list(ListQuery { limit: 1000, ..ListQuery::default() }).await.unwrap().len()
+        self.broker.log.list(ListQuery { limit: 1000, ..ListQuery::default() }).await.unwrap().len()
     }
 }
 
@@ -79,12 +79,12 @@ pub(crate) async fn answering(client: &Client) {
     soon("the service", answers).await;
 }
 
-/// A job that the built-in provider answers with `script`.
+/// Makes a job that the built-in provider answers with `script`.
 pub(crate) fn job(script: &Value) -> Value {
     json!({"model": "scripted/any", "input": {"messages": [], "script": script}})
 }
 
-/// A job whose answer is `count` pieces, `interval_ms` apart.
+/// Makes a job whose answer is `count` pieces, `interval_ms` apart.
 pub(crate) fn long_job(count: u64, interval_ms: u64) -> Value {
     job(&json!([{"repeat": {"text": "{n} ", "count": count, "interval_ms": interval_ms}}]))
 }
@@ -103,7 +103,7 @@ pub(crate) async fn ask(
     answers
 }
 
-/// The next message of an inbox that is not a heartbeat.
+/// Returns the next message of an inbox that is not a heartbeat.
 pub(crate) async fn next(inbox: &mut Subscriber) -> Message {
     loop {
         let message = soon("a message", inbox.next()).await.expect("the inbox is open");
@@ -113,7 +113,7 @@ pub(crate) async fn next(inbox: &mut Subscriber) -> Message {
     }
 }
 
-/// The value of a header, empty if it is not there.
+/// Returns the value of a header, empty if it is not there.
 pub(crate) fn header<'a>(message: &'a Message, name: &str) -> &'a str {
     message.headers.as_ref().and_then(|headers| headers.get(name)).map_or("", |value| value.as_str())
 }
@@ -122,7 +122,7 @@ pub(crate) fn json_of(message: &Message) -> Value {
     serde_json::from_slice(&message.payload).unwrap_or_else(|error| panic!("{error}: {:?}", message.payload))
 }
 
-/// The record of a message, its headers checked against it.
+/// Returns the record of a message and checks the headers against it.
 pub(crate) fn record_of(message: &Message) -> Record {
     let record: Record = serde_json::from_slice(&message.payload)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&message.payload)));
@@ -131,7 +131,7 @@ pub(crate) fn record_of(message: &Message) -> Record {
     record
 }
 
-/// All records of an inbox up to the terminal, dense from `from`.
+/// Returns all records of an inbox up to the terminal, dense from `from`.
 pub(crate) async fn records(inbox: &mut Subscriber, from: u64) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     loop {
@@ -145,7 +145,7 @@ pub(crate) async fn records(inbox: &mut Subscriber, from: u64) -> Vec<Record> {
     }
 }
 
-/// The text of an answer.
+/// Returns the text of an answer.
 pub(crate) fn text(records: &[Record]) -> String {
     let piece = |record: &Record| match &record.event {
         forebay::job::Event::Delta(delta) => delta.text.clone(),
@@ -154,7 +154,7 @@ pub(crate) fn text(records: &[Record]) -> String {
     records.iter().map(piece).collect()
 }
 
-/// The state that the last record brings.
+/// Returns the state that the last record brings.
 pub(crate) fn end(records: &[Record]) -> State {
     records.last().and_then(|record| record.event.terminal()).expect("a terminal")
 }

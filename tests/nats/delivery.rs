@@ -61,7 +61,7 @@ async fn a_door_that_opens_again_delivers_what_the_last_one_left() {
     let body = delivered(long_job(300, 20), "d2").to_string();
     ask(&client, "run", HeaderMap::new(), body).await;
     let before = vec![record_of(&next(&mut subject).await)];
-    // Its jobs go on: only the door closes, in the middle of the answer.
+    // Its jobs go on: only the entrance closes, in the middle of the answer.
     first.stop().await;
     let second = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     let all = receive(&mut subject, "d2", before).await;
@@ -93,7 +93,7 @@ async fn a_nats_restart_in_the_middle_leaves_no_gap() {
     answering(&client).await;
     let whole = forebay::job::State::Completed;
     let total = loop {
-        let found = broker.svc.stream(&"d3".parse().unwrap()).await.unwrap();
+        let found = broker.broker.stream(&"d3".parse().unwrap()).await.unwrap();
         if found.tail().state == whole {
             break found.tail().durable;
         }

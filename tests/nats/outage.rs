@@ -1,10 +1,10 @@
-//! NATS away, slow, or restarted; and the command line's client, which survives all that.
+//! NATS that is unreachable, slow or restarted; and the command line's client, which survives that.
 
 use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_nats::HeaderMap;
-use forebay::cli::nats::{Broker as Remote, Problem, Seen};
+use forebay::cli::nats::{NatsClient, Problem, Progress};
 use forebay::clock::Clock;
 use forebay::job::{Record, State};
 use forebay::log::memory::MemoryLog;
@@ -21,12 +21,12 @@ use crate::support::NatsServer;
 async fn nats_may_come_after_the_broker() {
     let mut server = NatsServer::reserve(true, &[]);
     let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
-    let said = submit::from_json(job(&json!([{"text": "x"}])).to_string().as_bytes()).unwrap();
-    let submitted = broker.svc.submit(broker.svc.job(said, submit::Door::default()).unwrap()).await.unwrap();
-    assert!(!submitted.reused && !broker.is_connected(), "the other doors are open");
+    let request = submit::from_json(job(&json!([{"text": "x"}])).to_string().as_bytes()).unwrap();
+    let submitted = broker.broker.submit(broker.broker.job(request, submit::Door::default()).unwrap()).await.unwrap();
+    assert!(!submitted.reused && !broker.is_connected(), "the other entrances are open");
     server.up();
     let client = client(&server).await;
-    until("readiness", || async { broker.is_connected() && broker.svc.unready().is_none() }).await;
+    until("readiness", || async { broker.is_connected() && broker.broker.unready().is_none() }).await;
     client.request("forebay.models", "".into()).await.expect("who is ready listens");
     let mut inbox = ask(&client, "run", HeaderMap::new(), job(&json!([{"text": "y"}])).to_string()).await;
     next(&mut inbox).await;
@@ -76,8 +76,8 @@ async fn a_frozen_nats_server_disturbs_no_other_reader() {
     let mut inbox = ask(&client, "run", HeaderMap::new(), body.to_string()).await;
     next(&mut inbox).await;
     server.pause();
-    let stream = broker.svc.stream(&"big".parse().unwrap()).await.unwrap();
-    let mut follower = Follower::new(broker.svc.log.clone(), stream, Cursor::Start).unwrap();
+    let stream = broker.broker.stream(&"big".parse().unwrap()).await.unwrap();
+    let mut follower = Follower::new(broker.broker.log.clone(), stream, Cursor::Start).unwrap();
     let local = async {
         loop {
             if let Followed::End(state) = follower.next(65_536).await.unwrap() {
@@ -92,8 +92,8 @@ async fn a_frozen_nats_server_disturbs_no_other_reader() {
     broker.stop().await;
 }
 
-fn collected(into: &Mutex<Vec<Record>>, seen: Seen<'_>) {
-    if let Seen::Record(record) = seen {
+fn collected(into: &Mutex<Vec<Record>>, seen: Progress<'_>) {
+    if let Progress::Record(record) = seen {
         into.lock().unwrap().push(record.clone());
     }
 }
@@ -102,13 +102,13 @@ fn collected(into: &Mutex<Vec<Record>>, seen: Seen<'_>) {
 async fn the_command_line_shows_every_record_once_over_restarts() {
     let mut server = NatsServer::start(false);
     let log = MemoryLog::new(Clock::System);
-    let first = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let first = TestBroker::open(&server.url(), log.clone() as Arc<dyn Log>);
     answering(&client(&server).await).await;
     let url = server.url();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let for_task = Arc::clone(&seen);
     let command = tokio::runtime::Handle::current().spawn(async move {
-        let remote = Remote::connect(&url, "forebay", None).await?;
+        let remote = NatsClient::connect(&url, "forebay", None).await?;
         remote.run(long_job(800, 5), &mut |step| collected(&for_task, step)).await
     });
     let shown = |count: usize| {
@@ -117,7 +117,7 @@ async fn the_command_line_shows_every_record_once_over_restarts() {
     };
     until("the first records", || shown(50)).await;
     first.stop().await;
-    let second = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
+    let second = TestBroker::open(&server.url(), log.clone() as Arc<dyn Log>);
     until("records of the second broker", || shown(100)).await;
     server.restart();
     let state = soon("the command", command).await.unwrap().unwrap();
@@ -132,10 +132,10 @@ async fn the_command_line_shows_every_record_once_over_restarts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_says_that_it_cannot_connect() {
     let mut server = NatsServer::reserve(false, &[]);
-    let connected = Remote::connect(&server.url(), "forebay", None).await;
+    let connected = NatsClient::connect(&server.url(), "forebay", None).await;
     assert!(matches!(connected, Err(Problem::CannotConnect(_))), "no NATS");
     server.up();
-    let remote = Remote::connect(&server.url(), "forebay", None).await.unwrap();
+    let remote = NatsClient::connect(&server.url(), "forebay", None).await.unwrap();
     let ran = remote.run(json!({"model": "m", "input": "x"}), &mut |_| {}).await;
     assert!(matches!(ran, Err(Problem::CannotConnect(_))), "no broker: {ran:?}");
     let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));

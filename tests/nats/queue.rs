@@ -65,13 +65,13 @@ async fn a_message_handed_out_again_joins_its_job() {
     // The life before this one: the job became durable, and its broker died before it could say so.
     let before = services(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     let key = format!("js-{}-1", stream.cached_info().created.unix_timestamp());
-    let said = forebay::wire::submit::from_json(job(&json!([{"text": "x"}])).to_string().as_bytes()).unwrap();
-    let door = forebay::wire::submit::Door {
+    let request = forebay::wire::submit::from_json(job(&json!([{"text": "x"}])).to_string().as_bytes()).unwrap();
+    let known = forebay::wire::submit::Door {
         gateway: Some("team-a".parse().unwrap()),
         idempotency_key: Some(key),
         ..Default::default()
     };
-    let submitted = before.submit(before.job(said, door).unwrap()).await.unwrap();
+    let submitted = before.submit(before.job(request, known).unwrap()).await.unwrap();
     assert!(!submitted.reused);
 
     let broker = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
@@ -86,13 +86,13 @@ async fn poison_is_dropped_and_told_to_its_own_subject() {
     let (broker, client) = TestBroker::start(&server).await;
     let jetstream = jetstream::new(client.clone());
     until("the queue", || async { jetstream.get_stream("FOREBAY_JOBS").await.is_ok() }).await;
-    let mut told = client.subscribe("agents.replies.7").await.unwrap();
+    let mut replies = client.subscribe("agents.replies.7").await.unwrap();
     publish(&jetstream, &json!("not a job")).await;
     let poison = json!({"id": "bad", "model": "scripted/a", "input": "x", "nope": 1,
         "options": {"deliver": {"subject": "agents.replies.7"}}});
     publish(&jetstream, &poison).await;
     publish(&jetstream, &job(&json!([{"text": "x"}]))).await;
-    let message = next(&mut told).await;
+    let message = next(&mut replies).await;
     assert_eq!(header(&message, "Nats-Service-Error"), "invalid");
     assert_eq!(header(&message, "Forebay-Job-Id"), "bad");
     assert_eq!(json_of(&message)["error"]["param"], "nope");

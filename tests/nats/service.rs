@@ -42,8 +42,8 @@ async fn a_job_is_answered_record_by_record_in_order() {
     let records = records(&mut inbox, 0).await;
     assert_eq!((text(&records).as_str(), end(&records)), ("Hello", State::Completed));
 
-    let asked = json!({"id": first["id"], "cursor": first["cursor"]});
-    let mut again = ask(&client, "events", HeaderMap::new(), asked.to_string()).await;
+    let body = json!({"id": first["id"], "cursor": first["cursor"]});
+    let mut again = ask(&client, "events", HeaderMap::new(), body.to_string()).await;
     assert_eq!(crate::broker::records(&mut again, 0).await, records, "the first cursor is the start");
     broker.stop().await;
 }
@@ -238,8 +238,8 @@ async fn costs_are_the_same_json_as_elsewhere() {
     let mut inbox = ask(&client, "run", HeaderMap::new(), body.to_string()).await;
     next(&mut inbox).await;
     records(&mut inbox, 0).await;
-    let asked = json!({"by": ["metadata.teamId"]}).to_string();
-    let answer = json_of(&client.request("forebay.costs", asked.into()).await.unwrap());
+    let body = json!({"by": ["metadata.teamId"]}).to_string();
+    let answer = json_of(&client.request("forebay.costs", body.into()).await.unwrap());
     assert_eq!(answer["rows"][0]["key"]["teamId"], "AI", "{answer}");
     assert_eq!(answer["rows"][0]["output_tokens"], 7, "{answer}");
     broker.stop().await;

@@ -1,9 +1,9 @@
-//! What a reader hears while nothing happens.
+//! The heartbeats that a reader gets while no event happens.
 
 use std::sync::Arc;
 
 use async_nats::{HeaderMap, Message, Subscriber};
-use forebay::cli::nats::{Broker as Remote, Seen};
+use forebay::cli::nats::{NatsClient, Progress};
 use forebay::job::State;
 use forebay::snapshot::ConfigSnapshot;
 use futures_util::StreamExt;
@@ -13,16 +13,16 @@ use crate::broker::{TestBroker, ask, header, job, json_of, next, soon};
 use crate::service::headers;
 use crate::support::NatsServer;
 
-/// A broker whose readers hear something every 20 ms.
+/// Starts a broker whose readers get a heartbeat every 20 ms.
 async fn beating(server: &NatsServer) -> (TestBroker, async_nats::Client) {
     let (broker, client) = TestBroker::start(server).await;
-    let mut config = broker.svc.snapshot.load().config.clone();
+    let mut config = broker.broker.snapshot.load().config.clone();
     config.server.heartbeat_ms = 20;
-    broker.svc.snapshot.store(Arc::new(ConfigSnapshot::build(config, &|_| None).unwrap()));
+    broker.broker.snapshot.store(Arc::new(ConfigSnapshot::build(config, &|_| None).unwrap()));
     (broker, client)
 }
 
-/// A job that says `a` and then nothing.
+/// Makes a job whose answer is `a` and then silence.
 fn silent_job(id: &str, options: Value) -> Value {
     let mut body = job(&json!([{"text": "a"}, "stall"]));
     body["id"] = id.into();
@@ -38,7 +38,7 @@ fn is_heartbeat(message: &Message) -> bool {
     header(message, "Forebay-Kind") == "heartbeat"
 }
 
-/// Reads on to the record of this kind; its cursor.
+/// Reads on to the record of this kind and returns its cursor.
 async fn up_to(inbox: &mut Subscriber, kind: &str) -> String {
     loop {
         let message = any(inbox).await;
@@ -49,7 +49,7 @@ async fn up_to(inbox: &mut Subscriber, kind: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_inbox_hears_heartbeats_that_are_no_records() {
+async fn an_inbox_gets_heartbeats_that_are_no_records() {
     let server = NatsServer::start(false);
     let (broker, client) = beating(&server).await;
     let mut inbox = ask(&client, "run", HeaderMap::new(), silent_job("quiet", json!({})).to_string()).await;
@@ -65,14 +65,14 @@ async fn an_inbox_hears_heartbeats_that_are_no_records() {
         assert_eq!(json_of(&message), json!({"kind": "heartbeat"}));
         assert_eq!(rmp_serde::from_slice::<Value>(&packed.payload).unwrap(), json!({"kind": "heartbeat"}));
     }
-    broker.svc.cancel(&"quiet".parse().unwrap(), "client").await.unwrap();
+    broker.broker.cancel(&"quiet".parse().unwrap(), "client").await.unwrap();
     up_to(&mut inbox, "cancelled").await;
     up_to(&mut later, "cancelled").await;
     broker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subject_of_the_jobs_own_hears_records_only() {
+async fn a_subject_of_the_jobs_own_gets_records_only() {
     let server = NatsServer::start(false);
     let (broker, client) = beating(&server).await;
     let mut subject = client.subscribe("agents.replies").await.unwrap();
@@ -81,7 +81,7 @@ async fn a_subject_of_the_jobs_own_hears_records_only() {
     for _ in 0..3 {
         up_to(&mut inbox, "heartbeat").await;
     }
-    broker.svc.cancel(&"kept".parse().unwrap(), "client").await.unwrap();
+    broker.broker.cancel(&"kept".parse().unwrap(), "client").await.unwrap();
     let mut kinds = Vec::new();
     while kinds.last().is_none_or(|kind| kind != "cancelled") {
         let message = any(&mut subject).await;
@@ -95,12 +95,12 @@ async fn a_subject_of_the_jobs_own_hears_records_only() {
 async fn our_own_client_does_not_take_a_heartbeat_for_a_record() {
     let server = NatsServer::start(false);
     let (broker, client) = beating(&server).await;
-    let remote = Remote::connect(&server.url(), "forebay", None).await.unwrap();
+    let remote = NatsClient::connect(&server.url(), "forebay", None).await.unwrap();
     let mut inbox = ask(&client, "run", HeaderMap::new(), silent_job("both", json!({})).to_string()).await;
     next(&mut inbox).await;
     let mut seen = Vec::new();
-    let mut see = |what: Seen<'_>| {
-        if let Seen::Record(record) = what {
+    let mut see = |what: Progress<'_>| {
+        if let Progress::Record(record) = what {
             seen.push((record.seq, record.event.kind()));
         }
     };
@@ -108,7 +108,7 @@ async fn our_own_client_does_not_take_a_heartbeat_for_a_record() {
         for _ in 0..10 {
             up_to(&mut inbox, "heartbeat").await;
         }
-        broker.svc.cancel(&"both".parse().unwrap(), "client").await.unwrap();
+        broker.broker.cancel(&"both".parse().unwrap(), "client").await.unwrap();
     };
     let run = soon("the run", remote.run(silent_job("both", json!({})), &mut see));
     let (ended, ()) = tokio::join!(run, beats);

@@ -17,20 +17,20 @@ use crate::job::caps::BATCH_EVENTS_MAX;
 use crate::log::disk::DiskLog;
 use crate::log::{Batch, Log};
 
-/// Records in the log.
+/// Number of records in the log.
 const RECORDS: u64 = 10_000_000;
-/// Jobs that they belong to; every second one is unfinished.
+/// Number of jobs that they belong to; every second one is unfinished.
 const JOBS: u64 = 128;
 
-/// Seconds from the start of a broker to its readiness, and the most memory it took.
+/// Measures the seconds from the start of a broker to its readiness, and the most memory it took.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let records = if bench.quick { RECORDS / 10 } else { RECORDS };
     let scratch = Scratch::new(bench.scratch.path())?;
     Process::until_killed(Role::Writer, scratch.path(), records).await?;
     // Nobody asks this provider: what was under way when the broker died is not repeated.
-    let nobody = ([127, 0, 0, 1], 9).into();
+    let no_upstream = ([127, 0, 0, 1], 9).into();
     let start = Instant::now();
-    let broker = Process::broker(scratch.path(), nobody).await?;
+    let broker = Process::broker(scratch.path(), no_upstream).await?;
     let ready_s = start.elapsed().as_secs_f64();
     let (peak, rest) = (rss_most_bytes(broker.pid())?, rss_bytes(broker.pid())?);
     let title = format!("kill -9 with {:.0} million records, start → ready", records as f64 / 1e6);
@@ -49,7 +49,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// In the child: writes `records` and returns; its caller then kills it.
+/// Writes `records` in the child process and returns; the caller then kills the process.
 pub(in crate::bench) async fn write(dir: &std::path::Path, records: u64) -> Result<Arc<DiskLog>> {
     let config = LogConfig { path: data_dir(dir), ..LogConfig::default() };
     let log = DiskLog::open(&config, Clock::System)?;

@@ -1,4 +1,4 @@
-//! Clients that hang up in mid-answer: `cancel` closes the provider's socket, `detach` goes on.
+//! Clients that disconnect in mid-answer: `cancel` closes the provider's socket, `detach` goes on.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,21 +13,22 @@ use tokio::time::timeout;
 use crate::bench::Bench;
 use crate::bench::children::{Process, Scratch};
 use crate::bench::client::Connection;
-use crate::bench::load::{Ask, Tally, Target, ms};
+use crate::bench::load::{RequestShape, Tally, Target, ms};
 use crate::bench::machine::now_ns;
 use crate::bench::report::{Reach, Row};
 use crate::bench::stage::Stage;
 use crate::bench::token::{histogram, stamp};
 
-/// The longest that anything here takes.
+/// Longest time that any step here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Jobs whose client leaves after the first token and that go on.
+/// Number of jobs that go on after their client disconnects at the first token.
 const LEFT: u32 = 50;
-const GOES_ON: Ask = Ask { tokens: 50, pace_us: 20_000, streamed: true };
-/// What the silent provider is asked; it says one token and no more.
-const SILENT: Ask = Ask { tokens: 1, pace_us: 0, streamed: true };
+const GOES_ON: RequestShape = RequestShape { tokens: 50, pace_us: 20_000, streamed: true };
+/// Model of the silent provider, which sends one token and no more.
+const SILENT: RequestShape = RequestShape { tokens: 1, pace_us: 0, streamed: true };
 
-/// From the client's close to the close of the provider's socket; and what becomes of detached jobs.
+/// Measures the time from the client's close to the close of the provider's socket, and how detached jobs
+/// end.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     cancelled(bench).await?;
     detached(bench).await
@@ -59,7 +60,7 @@ async fn cancelled(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// A provider that says one token and then nothing; tells when each of its sockets was closed.
+/// A provider that sends one token and then nothing; it reports when each of its sockets was closed.
 async fn provide(listener: TcpListener, closed: mpsc::Sender<u64>) -> Result<()> {
     let mut sockets = JoinSet::new();
     loop {
@@ -101,7 +102,7 @@ async fn leave_after_first(address: SocketAddr, request: &[u8]) -> Result<()> {
     });
     tokio::select! {
         answered = reading => bail!("the answer ended by itself: {answered:?}"),
-        heard = timeout(PATIENCE, first.notified()) => heard.context("no token came")?,
+        notified = timeout(PATIENCE, first.notified()) => notified.context("no token came")?,
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::transit::submit_on;
 use crate::bench::Bench;
 use crate::bench::client::Connection;
-use crate::bench::load::{Ask, Tally, Target, held};
+use crate::bench::load::{RequestShape, Tally, Target, held};
 use crate::bench::machine::{cpu, now_ns, rss_bytes};
 use crate::bench::report::{Reach, Row};
 use crate::bench::stage::Stage;
@@ -20,16 +20,16 @@ use crate::bench::token::Scanner;
 const SIZES: [(u32, u32); 3] = [(1000, 20), (5000, 4), (10_000, 1)];
 /// Streams opened per second.
 const OPENED_PER_S: u32 = 1500;
-/// Files that a process has open beside its streams.
+/// Number of files that a process has open beside its streams.
 const OTHER_FILES: u64 = 300;
 /// Streams of one WebSocket, where they share.
 const SHARING: u32 = 100;
-/// The longest that a size takes.
+/// Longest time that one size may take.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Between two looks at the memory.
+/// Time between two readings of the memory.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// One row for each size, one for memory per stream, one for memory at rest.
+/// Measures one row for each size, one for memory per stream, one for memory at rest.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let mut per_stream = None;
     for (streams, per_second) in SIZES {
@@ -37,7 +37,8 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         // A broker has a reader and a provider for each stream; the one that reads over a few
         // WebSockets needs half of that.
         let most = bench.machine.open_files_max;
-        let doors = if 2 * u64::from(streams) + OTHER_FILES > most { Doors::Shared } else { Doors::Own };
+        let connections =
+            if 2 * u64::from(streams) + OTHER_FILES > most { Connections::Shared } else { Connections::Own };
         let files = u64::from(streams) + OTHER_FILES;
         if files > most {
             let why = format!("skipped: {files} open files needed, {most} allowed (ulimit -n)");
@@ -48,7 +49,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
             bench.push(Row::missing("held", title, "skipped by --quick"));
             continue;
         }
-        if let Some(bytes) = hold(bench, (title, doors), streams, per_second).await? {
+        if let Some(bytes) = hold(bench, (title, connections), streams, per_second).await? {
             per_stream = Some((streams, bytes));
         }
     }
@@ -60,18 +61,18 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// How streams are read.
+/// The connections through which streams are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Doors {
-    /// Each by an HTTP request of its own, as server-sent events.
+enum Connections {
+    /// Each stream has an HTTP request of its own, answered with server-sent events.
     Own,
-    /// Many over one WebSocket.
+    /// Many streams share one WebSocket.
     Shared,
 }
 
-/// Background jobs, [`SHARING`] to a WebSocket.
-async fn shared(broker: &Target, what: Ask, streams: u32, ramp: Duration) -> Tally {
-    let request = Ask { streamed: false, ..what }.background(broker);
+/// Reads background jobs, [`SHARING`] to a WebSocket.
+async fn shared(broker: &Target, what: RequestShape, streams: u32, ramp: Duration) -> Tally {
+    let request = RequestShape { streamed: false, ..what }.background(broker);
     let since_ns = now_ns() + u64::try_from(ramp.as_nanos()).unwrap_or(0);
     let tally = Tally::new();
     let mut readers = JoinSet::new();
@@ -90,7 +91,7 @@ async fn shared(broker: &Target, what: Ask, streams: u32, ramp: Duration) -> Tal
     tally
 }
 
-/// Submits within `ramp`, subscribes, and reads so many tokens of each.
+/// Submits the jobs within `ramp`, subscribes, and reads the given number of tokens of each.
 async fn read(
     broker: &Target,
     request: &[u8],
@@ -105,7 +106,7 @@ async fn read(
         tokio::time::sleep_until(start + ramp * sub / SHARING).await;
         let id = submit_on(&mut submitting, request).await?;
         let credit = u32::MAX;
-        socket.say(&format!(r#"{{"type":"subscribe","sub":{sub},"id":"{id}","credit":{credit}}}"#)).await?;
+        socket.send_text(&format!(r#"{{"type":"subscribe","sub":{sub},"id":"{id}","credit":{credit}}}"#)).await?;
     }
     let mut bytes = Vec::new();
     while scanner.tokens < tokens * u64::from(SHARING) {
@@ -115,10 +116,10 @@ async fn read(
     Ok(scanner)
 }
 
-/// Returns the bytes per stream.
+/// Measures one size and returns the bytes per stream.
 async fn hold(
     bench: &mut Bench,
-    (mut title, doors): (String, Doors),
+    (mut title, connections): (String, Connections),
     streams: u32,
     per_second: u32,
 ) -> Result<Option<f64>> {
@@ -131,17 +132,17 @@ async fn hold(
     let ramp = Duration::from_secs(1) * streams / OPENED_PER_S + Duration::from_millis(300);
     let lasts = ramp + bench.lasts(6.0).max(Duration::from_secs(3));
     let tokens = (lasts.as_secs_f64() * f64::from(per_second)).ceil() as u64;
-    let what = Ask { tokens, pace_us: u64::from(1_000_000 / per_second), streamed: true };
+    let what = RequestShape { tokens, pace_us: u64::from(1_000_000 / per_second), streamed: true };
     let before = cpu(stage.broker_pid)?;
     let start = std::time::Instant::now();
     let holding = async {
-        match doors {
-            Doors::Own => held(&stage.broker, what, streams, ramp).await,
-            Doors::Shared => shared(&stage.broker, what, streams, ramp).await,
+        match connections {
+            Connections::Own => held(&stage.broker, what, streams, ramp).await,
+            Connections::Shared => shared(&stage.broker, what, streams, ramp).await,
         }
     };
     let (tally, [peak]) = with_peaks(|| Ok([rss_bytes(stage.broker_pid)?]), holding).await?;
-    if doors == Doors::Shared {
+    if connections == Connections::Shared {
         title += &format!(" ({SHARING} on a WebSocket: {} open files are too few)", bench.machine.open_files_max);
     }
     let cores = (cpu(stage.broker_pid)? - before).as_secs_f64() / start.elapsed().as_secs_f64();
@@ -172,7 +173,7 @@ async fn hold(
     Ok(Some(per_stream))
 }
 
-/// The most of what `look` sees while something runs.
+/// Returns the largest value that `look` reads while `work` runs.
 pub(super) async fn with_peaks<T, const N: usize>(
     look: impl Fn() -> Result<[u64; N]>,
     running: impl Future<Output = T>,

@@ -1,25 +1,25 @@
-//! What a request costs and how long it takes, against the floor and against asking directly.
+//! Cost and latency of a request, compared with the floor and with direct requests to the provider.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::bench::load::{Ask, Tally, Target, closed, open};
+use crate::bench::load::{RequestShape, Tally, Target, closed, open};
 use crate::bench::machine::cpu;
 use crate::bench::report::{Reach, Row};
 use crate::bench::stage::Stage;
 use crate::bench::{Bench, WORKERS};
 
-const UNARY: Ask = Ask { tokens: 1, pace_us: 0, streamed: false };
-/// 64 chunks that come one by one, as a model sends them, and not as one write.
-const STREAM: Ask = Ask { tokens: 64, pace_us: 2000, streamed: true };
-/// Sixteen tokens a moment apart: the first is on its way alone.
-const FIRST: Ask = Ask { tokens: 16, pace_us: 5000, streamed: true };
+const UNARY: RequestShape = RequestShape { tokens: 1, pace_us: 0, streamed: false };
+/// A script of 64 chunks that come one by one, as a model sends them, and not as one write.
+const STREAM: RequestShape = RequestShape { tokens: 64, pace_us: 2000, streamed: true };
+/// A script of sixteen tokens a moment apart, so that the first travels alone.
+const FIRST: RequestShape = RequestShape { tokens: 16, pace_us: 5000, streamed: true };
 /// Requests per second of the latency rows.
 const STEADY: u32 = 50;
 
-/// CPU per request of a process while it is loaded.
-async fn cost_us(target: &Target, pid: u32, what: Ask, lasts: Duration) -> Result<f64> {
+/// Measures the CPU per request of a process while it is loaded.
+async fn cost_us(target: &Target, pid: u32, what: RequestShape, lasts: Duration) -> Result<f64> {
     let connections = if what.streamed { 32 } else { 8 * WORKERS };
     let before = cpu(pid)?;
     let tally = closed(target, what, connections, lasts).await.whole(target)?;
@@ -31,7 +31,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// CPU-seconds as ratios of the floor's; runs alternate, medians count.
+/// Measures CPU seconds as ratios of the floor's; runs alternate, medians count.
 pub(super) async fn costs(bench: &mut Bench) -> Result<()> {
     let stage = Stage::set(bench).await?;
     let kinds = [
@@ -59,7 +59,7 @@ pub(super) async fn costs(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// Added time at a steady rate: unary, and to the first token of a stream.
+/// Measures the added time at a steady rate: unary, and to the first token of a stream.
 pub(super) async fn latency(bench: &mut Bench) -> Result<()> {
     let stage = Stage::set(bench).await?;
     let sync = bench.machine.sync_ms();
@@ -90,7 +90,7 @@ pub(super) async fn latency(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// Requests per second of clients that ask again at once.
+/// Measures requests per second of clients that send the next request at once.
 pub(super) async fn rate(bench: &mut Bench) -> Result<()> {
     let stage = Stage::set(bench).await?;
     for connections in [1, 16, 64] {

@@ -8,10 +8,10 @@ use crate::bench::machine::rss_bytes;
 use crate::bench::report::{Reach, Row};
 use crate::bench::stage::Stage;
 
-/// How many of each kind.
+/// Number of connections of each kind.
 const CONNECTIONS: u32 = 1000;
 
-/// Memory of an idle WebSocket, and of an HTTP connection that is kept after its answer.
+/// Measures the memory of an idle WebSocket, and of an HTTP connection that is kept after its answer.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let count = if bench.quick { CONNECTIONS / 4 } else { CONNECTIONS };
     for (is_socket, title) in [(false, "an idle HTTP connection"), (true, "an idle WebSocket")] {

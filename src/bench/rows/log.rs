@@ -1,4 +1,4 @@
-//! The log without doors: durable appends, events over many streams, and readers at the tail.
+//! The log without entrances: durable appends, events over many streams, and readers at the tail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ const BURST: usize = 8;
 /// Appends per second in front of the readers.
 const READ_RATE: u32 = 2000;
 
-/// A log in a fresh directory.
+/// A log in a fresh directory of its own.
 pub(super) struct Fresh {
     config: LogConfig,
     pub(super) log: Arc<DiskLog>,
@@ -47,7 +47,7 @@ impl Fresh {
         Ok(Fresh { config, log, scratch })
     }
 
-    /// Lets go of the log and keeps its directory.
+    /// Closes the log and keeps its directory.
     pub(super) fn close(self) -> (LogConfig, Scratch) {
         (self.config, self.scratch)
     }
@@ -55,8 +55,8 @@ impl Fresh {
 
 /// Opens the stream of a new job.
 pub(super) async fn begin(log: &Arc<DiskLog>) -> Result<StreamWriter> {
-    let said = submit::from_json(br#"{"model":"bench/bench","input":"hi"}"#)?;
-    let job = said.into_job(&Door::default(), Clock::System.now())?;
+    let request = submit::from_json(br#"{"model":"bench/bench","input":"hi"}"#)?;
+    let job = request.into_job(&Door::default(), Clock::System.now())?;
     match log.open(Arc::new(job)).await? {
         Opened::New(writer) => Ok(writer),
         Opened::Joined(_) => bail!("a new job was taken for an old one"),
@@ -72,17 +72,17 @@ async fn begin_many(log: &Arc<DiskLog>, count: usize) -> Result<Vec<StreamWriter
     opening.join_all().await.into_iter().collect()
 }
 
-/// A plain token.
+/// Makes the event of a plain token.
 pub(super) fn delta(text: &str) -> Event {
     Event::Delta(Delta { text: text.into(), ..Delta::default() })
 }
 
-/// The end of a job.
+/// Makes the terminal event of a job.
 pub(super) fn terminal() -> Event {
     Event::Cancelled(Cancelled { by: "bench".into(), usage: Usage::default(), cost: Cost::default() })
 }
 
-/// Appends per second and the time to their acknowledgement; events per second.
+/// Measures appends per second, the time to their acknowledgement, and events per second.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let sync = bench.machine.sync_ms();
     let (events, ack) = append(bench, IN_FLIGHT, 1, 3.0).await?;
@@ -122,7 +122,7 @@ async fn append(bench: &Bench, streams: usize, burst: usize, seconds: f64) -> Re
     for mut writer in writers {
         let events = Arc::clone(&events);
         writing.spawn(async move {
-            // Two hundred kilobytes each: only where somebody looks at it.
+            // A histogram takes two hundred kilobytes: only runs with few streams have them.
             let mut ack = (streams <= IN_FLIGHT).then(histogram);
             while Instant::now() < until {
                 let start = now_ns();
@@ -146,7 +146,7 @@ async fn append(bench: &Bench, streams: usize, burst: usize, seconds: f64) -> Re
     Ok((events.load(Ordering::Relaxed) as f64 / lasts.as_secs_f64(), all))
 }
 
-/// Append to reader: one reader, and two hundred of one stream.
+/// Measures the time from append to reader, for one reader and for two hundred of one stream.
 pub(super) async fn readers(bench: &mut Bench) -> Result<()> {
     for (count, quantile, name, most) in [(1, 0.5, "p50", 0.3), (200, 0.99, "p99", 10.0)] {
         let transit = follow(bench, count).await?;
@@ -189,7 +189,7 @@ async fn follow(bench: &Bench, count: usize) -> Result<Histogram<u64>> {
     Ok(all)
 }
 
-/// A thread of its own: a runtime's timers are too coarse to be every half millisecond.
+/// Ticks on a thread of its own: a runtime's timers are too coarse for every half millisecond.
 fn pace(writer: &StreamWriter, appends: u32) -> Result<()> {
     let start = std::time::Instant::now();
     for index in 0..appends {

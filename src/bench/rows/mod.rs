@@ -23,34 +23,34 @@ pub enum Group {
     Cpu,
     /// Added latency and time to first token.
     Latency,
-    /// Where the time and the CPU of a request go.
+    /// Time and CPU of a request by stage and thread.
     Stages,
-    /// Requests per second.
+    /// Requests per second of a saturated broker.
     Rate,
-    /// What is added to a token's way.
+    /// Delay that is added to each token.
     Transit,
     /// Streams held at once, and their memory.
     Held,
-    /// Durable appends and events per second, without doors.
+    /// Durable appends and events per second, without entrances.
     Log,
-    /// Append to reader, without doors.
+    /// Time from append to reader, without entrances.
     Readers,
-    /// Reading an old log.
+    /// Replay of a finished job from disk.
     Replay,
-    /// Coming back over WebSocket.
+    /// Reconnects of readers over WebSocket.
     Reconnect,
-    /// Readers that do not read.
+    /// Cost of readers that do not read.
     Stalled,
-    /// Connections on which nothing happens.
+    /// Memory of connections that are idle.
     Idle,
-    /// Clients that hang up.
+    /// Clients that disconnect during an answer.
     Hangup,
-    /// Starting after a kill.
+    /// Start of the broker after a kill.
     Boot,
 }
 
 impl Group {
-    /// In the order in which they are measured.
+    /// All groups in the order in which they are measured.
     pub const ALL: [Group; 14] = [
         Group::Cpu,
         Group::Latency,
@@ -68,7 +68,7 @@ impl Group {
         Group::Boot,
     ];
 
-    /// As `--only` takes it.
+    /// Returns the name that `--only` takes.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

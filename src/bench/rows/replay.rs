@@ -1,4 +1,4 @@
-//! Reading an old job: from sled, after a restart, rendered as its reader gets it.
+//! Replay of an old job: from sled, after a restart, rendered as its reader gets it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,10 +17,10 @@ use crate::log::{Batch, Followed, Follower, Found, Log, Streams};
 use crate::wire::Cursor;
 use crate::wire::record::decode;
 
-/// Records of the job.
+/// Number of records of the job.
 const RECORDS: usize = 400_000;
 
-/// Megabytes of JSON per second that one reader gets; the median of some restarts.
+/// Measures the megabytes of JSON per second that one reader gets; the median of some restarts.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let fresh = Fresh::open(bench, Durability::Process)?;
     let records = if bench.quick { RECORDS / 4 } else { RECORDS };
@@ -58,7 +58,7 @@ async fn write(log: &Arc<DiskLog>, records: usize) -> Result<JobId> {
     Ok(writer.stream().head().id.clone())
 }
 
-/// JSON bytes and records per second.
+/// Returns the JSON bytes and records per second of one replay.
 async fn read(log: &Arc<DiskLog>, id: &JobId, records: usize) -> Result<(f64, f64)> {
     let Found::Stream(stream) = log.find(id).await? else { bail!("the sealed job is gone") };
     let reading: Arc<dyn Log> = Arc::<DiskLog>::clone(log);

@@ -9,22 +9,22 @@ use super::held::with_peaks;
 use super::transit::submit;
 use crate::bench::Bench;
 use crate::bench::client::Connection;
-use crate::bench::load::{Ask, Tally, Target, ms};
+use crate::bench::load::{RequestShape, Tally, Target, ms};
 use crate::bench::machine::{now_ns, rss_bytes, tcp_bytes};
 use crate::bench::report::{Reach, Row};
 use crate::bench::stage::Stage;
 use crate::bench::token::histogram;
 
-/// The longest that anything here takes.
+/// Longest time that any step here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The job to come back to.
-const FINISHED: Ask = Ask { tokens: 2000, pace_us: 0, streamed: false };
-/// A reader that does not read, and how many.
+/// Script of the job that readers reconnect to.
+const FINISHED: RequestShape = RequestShape { tokens: 2000, pace_us: 0, streamed: false };
+/// Number of readers that do not read.
 const STALLED: u32 = 200;
-/// About 2.5 MB of records for each reader, over five seconds.
-const LONG: Ask = Ask { tokens: 20_000, pace_us: 250, streamed: false };
+/// Script of about 2.5 MB of records for each reader, over five seconds.
+const LONG: RequestShape = RequestShape { tokens: 20_000, pace_us: 250, streamed: false };
 
-/// From the first packet of a new connection to the first record behind the cursor.
+/// Measures the time from the first packet of a new connection to the first record behind the cursor.
 pub(super) async fn reconnect(bench: &mut Bench) -> Result<()> {
     let stage = Stage::set(bench).await?;
     let id = submit(&stage.broker, &FINISHED.background(&stage.broker)).await?;
@@ -65,7 +65,7 @@ async fn first_record(broker: &Target, path: &str) -> Result<()> {
     }
 }
 
-/// A cursor in the middle of a finished job.
+/// Returns a cursor in the middle of a finished job.
 async fn middle(broker: &Target, id: &str) -> Result<String> {
     let request = format!("GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n");
     let mut text = Vec::new();
@@ -95,7 +95,7 @@ async fn read(broker: &Target, id: &str, tokens: u64, tally: &Tally) -> Result<(
     Ok(())
 }
 
-/// What readers cost that open a WebSocket and never read, while another reads the same job.
+/// Measures the cost of readers that open a WebSocket and never read, while another reads the same job.
 pub(super) async fn stalled(bench: &mut Bench) -> Result<()> {
     let stage = Stage::set(bench).await?;
     // The first run fills caches; the second is the control.
@@ -121,7 +121,7 @@ pub(super) async fn stalled(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// The tally of the one that reads, and the most memory of the broker and of the kernel's sockets.
+/// Returns the tally of the one that reads, and the most memory of the broker and of the kernel's sockets.
 async fn run(stage: &Stage, stalled: u32) -> Result<(Tally, [u64; 2])> {
     let tally = Tally::new();
     let broker = &stage.broker;

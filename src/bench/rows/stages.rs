@@ -1,4 +1,4 @@
-//! Where a unary chat spends its time with us, and on which threads its CPU goes.
+//! The stages in which Forebay spends the time of a unary chat, and the threads that use the CPU.
 //!
 //! The stages are the broker's own figures (`forebay_overhead_seconds`); what it takes to write an
 //! answer to its socket has no figure of its own: it is part of what the `io` threads use.
@@ -9,18 +9,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::bench::client::Connection;
-use crate::bench::load::{Ask, Target, closed, open};
+use crate::bench::load::{RequestShape, Target, closed, open};
 use crate::bench::machine::thread_cpu;
 use crate::bench::report::Row;
 use crate::bench::stage::Stage;
 use crate::bench::{Bench, WORKERS};
 
-const UNARY: Ask = Ask { tokens: 1, pace_us: 0, streamed: false };
-/// Requests per second: an even load, under which nothing waits for another.
+const UNARY: RequestShape = RequestShape { tokens: 1, pace_us: 0, streamed: false };
+/// Requests per second of an even load, under which no request waits for another.
 const STEADY: u32 = 50;
-/// In the order in which a job goes through them. `event` and `dispatch` overlap with others.
+/// The stages in the order in which a job goes through them. `event` and `dispatch` overlap with others.
 const STAGES: [&str; 7] = ["parse", "admit", "start", "plan", "commit", "seal", "render"];
-/// What each thread is for, by the beginning of its name.
+/// Purpose of each thread, by the beginning of its name.
 const THREADS: [(&str, &str); 5] = [
     ("forebay-io", "io: parse, admit, render, write"),
     ("actix-rt", "actors: start, plan, the provider's call"),
@@ -29,7 +29,7 @@ const THREADS: [(&str, &str); 5] = [
     ("sled", "sled's own"),
 ];
 
-/// Both, each at its own load.
+/// Measures time and CPU, each at its own load.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let stage = Stage::set(bench).await?;
     let target = stage.broker;
@@ -56,16 +56,16 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// One row: the sum, and each part's share of it.
+/// Makes one row of the sum and each part's share of it.
 fn shares(what: &str, unit: &'static str, parts: &[(&'static str, f64)]) -> Row {
     let sum: f64 = parts.iter().map(|(_, part)| part).sum();
     let share = |(name, part): &(&str, f64)| format!("{name} {:.0} %", 100.0 * part / sum.max(f64::MIN_POSITIVE));
-    let told: Vec<String> = parts.iter().map(share).collect();
-    let row = Row::new("stages", what, sum, unit).control(told.join(", "));
+    let shares: Vec<String> = parts.iter().map(share).collect();
+    let row = Row::new("stages", what, sum, unit).control(shares.join(", "));
     parts.iter().fold(row, |row, (name, part)| row.figure(name, *part))
 }
 
-/// Sum of seconds and count by stage, as Prometheus would read them.
+/// Reads the sum of seconds and the count of each stage from `/metrics`.
 async fn sums(target: &Target) -> Result<BTreeMap<String, f64>> {
     let mut body = Vec::new();
     let mut connection = Connection::open(target.address).await?;
