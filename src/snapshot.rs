@@ -28,7 +28,7 @@ pub struct ConfigSnapshot {
     labelled: HashSet<Box<str>>,
     /// Fetches the files that jobs name by their addresses.
     pub remote: FileFetcher,
-    /// Sends webhooks.
+    /// Sender of webhooks with the present settings.
     pub webhooks: WebhookSender,
     /// The TLS settings of the main port, if it speaks TLS.
     pub tls: Option<Arc<ServerConfig>>,

@@ -35,7 +35,7 @@ const TOKENS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 6
 pub struct Labels {
     /// The gateway, or `other`.
     pub gateway: Box<str>,
-    /// The task.
+    /// The task of the job.
     pub task: Task,
     /// The provider, or `none` before one is chosen.
     pub provider: Box<str>,
@@ -43,7 +43,7 @@ pub struct Labels {
     pub model: Box<str>,
 }
 
-/// Installs the recorder. Repeated calls do nothing.
+/// Installs the recorder of all metrics. Repeated calls do nothing.
 #[expect(clippy::missing_panics_doc, reason = "the bucket lists above are not empty")]
 pub fn install() {
     if RECORDER.get().is_some() {
@@ -203,9 +203,9 @@ pub fn log_refusing(refusing: bool) {
     gauge!("forebay_log_refusing").set(f64::from(u8::from(refusing)));
 }
 
-/// Adds `change` to the number of connected readers. `door` is their protocol: `ws`, `sse` or `nats`.
-pub fn readers(door: &'static str, change: f64) {
-    gauge!("forebay_readers", "door" => door).increment(change);
+/// Adds `change` to the number of connected readers. `entrance` is their protocol: `ws`, `sse` or `nats`.
+pub fn readers(entrance: &'static str, change: f64) {
+    gauge!("forebay_readers", "door" => entrance).increment(change);
 }
 
 /// Counts records that were in the log before their reader came.
@@ -214,8 +214,8 @@ pub fn replayed(records: u64) {
 }
 
 /// Counts a reader that came with a cursor.
-pub fn resumed(door: &'static str) {
-    counter!("forebay_resumes_total", "door" => door).increment(1);
+pub fn resumed(entrance: &'static str) {
+    counter!("forebay_resumes_total", "door" => entrance).increment(1);
 }
 
 /// Whether a model of the catalog has time series of its own: the first [`MODEL_LABELS_MAX`] that are

@@ -1,4 +1,4 @@
-//! The binary as a shell meets it: exit codes, help, and where output goes.
+//! The binary as a shell runs it: exit codes, help, and the streams that output goes to.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a test says which program it lacks")]
@@ -21,14 +21,14 @@ fn forebay(arguments: &[&str]) -> Output {
     command.env_remove("RUST_LOG").current_dir(directory.path()).args(arguments).output().expect("the binary runs")
 }
 
-fn said(output: &Output) -> (Option<i32>, String, String) {
+fn output_of(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// `forebay ARGUMENTS` exits with `code`, and its last line on stderr contains `part`.
+/// Checks that `forebay ARGUMENTS` exits with `code`, and that its last line on stderr contains `part`.
 fn check(arguments: &[&str], code: i32, part: &str) {
-    let (status, stdout, stderr) = said(&forebay(arguments));
+    let (status, stdout, stderr) = output_of(&forebay(arguments));
     assert_eq!(status, Some(code), "{arguments:?}\n{stdout}\n{stderr}");
     assert!(stderr.contains(part), "{arguments:?}: {part} in\n{stderr}");
     assert_eq!(stdout, "", "{arguments:?}: errors go to stderr");
@@ -38,7 +38,7 @@ const NOBODY: [&str; 4] = ["--nats", "nats://127.0.0.1:1", "--url", "http://127.
 
 #[test]
 fn help_tells_a_newcomer_what_there_is() {
-    let (code, stdout, _) = said(&forebay(&["--help"]));
+    let (code, stdout, _) = output_of(&forebay(&["--help"]));
     assert_eq!(code, Some(0));
     for word in [
         "serve",
@@ -56,25 +56,25 @@ fn help_tells_a_newcomer_what_there_is() {
     ] {
         assert!(stdout.contains(word), "{word} in\n{stdout}");
     }
-    assert!(said(&forebay(&["run", "--help"])).1.contains("--tag <KEY=VALUE>"));
-    assert!(said(&forebay(&["--version"])).1.starts_with("forebay "));
+    assert!(output_of(&forebay(&["run", "--help"])).1.contains("--tag <KEY=VALUE>"));
+    assert!(output_of(&forebay(&["--version"])).1.starts_with("forebay "));
 }
 
 #[test]
 fn help_lists_the_guides_and_prints_one() {
-    let (code, listed, _) = said(&forebay(&["help"]));
+    let (code, listed, _) = output_of(&forebay(&["help"]));
     assert_eq!(code, Some(0));
     for guide in forebay::guide::ALL {
         let line = format!("\n  {}  ", guide.name);
         assert!(listed.contains(line.trim_end()), "{} in\n{listed}", guide.name);
-        let (code, printed, _) = said(&forebay(&["help", guide.name]));
+        let (code, printed, _) = output_of(&forebay(&["help", guide.name]));
         assert!(code == Some(0) && printed.contains(guide.text.trim_end()), "{}:\n{printed}", guide.name);
     }
     assert!(listed.contains("--nats <URL>") && listed.contains("Idempotency: "), "commands and titles:\n{listed}");
-    assert!(said(&forebay(&["help", "Durable", "Streams"])).1.starts_with("# Durable Streams"));
-    assert!(said(&forebay(&["help", "run"])).1.contains("--tag <KEY=VALUE>"));
-    assert!(said(&forebay(&["help", "key", "new"])).1.contains("forebay key new"));
-    let models = said(&forebay(&["help", "models"])).1;
+    assert!(output_of(&forebay(&["help", "Durable", "Streams"])).1.starts_with("# Durable Streams"));
+    assert!(output_of(&forebay(&["help", "run"])).1.contains("--tag <KEY=VALUE>"));
+    assert!(output_of(&forebay(&["help", "key", "new"])).1.contains("forebay key new"));
+    let models = output_of(&forebay(&["help", "models"])).1;
     assert!(models.contains("--provider <NAME>") && models.contains("\n# Models"), "a command and a guide:\n{models}");
     check(&["help", "webhok"], 2, "near it: webhooks");
     check(&["help", "xylophone"], 2, "`forebay help` lists them");
@@ -98,7 +98,7 @@ fn wrong_arguments_are_usage() {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_said_in_one_line() {
+fn a_broker_that_cannot_be_reached_is_reported_in_one_line() {
     for command in [
         &["run", "m", "Hi"][..],
         &["follow", "a"],
@@ -109,7 +109,7 @@ fn a_broker_that_is_not_there_is_said_in_one_line() {
     ] {
         let arguments = [command, &NOBODY].concat();
         check(&arguments, 3, "cannot");
-        let lines = said(&forebay(&arguments)).2.lines().count();
+        let lines = output_of(&forebay(&arguments)).2.lines().count();
         assert_eq!(lines, 1, "{command:?}");
     }
 }
@@ -120,9 +120,9 @@ fn check_names_every_problem_with_its_line() {
     let path = directory.path().join("forebay.toml");
     let path = path.to_str().unwrap();
     std::fs::write(path, "[server]\ndrain_s = 7\n").unwrap();
-    let (code, stdout, _) = said(&forebay(&["check", "--config", path]));
+    let (code, stdout, _) = output_of(&forebay(&["check", "--config", path]));
     assert_eq!((code, stdout.trim_end().ends_with("forebay.toml: ok")), (Some(0), true), "{stdout}");
-    assert_eq!(said(&forebay(&["check"])).0, Some(0), "no file is needed");
+    assert_eq!(output_of(&forebay(&["check"])).0, Some(0), "no file is needed");
 
     std::fs::write(path, "[server]\nlissen = 7\n[log]\nretention_s = 0\n").unwrap();
     check(&["check", "--config", path], 2, "forebay.toml:2: server.lissen: unknown key");
@@ -135,11 +135,11 @@ fn check_names_every_problem_with_its_line() {
 
 #[test]
 fn schema_prints_what_is_committed() {
-    let (code, names, _) = said(&forebay(&["schema"]));
+    let (code, names, _) = output_of(&forebay(&["schema"]));
     assert_eq!(code, Some(0));
     for name in names.lines() {
         let committed = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
-        let (code, printed, _) = said(&forebay(&["schema", name]));
+        let (code, printed, _) = output_of(&forebay(&["schema", name]));
         assert_eq!((code, printed), (Some(0), std::fs::read_to_string(committed).unwrap()), "{name}");
     }
     assert!(names.lines().count() >= 4, "{names}");
@@ -147,17 +147,18 @@ fn schema_prints_what_is_committed() {
 
 #[test]
 fn a_key_is_not_shown_by_help_or_errors() {
-    let (_, stdout, _) = said(&forebay(&["--help", "--token", "sk-secret"]));
+    let (_, stdout, _) = output_of(&forebay(&["--help", "--token", "sk-secret"]));
     assert!(!stdout.contains("sk-secret"));
     let arguments = [&["jobs", "--token", "sk-secret"][..], &["--url", "http://user:sk-secret@127.0.0.1:1"]].concat();
-    let (code, _, stderr) = said(&forebay(&arguments));
+    let (code, _, stderr) = output_of(&forebay(&arguments));
     assert_eq!(code, Some(3));
     assert!(!stderr.contains("sk-secret"), "{stderr}");
 }
 
 #[test]
 fn a_new_key_is_shown_once_and_its_block_lets_it_in() {
-    let (code, block, key) = said(&forebay(&["key", "new", "--name", "agents", "--gateway", "team", "--scope", "run"]));
+    let (code, block, key) =
+        output_of(&forebay(&["key", "new", "--name", "agents", "--gateway", "team", "--scope", "run"]));
     assert_eq!(code, Some(0), "{key}");
     let key = key.lines().last().unwrap();
     assert!(key.starts_with("fb_") && !block.contains(key), "only the block goes into the file");
@@ -165,9 +166,9 @@ fn a_new_key_is_shown_once_and_its_block_lets_it_in() {
     let path = directory.path().join("forebay.toml");
     std::fs::write(&path, "[server]\ndrain_s = 7".to_owned() + &block).unwrap();
     let path = path.to_str().unwrap();
-    assert_eq!(said(&forebay(&["check", "--config", path])).0, Some(0), "{block}");
+    assert_eq!(output_of(&forebay(&["check", "--config", path])).0, Some(0), "{block}");
 
-    let (_, json, stderr) = said(&forebay(&["key", "new", "--json"]));
+    let (_, json, stderr) = output_of(&forebay(&["key", "new", "--json"]));
     let made: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (&made["gateways"], &made["scopes"]),
@@ -185,7 +186,7 @@ fn an_address_that_others_reach_needs_keys_or_a_word() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("forebay.toml");
     let path = path.to_str().unwrap();
-    for (listen, said, fine) in [
+    for (listen, settings, fine) in [
         ("0.0.0.0:0", "", false),
         ("[::]:0", "", false),
         ("192.0.2.1:8087", "", false),
@@ -195,9 +196,9 @@ fn an_address_that_others_reach_needs_keys_or_a_word() {
         ("[::1]:0", "", true),
         ("localhost:0", "", true),
     ] {
-        std::fs::write(path, format!("[server]\nlisten = {listen:?}\n{said}\n")).unwrap();
+        std::fs::write(path, format!("[server]\nlisten = {listen:?}\n{settings}\n")).unwrap();
         if fine {
-            assert_eq!(self::said(&forebay(&["check", "--config", path])).0, Some(0), "{listen} {said}");
+            assert_eq!(output_of(&forebay(&["check", "--config", path])).0, Some(0), "{listen} {settings}");
         } else {
             let wanted = "forebay.toml:2: server.listen: is not loopback: add [[keys]]";
             check(&["check", "--config", path], 2, wanted);
@@ -229,7 +230,7 @@ fn what_is_wrong_with_a_certificate_is_named_before_anything_is_served() {
         let path = at("forebay.toml");
         std::fs::write(&path, format!("[server.tls]\ncert = {:?}\nkey = {:?}\n", at(cert), at(key))).unwrap();
         match wrong {
-            "" => assert_eq!(said(&forebay(&["check", "--config", &path])).0, Some(0), "{cert} {key}"),
+            "" => assert_eq!(output_of(&forebay(&["check", "--config", &path])).0, Some(0), "{cert} {key}"),
             _ => {
                 check(&["check", "--config", &path], 2, wrong);
                 check(&["serve", "--config", &path], 2, wrong);
@@ -238,7 +239,7 @@ fn what_is_wrong_with_a_certificate_is_named_before_anything_is_served() {
     }
 }
 
-/// A certificate and its key, in PEM.
+/// Makes a certificate and its key, in PEM.
 fn certificate() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())

@@ -1,5 +1,5 @@
-//! Nothing fails that could have been answered: what providers may do, by every door, with clients
-//! that leave and a broker that dies.
+//! Nothing fails that could have been answered: faults of providers, through every entrance, with
+//! clients that disconnect and a broker that crashes.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,8 +27,8 @@ mod chaos;
 mod check;
 #[path = "faults/departed.rs"]
 mod departed;
-#[path = "faults/door.rs"]
-mod door;
+#[path = "faults/entrance.rs"]
+mod entrance;
 #[path = "faults/line.rs"]
 mod line;
 #[path = "faults/provider.rs"]

@@ -65,7 +65,7 @@ impl Broker {
         broker
     }
 
-    /// Resident memory now.
+    /// Returns the resident memory now.
     fn kib(&self) -> u64 {
         memory_kib(self.child.id(), "VmRSS:")
     }

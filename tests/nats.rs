@@ -1,4 +1,4 @@
-//! The NATS doors on a real nats-server.
+//! The NATS entrance on a real nats-server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

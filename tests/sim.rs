@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sim::broker::{Ended, TestBroker, paused};
 use sim::readers;
 
-/// One row: what the provider does, what the job says, and how it must end.
+/// A row of the table: the provider's script, the job's options, and the expected end.
 struct Case {
     name: &'static str,
     script: Value,
@@ -80,11 +80,8 @@ fn before_content() -> Vec<Case> {
             json!({}),
         )
         .says("Hello", 2),
-        case("nobody to ask, then a fallback", always(status(404)), json!({"fallbacks": ["scripted/other"]})).fails(
-            Code::ProviderRejected,
-            "",
-            2,
-        ),
+        case("no provider can be used, then a fallback", always(status(404)), json!({"fallbacks": ["scripted/other"]}))
+            .fails(Code::ProviderRejected, "", 2),
     ]
 }
 
@@ -132,7 +129,7 @@ fn after_content() -> Vec<Case> {
         )
         .says("Hello", 2),
         case(
-            "a terminal said twice",
+            "a terminal sent twice",
             json!([{"text": "Hello"}, {"finish": "stop"}, "done", {"text": "more"}, "done"]),
             json!({}),
         )
@@ -148,7 +145,7 @@ fn after_content() -> Vec<Case> {
 }
 
 #[actix::test]
-async fn every_fault_ends_as_its_rule_says() {
+async fn every_fault_ends_by_its_rule() {
     paused();
     let broker = TestBroker::start(1);
     for (number, case) in before_content().into_iter().chain(after_content()).enumerate() {
@@ -174,7 +171,7 @@ async fn every_fault_ends_as_its_rule_says() {
 }
 
 #[actix::test]
-async fn a_seam_is_told_before_anything_else() {
+async fn a_continuation_is_announced_before_anything_else() {
     paused();
     let broker = TestBroker::start(2);
     let script = json!({"attempts": [[{"text": "Hel"}, "cut"], [{"text": "Hello"}]]});
@@ -212,7 +209,7 @@ async fn the_second_of_a_race_starts_when_the_first_is_silent_and_the_one_that_s
             vec![AttemptOutcome::Completed, AttemptOutcome::Lost],
         ),
         (
-            "the first fails while the second is asked",
+            "the first fails while the second is called",
             json!([{"delay_ms": 1200}, {"status": {"status": 500}}]),
             late(1000, "b"),
             "b",
@@ -258,7 +255,7 @@ async fn a_cancel_ends_a_job_at_any_moment_and_books_what_was_used() {
 }
 
 #[actix::test]
-async fn the_submitters_leaving_counts_as_the_job_says() {
+async fn a_submitter_that_disconnects_has_the_effect_that_the_job_chose() {
     paused();
     for (rule, state, at_most_s) in
         [("detach", State::Completed, 101), ("cancel", State::Cancelled, 2), ("drain", State::Cancelled, 62)]

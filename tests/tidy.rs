@@ -1,4 +1,4 @@
-//! House rules that a compiler does not know, as an ordinary test over the source tree.
+//! Rules of the project that a compiler does not know, as an ordinary test over the source tree.
 //!
 //! Owns the list of rules. Promises that each has an example it complains about, so that none is
 //! there for show. Sizes of functions and lists of parameters are clippy's (`.clippy.toml`).
@@ -13,7 +13,10 @@ mod rules;
 mod source;
 #[path = "tidy/vendors.rs"]
 mod vendors;
+#[path = "tidy/words.rs"]
+mod words;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use source::{File, Tree, code_of, product_code};
@@ -24,7 +27,7 @@ type TreeRule = fn(&Tree) -> Vec<String>;
 const FILE_RULES: &[FileRule] = &[
     rules::a_file_is_short,
     rules::imports_point_downhill,
-    rules::each_library_has_one_door,
+    rules::each_library_has_one_place,
     rules::a_module_says_what_it_is,
     rules::an_ignored_test_says_why,
     rules::nothing_is_put_off,
@@ -40,10 +43,11 @@ const TREE_RULES: &[TreeRule] = &[
     docs::what_a_document_names_exists,
     docs::each_warning_is_explained,
     vendors::a_vendor_is_named_in_its_own_file_only,
+    words::words_get_plainer,
 ];
 
 #[test]
-fn the_house_is_tidy() {
+fn the_tree_is_tidy() {
     let tree = Tree::read(Path::new(env!("CARGO_MANIFEST_DIR")));
     assert!(tree.files.len() > 30, "only {} files: the walk is broken", tree.files.len());
     let of_files = FILE_RULES.iter().flat_map(|rule| tree.files.iter().flat_map(rule));
@@ -69,18 +73,18 @@ fn every_rule_on_files_can_fail() {
     check(imports, "src/log/a.rs", "fn f() { crate::run::g() }", "fn f() { crate::wire::g() }");
     check(imports, "src/wire/a.rs", "use crate::{job, log};", "use crate::job::{Job, Tags};");
     check(imports, "src/clock.rs", "use crate::config::Config;", "#[cfg(test)] mod t { use crate::app::x; }");
-    assert_eq!(imports(&File::new("src/nook/a.rs", "")).len(), 1, "a room that nobody placed");
+    assert_eq!(imports(&File::new("src/nook/a.rs", "")).len(), 1, "a module that is not in MODULES");
 
-    let doors = rules::each_library_has_one_door;
-    check(doors, "src/run/drive.rs", "use actix::Actor;", "let s = \"actix::Actor\";");
+    let places = rules::each_library_has_one_place;
+    check(places, "src/run/drive.rs", "use actix::Actor;", "let s = \"actix::Actor\";");
     check(
-        doors,
+        places,
         "src/meter/ledger.rs",
         "fn f(db: &sled::Db) {}",
         "fn f() { self.metrics::<u8>(); crate::metrics::f() }",
     );
-    check(doors, "src/cli/run.rs", "use async_nats;", "use async_nats_like::x;");
-    assert_eq!(doors(&File::new("src/run/actor.rs", "use actix::Actor;")), Vec::<String>::new());
+    check(places, "src/cli/run.rs", "use async_nats;", "use async_nats_like::x;");
+    assert_eq!(places(&File::new("src/run/actor.rs", "use actix::Actor;")), Vec::<String>::new());
 
     let said = rules::a_module_says_what_it_is;
     check(said, "src/a.rs", "//! x\nfn f() {}", "//! Cuts replies into packets.\nfn f() {}");
@@ -197,4 +201,47 @@ fn what_is_not_code_is_blanked_and_lines_stay() {
     }
     assert_eq!(product_code("a\n#[cfg(test)]\nmod t { b { c } }\nd").split_whitespace().collect::<String>(), "ad");
     assert_eq!(product_code("#[cfg(test)]\nuse x;\nd").trim(), "d");
+}
+
+#[test]
+fn a_doc_comment_that_is_no_sentence_is_seen() {
+    for (bad, good) in [
+        ("/// Whose.\npub id: u8,", "/// Id of the job.\npub id: u8,"),
+        ("    /// The\n    /// job.\nx", "    /// The job\n    /// that failed.\nx"),
+        ("/// How. It took four words.", "/// How the job ended. Yes."),
+        ("/// `a. b` c", "/// Removes a file."),
+        ("/// Its file.", "/// # Errors\n/// None."),
+        ("/// Costs of models.", "//// Not a doc."),
+    ] {
+        check(words::a_doc_comment_is_a_sentence, "src/a.rs", bad, good);
+    }
+}
+
+#[test]
+fn a_word_that_is_not_plain_is_seen() {
+    for (path, bad, good) in [
+        ("src/a.rs", "// nobody reads it", "fn nobody() {}"),
+        ("src/a.rs", "let s = \"asked by Somebody's key\";", "let s = \"somebody\";"),
+        ("tests/a.rs", "/// As anybody can see.", "/// Any reader can see it."),
+        ("src/guide/a.md", "Everybody may", "```\neverybody\n```\nand `everybody`"),
+        ("README.md", "a key for whoever asks", "a key for each client"),
+        ("Makefile", "# it is our own death", "run: our own death"),
+        ("src/a.rs", "/* the NATS door */", "// indoor, a door-frame and the label `door`"),
+        ("src/a.rs", "/// All\n/// doors are shut.", "/// All outdoors."),
+        ("src/guide/a.md", "the house rules", "an in-house model"),
+        ("src/a.rs", "// this room owns it", "// there is no room for one more"),
+        ("src/a.rs", "// two rooms", "let rooms = 2;"),
+        ("src/a.rs", "pub struct Said { x: u8 }", "pub struct SaidWord(Said);"),
+        ("src/a.rs", "pub(crate) enum Door {}", "use submit::Door;"),
+    ] {
+        check(words::words_are_plain, path, bad, good);
+    }
+}
+
+#[test]
+fn a_module_may_not_have_more_complaints_than_before() {
+    let found = BTreeMap::from([("run".to_owned(), [vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]])]);
+    assert_eq!(words::over_allowance(&found, &[("run", 2, 1)]), Vec::<String>::new());
+    assert_eq!(words::over_allowance(&found, &[("run", 1, 2), ("log", 1, 1)]).len(), 2, "both are shown");
+    assert_eq!(words::over_allowance(&found, &[]).len(), 3, "a module that is not listed may have none");
 }

@@ -142,7 +142,7 @@ impl Bench {
 
 /// Prints progress to stderr; stdout is for the table.
 fn say(text: &str) {
-    // Nobody reading it is no reason to stop.
+    // The bench goes on when stderr is closed.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

@@ -94,7 +94,7 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Read a job's stream over WebSocket: what is there, then what comes.
     Follow {
-        /// The job.
+        /// The id of the job.
         id: String,
         /// Where to begin: -1 = the start, now = the tail, or a cursor that was given.
         #[arg(long, default_value = "-1", allow_hyphen_values = true)]
@@ -105,14 +105,14 @@ pub(super) enum Command {
     },
     /// Cancel a job and print how it ended.
     Cancel {
-        /// The job.
+        /// The id of the job.
         id: String,
     },
     /// List jobs, newest first.
     Jobs(JobsArguments),
     /// What was spent, by tags, model, provider or gateway.
     Costs(CostsArguments),
-    /// The models that can be asked for, and what they cost.
+    /// The models that jobs can use, and their prices.
     Models(ModelsArguments),
     /// Check the configuration, its overrides and its secrets.
     Check,
@@ -134,7 +134,7 @@ pub(super) enum Command {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum KeyCommand {
-    /// Make a key. Its [[keys]] block goes to stdout, to be appended to forebay.toml; the key itself is
+    /// Make a key for a client. Its [[keys]] block goes to stdout, to be appended to forebay.toml; the key itself is
     /// shown once, on stderr, and kept nowhere.
     New(NewKeyArguments),
 }
@@ -159,7 +159,7 @@ pub(super) struct NewKeyArguments {
 pub(super) struct RunArguments {
     /// `provider/model`, or an alias from the configuration.
     pub(super) model: String,
-    /// The prompt. Absent or `-` = stdin.
+    /// The prompt for the model. Absent or `-` = stdin.
     pub(super) prompt: Option<String>,
     /// A tag of the job, by which costs can be broken down. May be given several times.
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
@@ -170,16 +170,16 @@ pub(super) struct RunArguments {
     /// The job's id; a repeat joins it instead of asking again.
     #[arg(long)]
     pub(super) id: Option<String>,
-    /// The gateway.
+    /// The gateway that gets the job.
     #[arg(long)]
     pub(super) gateway: Option<String>,
     /// Your own name for this piece of work: a repeat joins the job.
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
-    /// What is asked of the model [default: the model's own task].
+    /// The task of the job [default: the model's own task].
     #[arg(long, value_parser = named::<Task>)]
     pub(super) task: Option<Task>,
-    /// What the model is told before the prompt.
+    /// The system message, which comes before the prompt.
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     pub(super) system: Option<String>,
     /// Output tokens at most.
@@ -219,7 +219,7 @@ pub(super) struct JobsArguments {
     /// Only with this tag. May be given several times.
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
     pub(super) tags: Vec<(String, String)>,
-    /// Rows at most.
+    /// The most rows to list.
     #[arg(long, default_value_t = 20)]
     pub(super) limit: u32,
     /// Only older than this job.
@@ -238,7 +238,7 @@ pub(super) struct CostsArguments {
     /// From this hour on: 2026-11-01 or 2026-11-01T09:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub(super) since: Option<String>,
-    /// Before this hour.
+    /// Up to the beginning of this hour.
     #[arg(long, value_name = "TIME")]
     pub(super) until: Option<String>,
     /// One row per hour or day (UTC).

@@ -19,13 +19,13 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 /// The longest that a shutdown may wait for jobs: an hour.
 const DRAIN_S_MAX: u64 = 3_600;
-/// The longest that a breaker may stay open: ten minutes. Nobody is locked out for good.
+/// Longest time that a breaker may stay open: ten minutes, so that a target is always tried again.
 const OPEN_MS_MAX: u64 = 600_000;
 /// The most jobs that may wait: each holds an actor, some kilobytes.
 const WAITING_MAX: u64 = 1_000_000;
-/// The longest that a receiver may hold one of our places: a minute.
+/// The longest that one webhook request may take: a minute, for it holds one of few slots.
 const WEBHOOK_MS_MAX: u64 = 60_000;
-/// More tries tell nobody anything new.
+/// The most tries of one webhook; further tries would give no new information.
 const WEBHOOK_ATTEMPTS_MAX: u64 = 100;
 /// A price above this is a slip of the decimal point: a million dollars.
 const PRICE_MAX: Usd = Usd::from_pico(1_000_000_000_000_000_000);

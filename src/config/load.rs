@@ -27,7 +27,7 @@ const LEVELS_MAX: usize = 8;
 /// A checked configuration and where it came from.
 #[derive(Clone)]
 pub struct Loaded {
-    /// What the operator said.
+    /// Settings that the operator made.
     pub config: Config,
     /// The file, which need not exist.
     pub path: PathBuf,
@@ -59,7 +59,7 @@ impl fmt::Debug for Loaded {
     }
 }
 
-/// The process's environment. What is not UTF-8 cannot be meant for us.
+/// Returns the variables of the process's environment that are UTF-8; others cannot be meant for Forebay.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
@@ -99,7 +99,8 @@ pub(super) fn parse(file: &str, text: &str, env: &BTreeMap<String, String>) -> R
     let config = decode(table, &places, &mut problems);
     if let Some(config) = &config {
         let lookup = |name: &str| env.get(name).cloned();
-        problems.extend(check::check(config, &lookup).into_iter().map(|(path, said)| places.problem(&path, said)));
+        problems
+            .extend(check::check(config, &lookup).into_iter().map(|(path, message)| places.problem(&path, message)));
     }
     match config {
         Some(config) if problems.is_empty() => Ok(config),
@@ -114,17 +115,18 @@ pub(super) fn parse(file: &str, text: &str, env: &BTreeMap<String, String>) -> R
 /// next; `None` if there was any.
 fn decode(mut table: Table, places: &Places, problems: &mut Vec<Problem>) -> Option<Config> {
     let before = problems.len();
-    let mut told: Vec<Path> = Vec::new();
-    while told.len() < PROBLEMS_MAX {
+    let mut reported: Vec<Path> = Vec::new();
+    while reported.len() < PROBLEMS_MAX {
         match try_decode(&table) {
             Ok(config) => return (problems.len() == before).then_some(config),
             Err((path, message)) => {
-                // What is missing because it was left out above was told already.
-                let is_told = message.starts_with("missing field") && told.iter().any(|known| known.starts_with(&path));
-                if !is_told {
+                // A field that is missing because it was left out above was reported already.
+                let is_known =
+                    message.starts_with("missing field") && reported.iter().any(|known| known.starts_with(&path));
+                if !is_known {
                     problems.push(places.problem(&path, message));
                 }
-                told.push(path.clone());
+                reported.push(path.clone());
                 if !remove(&mut table, &path) {
                     return None;
                 }

@@ -52,7 +52,7 @@ pub struct Config {
     pub server: Server,
     /// The connection to NATS.
     pub nats: Nats,
-    /// The durable log.
+    /// Settings of the durable log.
     pub log: LogConfig,
     /// Providers by name, in addition to those that are switched on by a key in the environment.
     pub providers: BTreeMap<Box<str>, ProviderConfig>,
@@ -168,7 +168,7 @@ pub enum Durability {
     None,
 }
 
-/// The durable log. A change of `path`, `durability` or `journal_bytes_max` needs a restart.
+/// Settings of the durable log. A change of `path`, `durability` or `journal_bytes_max` needs a restart.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
@@ -202,7 +202,7 @@ impl Default for LogConfig {
     }
 }
 
-/// One provider. The name is that of a built-in provider, or any name together with `kind`.
+/// One provider of models. The name is that of a built-in provider, or any name together with `kind`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderConfig {
@@ -257,7 +257,7 @@ impl ProviderConfig {
     /// The settings of the account and of the format, by key.
     pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let file = self.credentials.as_deref().and_then(std::path::Path::to_str);
-        let said = [
+        let settings = [
             ("api", self.api.as_deref()),
             ("prefill", self.prefill.as_deref()),
             ("api_version", self.api_version.as_deref()),
@@ -268,7 +268,7 @@ impl ProviderConfig {
             ("profile", self.profile.as_deref()),
             ("credentials", file),
         ];
-        said.into_iter().filter_map(|(name, value)| Some((name, value?)))
+        settings.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }
 

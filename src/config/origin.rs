@@ -2,17 +2,17 @@
 
 use super::Server;
 
-/// Every page.
+/// Text that stands for the pages of every origin.
 const ANY: &str = "*";
 
-/// What the configuration says about an `Origin`.
+/// How the configuration treats an `Origin`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allowed {
     /// Its pages are not let in.
     No,
-    /// It is named.
+    /// The configuration names this origin.
     Named,
-    /// Everybody is let in.
+    /// Every origin is allowed.
     Any,
 }
 

@@ -33,17 +33,17 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where each key was said.
+/// The place in which each key was set.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     file: String,
-    said: BTreeMap<Path, String>,
+    places: BTreeMap<Path, String>,
 }
 
 impl Places {
     /// The places of the keys of `text`, which was read from `file`.
     pub(super) fn of_file(file: &str, text: &str, table: &DeTable<'_>) -> Places {
-        let mut places = Places { file: file.to_owned(), said: BTreeMap::new() };
+        let mut places = Places { file: file.to_owned(), places: BTreeMap::new() };
         places.visit(&mut Vec::new(), text, table);
         places
     }
@@ -51,7 +51,7 @@ impl Places {
     fn visit(&mut self, path: &mut Path, text: &str, table: &DeTable<'_>) {
         for (key, value) in table.iter() {
             path.push(key.get_ref().to_string());
-            self.said.insert(path.clone(), line(&self.file, text, key.span().start));
+            self.places.insert(path.clone(), line(&self.file, text, key.span().start));
             self.visit_value(path, text, value.get_ref());
             path.pop();
         }
@@ -63,30 +63,30 @@ impl Places {
         }
         for (index, item) in value.as_array().into_iter().flat_map(|items| items.iter().enumerate()) {
             path.push(index.to_string());
-            self.said.insert(path.clone(), line(&self.file, text, item.span().start));
+            self.places.insert(path.clone(), line(&self.file, text, item.span().start));
             self.visit_value(path, text, item.get_ref());
             path.pop();
         }
     }
 
-    /// The environment variable `name` says `path`, and everything below it.
+    /// Records that the environment variable `name` sets `path`, and everything below it.
     pub(super) fn override_with(&mut self, path: &Path, name: &str) {
-        self.said.retain(|known, _| !known.starts_with(path));
-        self.said.insert(path.clone(), name.to_owned());
+        self.places.retain(|known, _| !known.starts_with(path));
+        self.places.insert(path.clone(), name.to_owned());
     }
 
-    /// A problem with the key at `path`: placed where that key, or else its nearest parent, was said.
+    /// Makes a problem with the key at `path`; its place is where that key, or its nearest parent, was set.
     pub(super) fn problem(&self, path: &[String], message: impl Into<String>) -> Problem {
-        let said = (0..=path.len()).rev().find_map(|length| self.said.get(&path[..length]));
+        let place = (0..=path.len()).rev().find_map(|length| self.places.get(&path[..length]));
         Problem {
-            place: said.unwrap_or(&self.file).clone(),
+            place: place.unwrap_or(&self.file).clone(),
             key: path.iter().enumerate().map(|(index, key)| segment(index, key)).collect(),
             message: message.into(),
         }
     }
 }
 
-/// `forebay.toml:12`.
+/// Returns the place of `offset` in the file, such as `forebay.toml:12`.
 pub(super) fn line(file: &str, text: &str, offset: usize) -> String {
     let before = text.as_bytes().iter().take(offset);
     format!("{file}:{}", before.filter(|byte| **byte == b'\n').count() + 1)

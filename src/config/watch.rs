@@ -80,7 +80,7 @@ impl Watcher {
         }
     }
 
-    /// Whether somebody asked by SIGHUP, as opposed to a change in the directory that has settled.
+    /// Whether the reload was requested by SIGHUP, and not caused by a settled change in the directory.
     async fn wait(&mut self) -> bool {
         let hangups = &mut self.hangups;
         let hangup = async {

@@ -14,12 +14,12 @@ pub enum Kind {
     Histogram,
 }
 
-/// One metric.
+/// The description of one metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Metric {
     /// The name, without the endings of a histogram's series.
     pub name: &'static str,
-    /// How it moves.
+    /// How the value moves: counter, gauge or histogram.
     pub kind: Kind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
@@ -42,7 +42,7 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 /// The labels of what is measured at a provider, as the OpenTelemetry conventions name them.
 const AT_PROVIDER: &[&str] = &["gen_ai_provider_name", "gen_ai_request_model"];
 
-/// Every metric.
+/// The descriptions of every metric.
 pub const METRICS: &[Metric] = &[
     counter(
         "forebay_jobs_total",

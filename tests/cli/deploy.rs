@@ -1,6 +1,6 @@
 //! The files of `scripts/deploy`: what they name exists, and the programs that read them accept them.
 //!
-//! Programs that are not installed are not asked; the test then prints SKIPPED and says what is missing.
+//! Programs that are not installed are not run; the test then prints SKIPPED and what is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::process::Command;
 use forebay::config::{LogConfig, Nats, Server, load};
 use serde_json::Value;
 
-use super::{certificate, forebay, said};
+use super::{certificate, forebay, output_of};
 use crate::promql::{Metrics, complaints};
 
 fn root() -> PathBuf {
@@ -33,7 +33,7 @@ fn program(name: &str, package: &str, arguments: &[&str]) -> Option<String> {
         }
         Err(error) => panic!("{name}: {error}"),
     };
-    let (code, stdout, stderr) = said(&output);
+    let (code, stdout, stderr) = output_of(&output);
     assert_eq!(code, Some(0), "{name} {arguments:?}\n{stdout}\n{stderr}");
     Some(stdout + &stderr)
 }
@@ -119,7 +119,7 @@ fn prometheus_takes_its_configuration_its_rules_and_the_panels_expressions() {
 fn check_accepts(directory: &Path, text: &str) {
     let path = directory.join("forebay.toml");
     std::fs::write(&path, text).unwrap();
-    let (code, stdout, stderr) = said(&forebay(&["check", "--config", path.to_str().unwrap()]));
+    let (code, stdout, stderr) = output_of(&forebay(&["check", "--config", path.to_str().unwrap()]));
     assert_eq!(code, Some(0), "{stdout}{stderr}");
 }
 
@@ -175,8 +175,8 @@ fn the_systemd_unit_parses_and_leaves_time_and_files_enough() {
     let path = directory.path().join("forebay.service");
     std::fs::write(&path, unit.replace("/usr/local/bin/forebay", env!("CARGO_BIN_EXE_forebay"))).unwrap();
     let path = path.to_str().unwrap();
-    let Some(said) = program("systemd-analyze", "systemd", &["verify", path]) else { return };
-    assert!(!said.contains("forebay.service"), "{said}");
+    let Some(report) = program("systemd-analyze", "systemd", &["verify", path]) else { return };
+    assert!(!report.contains("forebay.service"), "{report}");
     let version = program("systemd-analyze", "systemd", &["--version"]).unwrap();
     let version = version.split_whitespace().nth(1).and_then(|version| version.parse::<u32>().ok());
     if version.is_none_or(|version| version < 250) {

@@ -88,7 +88,7 @@ pub(crate) fn complaints(metrics: &Metrics, expression: &str) -> Vec<String> {
             None => found.push(format!("no metric {name}")),
         }
     }
-    found.extend(labels.into_iter().filter(|label| !known.contains(label)).map(|label| format!("no label {label}")));
+    found.extend(labels.into_iter().filter(|label| !known.contains(label)).map(|label| format!("no label `{label}`")));
     found
 }
 
@@ -103,14 +103,14 @@ fn a_metric_or_label_that_does_not_exist_is_found() {
         ("gen_ai_client_token_usage_sum{gen_ai_token_type=\"input\"} or vector(0)", ""),
         ("up{job=\"forebay\"} == 0", ""),
         ("rate(forebay_job_total[5m])", "no metric forebay_job_total"),
-        ("sum by (state) (forebay_jobs_totals)", "no metric forebay_jobs_totals, no label state"),
+        ("sum by (state) (forebay_jobs_totals)", "no metric forebay_jobs_totals, no label `state`"),
         ("rate(forebay_overhead_seconds[5m])", "no metric forebay_overhead_seconds"),
         ("rate(forebay_jobs_total_sum[5m])", "no metric forebay_jobs_total_sum"),
-        ("forebay_jobs_total{door=\"ws\"}", "no label door"),
-        ("sum by (stat) (forebay_jobs_total)", "no label stat"),
-        ("sum(forebay_jobs_total) by (stat)", "no label stat"),
-        ("forebay_jobs_in_flight / on (instance, kind) forebay_queue_depth", "no label kind"),
-        ("sum by (le) (forebay_readers)", "no label le"),
+        ("forebay_jobs_total{door=\"ws\"}", "no label `door`"),
+        ("sum by (stat) (forebay_jobs_total)", "no label `stat`"),
+        ("sum(forebay_jobs_total) by (stat)", "no label `stat`"),
+        ("forebay_jobs_in_flight / on (instance, kind) forebay_queue_depth", "no label `kind`"),
+        ("sum by (le) (forebay_readers)", "no label `le`"),
         ("down", "no metric down"),
     ] {
         assert_eq!(complaints(&metrics, expression).join(", "), wanted, "{expression}");

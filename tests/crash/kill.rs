@@ -10,38 +10,44 @@ use forebay::ws::client::Client;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, Door, found, long_job, soon};
+use crate::broker::{Broker, BrokerClient, found, long_job, soon};
 use crate::support::NatsServer;
 
 const JOBS: usize = 50;
-/// Published while nobody is there to take them.
+/// Number of jobs that are published while no broker runs.
 const JOBS_MEANWHILE: usize = 5;
 const ROUNDS: usize = 20;
 const SOAK_ROUNDS: usize = 200;
 const PRICES: &str = "[prices.\"scripted/any\"]\ninput_per_mtok_usd = 3\noutput_per_mtok_usd = 15";
 
-/// What a reader saw.
-struct Seen {
+/// Records that a reader of one job received.
+struct ReadJob {
     id: String,
     whole_text: String,
     records: Vec<Record>,
     state: State,
 }
 
-/// A job by one of three ways in, or submitted before, and its reader.
-async fn one(door: Door, jetstream: jetstream::Context, job: Value, way: usize, whole_text: String) -> Seen {
+/// Submits a job through one of three entrances, if it is not submitted already, and reads it.
+async fn submit_and_read(
+    api: BrokerClient,
+    jetstream: jetstream::Context,
+    job: Value,
+    way: usize,
+    whole_text: String,
+) -> ReadJob {
     let id = job["id"].as_str().unwrap().to_owned();
     let submit = async {
         match way {
             0 => publish(&jetstream, &job).await,
-            1 => drop(door.submit(&job).await),
-            2 => run_over_ws(&door, &job).await,
+            1 => drop(api.submit(&job).await),
+            2 => run_over_ws(&api, &job).await,
             _ => {}
         }
     };
-    let (records, ()) = tokio::join!(door.records(&id), submit);
+    let (records, ()) = tokio::join!(api.records(&id), submit);
     let (records, state) = records.unwrap_or_else(|failure| panic!("{id}: {failure}"));
-    Seen { id, whole_text, records, state }
+    ReadJob { id, whole_text, records, state }
 }
 
 async fn publish(jetstream: &jetstream::Context, job: &Value) {
@@ -49,11 +55,11 @@ async fn publish(jetstream: &jetstream::Context, job: &Value) {
     soon("JetStream's acknowledgement", acknowledged.into_future()).await.unwrap();
 }
 
-/// Says `run` again on every new connection until the broker says `accepted`.
-async fn run_over_ws(door: &Door, job: &Value) {
+/// Sends `run` on every new connection until the broker answers `accepted`.
+async fn run_over_ws(api: &BrokerClient, job: &Value) {
     let raw = serde_json::value::to_raw_value(job).unwrap();
     found("a job to be accepted over WebSocket", || async {
-        let mut client = Client::connect(&door.ws, None, Protocol::Json).await.ok()?;
+        let mut client = Client::connect(&api.ws, None, Protocol::Json).await.ok()?;
         client.say(&ClientMessage::Run { reference: Label::Number(1), job: raw.clone() }).await.ok()?;
         loop {
             match client.next().await.ok()? {
@@ -88,7 +94,7 @@ async fn a_kill_at_any_moment_loses_nothing_that_was_seen_and_ends_every_job_onc
     for round in 0..if soak { SOAK_ROUNDS } else { ROUNDS } {
         let begin = |number: usize, random: &mut fastrand::Rng| {
             let (job, text) = a_job(&format!("r{round}-{number}"), random);
-            tokio::spawn(one(broker.door(), jetstream.clone(), job, number % 3, text))
+            tokio::spawn(submit_and_read(broker.client(), jetstream.clone(), job, number % 3, text))
         };
         let mut jobs: Vec<_> = (0..JOBS).map(|number| begin(number, &mut random)).collect();
         tokio::time::sleep(Duration::from_millis(random.u64(0..500))).await;
@@ -96,7 +102,7 @@ async fn a_kill_at_any_moment_loses_nothing_that_was_seen_and_ends_every_job_onc
         for number in JOBS..JOBS + JOBS_MEANWHILE {
             let (job, text) = a_job(&format!("r{round}-{number}"), &mut random);
             publish(&jetstream, &job).await;
-            jobs.push(tokio::spawn(one(broker.door(), jetstream.clone(), job, 3, text)));
+            jobs.push(tokio::spawn(submit_and_read(broker.client(), jetstream.clone(), job, 3, text)));
         }
         broker.up().await;
         seen.extend(join_all(jobs).await.into_iter().map(Result::unwrap));
@@ -122,8 +128,8 @@ async fn a_kill_at_any_moment_loses_nothing_that_was_seen_and_ends_every_job_onc
 }
 
 /// What a reader saw is what is there, and it is what the rule allows.
-async fn check(seen: &Seen, broker: &Broker) {
-    let Seen { id, whole_text, records, state } = seen;
+async fn check(seen: &ReadJob, broker: &Broker) {
+    let ReadJob { id, whole_text, records, state } = seen;
     let (stored, stored_state) = broker.records(id).await;
     assert_eq!((&stored, stored_state), (records, *state), "{id}: as seen, so stored");
     let terminals = records.iter().filter(|record| record.event.terminal().is_some()).count();
@@ -144,7 +150,7 @@ async fn check(seen: &Seen, broker: &Broker) {
 }
 
 /// The sums of the ledger are those of the logs.
-async fn check_books(seen: &[Seen], broker: &Broker) {
+async fn check_books(seen: &[ReadJob], broker: &Broker) {
     let (mut usd, mut output_tokens, mut attempts) = (Usd::ZERO, 0, 0);
     for record in seen.iter().flat_map(|seen| &seen.records) {
         attempts += u64::from(matches!(record.event, Event::Attempt(_)));

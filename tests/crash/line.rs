@@ -12,9 +12,9 @@ pub(crate) enum Cut {
     Reset,
     /// The reader closes it, as a program that ends does.
     Closed,
-    /// Somebody in between resets both sides.
+    /// A proxy in between resets both sides.
     ProxyReset,
-    /// Somebody in between closes both sides.
+    /// A proxy in between closes both sides.
     ProxyClosed,
 }
 
@@ -83,7 +83,7 @@ fn dechunked(mut bytes: &[u8]) -> (Vec<u8>, bool) {
     (body, false)
 }
 
-/// Asks, and takes what arrives until the line breaks. An error where nobody listens.
+/// Sends a request and takes what arrives until the connection breaks. An error where no server listens.
 pub(crate) async fn get(to: &str, path: &str, headers: &str, breaks: Option<Break>) -> io::Result<Option<Answer>> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: forebay\r\nconnection: close\r\n{headers}\r\n");
     let after = breaks.map_or(usize::MAX, |breaks| breaks.after);
@@ -98,8 +98,8 @@ pub(crate) async fn get(to: &str, path: &str, headers: &str, breaks: Option<Brea
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     while bytes.len() < limit {
-        let room = (limit - bytes.len()).min(16 * 1024) as u64;
-        match (&mut stream).take(room).read_buf(&mut bytes).await {
+        let left = (limit - bytes.len()).min(16 * 1024) as u64;
+        match (&mut stream).take(left).read_buf(&mut bytes).await {
             Ok(0) | Err(_) => break,
             Ok(_) => {}
         }

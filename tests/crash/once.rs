@@ -1,4 +1,4 @@
-//! A hundred times the same job, through every door and over restarts: one provider call.
+//! The same job a hundred times, through every entrance and over restarts, is one provider call.
 
 use async_nats::HeaderMap;
 use forebay::job::State;
@@ -7,7 +7,7 @@ use forebay::ws::client::{Client, Over};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, Door, found, soon};
+use crate::broker::{Broker, BrokerClient, found, soon};
 use crate::provider::Provider;
 use crate::support::NatsServer;
 
@@ -21,21 +21,21 @@ fn body(question: &str, on_crash: &str) -> Value {
     })
 }
 
-/// What the broker said: the id of the job, or the code of its refusal. `None` = the connection was
-/// lost, and nobody knows.
-type Said = Option<Result<String, String>>;
+/// Outcome of a submission: the id of the job, or the code of its refusal. `None` = the connection was
+/// lost, and the outcome is not known.
+type Submission = Option<Result<String, String>>;
 
-async fn over_http(door: &Door, key: &str, job: &Value) -> Said {
-    let request = door.http.post(&door.run).header("Idempotency-Key", key).body(job.to_string());
+async fn over_http(api: &BrokerClient, key: &str, job: &Value) -> Submission {
+    let request = api.http.post(&api.run).header("Idempotency-Key", key).body(job.to_string());
     let answer: Value = serde_json::from_str(&request.send().await.ok()?.text().await.ok()?).ok()?;
-    said(&answer)
+    submission_of(&answer)
 }
 
-async fn over_ws(door: &Door, key: &str, job: &Value) -> Said {
+async fn over_ws(api: &BrokerClient, key: &str, job: &Value) -> Submission {
     let mut job = job.clone();
     job["idempotency_key"] = json!(key);
     let job = serde_json::value::to_raw_value(&job).unwrap();
-    let mut client = Client::connect(&door.ws, None, Protocol::Json).await.ok()?;
+    let mut client = Client::connect(&api.ws, None, Protocol::Json).await.ok()?;
     client.say(&ClientMessage::Run { reference: Label::Number(1), job }).await.ok()?;
     loop {
         match client.next().await {
@@ -49,23 +49,23 @@ async fn over_ws(door: &Door, key: &str, job: &Value) -> Said {
     }
 }
 
-async fn over_nats(client: &async_nats::Client, key: &str, job: &Value) -> Said {
+async fn over_nats(client: &async_nats::Client, key: &str, job: &Value) -> Submission {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", key);
     let answer = client.request_with_headers("forebay.run", headers, job.to_string().into()).await.ok()?;
-    said(&serde_json::from_slice(&answer.payload).unwrap())
+    submission_of(&serde_json::from_slice(&answer.payload).unwrap())
 }
 
-fn said(answer: &Value) -> Said {
+fn submission_of(answer: &Value) -> Submission {
     if let Some(code) = answer["error"]["code"].as_str() {
         return (answer["error"]["retryable"] != true).then(|| Err(code.into()));
     }
     Some(Ok(answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).into()))
 }
 
-/// Submits `job` under `key` through the door of `number`'s turn until the broker has an answer.
+/// Submits `job` under `key` through the entrance that `number` selects until the broker has answered.
 async fn insist(
-    door: Door,
+    api: BrokerClient,
     nats: async_nats::Client,
     number: usize,
     key: &'static str,
@@ -73,8 +73,8 @@ async fn insist(
 ) -> Result<String, String> {
     let submit = || async {
         match number % 3 {
-            0 => over_http(&door, key, &job).await,
-            1 => over_ws(&door, key, &job).await,
+            0 => over_http(&api, key, &job).await,
+            1 => over_ws(&api, key, &job).await,
             _ => over_nats(&nats, key, &job).await,
         }
     };
@@ -82,13 +82,13 @@ async fn insist(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_equal_submissions_over_every_door_and_a_restart_are_one_provider_call() {
+async fn a_hundred_equal_submissions_over_every_entrance_and_a_restart_are_one_provider_call() {
     let provider = Provider::start(&json!([{"repeat": {"text": "{n} ", "count": 100, "interval_ms": 20}}])).await;
     let server = NatsServer::start(false);
     let mut broker = Broker::start(Some(&server.url()), &provider.config()).await;
     let nats = async_nats::connect(server.url()).await.unwrap();
     let crowd = |broker: &Broker, key: &'static str, job: &Value| {
-        let submit = |number| tokio::spawn(insist(broker.door(), nats.clone(), number, key, job.clone()));
+        let submit = |number| tokio::spawn(insist(broker.client(), nats.clone(), number, key, job.clone()));
         join_all((0..SUBMITTERS).map(submit).collect::<Vec<_>>())
     };
 
@@ -102,7 +102,7 @@ async fn a_hundred_equal_submissions_over_every_door_and_a_restart_are_one_provi
     ids.dedup();
     assert_eq!(ids.len(), 1, "all joined the same job: {ids:?}");
     assert_eq!(broker.records(&ids[0]).await.1, State::Interrupted);
-    assert_eq!(provider.requests(), 1, "an interrupted job is not asked again");
+    assert_eq!(provider.requests(), 1, "an interrupted job is not sent to the provider again");
 
     let job = body("Count once more.", "interrupt");
     let ids: Vec<_> = crowd(&broker, "turn-2", &job).await.into_iter().map(|id| id.unwrap().unwrap()).collect();

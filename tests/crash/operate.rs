@@ -54,7 +54,7 @@ async fn sigterm_lets_jobs_finish_says_goaway_and_interrupts_what_takes_too_long
         let mut broker = Broker::new(None, "");
         broker.configure(&format!("{config}\n[nats]\nenabled = false\n"));
         broker.up().await;
-        broker.door().submit(&long_job("j", count, 25, &json!({"on_crash": "interrupt"}))).await;
+        broker.client().submit(&long_job("j", count, 25, &json!({"on_crash": "interrupt"}))).await;
         has_begun(&broker, "j").await;
         let (warned, ended) = until_goaway(&broker, "j").await;
         assert!(warned, "{what}");
@@ -71,7 +71,7 @@ async fn sigterm_lets_jobs_finish_says_goaway_and_interrupts_what_takes_too_long
 async fn each_rule_for_a_crash_is_kept() {
     let mut broker = Broker::start(None, "").await;
     for rule in ["interrupt", "continue", "restart"] {
-        broker.door().submit(&long_job(rule, 160, 25, &json!({"on_crash": rule}))).await;
+        broker.client().submit(&long_job(rule, 160, 25, &json!({"on_crash": rule}))).await;
         has_begun(&broker, rule).await;
     }
     broker.kill();
@@ -110,8 +110,8 @@ async fn what_was_passed_on_is_interrupted_and_not_asked_again() {
     let config = provider.config().replace("openai-compatible", "gemini-compatible");
     let mut broker = Broker::start(None, &config).await;
     let address = broker.url("/v1/acc/default/counted/v1/models/m:streamGenerateContent");
-    let asked = broker.door().http.post(address).body(r#"{"contents":[]}"#).send().await.unwrap();
-    let id = asked.headers()["forebay-job-id"].to_str().unwrap().to_owned();
+    let response = broker.client().http.post(address).body(r#"{"contents":[]}"#).send().await.unwrap();
+    let id = response.headers()["forebay-job-id"].to_str().unwrap().to_owned();
     broker.kill();
     broker.up().await;
     let (records, state) = broker.records(&id).await;
@@ -121,13 +121,13 @@ async fn what_was_passed_on_is_interrupted_and_not_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_nats_the_other_doors_serve_and_it_says_so_until_nats_is_there() {
+async fn without_nats_the_other_entrances_serve_and_readyz_shows_it_until_nats_is_there() {
     let mut server = NatsServer::reserve(true, &[]);
     let broker = Broker::start(Some(&server.url()), "").await;
     assert_eq!(broker.get("/readyz").await.unwrap().0, 503, "it is not ready");
-    broker.door().submit(&job("over-http", &json!([{"text": "Hi"}]), &json!({}))).await;
+    broker.client().submit(&job("over-http", &json!([{"text": "Hi"}]), &json!({}))).await;
     assert_eq!(broker.records("over-http").await.1, State::Completed);
-    found("a word about what is missing", || async { broker.said().contains("NATS").then_some(()) }).await;
+    found("a log line about what is missing", || async { broker.stderr().contains("NATS").then_some(()) }).await;
 
     server.up();
     found("readiness", || async { (broker.get("/readyz").await?.0 == 200).then_some(()) }).await;
@@ -149,7 +149,7 @@ async fn a_changed_configuration_counts_from_then_on_and_a_wrong_one_never() {
     let priced = |id: &'static str| {
         let (broker, job) = (&broker, job(id, &json!([{"text": "Hi"}]), &json!({})));
         async move {
-            broker.door().submit(&job).await;
+            broker.client().submit(&job).await;
             let (records, _) = broker.records(id).await;
             match &records.last().unwrap().event {
                 Event::Completed(end) => end.cost.priced,
@@ -157,12 +157,12 @@ async fn a_changed_configuration_counts_from_then_on_and_a_wrong_one_never() {
             }
         }
     };
-    assert!(!priced("before").await, "a price that nobody gave is not known");
+    assert!(!priced("before").await, "a price that is not configured is not known");
     broker.configure("[nats]\nenabled = false\n[prices.\"scripted/any\"]\nrequest_usd = 1\noutput_per_mtok_usd = 1\ninput_per_mtok_usd = 1\n");
-    found("the new configuration", || async { broker.said().contains("was reloaded").then_some(()) }).await;
+    found("the new configuration", || async { broker.stderr().contains("was reloaded").then_some(()) }).await;
     assert!(priced("after").await);
     broker.configure("[nats]\nenabled = false\n[prices.\"scripted/any\"]\nrequest_used = 1\n");
-    found("the complaint", || async { broker.said().contains("request_used").then_some(()) }).await;
+    found("the complaint", || async { broker.stderr().contains("request_used").then_some(()) }).await;
     assert!(priced("still").await, "what is in force stays in force");
 }
 
@@ -200,9 +200,9 @@ async fn no_secret_is_ever_logged_whatever_comes_in() {
     assert_eq!(failed["error"]["code"], "provider_unavailable", "{failed}");
     broker.terminate();
     assert!(broker.ended().await.success());
-    let said = broker.said();
-    assert!(said.len() > 1000, "it was talkative: {said}");
-    let lines: Vec<&str> = said.lines().filter(|line| line.contains("s3cret")).collect();
+    let stderr = broker.stderr();
+    assert!(stderr.len() > 1000, "the log is detailed: {stderr}");
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("s3cret")).collect();
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
@@ -223,13 +223,13 @@ async fn what_prometheus_scrapes_is_what_happened() {
     broker.up().await;
     let mut good = job("good", &json!([{"text": ["a", "b"]}]), &json!({}));
     good["metadata"] = json!({"team": "t1"});
-    broker.door().submit(&good).await;
+    broker.client().submit(&good).await;
     let bad = job("bad", &json!([{"status": {"status": 400}}]), &json!({}));
-    broker.door().submit(&bad).await;
+    broker.client().submit(&bad).await;
     for id in ["good", "bad"] {
         broker.records(id).await;
     }
-    broker.door().submit(&good).await;
+    broker.client().submit(&good).await;
     let expected: &[(&str, &[&str], f64)] = &[
         ("forebay_jobs_total", &["gateway=\"default\"", "provider=\"scripted\"", "state=\"completed\""], 1.0),
         ("forebay_jobs_total", &["state=\"failed\""], 1.0),

@@ -1,5 +1,5 @@
-//! Readers whose lines break, and break again: on every door that can be resumed they piece together exactly what a
-//! reader saw who was never cut. `SEED=… cargo test --test crash line` repeats a run.
+//! Readers whose connections break again and again: on every entrance that can be resumed they piece together
+//! exactly what a reader received that was never cut. `SEED=… cargo test --test crash line` repeats a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,18 +23,18 @@ const BYTES_MAX: usize = 3_000;
 const BYTES_MORE: usize = 500;
 const KILLS: usize = 4;
 
-/// How a reader says where it was.
+/// The means by which a reader names its position.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Way {
+enum ResumeBy {
     /// The header of browsers' `EventSource`.
     LastEventId,
-    /// `?cursor=`.
+    /// The query parameter `?cursor=`.
     Cursor,
-    /// `?from=`: how many events it has.
+    /// The query parameter `?from=`: the number of events that it has.
     From,
     /// `?starting_after=` of an OpenAI response.
     StartingAfter,
-    /// A durable stream's `?offset=`, asked again and again.
+    /// A durable stream's `?offset=`, requested again and again.
     Offset,
     /// The same, answered when there is something.
     LongPoll,
@@ -42,23 +42,30 @@ enum Way {
     OffsetSse,
 }
 
-const WAYS: [Way; 7] =
-    [Way::LastEventId, Way::Cursor, Way::From, Way::StartingAfter, Way::Offset, Way::LongPoll, Way::OffsetSse];
+const RESUME_WAYS: [ResumeBy; 7] = [
+    ResumeBy::LastEventId,
+    ResumeBy::Cursor,
+    ResumeBy::From,
+    ResumeBy::StartingAfter,
+    ResumeBy::Offset,
+    ResumeBy::LongPoll,
+    ResumeBy::OffsetSse,
+];
 
-/// One reader of one job.
+/// A reader of one job with one means of resuming.
 struct Reader {
-    way: Way,
+    way: ResumeBy,
     job: String,
-    /// What it has, as it was sent.
+    /// Events that it has, as they were sent.
     has: Vec<String>,
-    /// Where it was.
+    /// Position from which it resumes.
     place: String,
     ended: bool,
     breaks: usize,
 }
 
 impl Reader {
-    fn new(way: Way, job: &str) -> Reader {
+    fn new(way: ResumeBy, job: &str) -> Reader {
         Reader { way, job: job.to_owned(), has: Vec::new(), place: "-1".to_owned(), ended: false, breaks: 0 }
     }
 
@@ -67,16 +74,16 @@ impl Reader {
         let Reader { job, place, has, .. } = self;
         let (events, stream) = (format!("/v1/jobs/{job}/events"), format!("/v1/stream/jobs/{job}?offset={place}"));
         let path = match self.way {
-            Way::LastEventId => return (events, format!("last-event-id: {place}\r\n")),
-            Way::Cursor => format!("{events}?cursor={place}"),
-            Way::From => format!("{events}?from={}", has.len()),
-            Way::StartingAfter => match has.len().checked_sub(1) {
+            ResumeBy::LastEventId => return (events, format!("last-event-id: {place}\r\n")),
+            ResumeBy::Cursor => format!("{events}?cursor={place}"),
+            ResumeBy::From => format!("{events}?from={}", has.len()),
+            ResumeBy::StartingAfter => match has.len().checked_sub(1) {
                 None => format!("/v1/responses/resp_{job}?stream=true"),
                 Some(last) => format!("/v1/responses/resp_{job}?stream=true&starting_after={last}"),
             },
-            Way::Offset => stream,
-            Way::LongPoll => stream + "&snapshot=long-poll",
-            Way::OffsetSse => stream + "&snapshot=sse",
+            ResumeBy::Offset => stream,
+            ResumeBy::LongPoll => stream + "&snapshot=long-poll",
+            ResumeBy::OffsetSse => stream + "&snapshot=sse",
         };
         (path, String::new())
     }
@@ -86,7 +93,7 @@ impl Reader {
         let body = String::from_utf8_lossy(&answer.body);
         assert!(answer.status == 200 || answer.status == 204, "{:?} {} {body}", self.way, answer.status);
         match self.way {
-            Way::LastEventId | Way::Cursor | Way::From | Way::StartingAfter => {
+            ResumeBy::LastEventId | ResumeBy::Cursor | ResumeBy::From | ResumeBy::StartingAfter => {
                 for Sent { id, data, .. } in events(&body) {
                     self.ended = is_last(&data);
                     self.has.push(data);
@@ -94,22 +101,22 @@ impl Reader {
                 }
             }
             // Half an array is none.
-            Way::Offset | Way::LongPoll if !answer.whole => {}
-            Way::Offset | Way::LongPoll => {
+            ResumeBy::Offset | ResumeBy::LongPoll if !answer.whole => {}
+            ResumeBy::Offset | ResumeBy::LongPoll => {
                 self.has.extend(messages(&body));
                 self.place = answer.header("stream-next-offset").to_owned();
                 self.ended = answer.header("stream-closed") == "true";
             }
-            Way::OffsetSse => {
-                let mut told = Vec::new();
+            ResumeBy::OffsetSse => {
+                let mut received = Vec::new();
                 for Sent { event, data, .. } in events(&body) {
                     if event != "control" {
-                        told.extend(messages(&data));
+                        received.extend(messages(&data));
                         continue;
                     }
                     // Only what is followed by its place was read.
                     let control: Value = serde_json::from_str(&data).unwrap();
-                    self.has.append(&mut told);
+                    self.has.append(&mut received);
                     self.place = control["streamNextOffset"].as_str().unwrap().to_owned();
                     self.ended = control["streamClosed"] == true;
                 }
@@ -128,17 +135,17 @@ impl Reader {
                     self.breaks += usize::from(answer.as_ref().is_none_or(|answer| !answer.whole));
                     answer.iter().for_each(|answer| self.takes(answer));
                 }
-                // Nobody listens while the broker is dead.
+                // No server listens while the broker is down.
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
-            // What is too long to arrive whole would be asked for without end.
+            // An event that is too long to arrive whole would be requested without end.
             bytes_max = if self.has.len() > has { BYTES_MAX } else { bytes_max + BYTES_MORE };
         }
         self
     }
 }
 
-/// One server-sent event.
+/// A server-sent event that a reader received.
 struct Sent {
     event: String,
     id: String,
@@ -164,8 +171,8 @@ fn messages(array: &str) -> Vec<String> {
 
 /// Whether a record, or an event of a response, is its stream's last.
 fn is_last(data: &str) -> bool {
-    let told: Value = serde_json::from_str(data).unwrap();
-    let name = told["kind"].as_str().or(told["type"].as_str()).unwrap();
+    let value: Value = serde_json::from_str(data).unwrap();
+    let name = value["kind"].as_str().or(value["type"].as_str()).unwrap();
     ["completed", "failed", "interrupted", "response.completed", "response.failed"].contains(&name)
 }
 
@@ -177,9 +184,9 @@ fn seed() -> u64 {
     seed
 }
 
-/// Every job's readers by every way, each with chances of its own. They read while nobody waits for them.
+/// Starts readers of every job with every means, each with chances of its own. They read in the background.
 fn begin(broker: &Broker, jobs: &[String], random: &mut fastrand::Rng) -> Vec<JoinHandle<Reader>> {
-    let each = jobs.iter().flat_map(|job| WAYS.map(|way| (way, job)));
+    let each = jobs.iter().flat_map(|job| RESUME_WAYS.map(|way| (way, job)));
     let reads = each.map(|(way, job)| Reader::new(way, job).reads(broker.address(), random.fork()));
     reads.map(tokio::spawn).collect()
 }
@@ -190,7 +197,7 @@ async fn end(reading: Vec<JoinHandle<Reader>>) -> Vec<Reader> {
 }
 
 /// Each has what a reader saw whose line did not break; by way, how many broke.
-async fn check(broker: &Broker, readers: &[Reader]) -> BTreeMap<Way, usize> {
+async fn check(broker: &Broker, readers: &[Reader]) -> BTreeMap<ResumeBy, usize> {
     let mut broken = BTreeMap::new();
     for reader in readers {
         let mut uncut = Reader::new(reader.way, &reader.job);
@@ -219,11 +226,11 @@ async fn check_records(broker: &Broker, job: &str) {
 }
 
 async fn submit(broker: &Broker) -> Vec<String> {
-    let door = broker.door();
+    let api = broker.client();
     let mut jobs = Vec::new();
     for number in 0..JOBS {
         let options = json!({"on_crash": "continue"});
-        jobs.push(door.submit(&long_job(&format!("j{number}"), PIECES, INTERVAL_MS, &options)).await);
+        jobs.push(api.submit(&long_job(&format!("j{number}"), PIECES, INTERVAL_MS, &options)).await);
     }
     jobs
 }
@@ -237,7 +244,7 @@ async fn a_line_that_breaks_200_times_at_any_byte_loses_and_doubles_nothing() {
         let readers = end(begin(&broker, &jobs, &mut random)).await;
         let broken = check(&broker, &readers).await;
         println!("{when}: {broken:?}");
-        assert!(WAYS.iter().all(|way| broken[way] >= BREAKS), "{when}: {broken:?}");
+        assert!(RESUME_WAYS.iter().all(|way| broken[way] >= BREAKS), "{when}: {broken:?}");
     }
     for job in &jobs {
         check_records(&broker, job).await;

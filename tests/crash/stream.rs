@@ -30,7 +30,7 @@ async fn produce(http: reqwest::Client, url: String, producer: usize) {
     }
 }
 
-/// Reads to the end, through everything; a page that was not whole is asked for again.
+/// Reads to the end, through everything; a page that was not whole is requested again.
 async fn read(http: reqwest::Client, url: String) -> Vec<(usize, usize)> {
     let (mut seen, mut offset) = (Vec::new(), "-1".to_owned());
     loop {
@@ -61,7 +61,7 @@ async fn a_users_stream_survives_kills_with_each_append_once_and_in_order() {
     let mut broker = Broker::new(None, "");
     broker.env("FOREBAY__SERVER__LONG_POLL_MS", "300");
     broker.up().await;
-    let http = broker.door().http;
+    let http = broker.client().http;
     let url = broker.url("/v1/stream/agents/a");
     let json = ("content-type", "application/json");
     assert_eq!(http.put(&url).header(json.0, json.1).send().await.unwrap().status(), 201);

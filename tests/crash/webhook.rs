@@ -1,4 +1,4 @@
-//! A webhook that has not answered when the broker is killed is told by its next life.
+//! A webhook that was not delivered when the broker is killed is delivered after the restart.
 
 use serde_json::{Value, json};
 
@@ -14,20 +14,20 @@ async fn a_webhook_is_told_although_the_broker_was_killed_and_once_it_answered_n
     // It wants to be left alone for a second: the kill comes in between.
     let receiver = Receiver::start(&[(503, "retry-after: 1\r\n"), (503, "retry-after: 1\r\n")]);
     let options = json!({"webhook": {"url": receiver.url()}});
-    broker.door().submit(&job("j", &json!([{"text": "Hi"}]), &options)).await;
+    broker.client().submit(&job("j", &json!([{"text": "Hi"}]), &options)).await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let told = receiver.next();
+        let delivery = receiver.next();
         broker.kill();
-        assert!(told.path == "/hook" && told.is_signed_with(&[SECRET]), "{told:?}");
-        ids.push(told.header("webhook-id").to_owned());
+        assert!(delivery.path == "/hook" && delivery.is_signed_with(&[SECRET]), "{delivery:?}");
+        ids.push(delivery.header("webhook-id").to_owned());
         broker.up().await;
     }
     // Two or more: a kill may come before the log knows of a try.
-    let told = receiver.next();
-    ids.push(told.header("webhook-id").to_owned());
+    let delivery = receiver.next();
+    ids.push(delivery.header("webhook-id").to_owned());
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    let body: Value = serde_json::from_str(&told.body).unwrap();
+    let body: Value = serde_json::from_str(&delivery.body).unwrap();
     assert_eq!(body["data"], broker.json("/v1/jobs/j").await);
     crate::broker::found("the webhook to be settled", || async {
         let (_, metrics) = broker.get("/metrics").await?;
@@ -39,7 +39,7 @@ async fn a_webhook_is_told_although_the_broker_was_killed_and_once_it_answered_n
     broker.up().await;
     let again = Receiver::start(&[]);
     let options = json!({"webhook": {"url": again.url()}});
-    broker.door().submit(&job("k", &json!([{"text": "Hi"}]), &options)).await;
-    assert!(again.next().is_signed_with(&[SECRET]), "a later job is told");
-    assert!(receiver.rest().is_empty(), "the one that was told is not told again");
+    broker.client().submit(&job("k", &json!([{"text": "Hi"}]), &options)).await;
+    assert!(again.next().is_signed_with(&[SECRET]), "a later job is delivered");
+    assert!(receiver.rest().is_empty(), "the one that was delivered is not delivered again");
 }

@@ -1,26 +1,26 @@
-//! What a provider may do to a call, and the answer that a perfect one gives.
+//! The faults of a provider, and the answer that a perfect one gives.
 
 /// Words of the whole answer: `t0 t1 … t59`.
 pub(crate) const TOKENS: usize = 60;
 
-/// What a perfect provider says.
+/// Returns the answer of a perfect provider.
 pub(crate) fn whole() -> String {
     upto(TOKENS)
 }
 
-/// The first `count` words of it.
+/// Returns the first `count` words of that answer.
 pub(crate) fn upto(count: usize) -> String {
     (0..count).map(|n| format!("t{n}")).collect::<Vec<_>>().join(" ")
 }
 
-/// What a call meets.
+/// The behavior of the fault server towards one call.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Act {
-    /// The answer from where the request left it, its usage, its end.
+    /// It gives the answer from where the request left it, its usage, and its end.
     Answer,
-    /// This status, these header lines, this body.
+    /// It answers with this status, these header lines and this body.
     Status(u16, &'static str, &'static str),
-    /// The connection is closed without a word; with a reset, if so.
+    /// It closes the connection without an answer; with a reset, if `true`.
     Hangs(bool),
     /// The head of a good answer, the rest so many milliseconds later.
     Late(u64),
@@ -32,9 +32,9 @@ pub(crate) enum Act {
     NoPrefill,
     /// The answer with two ends and data behind them.
     Doubled,
-    /// The answer, coded as nobody asked for.
+    /// The answer in a content coding that the request does not accept.
     Gzip,
-    /// The answer, and the news that it was the last that is allowed for so many milliseconds.
+    /// The answer, with headers that allow no further request for so many milliseconds.
     Rationed(u64),
     /// A page of HTML under this status.
     Html(u16),
@@ -42,16 +42,16 @@ pub(crate) enum Act {
     HugeError,
 }
 
-/// What befalls an answer.
+/// The way in which an answer breaks.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Trouble {
     /// The connection is reset.
     Reset,
     /// The connection is closed in the middle of the body.
     Closed,
-    /// The usage so far is told, then the connection is closed.
+    /// The usage so far is sent, then the connection is closed.
     BilledAndClosed,
-    /// Nothing more comes.
+    /// No further byte is sent.
     Stall,
     /// An error in the stream.
     Error,
@@ -63,7 +63,7 @@ pub(crate) enum Trouble {
     Malformed,
     /// One byte a second, in the middle of a packet.
     Trickle,
-    /// The provider's filter stops it.
+    /// The provider's filter stops the answer.
     Filtered,
 }
 

@@ -1,4 +1,4 @@
-//! A response in the background is made once, whatever becomes of the connection.
+//! A response in the background is made once, whatever happens to the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,35 +10,35 @@ use serde_json::{Value, json};
 use crate::act::{Act, whole};
 use crate::broker::{Broker, PATIENCE, found};
 use crate::check::story;
-use crate::door::{Ask, Door, Manners, follow, text};
+use crate::entrance::{ClientBehavior, Entrance, ReadRequest, follow, text};
 use crate::upstream::Answer::{Full, Text};
 use crate::upstream::{ARGUMENTS, Answer, Get, Plan, Server, THOUGHTS, count, number};
 use crate::world::World;
 
-pub(crate) const DOORS: [Door; 3] = [Door::Nats, Door::Stream, Door::Socket];
-/// All jobs have one target, which is cut so often that it would be let rest. Its retries are few: to
-/// go on hearing an answer is none.
+pub(crate) const ENTRANCES: [Entrance; 3] = [Entrance::Nats, Entrance::Stream, Entrance::Socket];
+/// All jobs have one target, which is cut so often that its breaker would open. Its retries are few:
+/// reattaching to an answer is not a retry.
 const HEALTH: &str =
     "[health]\nfailures_in_a_row = 1000\nerror_rate = 1.0\ncalls_min = 1000\nretry_share = 0.0\nretries_per_s = 0.01\n";
 
-/// What must come of it.
+/// The expected outcome of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ends {
-    /// Completed, and made once.
+    /// The job completes, and its response is made once.
     Once,
-    /// Completed, and asked for a second time after a loss; the first is cancelled there, or was over.
+    /// The job completes after a second request; the first response is cancelled at the provider, or was over.
     Twice { is_cancelled: bool },
 }
 
-/// One job.
+/// A job of the table.
 struct Row {
     name: String,
     plan: Plan,
     options: Value,
     ends: Ends,
-    /// The rest is made once so many GETs came.
+    /// Number of GETs after which the rest of the response is made.
     gets_before_release: usize,
-    /// What GETs were, where that is certain: streams after a number, or wholes.
+    /// The GETs that are expected, where that is certain: streams after a number, or wholes.
     gets: Option<Vec<Option<Option<usize>>>>,
 }
 
@@ -66,9 +66,9 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn start(quiet: Duration) -> (Arc<Stage>, Broker) {
         let server = Server::start().await;
-        let nobody = |_: &str, _: &str, _: usize| Act::Status(500, "", "{}");
+        let refuse_all = |_: &str, _: &str, _: usize| Act::Status(500, "", "{}");
         let (world, broker) = World::start(
-            Box::new(nobody),
+            Box::new(refuse_all),
             Duration::ZERO,
             quiet,
             &(server.config("bg") + &server.config("bg2") + HEALTH),
@@ -99,10 +99,13 @@ impl Stage {
         job
     }
 
-    /// Waits until a reader has what such a predicate finds.
+    /// Waits until a reader has records for which the predicate holds.
     pub(crate) async fn seen(&self, id: &str, is_there: impl Fn(&[Record]) -> bool) {
         found("a part of the answer", || async {
-            let mut reading = self.world.way.read(Door::Socket, Ask::Resume { id: id.to_owned(), cursor: "-1".into() });
+            let mut reading = self
+                .world
+                .entrances
+                .read(Entrance::Socket, ReadRequest::Resume { id: id.to_owned(), cursor: "-1".into() });
             let mut seen = Vec::new();
             while let Some(Ok(batch)) = reading.recv().await {
                 seen.extend(batch.records);
@@ -116,18 +119,18 @@ impl Stage {
     }
 
     pub(crate) async fn booked(&self, id: &str) -> Value {
-        self.world.way.json(&format!("/v1/costs?tag.case={id}")).await["total"].clone()
+        self.world.entrances.json(&format!("/v1/costs?tag.case={id}")).await["total"].clone()
     }
 }
 
-async fn check(stage: Arc<Stage>, row: Arc<Row>, door: Door) {
-    let id = format!("{}-{}", row.name, door.name());
+async fn check(stage: Arc<Stage>, row: Arc<Row>, entrance: Entrance) {
+    let id = format!("{}-{}", row.name, entrance.name());
     let mut job = stage.job(&id, &row.plan, &row.options);
     if row.ends != Ends::Once {
-        // To ask for another answer is a retry, and may wait for those of other jobs.
+        // A request for another answer is a retry, and may wait for those of other jobs.
         job["model"] = json!(format!("bg/{id}"));
     }
-    let asking = follow(&stage.world.way, &job, Manners { door, leaves: None, expects_loss: false });
+    let asking = follow(&stage.world.entrances, &job, ClientBehavior { entrance, leaves: None, expects_loss: false });
     let release = async {
         if row.gets_before_release > 0 {
             let enough = || async { (stage.server.case(&id).gets.len() >= row.gets_before_release).then_some(()) };
@@ -139,14 +142,14 @@ async fn check(stage: Arc<Stage>, row: Arc<Row>, door: Door) {
     };
     let (records, ()) = tokio::join!(asking, release);
     check_answer(&id, row.plan.answer, &records);
-    let (said, case) = (story(&records), stage.server.case(&id));
+    let (transcript, case) = (story(&records), stage.server.case(&id));
     let booked = stage.booked(&id).await;
-    let told = |name: &str| booked[name].as_u64().unwrap();
-    let billed = (told("input_tokens"), told("output_tokens"));
+    let tokens = |name: &str| booked[name].as_u64().unwrap();
+    let billed = (tokens("input_tokens"), tokens("output_tokens"));
     match row.ends {
         Ends::Once => {
-            assert_eq!((case.posts.len(), case.cancels.len()), (1, 0), "{id}: {:?}\n{said}", case.gets);
-            assert_eq!(billed, case.posts[0].usage, "{id}: {booked}\n{said}");
+            assert_eq!((case.posts.len(), case.cancels.len()), (1, 0), "{id}: {:?}\n{transcript}", case.gets);
+            assert_eq!(billed, case.posts[0].usage, "{id}: {booked}\n{transcript}");
             check_attempts(&id, &records);
         }
         Ends::Twice { is_cancelled } => {
@@ -154,20 +157,20 @@ async fn check(stage: Arc<Stage>, row: Arc<Row>, door: Door) {
             let ended = || async { (stage.server.case(&id).cancels.len() >= first.len()).then_some(()) };
             found("the end of the first", ended).await;
             let cancels: Vec<_> = stage.server.case(&id).cancels.into_iter().map(|(id, _)| id).collect();
-            assert_eq!((case.posts.len(), cancels), (2, first), "{id}: {:?}\n{said}", case.gets);
+            assert_eq!((case.posts.len(), cancels), (2, first), "{id}: {:?}\n{transcript}", case.gets);
             let last = case.posts[1].usage;
-            assert!(billed.0 > last.0 && billed.1 > last.1, "{id}: both, {billed:?} over {last:?}\n{said}");
+            assert!(billed.0 > last.0 && billed.1 > last.1, "{id}: both, {billed:?} over {last:?}\n{transcript}");
         }
     }
     if let Some(expected) = &row.gets {
-        assert_eq!(case.gets, *expected, "{id}\n{said}");
+        assert_eq!(case.gets, *expected, "{id}\n{transcript}");
     }
 }
 
-/// What readers have is what was made, to the letter.
+/// Checks that readers have exactly the text that was made.
 pub(crate) fn check_answer(id: &str, answer: Answer, records: &[Record]) {
-    let said = story(records);
-    assert_eq!(records.last().unwrap().event.terminal(), Some(State::Completed), "{id}\n{said}");
+    let transcript = story(records);
+    assert_eq!(records.last().unwrap().event.terminal(), Some(State::Completed), "{id}\n{transcript}");
     let (mut thoughts, mut calls, mut details) = (String::new(), Vec::new(), 0);
     for record in records {
         match &record.event {
@@ -188,42 +191,43 @@ pub(crate) fn check_answer(id: &str, answer: Answer, records: &[Record]) {
             _ => {}
         }
     }
-    assert_eq!(text(records), whole(), "{id}\n{said}");
+    assert_eq!(text(records), whole(), "{id}\n{transcript}");
     if answer == Full {
-        assert_eq!(thoughts, THOUGHTS.join("\n\n"), "{id}\n{said}");
-        assert_eq!(calls, [(Some("call_1"), Some("count"), ARGUMENTS.to_owned())], "{id}\n{said}");
-        assert_eq!(details, 1, "{id}\n{said}");
+        assert_eq!(thoughts, THOUGHTS.join("\n\n"), "{id}\n{transcript}");
+        assert_eq!(calls, [(Some("call_1"), Some("count"), ARGUMENTS.to_owned())], "{id}\n{transcript}");
+        assert_eq!(details, 1, "{id}\n{transcript}");
     }
 }
 
-/// Nothing is begun anew, and each attempt says how it stands to what readers have.
+/// Checks that nothing is begun anew, and that each attempt's mode fits the output that readers have.
 pub(crate) fn check_attempts(id: &str, records: &[Record]) {
-    let said = story(records);
-    let (mut has_output, mut told) = (false, 0);
+    let transcript = story(records);
+    let (mut has_output, mut named_count) = (false, 0);
     for record in records {
         match &record.event {
-            Event::Restarted(_) => panic!("{id}: restarted\n{said}"),
+            Event::Restarted(_) => panic!("{id}: restarted\n{transcript}"),
             Event::Attempt(begun) => {
                 let mode = if has_output { AttemptMode::Continue } else { AttemptMode::Start };
-                assert_eq!(begun.mode, mode, "{id}: attempt {}\n{said}", begun.attempt);
-                told += 1;
+                assert_eq!(begun.mode, mode, "{id}: attempt {}\n{transcript}", begun.attempt);
+                named_count += 1;
             }
             event => has_output |= event.is_output(),
         }
     }
-    let named =
-        records.iter().filter(|record| matches!(&record.event, Event::Progress(told) if told.upstream.is_some()));
-    assert_eq!(named.count(), told, "{id}: each attempt names the response once\n{said}");
+    let named = records
+        .iter()
+        .filter(|record| matches!(&record.event, Event::Progress(progress) if progress.upstream.is_some()));
+    assert_eq!(named.count(), named_count, "{id}: each attempt names the response once\n{transcript}");
 }
 
 async fn all(rows: Vec<Row>) {
     let (stage, _broker) = Stage::start(PATIENCE).await;
     let rows: Vec<Arc<Row>> = rows.into_iter().map(Arc::new).collect();
-    let begin = |(row, door): (&Arc<Row>, Door)| {
-        let name = format!("{}-{}", row.name, door.name());
-        (name, tokio::spawn(check(Arc::clone(&stage), Arc::clone(row), door)))
+    let begin = |(row, entrance): (&Arc<Row>, Entrance)| {
+        let name = format!("{}-{}", row.name, entrance.name());
+        (name, tokio::spawn(check(Arc::clone(&stage), Arc::clone(row), entrance)))
     };
-    let pairs = rows.iter().flat_map(|row| DOORS.map(|door| (row, door)));
+    let pairs = rows.iter().flat_map(|row| ENTRANCES.map(|entrance| (row, entrance)));
     let (names, tasks): (Vec<_>, Vec<_>) = pairs.map(begin).unzip();
     let ended = names.into_iter().zip(join_all(tasks).await);
     let wrong: Vec<String> = ended.filter_map(|(name, ended)| ended.is_err().then_some(name)).collect();
@@ -255,7 +259,7 @@ async fn a_response_that_goes_on_is_waited_for_whatever_becomes_of_those_who_lis
     for after in [1, middle, call] {
         let streams = |count: usize| Some(vec![Some(Some(after - 1)); count]);
         rows.push(Row { gets: streams(2), ..Row::cut(Full, after, &[Status(503), Served]) }.named("503"));
-        // Whoever may try once may be silent as often as it likes.
+        // A target that may be tried once may be silent as often as it likes.
         let impatient = json!({"timeouts": {"first_token_ms": 1000, "idle_ms": 1000}, "retry": {"max_attempts": 1}});
         let silent = Row::new(format!("silent{after}"), Plan { hold: after, ..Plan::of(Full) });
         rows.push(Row { options: impatient.clone(), gets_before_release: 3, ..silent });
@@ -281,9 +285,9 @@ async fn a_response_that_is_lost_for_good_is_gone_on_with_by_another_and_both_ar
         rows.push(Row { ends, gets: Some(vec![Some(Some(after - 1)), None]), ..gone });
         let gone_later = Row::cut(Text, after, &[Cut(after + 2), Status(404)]).named("gone-later");
         rows.push(Row { ends, ..gone_later });
-        // The one that took it up heard nothing of it, and it is paid all the same.
-        let gone_unheard = Row::cut(Text, after, &[Cut(after), Status(404)]).named("gone-unheard");
-        rows.push(Row { ends, ..gone_unheard });
+        // The attempt that reattached got nothing of the response, which is paid all the same.
+        let gone_unread = Row::cut(Text, after, &[Cut(after), Status(404)]).named("gone-unread");
+        rows.push(Row { ends, ..gone_unread });
         rows.push(Row { ends, ..Row::cut(Text, after, &[Status(401)]).named("refused") });
         let ends = Ends::Twice { is_cancelled: false };
         let failed = Row::new(format!("failed{after}"), Plan { fails: Some(after), ..Plan::of(Text) });

@@ -1,5 +1,5 @@
 //! Everything at once, for as long as one likes: providers that fall ill in turn, a broker that is
-//! killed, a nats-server that is restarted, a hundred jobs by every door.
+//! killed, a nats-server that is restarted, a hundred jobs by every entrance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::act::{Act, Trouble, upto, whole};
 use crate::books::balance;
 use crate::broker::{Broker, found};
-use crate::door::{DOORS, Manners, follow, text};
+use crate::entrance::{ClientBehavior, ENTRANCES, follow, text};
 use crate::provider::Plan;
 use crate::scenarios::seed;
 use crate::world::World;
@@ -21,7 +21,7 @@ use crate::world::World;
 const JOBS: usize = 100;
 /// How long, unless `$FOREBAY_CHAOS_S` says so.
 const SECONDS: u64 = 600;
-/// Of the time; after it the broker lives on, so that its memory can be looked at.
+/// Share of the time in which the broker is killed; afterwards it runs on, so that its memory can be read.
 const KILLS_UNTIL: f64 = 0.6;
 /// How long one provider is ill, before the next is.
 const ILL_S: u64 = 7;
@@ -29,7 +29,7 @@ const ILL_S: u64 = 7;
 const FAULTS_OF_THE_HEALTHY: f64 = 0.1;
 /// What a broker may grow between two thirds of its quiet time and its end: the heap's own slack.
 const GROWTH_KB_MAX: u64 = 48 * 1024;
-/// Of all jobs.
+/// Share of all jobs that must succeed.
 const SUCCESS_MIN: f64 = 0.999;
 
 const SLOW_DOWN: Act = Act::Status(429, "retry-after: 1\r\n", r#"{"error":{"message":"slow down"}}"#);
@@ -66,7 +66,7 @@ fn a_fault(random: &mut fastrand::Rng) -> Act {
     }
 }
 
-/// One of the three is ill at a time; the others have faults now and then. Nobody when `healed`.
+/// One of the three providers is ill at a time; the others have faults now and then. None is when `healed`.
 fn plan(seed: u64, healed: Arc<AtomicBool>) -> Plan {
     let (began, count) = (Instant::now(), AtomicU64::new(0));
     Box::new(move |provider, _, _| {
@@ -106,8 +106,9 @@ async fn customer(world: Arc<World>, number: usize, mut random: fastrand::Rng, u
         }
         let job = a_job(&format!("chaos-{number}-{turn}"), &mut random);
         let leaves = random.bool().then(|| random.fork());
-        let manners = Manners { door: DOORS[random.usize(..DOORS.len())], leaves, expects_loss: true };
-        streams.push(follow(&world.way, &job, manners).await);
+        let behavior =
+            ClientBehavior { entrance: ENTRANCES[random.usize(..ENTRANCES.len())], leaves, expects_loss: true };
+        streams.push(follow(&world.entrances, &job, behavior).await);
     }
     streams
 }
@@ -129,7 +130,7 @@ fn memory_kb(broker: &Broker) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "ten minutes; `make soak`, or FOREBAY_CHAOS_S=30"]
 async fn chaos_for_minutes_loses_no_answer_and_leaks_nothing() {
-    let seconds = std::env::var("FOREBAY_CHAOS_S").ok().and_then(|said| said.parse().ok()).unwrap_or(SECONDS);
+    let seconds = std::env::var("FOREBAY_CHAOS_S").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(SECONDS);
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let healed = Arc::new(AtomicBool::new(false));
@@ -184,15 +185,15 @@ async fn chaos_for_minutes_loses_no_answer_and_leaks_nothing() {
 
 /// One terminal, last, after the whole answer; panics where a stream breaks the laws.
 fn is_whole(records: &[Record]) -> bool {
-    let said = crate::check::story(records);
+    let transcript = crate::check::story(records);
     let terminals = records.iter().filter(|record| record.event.terminal().is_some()).count();
-    assert_eq!(terminals, 1, "one terminal\n{said}");
-    assert!(records.iter().map(|record| record.seq).eq(0..records.len() as u64), "dense\n{said}");
+    assert_eq!(terminals, 1, "one terminal\n{transcript}");
+    assert!(records.iter().map(|record| record.seq).eq(0..records.len() as u64), "dense\n{transcript}");
     let text = text(records);
     let last = &records.last().unwrap().event;
     match last {
-        Event::Completed(_) => assert_eq!(text, whole(), "a whole answer\n{said}"),
-        _ => assert!(upto(60).starts_with(&text), "{text}\n{said}"),
+        Event::Completed(_) => assert_eq!(text, whole(), "a whole answer\n{transcript}"),
+        _ => assert!(upto(60).starts_with(&text), "{text}\n{transcript}"),
     }
     last.terminal() == Some(State::Completed)
 }

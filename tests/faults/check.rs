@@ -1,4 +1,4 @@
-//! One scenario by one door: the job, and everything that must hold of it.
+//! One scenario through one entrance: the job, and everything that must hold of it.
 
 use std::fmt::Write;
 
@@ -7,21 +7,21 @@ use forebay::meter::tokens;
 use serde_json::{Value, json};
 
 use crate::act::{THOUGHT, upto, whole};
-use crate::door::{Ask, Door, Manners, follow, text};
+use crate::entrance::{ClientBehavior, Entrance, ReadRequest, follow, text};
 use crate::provider::Call;
 use crate::table::{Ends, Row};
 use crate::world::World;
 
 /// What a job costs per token, so that money can be checked.
 const PRICES: (f64, f64) = (0.000_003, 0.000_015);
-/// A port of its own that refuses until its job waits.
+/// Name of the provider whose port refuses connections until its job waits.
 const LATE: &str = "late";
 
-/// A row as it is asked for once.
+/// A row of the table that is run as one job.
 pub(crate) struct Case {
     row: &'static Row,
     pub(crate) id: String,
-    /// What the fault server knows it by.
+    /// Name of the model by which the fault server finds the plan.
     name: String,
     /// The number of its port that refuses.
     late: Option<usize>,
@@ -67,10 +67,10 @@ impl Case {
         })
     }
 
-    /// Asks, and comes back with all records.
-    pub(crate) async fn run(&self, world: &World, manners: Manners) -> Vec<Record> {
+    /// Submits the job and returns all its records.
+    pub(crate) async fn run(&self, world: &World, behavior: ClientBehavior) -> Vec<Record> {
         let job = self.job();
-        let asking = follow(&world.way, &job, manners);
+        let asking = follow(&world.entrances, &job, behavior);
         match self.late {
             None => asking.await,
             Some(number) => tokio::join!(asking, self.recover(world, number)).0,
@@ -80,8 +80,8 @@ impl Case {
     /// The provider recovers once its job waits.
     async fn recover(&self, world: &World, number: usize) {
         let waits = crate::broker::found("a job that waits", || async {
-            let ask = Ask::Resume { id: self.id.clone(), cursor: "-1".into() };
-            let mut reading = world.way.read(Door::Stream, ask);
+            let request = ReadRequest::Resume { id: self.id.clone(), cursor: "-1".into() };
+            let mut reading = world.entrances.read(Entrance::Stream, request);
             while let Some(Ok(batch)) = reading.recv().await {
                 let last = batch.records.last();
                 if last.is_some_and(|last| matches!(last.event, Event::Queued(_)) || last.event.terminal().is_some()) {
@@ -94,34 +94,34 @@ impl Case {
         world.server.switch_on(number);
     }
 
-    /// What holds however often the broker died: the laws of a stream, and the end that the row says.
+    /// Checks what holds over every crash of the broker: the laws of a stream, and the end that the row names.
     pub(crate) fn check_end(&self, records: &[Record]) {
-        let said = story(records);
+        let transcript = story(records);
         let id = &self.id;
         for (record, seq) in records.iter().zip(0..) {
-            assert_eq!(record.seq, seq, "{id}: a gap in\n{said}");
+            assert_eq!(record.seq, seq, "{id}: a gap in\n{transcript}");
             let is_last = record.seq + 1 == records.len() as u64;
-            assert_eq!(record.event.terminal().is_some(), is_last, "{id}: one terminal, and that last\n{said}");
-            assert_eq!(matches!(record.event, Event::Accepted(_)), seq == 0, "{id}: accepted first\n{said}");
+            assert_eq!(record.event.terminal().is_some(), is_last, "{id}: one terminal, and that last\n{transcript}");
+            assert_eq!(matches!(record.event, Event::Accepted(_)), seq == 0, "{id}: accepted first\n{transcript}");
         }
         let (text, last) = (text(records), &records.last().unwrap().event);
         match (self.row.ends, last) {
             (Ends::Whole, Event::Completed(end)) => {
-                assert_eq!((&*text, &*end.finish_reason), (&*whole(), "stop"), "{id}\n{said}");
+                assert_eq!((&*text, &*end.finish_reason), (&*whole(), "stop"), "{id}\n{transcript}");
             }
             (Ends::Cut(count, reason), Event::Completed(end)) => {
-                assert_eq!((text, &*end.finish_reason), (upto(count), reason), "{id}\n{said}");
+                assert_eq!((text, &*end.finish_reason), (upto(count), reason), "{id}\n{transcript}");
             }
             (Ends::Failed(code, tried), Event::Failed(end)) => {
-                assert_eq!(end.error.code.as_str(), code, "{id}\n{said}");
-                assert!(whole().starts_with(&text), "{id}: {text}\n{said}");
+                assert_eq!(end.error.code.as_str(), code, "{id}\n{transcript}");
+                assert!(whole().starts_with(&text), "{id}: {text}\n{transcript}");
                 check_says(id, &end.error, tried, end.attempts);
             }
-            (expected, _) => panic!("{id}: not {expected:?} but\n{said}"),
+            (expected, _) => panic!("{id}: not {expected:?} but\n{transcript}"),
         }
     }
 
-    /// What holds beside while the broker lives: calls, events, ledger.
+    /// Checks what also holds while the broker does not crash: calls, events, ledger.
     pub(crate) async fn check_all(&self, world: &World, records: &[Record]) {
         self.check_end(records);
         self.check_events(records);
@@ -130,9 +130,10 @@ impl Case {
         self.check_ledger(world, records).await;
     }
 
-    /// Who reads it again later reads the same.
+    /// Checks that a later reader gets the same records.
     pub(crate) async fn check_stored(&self, world: &World, records: &[Record]) {
-        let mut reading = world.way.read(Door::Socket, Ask::Resume { id: self.id.clone(), cursor: "-1".into() });
+        let mut reading =
+            world.entrances.read(Entrance::Socket, ReadRequest::Resume { id: self.id.clone(), cursor: "-1".into() });
         let mut stored = Vec::new();
         while let Some(Ok(batch)) = reading.recv().await {
             stored.extend(batch.records);
@@ -141,24 +142,28 @@ impl Case {
     }
 
     fn check_events(&self, records: &[Record]) {
-        let said = story(records);
-        let mut lines = said.lines().map(|line| line.replace(|c: char| c.is_ascii_digit(), ""));
+        let transcript = story(records);
+        let mut lines = transcript.lines().map(|line| line.replace(|c: char| c.is_ascii_digit(), ""));
         for expected in self.row.events {
-            assert!(lines.any(|line| line.contains(expected)), "{}: no `{expected}` in its place\n{said}", self.id);
+            assert!(
+                lines.any(|line| line.contains(expected)),
+                "{}: no `{expected}` in its place\n{transcript}",
+                self.id
+            );
         }
         let attempts = attempts(records);
         for (attempt, number) in attempts.iter().zip(1..) {
-            assert_eq!(attempt.number, number, "{}\n{said}", self.id);
+            assert_eq!(attempt.number, number, "{}\n{transcript}", self.id);
             if let Some(emitted) = attempt.lost_emitted {
-                assert_eq!(emitted, attempt.has_output, "{}: attempt {number}\n{said}", self.id);
+                assert_eq!(emitted, attempt.has_output, "{}: attempt {number}\n{transcript}", self.id);
             }
         }
     }
 
-    /// No provider was called more often than the rules allow, which is once more for each of its
-    /// attempts that died with the broker.
+    /// Checks that no provider was called more often than the rules allow, which is once more for each of
+    /// its attempts that ended in a crash of the broker.
     pub(crate) fn check_calls(&self, world: &World, records: &[Record]) {
-        let (said, attempts) = (story(records), attempts(records));
+        let (transcript, attempts) = (story(records), attempts(records));
         let any_died = attempts.iter().any(|attempt| attempt.lost_by == Some(Code::Internal));
         let mut known = Vec::new();
         for target in self.row.targets {
@@ -169,7 +174,7 @@ impl Case {
             let calls = world.server.calls(&provider, &self.name);
             let (min, max) = target.calls;
             let within = if any_died { 0..=max + died } else { min..=max };
-            assert!(within.contains(&calls.len()), "{}: {} calls of {provider}\n{said}", self.id, calls.len());
+            assert!(within.contains(&calls.len()), "{}: {} calls of {provider}\n{transcript}", self.id, calls.len());
             for call in calls {
                 assert!(!call.body.to_string().contains(THOUGHT), "{}: {}", self.id, call.body);
             }
@@ -178,33 +183,33 @@ impl Case {
         assert_eq!(world.server.calls_elsewhere(&known, &self.name), 0, "{}: calls of others", self.id);
     }
 
-    /// The ledger has a line per attempt, and what each used is what the fault server counted.
+    /// Checks that the ledger has a line per attempt, with the usage that the fault server counted.
     async fn check_ledger(&self, world: &World, records: &[Record]) {
-        let said = story(records);
-        let costs = world.way.json(&format!("/v1/costs?by=provider&tag.case={}", self.id)).await;
+        let transcript = story(records);
+        let costs = world.entrances.json(&format!("/v1/costs?by=provider&tag.case={}", self.id)).await;
         let last = &records.last().unwrap().event;
-        let (usage, attempts_said) = match last {
+        let (usage, attempts_made) = match last {
             Event::Completed(end) => (&end.usage, end.attempts),
             Event::Failed(end) => (&end.usage, end.attempts),
             other => panic!("{}: {other:?}", self.id),
         };
         let total = &costs["total"];
-        assert_eq!(total["attempts"], attempts_said, "{}: {costs}\n{said}", self.id);
+        assert_eq!(total["attempts"], attempts_made, "{}: {costs}\n{transcript}", self.id);
         assert_eq!((&total["jobs"], &total["unpriced_jobs"]), (&json!(1), &json!(0)), "{}: {costs}", self.id);
         let summed = (number(total, "input_tokens"), number(total, "output_tokens"));
-        assert_eq!(summed, tokens_of(usage), "{}: the terminal and the ledger\n{said}", self.id);
+        assert_eq!(summed, tokens_of(usage), "{}: the terminal and the ledger\n{transcript}", self.id);
         let paid = (summed.0 * 3 + summed.1 * 15) as f64 / 1e6;
         let usd: f64 = total["usd"].as_str().unwrap().parse().unwrap();
         assert!((usd - paid).abs() < 1e-9, "{}: {usd} is not {paid}: {costs}", self.id);
         let attempts = attempts(records);
-        assert_eq!(attempts.len(), attempts_said as usize, "{}\n{said}", self.id);
+        assert_eq!(attempts.len(), attempts_made as usize, "{}\n{transcript}", self.id);
         for row in costs["rows"].as_array().unwrap() {
             let provider = row["key"]["provider"].as_str().unwrap();
             let made: Vec<&Attempt> = attempts.iter().filter(|attempt| *attempt.provider == *provider).collect();
             let calls = world.server.calls(provider, &self.name);
-            assert_eq!(row["attempts"], made.len(), "{}: {provider} in {costs}\n{said}", self.id);
+            assert_eq!(row["attempts"], made.len(), "{}: {provider} in {costs}\n{transcript}", self.id);
             let is_reached = calls.len() == made.len() || calls.is_empty() || provider.starts_with(LATE);
-            assert!(is_reached, "{}: calls of {provider}\n{said}", self.id);
+            assert!(is_reached, "{}: calls of {provider}\n{transcript}", self.id);
             let (mut least, mut most) = ((0, 0), (0, 0));
             // Those that did not reach it came first, and cost nothing.
             for (attempt, call) in made.iter().skip(made.len() - calls.len()).zip(&calls) {
@@ -212,20 +217,28 @@ impl Case {
                 (least, most) = ((least.0 + low.0, least.1 + low.1), (most.0 + high.0, most.1 + high.1));
             }
             let (input, output) = (number(row, "input_tokens"), number(row, "output_tokens"));
-            assert!((least.0..=most.0).contains(&input), "{}: {input} not in {least:?}..{most:?}\n{said}", self.id);
-            assert!((least.1..=most.1).contains(&output), "{}: {output} not in {least:?}..{most:?}\n{said}", self.id);
+            assert!(
+                (least.0..=most.0).contains(&input),
+                "{}: {input} not in {least:?}..{most:?}\n{transcript}",
+                self.id
+            );
+            assert!(
+                (least.1..=most.1).contains(&output),
+                "{}: {output} not in {least:?}..{most:?}\n{transcript}",
+                self.id
+            );
         }
     }
 }
 
-/// The least and the most that an attempt may be booked with: exactly what the provider told, else an
+/// Returns the least and the most that an attempt may be booked with: the provider's own count, else an
 /// estimate of what was sent and received.
 fn billed(attempt: &Attempt, call: &Call) -> ((u64, u64), (u64, u64)) {
     // An estimate counts by another tokenizer than the fault server's, which counts words.
     let input = 4 * call.words + 16;
     match call.usage {
-        Some(told) => (told, told),
-        // Whoever lost a race had the request in hand when it was called off.
+        Some(reported) => (reported, reported),
+        // The loser of a race had received the request when it was called off.
         None if !attempt.has_output => ((0, 0), (if attempt.lost_by == Some(Code::Cancelled) { input } else { 0 }, 0)),
         None => {
             let count = |text: &str| tokens::count(&attempt.model, text);
@@ -242,7 +255,7 @@ fn tokens_of(usage: &Usage) -> (u64, u64) {
     (usage.input_tokens.unwrap_or_default(), usage.output_tokens.unwrap_or_default())
 }
 
-/// An honest failure says who was tried.
+/// Checks that a failure names the providers that were tried.
 fn check_says(id: &str, failure: &Failure, tried: &[&str], attempts: u32) {
     for provider in tried {
         let names = failure.message.contains(provider) || failure.provider.as_deref() == Some(*provider);
@@ -251,7 +264,7 @@ fn check_says(id: &str, failure: &Failure, tried: &[&str], attempts: u32) {
     assert!(attempts > 0 && !failure.message.is_empty(), "{id}: {failure:?}");
 }
 
-/// An attempt as readers see it.
+/// An attempt as readers receive it.
 #[derive(Debug)]
 struct Attempt {
     number: u32,
@@ -259,7 +272,7 @@ struct Attempt {
     model: Box<str>,
     text: String,
     has_output: bool,
-    /// What its `lost` says, if there is one.
+    /// Whether its `lost` event reports output, if there is one.
     lost_emitted: Option<bool>,
     lost_by: Option<Code>,
 }
@@ -293,33 +306,33 @@ fn attempts(records: &[Record]) -> Vec<Attempt> {
     attempts
 }
 
-/// The stream in a few lines.
+/// Describes a stream in a few lines.
 pub(crate) fn story(records: &[Record]) -> String {
-    let (mut said, mut deltas) = (String::new(), 0);
+    let (mut text, mut deltas) = (String::new(), 0);
     for record in records {
         if let Event::Delta(_) = record.event {
             deltas += 1;
             continue;
         }
         if deltas > 0 {
-            writeln!(said, "  {deltas} deltas").unwrap();
+            writeln!(text, "  {deltas} deltas").unwrap();
             deltas = 0;
         }
         match &record.event {
             Event::Attempt(begun) => {
                 let mode = format!("{:?}", begun.mode).to_lowercase();
-                writeln!(said, "  attempt {} {mode}", begun.provider).unwrap();
+                writeln!(text, "  attempt {} {mode}", begun.provider).unwrap();
             }
-            Event::Lost(lost) => writeln!(said, "  lost {}", lost.error).unwrap(),
-            Event::Queued(queued) => writeln!(said, "  queued {queued:?}").unwrap(),
-            Event::Failed(failed) => writeln!(said, "  failed {} after {}", failed.error, failed.attempts).unwrap(),
-            other => writeln!(said, "  {}", other.kind()).unwrap(),
+            Event::Lost(lost) => writeln!(text, "  lost {}", lost.error).unwrap(),
+            Event::Queued(queued) => writeln!(text, "  queued {queued:?}").unwrap(),
+            Event::Failed(failed) => writeln!(text, "  failed {} after {}", failed.error, failed.attempts).unwrap(),
+            other => writeln!(text, "  {}", other.kind()).unwrap(),
         }
     }
     if records.last().is_none_or(|last| last.event.terminal().is_none_or(|state| state == State::Pending)) {
-        said.push_str("  and no end\n");
+        text.push_str("  and no end\n");
     }
-    said
+    text
 }
 
 /// Puts the fields of `over` into `under`, objects field by field.

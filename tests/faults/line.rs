@@ -9,7 +9,7 @@ use crate::act::{Act, whole};
 use crate::broker::PATIENCE;
 use crate::world::World;
 
-/// How long a provider allows nothing more after each answer.
+/// Time for which a provider allows no further request after each answer.
 const WINDOW_MS: u64 = 1200;
 
 fn job(id: &str, team: &str, priority: u8) -> Value {
@@ -23,15 +23,15 @@ fn job(id: &str, team: &str, priority: u8) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_that_a_provider_tells_are_learned_and_jobs_wait_for_them_by_priority_and_in_turns() {
+async fn limits_that_a_provider_reports_are_learned_and_jobs_wait_for_them_by_priority_and_in_turns() {
     let plan = |_: &str, _: &str, _: usize| Act::Rationed(WINDOW_MS);
     let fair = "[queue]\nfair_by = \"metadata.team\"\n";
     let (world, broker) = World::start(Box::new(plan), Duration::ZERO, PATIENCE, fair).await;
     let submit = |job: Value| {
         let request = world
-            .way
+            .entrances
             .http
-            .post(format!("{}/v1/run", world.way.base))
+            .post(format!("{}/v1/run", world.entrances.base))
             .header("content-type", "application/json")
             .body(job.to_string());
         async move { assert_eq!(request.send().await.unwrap().status(), 202) }
@@ -41,21 +41,21 @@ async fn limits_that_a_provider_tells_are_learned_and_jobs_wait_for_them_by_prio
     for (id, team, priority) in [("x1", "x", 5), ("x2", "x", 5), ("x3", "x", 5), ("y1", "y", 5), ("urgent", "z", 0)] {
         submit(job(id, team, priority)).await;
     }
-    let mut asked = Vec::new();
+    let mut called = Vec::new();
     for id in ["x1", "x2", "x3", "y1", "urgent"] {
         let (records, state) = broker.records(id).await;
-        assert_eq!((state, crate::door::text(&records)), (State::Completed, whole()), "{id}");
+        assert_eq!((state, crate::entrance::text(&records)), (State::Completed, whole()), "{id}");
         let attempts: Vec<_> = records.iter().filter(|record| matches!(record.event, Event::Attempt(_))).collect();
-        assert_eq!(attempts.len(), 1, "{id}: nobody is asked while nothing is allowed");
+        assert_eq!(attempts.len(), 1, "{id}: no provider is called while nothing is allowed");
         let waited = records.iter().any(|record| {
             matches!(&record.event, Event::Queued(queued) if queued.reason == QueueReason::RateLimited && queued.position.is_some())
         });
-        assert!(waited, "{id}: its readers are told: {records:?}");
-        asked.push((attempts[0].at, id));
+        assert!(waited, "{id}: its readers get `queued`: {records:?}");
+        called.push((attempts[0].at, id));
     }
-    asked.sort_unstable();
-    let order: Vec<&str> = asked.iter().map(|(_, id)| *id).collect();
+    called.sort_unstable();
+    let order: Vec<&str> = called.iter().map(|(_, id)| *id).collect();
     assert_eq!(order, ["urgent", "x1", "y1", "x2", "x3"]);
     let close = |pair: &[(forebay::job::Timestamp, &str)]| pair[1].0.ms_since(pair[0].0) < WINDOW_MS / 2;
-    assert!(!asked.windows(2).any(close), "one in each window: {asked:?}");
+    assert!(!called.windows(2).any(close), "one in each window: {called:?}");
 }

@@ -15,24 +15,24 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use crate::act::{Act, whole};
 use crate::reply::Reply;
 
-/// What a call meets: by provider, model, and how many calls that model had there before.
+/// Chooses the behavior towards a call, by provider, model, and the number of earlier calls of that model.
 pub(crate) type Plan = Box<dyn Fn(&str, &str, usize) -> Act + Send + Sync>;
 
-/// The provider that says the beginning of an answer once more, as Mistral does.
+/// The provider that repeats the beginning of an answer, as Mistral does.
 pub(crate) const REPEATS: &str = "m";
 
-/// What is known of one call.
+/// Facts that are kept of one call.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Call {
-    /// The request.
+    /// Body of the request.
     pub(crate) body: Value,
-    /// Its words.
+    /// Number of words in the request.
     pub(crate) words: u64,
     /// The text of the answer that was sent.
     pub(crate) sent: String,
-    /// Input and output tokens, if it told them.
+    /// Input and output tokens, if the answer reported them.
     pub(crate) usage: Option<(u64, u64)>,
-    /// When the other side was seen to leave.
+    /// Time at which the client closed the connection.
     pub(crate) left: Option<Instant>,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct Server {
 
 struct State {
     plan: Plan,
-    /// Between two words.
+    /// Time between two words.
     pace: Duration,
     calls: Mutex<HashMap<(String, String), Vec<Arc<Mutex<Call>>>>>,
     open: AtomicUsize,
 }
 
 impl Server {
-    /// A server with so many ports that refuse.
+    /// Starts a server with so many ports that refuse.
     pub(crate) async fn start(plan: Plan, pace: Duration, closed: usize) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -60,7 +60,7 @@ impl Server {
         tokio::spawn(accept(listener, Arc::clone(&state)));
         let refusing = || {
             let socket = TcpSocket::new_v4().unwrap();
-            // Bound and not listening: the kernel refuses, and nobody else gets the port.
+            // Bound and not listening: the kernel refuses, and no other process gets the port.
             socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
             (socket.local_addr().unwrap().port(), Some(socket))
         };
@@ -136,7 +136,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn serve(mut stream: TcpStream, state: &State) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let (path, body) = request(&mut stream).await?;
-    // What is asked for by a catalog's name is told apart by its user.
+    // Requests with a catalog's model name are told apart by their `user` field.
     let name = body["user"].as_str().or(body["model"].as_str())?;
     let (provider, model) = (path.split('/').nth(1)?.to_owned(), name.to_owned());
     let mut start = Start::of(&body);
@@ -156,7 +156,7 @@ async fn serve(mut stream: TcpStream, state: &State) -> Option<()> {
     played
 }
 
-/// Path and body of a request. What is no HTTP is told so at once, as web servers do.
+/// Reads path and body of a request. Bytes that are not HTTP get an error at once, as from web servers.
 async fn request(stream: &mut TcpStream) -> Option<(String, Value)> {
     let mut bytes = Vec::new();
     let body_at = loop {
@@ -182,12 +182,12 @@ async fn request(stream: &mut TcpStream) -> Option<(String, Value)> {
     Some((head.split(' ').nth(1)?.to_owned(), serde_json::from_slice(&bytes[body_at..]).ok()?))
 }
 
-/// Where an answer begins.
+/// The point at which an answer begins.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Start {
     /// Bytes of the whole answer that the request holds already.
     pub(crate) at: usize,
-    /// Words that the request wants to be said again first.
+    /// Words that the request wants to be repeated first.
     pub(crate) again: String,
     /// Whether the request ends with the part of the answer.
     pub(crate) is_prefill: bool,
@@ -196,7 +196,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// What a perfect provider reads out of the request.
+    /// Reads the start of the answer from the request, as a perfect provider does.
     pub(crate) fn of(body: &Value) -> Start {
         let messages = body["messages"].as_array().cloned().unwrap_or_default();
         let texts: Vec<String> = messages.iter().map(|message| text_of(&message["content"])).collect();
@@ -208,8 +208,8 @@ impl Start {
         // A part that is none of the answer is gone on from at its beginning, which the text will show.
         let at = if whole().starts_with(texts[place].trim_end()) { texts[place].trim_end().len() } else { 0 };
         let turn = texts.last().filter(|_| !is_prefill);
-        let asked = turn.and_then(|turn| turn.split_once('«')?.1.split_once('»'));
-        Start { at, again: asked.map_or(String::new(), |(words, _)| words.to_owned()), is_prefill, input_tokens }
+        let repeated = turn.and_then(|turn| turn.split_once('«')?.1.split_once('»'));
+        Start { at, again: repeated.map_or(String::new(), |(words, _)| words.to_owned()), is_prefill, input_tokens }
     }
 }
 

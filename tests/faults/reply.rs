@@ -1,4 +1,4 @@
-//! One answer of the fault server, good or bad.
+//! The answers of the fault server, good and bad.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::act::{Act, THOUGHT, Trouble, upto, whole};
 use crate::provider::{Call, Start};
 
 const SSE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n";
-/// Bytes of [`Act::HugeError`].
+/// Number of bytes in the body of [`Act::HugeError`].
 const HUGE_BYTES: usize = 100 * 1024 * 1024;
 
 pub(crate) struct Reply<'a> {
@@ -25,7 +25,7 @@ impl<'a> Reply<'a> {
         Reply { stream, call, pace }
     }
 
-    /// `None` when the other side left first.
+    /// Plays the act; `None` when the client closed the connection first.
     pub(crate) async fn play(&mut self, act: Act, start: &Start) -> Option<()> {
         match act {
             Act::Answer => self.answer(start).await,
@@ -73,8 +73,8 @@ impl<'a> Reply<'a> {
                 self.write(b"\r\n0\r\n\r\n").await
             }
             Act::Rationed(ms) => {
-                let said = [("limit", "1".to_owned()), ("remaining", "0".to_owned()), ("reset", format!("{ms}ms"))];
-                let lines = said.map(|(name, value)| format!("x-ratelimit-{name}-requests: {value}\r\n"));
+                let headers = [("limit", "1".to_owned()), ("remaining", "0".to_owned()), ("reset", format!("{ms}ms"))];
+                let lines = headers.map(|(name, value)| format!("x-ratelimit-{name}-requests: {value}\r\n"));
                 self.head(&lines.concat()).await?;
                 self.rest(start).await
             }
@@ -142,12 +142,12 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// What is missing of the whole answer.
+    /// Sends the rest of the whole answer.
     async fn rest_of(&mut self, start: &Start) -> Option<()> {
         self.say(start, &whole()).await
     }
 
-    /// What `text` has beyond the start, word by word.
+    /// Sends the part of `text` after the start, word by word.
     async fn say(&mut self, start: &Start, text: &str) -> Option<()> {
         if text.len() <= start.at {
             return Some(());
@@ -186,7 +186,7 @@ impl<'a> Reply<'a> {
         let output = self.call.lock().unwrap().sent.split_whitespace().count() as u64;
         let (prompt_tokens, total_tokens) = (start.input_tokens, start.input_tokens + output);
         let usage = json!({"prompt_tokens": prompt_tokens, "completion_tokens": output, "total_tokens": total_tokens});
-        // Counted first: who reads it may be done before the write returns.
+        // Counted first: its reader may be done before the write returns.
         self.call.lock().unwrap().usage = Some((prompt_tokens, output));
         self.event(&json!({"choices": [], "usage": usage})).await
     }
@@ -205,7 +205,7 @@ impl<'a> Reply<'a> {
         self.send(&format!("data: {data}\n\n")).await
     }
 
-    /// A piece of the body, as a chunk of its own.
+    /// Sends a piece of the body as a chunk of its own.
     async fn send(&mut self, text: &str) -> Option<()> {
         self.write(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes()).await
     }
@@ -221,7 +221,7 @@ impl<'a> Reply<'a> {
         Some(())
     }
 
-    /// Waits, or notes that the other side left.
+    /// Waits, or notes that the client closed the connection.
     async fn wait(&mut self, time: Duration) -> Option<()> {
         tokio::select! {
             () = tokio::time::sleep(time) => Some(()),
@@ -229,7 +229,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Until the other side leaves.
+    /// Waits until the client closes the connection.
     async fn leaving(&mut self) -> Option<()> {
         let mut nothing = [0; 64];
         while self.stream.read(&mut nothing).await.is_ok_and(|count| count > 0) {}

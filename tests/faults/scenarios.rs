@@ -1,4 +1,4 @@
-//! The table, door by door; with clients that leave; with a broker that dies.
+//! The table through each entrance; with clients that disconnect; with a broker that crashes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use tokio::sync::Semaphore;
 use crate::books::balance;
 use crate::broker::PATIENCE;
 use crate::check::Case;
-use crate::door::{DOORS, Manners};
+use crate::entrance::{ClientBehavior, ENTRANCES};
 use crate::table::{ROWS, Row, plan};
 use crate::world::World;
 
-/// The rows that are tried: all, or those whose name begins with `$ROW`.
+/// Returns the rows that are tried: all, or those whose name begins with `$ROW`.
 fn rows() -> impl Iterator<Item = &'static Row> {
     let only = std::env::var("ROW").unwrap_or_default();
     ROWS.iter().filter(move |row| row.name.starts_with(&only))
 }
 
-/// A seed that a failure prints, or that of `$SEED`.
+/// Returns a seed, which a failure prints, or that of `$SEED`.
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("SEED={seed}");
     seed
 }
 
-/// Jobs at once: time-outs of seconds are part of the table, and a small machine must keep them.
+/// Number of jobs at once: time-outs of seconds are part of the table, and a small machine must keep them.
 const AT_ONCE: usize = 64;
 
-/// Runs all, and tells all that went wrong.
+/// Runs all checks and reports every one that went wrong.
 async fn all<F: Future<Output: Send> + Send + 'static>(checks: Vec<(String, F)>) -> Vec<F::Output> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let begin = |(name, check): (String, F)| {
@@ -53,44 +53,45 @@ async fn all<F: Future<Output: Send> + Send + 'static>(checks: Vec<(String, F)>)
     done
 }
 
-async fn check(world: Arc<World>, row: &'static Row, tag: String, manners: Manners) {
+async fn check(world: Arc<World>, row: &'static Row, tag: String, behavior: ClientBehavior) {
     let case = Case::new(&world, row, &tag);
-    let records = case.run(&world, manners).await;
+    let records = case.run(&world, behavior).await;
     case.check_all(&world, &records).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_by_every_door_gives_what_one_perfect_provider_would_have_given() {
+async fn every_fault_by_every_entrance_gives_what_one_perfect_provider_would_have_given() {
     let (world, _broker) = World::start(Box::new(plan), Duration::ZERO, PATIENCE, "").await;
     let world = Arc::new(world);
     let checks = rows().flat_map(|row| {
         let world = &world;
-        DOORS.into_iter().map(move |door| {
-            let (tag, manners) = (door.name().to_owned(), Manners { door, leaves: None, expects_loss: false });
-            (format!("{} {tag}", row.name), check(Arc::clone(world), row, tag, manners))
+        ENTRANCES.into_iter().map(move |entrance| {
+            let (tag, behavior) =
+                (entrance.name().to_owned(), ClientBehavior { entrance, leaves: None, expects_loss: false });
+            (format!("{} {tag}", row.name), check(Arc::clone(world), row, tag, behavior))
         })
     });
     all(checks.collect()).await;
-    assert_eq!(world.way.json("/v1/costs").await["total"]["jobs"], rows().count() * DOORS.len());
+    assert_eq!(world.entrances.json("/v1/costs").await["total"]["jobs"], rows().count() * ENTRANCES.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_leaves_at_any_point_and_comes_back_by_another_door_misses_nothing() {
+async fn a_client_that_leaves_at_any_point_and_comes_back_by_another_entrance_misses_nothing() {
     let mut random = fastrand::Rng::with_seed(seed());
     let (world, _broker) = World::start(Box::new(plan), Duration::from_millis(8), PATIENCE, "").await;
     let world = Arc::new(world);
     let mut checks = Vec::new();
     for row in rows() {
-        for door in DOORS {
-            let manners = Manners { door, leaves: Some(random.fork()), expects_loss: false };
-            let tag = format!("{}-leaves", door.name());
-            checks.push((format!("{} {tag}", row.name), check(Arc::clone(&world), row, tag, manners)));
+        for entrance in ENTRANCES {
+            let behavior = ClientBehavior { entrance, leaves: Some(random.fork()), expects_loss: false };
+            let tag = format!("{}-leaves", entrance.name());
+            checks.push((format!("{} {tag}", row.name), check(Arc::clone(&world), row, tag, behavior)));
         }
     }
     all(checks).await;
 }
 
-/// Times that the whole table is asked for, and that the broker is killed under each.
+/// Times that the whole table is run, and that the broker is killed during each run.
 const ROUNDS: usize = 2;
 const SOAK_ROUNDS: usize = 20;
 const KILLS: usize = 4;
@@ -106,10 +107,10 @@ async fn a_broker_that_is_killed_at_any_point_ends_every_job_once_and_by_its_rul
     for round in 0..if soak { SOAK_ROUNDS } else { ROUNDS } {
         let jobs = rows().map(|row| {
             let case = Case::new(&world, row, &format!("killed-{round}"));
-            let door = DOORS[random.usize(..DOORS.len())];
-            let manners = Manners { door, leaves: Some(random.fork()), expects_loss: true };
+            let entrance = ENTRANCES[random.usize(..ENTRANCES.len())];
+            let behavior = ClientBehavior { entrance, leaves: Some(random.fork()), expects_loss: true };
             let world = Arc::clone(&world);
-            (case.id.clone(), async move { (case.run(&world, manners).await, case) })
+            (case.id.clone(), async move { (case.run(&world, behavior).await, case) })
         });
         let jobs = tokio::spawn(all(jobs.collect::<Vec<_>>()));
         for _ in 0..KILLS {

@@ -1,24 +1,24 @@
-//! The scenarios: what providers do, and what must come of it whatever the door.
+//! The scenarios: what providers do, and the outcome that is expected through every entrance.
 //!
 //! Providers: `a`, `b`, `c` speak the dialect; `p` takes the beginning of its own answer (vLLM), `m`
-//! says it once more (Mistral); `off` refuses connections, `late` until its job waits; `tls` and
+//! repeats it (Mistral); `off` refuses connections, `late` until its job waits; `tls` and
 //! `dns` cannot be reached; `oa` and `ob` have OpenAI's models, whose windows the catalog knows.
 
 use crate::act::Act::{self, After, Answer, Doubled, Gzip, Hangs, Html, HugeError, Late, NoPrefill, Status, Thinks};
 use crate::act::Trouble::{BilledAndClosed, Closed, Error, Filtered, Malformed, NoEnd, NoUsage, Reset, Stall, Trickle};
 
-/// One scenario.
+/// One scenario of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// Part of ids and model names.
     pub(crate) name: &'static str,
     /// The model and its fallbacks.
     pub(crate) targets: &'static [Target],
-    /// Over the test's usual options.
+    /// Options of the job over the test's usual ones.
     pub(crate) options: &'static str,
     pub(crate) ends: Ends,
-    /// What the stream holds of `attempt`, `lost`, `restarted` and `queued`, in order and maybe with
-    /// more between.
+    /// Events `attempt`, `lost`, `restarted` and `queued` that the stream must hold in this order, maybe
+    /// with more between.
     pub(crate) events: &'static [&'static str],
 }
 
@@ -26,20 +26,20 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) provider: &'static str,
-    /// Absent = a name of the row's own.
+    /// Model at the provider; absent = a name of the row's own.
     pub(crate) model: Option<&'static str>,
     pub(crate) acts: &'static [Act],
     pub(crate) calls: (usize, usize),
 }
 
-/// How a job ends.
+/// The expected end of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ends {
-    /// With what one perfect provider would have said.
+    /// With the answer of one perfect provider.
     Whole,
-    /// With the first words and this finish.
+    /// With the first words and this finish reason.
     Cut(usize, &'static str),
-    /// Failed, with this code, and who was tried.
+    /// With a failure of this code that names the providers that were tried.
     Failed(&'static str, &'static [&'static str]),
 }
 
@@ -220,7 +220,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("s26-hedged", HEDGED, &[to("a", &[Late(4000)], 1, 2), GOOD], Whole, &["attempt a start", "attempt b"]),
 ];
 
-/// What a call meets in these scenarios.
+/// Chooses the behavior towards a call in these scenarios.
 pub(crate) fn plan(provider: &str, model: &str, before: usize) -> Act {
     let name = model.split('.').next().unwrap_or_default();
     let row = ROWS.iter().find(|row| row.name == name);

@@ -1,6 +1,6 @@
-//! A provider whose responses are made whether or not anybody listens: OpenAI's Responses in
+//! A provider whose responses are made with or without a connection: OpenAI's Responses in
 //! background mode, in HTTP that is written by hand so that it can be cut anywhere. Owns the plans,
-//! and counts what it is asked.
+//! and counts its requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,45 +14,45 @@ use tokio::sync::watch;
 use crate::act::whole;
 use crate::provider::{Start, provider};
 
-/// Words of one packet.
+/// Number of words in one packet.
 const WORDS: usize = 4;
-/// What the whole answer thinks, in two paragraphs, and what it calls.
+/// The reasoning of the whole answer, in two paragraphs, and the arguments of its call.
 pub(crate) const THOUGHTS: [&str; 2] = ["First, naïvely: ", "count; then 数える."];
 pub(crate) const ARGUMENTS: &str = r#"{"upto":60,"by":"one","words":["é","数","🦀"]}"#;
 
-/// What a response is made of.
+/// The parts that a response is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    /// A text.
+    /// A text and nothing else.
     Text,
-    /// A thought, a text and a call.
+    /// Reasoning, a text and a tool call.
     Full,
 }
 
-/// What becomes of a GET.
+/// The behavior towards a GET.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Get {
-    /// What is asked for.
+    /// The stream or the response that was requested.
     Served,
     /// The stream up to the packet before this one, then the connection is closed.
     Cut(usize),
-    /// This status.
+    /// This HTTP status without a body.
     Status(u16),
-    /// 429, to come again in half a minute.
+    /// A 429 that advises to come back in half a minute.
     Busy,
-    /// 400 for a stream, and the whole.
+    /// A 400 for a stream; the whole response otherwise.
     OnlyWhole,
 }
 
-/// How the responses of one job go.
+/// The plan for the responses of one job.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) answer: Answer,
     /// Packets after which the first POST's connection is closed.
     pub(crate) cut: usize,
-    /// What GETs meet, in order; the last repeats.
+    /// Behavior towards GETs, in order; the last repeats.
     pub(crate) gets: Vec<Get>,
-    /// Packets of the first response that are made before somebody releases the rest.
+    /// Packets of the first response that are made before the test releases the rest.
     pub(crate) hold: usize,
     /// The packet of the first response instead of which it fails.
     pub(crate) fails: Option<usize>,
@@ -64,17 +64,17 @@ impl Plan {
     }
 }
 
-/// What is known of one job.
+/// The requests that came for one job.
 #[derive(Clone)]
 pub(crate) struct Case {
     plan: Plan,
     pub(crate) posts: Vec<Response>,
-    /// The number after which a stream was asked for, if it was; `None` = the whole was.
+    /// The number after which a stream was requested; `None` = the whole response was requested.
     pub(crate) gets: Vec<Option<Option<usize>>>,
     pub(crate) cancels: Vec<(String, Instant)>,
 }
 
-/// One response.
+/// A response that is being made.
 #[derive(Clone)]
 pub(crate) struct Response {
     pub(crate) id: String,
@@ -109,18 +109,18 @@ impl Server {
         provider(name, "openai", &format!("http://127.0.0.1:{}/v1", self.port))
     }
 
-    /// From now on the job of this name goes so.
+    /// Sets the plan for the job of this name.
     pub(crate) fn plan(&self, name: &str, plan: Plan) {
         let case = Case { plan, posts: Vec::new(), gets: Vec::new(), cancels: Vec::new() };
         self.cases.lock().unwrap().insert(name.to_owned(), case);
     }
 
-    /// What it was asked about the job of this name.
+    /// Returns the requests that came for the job of this name.
     pub(crate) fn case(&self, name: &str) -> Case {
         self.cases.lock().unwrap()[name].clone()
     }
 
-    /// The rest of what is held back is made.
+    /// Lets the rest of a response be made that is held back.
     pub(crate) fn release(&self, name: &str) {
         for response in self.case(name).posts {
             response.made.send_replace(usize::MAX);
@@ -128,7 +128,7 @@ impl Server {
     }
 }
 
-/// One call, one connection; `None` when the other side left, or is to think that this one did.
+/// Serves one call on one connection; `None` when the client left, or this side closes the connection.
 async fn serve(mut stream: TcpStream, cases: Cases) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let (method, target, body) = request(&mut stream).await?;
@@ -142,7 +142,7 @@ async fn serve(mut stream: TcpStream, cases: Cases) -> Option<()> {
             case.posts.push(response.clone());
             (response, if case.posts.len() == 1 { case.plan.cut } else { usize::MAX })
         };
-        return tell(&mut stream, &response, 0..cut).await;
+        return send_packets(&mut stream, &response, 0..cut).await;
     }
     let id = place.trim_matches('/').split('/').next()?;
     let name = id.strip_prefix("resp_")?.rsplit_once('_')?.0;
@@ -170,14 +170,14 @@ async fn serve(mut stream: TcpStream, cases: Cases) -> Option<()> {
             stream.write_all(head.as_bytes()).await.ok()
         }
         Get::OnlyWhole if is_stream => status(&mut stream, 400, &json!({"error": {"message": "no stream"}})).await,
-        Get::Cut(at) if is_stream => tell(&mut stream, &response, after.map_or(0, |after| after + 1)..at).await,
-        _ if is_stream => tell(&mut stream, &response, after.map_or(0, |after| after + 1)..usize::MAX).await,
+        Get::Cut(at) if is_stream => send_packets(&mut stream, &response, after.map_or(0, |after| after + 1)..at).await,
+        _ if is_stream => send_packets(&mut stream, &response, after.map_or(0, |after| after + 1)..usize::MAX).await,
         _ => status(&mut stream, 200, &response.whole()).await,
     }
 }
 
-/// The packets of these numbers, as they are made; and the end of the body if they were all.
-async fn tell(stream: &mut TcpStream, response: &Response, numbers: std::ops::Range<usize>) -> Option<()> {
+/// Sends the packets of these numbers as they are made, and the end of the body if they were all.
+async fn send_packets(stream: &mut TcpStream, response: &Response, numbers: std::ops::Range<usize>) -> Option<()> {
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n";
     stream.write_all(format!("{head}\r\n").as_bytes()).await.ok()?;
@@ -205,7 +205,7 @@ async fn status(stream: &mut TcpStream, status: u16, body: &Value) -> Option<()>
     stream.write_all(format!("{head}connection: close\r\n\r\n{body}").as_bytes()).await.ok()
 }
 
-/// Method, target and body; no body is none.
+/// Reads method, target and body; an absent body is null.
 async fn request(stream: &mut TcpStream) -> Option<(String, String, Value)> {
     let mut bytes = Vec::new();
     let body_at = loop {
@@ -249,7 +249,7 @@ impl Response {
         Response { id, packets: Arc::new(packets), made: Arc::new(made), usage }
     }
 
-    /// As it stands.
+    /// Returns the response as it stands now.
     fn whole(&self) -> Value {
         if *self.made.borrow() >= self.packets.len() {
             return self.packets.last().unwrap()["response"].clone();
@@ -258,19 +258,19 @@ impl Response {
     }
 }
 
-/// How many packets such an answer has.
+/// Returns the number of packets that such an answer has.
 pub(crate) fn count(answer: Answer) -> usize {
     packets("", answer, &whole(), (0, 0)).len()
 }
 
-/// The number of the first packet of this kind.
+/// Returns the number of the first packet of this kind.
 pub(crate) fn number(answer: Answer, kind: &str) -> usize {
     let packets = packets("", answer, &whole(), (0, 0));
     packets.iter().position(|packet| packet["type"] == kind).unwrap()
 }
 
-/// The text and the arguments of the first packets.
-pub(crate) fn said(answer: Answer, count: usize) -> (String, String) {
+/// Returns the text and the arguments of the first packets.
+pub(crate) fn packet_texts(answer: Answer, count: usize) -> (String, String) {
     let packets = packets("", answer, &whole(), (0, 0));
     let of = |kind: &str| {
         let deltas = packets[..count].iter().filter(|packet| packet["type"] == kind);
@@ -281,7 +281,7 @@ pub(crate) fn said(answer: Answer, count: usize) -> (String, String) {
 
 fn packets(id: &str, answer: Answer, text: &str, usage: (u64, u64)) -> Vec<Value> {
     let begun = |status: &str| json!({"id": id, "status": status, "background": true, "model": "gpt-9", "output": []});
-    let mut said = vec![
+    let mut packets = vec![
         json!({"type": "response.created", "response": begun("queued")}),
         json!({"type": "response.queued", "response": begun("queued")}),
         json!({"type": "response.in_progress", "response": begun("in_progress")}),
@@ -293,7 +293,7 @@ fn packets(id: &str, answer: Answer, text: &str, usage: (u64, u64)) -> Vec<Value
         let deltas = THOUGHTS.iter().enumerate().map(|(part, text)| {
             json!({"type": "response.reasoning_summary_text.delta", "summary_index": part, "delta": text})
         });
-        add(&mut said, &mut items, &item, deltas.collect());
+        add(&mut packets, &mut items, &item, deltas.collect());
     }
     let part = json!({"type": "output_text", "text": text, "annotations": []});
     let item =
@@ -302,27 +302,28 @@ fn packets(id: &str, answer: Answer, text: &str, usage: (u64, u64)) -> Vec<Value
     let deltas =
         words.chunks(WORDS).map(|words| json!({"type": "response.output_text.delta", "delta": words.concat()}));
     let done = json!({"type": "response.output_text.done", "text": text});
-    add(&mut said, &mut items, &item, deltas.chain([done]).collect());
+    add(&mut packets, &mut items, &item, deltas.chain([done]).collect());
     if answer == Answer::Full {
         let item = json!({"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "count", "arguments": ARGUMENTS});
         let letters: Vec<char> = ARGUMENTS.chars().collect();
         let pieces = letters.chunks(7).map(|piece| piece.iter().collect::<String>());
         let deltas = pieces.map(|piece| json!({"type": "response.function_call_arguments.delta", "delta": piece}));
         let done = json!({"type": "response.function_call_arguments.done", "arguments": ARGUMENTS});
-        add(&mut said, &mut items, &item, deltas.chain([done]).collect());
+        add(&mut packets, &mut items, &item, deltas.chain([done]).collect());
     }
-    let told = json!({"input_tokens": usage.0, "output_tokens": usage.1, "total_tokens": usage.0 + usage.1});
+    let usage_of_response =
+        json!({"input_tokens": usage.0, "output_tokens": usage.1, "total_tokens": usage.0 + usage.1});
     let mut response = begun("completed");
-    (response["output"], response["usage"]) = (json!(items), told);
-    said.push(json!({"type": "response.completed", "response": response}));
-    for (number, packet) in said.iter_mut().enumerate() {
+    (response["output"], response["usage"]) = (json!(items), usage_of_response);
+    packets.push(json!({"type": "response.completed", "response": response}));
+    for (number, packet) in packets.iter_mut().enumerate() {
         packet["sequence_number"] = json!(number);
     }
-    said
+    packets
 }
 
-/// An item, from its beginning to its end.
-fn add(said: &mut Vec<Value>, items: &mut Vec<Value>, item: &Value, deltas: Vec<Value>) {
+/// Adds the packets of an item, from its beginning to its end.
+fn add(packets: &mut Vec<Value>, items: &mut Vec<Value>, item: &Value, deltas: Vec<Value>) {
     let mut bare = item.clone();
     for field in ["summary", "content", "encrypted_content", "arguments"] {
         if let Some(value) = bare.get_mut(field) {
@@ -330,11 +331,11 @@ fn add(said: &mut Vec<Value>, items: &mut Vec<Value>, item: &Value, deltas: Vec<
         }
     }
     let index = items.len();
-    said.push(json!({"type": "response.output_item.added", "output_index": index, "item": bare}));
+    packets.push(json!({"type": "response.output_item.added", "output_index": index, "item": bare}));
     for mut delta in deltas {
         delta["output_index"] = json!(index);
-        said.push(delta);
+        packets.push(delta);
     }
-    said.push(json!({"type": "response.output_item.done", "output_index": index, "item": item}));
+    packets.push(json!({"type": "response.output_item.done", "output_index": index, "item": item}));
     items.push(item.clone());
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::door::Way;
+use crate::entrance::Entrances;
 use crate::provider::{Plan, REPEATS, Server, provider};
 use crate::support::NatsServer;
 
@@ -14,10 +14,10 @@ const LATE: usize = 24;
 const OFF: usize = LATE;
 
 pub(crate) struct World {
-    /// Taken by who restarts it.
+    /// The nats-server; a test that restarts it takes it out.
     pub(crate) nats: Option<NatsServer>,
     pub(crate) server: Server,
-    pub(crate) way: Way,
+    pub(crate) entrances: Entrances,
     late: AtomicUsize,
 }
 
@@ -39,22 +39,22 @@ impl World {
         broker.env("NO_PROXY", "*");
         broker.up().await;
         let url = broker.url("");
-        let way = Way {
+        let entrances = Entrances {
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             ws: broker.ws(),
             base: url.trim_end_matches('/').to_owned(),
             nats: async_nats::ConnectOptions::new().retry_on_initial_connect().connect(nats.url()).await.unwrap(),
             quiet,
         };
-        let world = World { nats: Some(nats), server, way, late: AtomicUsize::new(0) };
+        let world = World { nats: Some(nats), server, entrances, late: AtomicUsize::new(0) };
         world.listens_to_nats().await;
         (world, broker)
     }
 
     /// Waits until the broker has its subjects.
     pub(crate) async fn listens_to_nats(&self) {
-        crate::broker::found("the NATS door", || async {
-            self.way.nats.request("forebay.models", "{\"q\":\"nothing-like-it\"}".into()).await.ok()
+        crate::broker::found("the NATS entrance", || async {
+            self.entrances.nats.request("forebay.models", "{\"q\":\"nothing-like-it\"}".into()).await.ok()
         })
         .await;
     }

@@ -51,7 +51,7 @@ async fn records_come_to_the_jobs_own_subject() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_door_that_opens_again_delivers_what_the_last_one_left() {
+async fn an_entrance_that_opens_again_delivers_what_the_last_one_left() {
     let server = NatsServer::start(false);
     let log = MemoryLog::new(Clock::System);
     let first = TestBroker::open(&server.url(), Arc::clone(&log) as Arc<dyn Log>);

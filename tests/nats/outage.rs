@@ -35,7 +35,7 @@ async fn nats_may_come_after_the_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_door_that_never_connected_closes_at_once() {
+async fn an_entrance_that_never_connected_closes_at_once() {
     let server = NatsServer::reserve(false, &[]);
     let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
     let before = std::time::Instant::now();

@@ -29,7 +29,7 @@ async fn publish(jetstream: &jetstream::Context, body: &serde_json::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_published_while_the_door_is_closed_are_done_afterwards_each_once() {
+async fn jobs_published_while_the_entrance_is_closed_are_done_afterwards_each_once() {
     let server = NatsServer::start(true);
     let log = MemoryLog::new(Clock::System);
     let client = client(&server).await;

@@ -84,7 +84,7 @@ async fn messagepack_is_answered_in_messagepack() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_input_is_refused_by_name_and_the_door_stays_open() {
+async fn bad_input_is_refused_by_name_and_the_entrance_stays_open() {
     let server = NatsServer::start(false);
     let (broker, client) = TestBroker::start(&server).await;
     let megabyte = vec![b'['; 1_000_000];
@@ -273,7 +273,7 @@ async fn the_service_tells_who_it_is_and_what_it_did() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_and_password_in_the_address_open_the_door() {
+async fn a_user_and_password_in_the_address_open_the_entrance() {
     let server = NatsServer::start_with(false, &["--user", "me", "--pass", "p@ss"]);
     let address = server.url().replace("nats://", "nats://me:p%40ss@");
     let log = forebay::log::memory::MemoryLog::new(forebay::clock::Clock::System);

@@ -139,7 +139,7 @@ def a_stream_is_resumed_after_every_event_with_the_same_events():
         steps = [{"reasoning": "hm"}, {"text": ["a", "b"]}, *CALLS[1:3], {"delay_ms": 300}, {"text": "c"}]
         live, resumed = create(steps, stream=True, **more), []
         events = [next(live), next(live)]
-        # While it runs, and nobody reads the first stream.
+        # While it runs, and the first stream has no reader.
         id, at = events[0].response.id, events[-1].sequence_number
         resumed = list(CLIENT.responses.retrieve(id, stream=True, starting_after=at))
         whole = list(CLIENT.responses.retrieve(id, stream=True))

@@ -1,4 +1,4 @@
-//! A broker without doors on one thread, with a clock that the test moves.
+//! A broker without entrances on one thread, with a clock that the test moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::harness;
 
-/// Stops the clock: from here on time passes only while everybody waits.
+/// Stops the clock: from here on time passes only while every task waits.
 pub(crate) fn paused() {
     tokio::time::pause();
 }
@@ -63,7 +63,7 @@ impl TestBroker {
         self.ledger.charges()
     }
 
-    /// The ledger says what the terminals say.
+    /// Checks that the ledger agrees with the terminals.
     pub(crate) async fn check_books(&self) {
         let mut terminals = Usd::ZERO;
         for stream in self.streams().await {
@@ -74,7 +74,7 @@ impl TestBroker {
     }
 }
 
-/// A stream read to its end.
+/// A stream that was read to its end.
 pub(crate) struct Ended {
     records: Vec<Record>,
 }
@@ -127,7 +127,7 @@ impl Ended {
         self.records.iter().filter(|record| matches!(record.event, Event::Attempt(_))).count() as u64
     }
 
-    /// The answer as a reader has it at the end: a restart discards.
+    /// Returns the answer as a reader has it at the end: a restart discards earlier text.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for record in &self.records {
@@ -140,7 +140,7 @@ impl Ended {
         text
     }
 
-    /// Dense from 0, accepted first, one terminal, and that last.
+    /// Checks the stream: dense from 0, accepted first, one terminal, and that last.
     pub(crate) fn check(&self, what: &str) {
         for (record, seq) in self.records.iter().zip(0..) {
             assert_eq!(record.seq, seq, "{what}: a gap");

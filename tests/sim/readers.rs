@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::broker::TestBroker;
 
-/// A job whose provider does something random at each attempt.
+/// Makes a job whose provider does something random at each attempt.
 pub(crate) fn random_job(random: &mut fastrand::Rng) -> Value {
     let attempts: Vec<Value> = (0..random.usize(1..5)).map(|_| timeline(random)).collect();
     let rule = ["fail", "continue", "restart"][random.usize(0..3)];
@@ -50,7 +50,7 @@ fn timeline(random: &mut fastrand::Rng) -> Value {
     Value::Array(steps)
 }
 
-/// Reads a stream to its end with many departures; every return is by cursor. The stored bytes read.
+/// Reads a stream to its end with many disconnects; every return is by cursor. Returns the stored bytes.
 pub(crate) async fn come_and_go(broker: &TestBroker, stream: &Arc<Stream>, mut random: fastrand::Rng) -> Vec<u8> {
     let (mut read, mut cursor, mut next_seq) = (Vec::new(), Cursor::Start, 0);
     loop {

@@ -50,7 +50,7 @@ impl NatsServer {
         NatsServer { port: free_port(), jetstream, extra, store, child: None }
     }
 
-    /// Where it listens.
+    /// Returns the URL that the server listens on.
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

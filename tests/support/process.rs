@@ -15,7 +15,7 @@ use crate::support::free_port;
 
 /// No wait in these tests is longer on any machine; it is a way to fail, not a way to synchronise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// Between two looks at something that is waited for.
+/// Time between two checks of something that a test waits for.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Resolves within [`PATIENCE`] or fails the test, saying what it waited for.
@@ -36,7 +36,7 @@ pub(crate) async fn found<T, F: Future<Output = Option<T>>>(what: &str, mut look
     soon(what, finding).await
 }
 
-/// A broker process; killed when dropped.
+/// A broker process that is killed when this is dropped.
 pub(crate) struct Broker {
     dir: TempDir,
     port: u16,
@@ -46,7 +46,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// A broker that is not started yet. `config` is added to what tests need.
+    /// Makes a broker that is not started yet. `config` is added to what tests need.
     pub(crate) fn new(nats: Option<&str>, config: &str) -> Broker {
         // Sets the process's TLS library, without which no client can be built.
         drop(forebay::provider::call::ProviderClient::new().unwrap());
@@ -62,7 +62,7 @@ impl Broker {
         broker
     }
 
-    /// The same, started.
+    /// Makes a broker and starts it.
     pub(crate) async fn start(nats: Option<&str>, config: &str) -> Broker {
         let mut broker = Broker::new(nats, config);
         broker.up().await;
@@ -86,8 +86,8 @@ impl Broker {
         self.dir.path().join("forebay.toml")
     }
 
-    /// What all processes wrote to stderr so far.
-    pub(crate) fn said(&self) -> String {
+    /// Returns what all processes wrote to stderr so far.
+    pub(crate) fn stderr(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
     }
 
@@ -97,8 +97,8 @@ impl Broker {
         self.spawn();
         while self.get("/healthz").await.is_none() {
             let exited = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
-            assert!(exited.is_none(), "the broker ended: {exited:?}\n{}", self.said());
-            assert!(began.elapsed() < PATIENCE, "the broker does not come up\n{}", self.said());
+            assert!(exited.is_none(), "the broker ended: {exited:?}\n{}", self.stderr());
+            assert!(began.elapsed() < PATIENCE, "the broker does not come up\n{}", self.stderr());
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -114,7 +114,7 @@ impl Broker {
         self.child = Some(child.spawn().unwrap());
     }
 
-    /// `kill -9`.
+    /// Kills the process with `kill -9`.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -122,18 +122,18 @@ impl Broker {
         }
     }
 
-    /// The process.
+    /// Returns the id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// Asks it to go down, and returns at once.
+    /// Sends SIGTERM to the process and returns at once.
     pub(crate) fn terminate(&self) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
     }
 
-    /// How it ended.
+    /// Waits for the process to end and returns its exit status.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         found("the broker's end", || std::future::ready(child.try_wait().unwrap())).await
@@ -143,7 +143,7 @@ impl Broker {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Host and port.
+    /// Returns the host and port of HTTP.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -152,14 +152,14 @@ impl Broker {
         format!("ws://127.0.0.1:{}/v1/ws", self.port)
     }
 
-    /// Status and body; `None` when nobody answers.
+    /// Sends a GET and returns status and body; `None` when the broker does not answer.
     pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
         answer(self.http.get(self.url(path))).await
     }
 
-    /// The JSON of a successful answer.
+    /// Returns the JSON of a successful answer.
     pub(crate) async fn json(&self, path: &str) -> Value {
-        let (status, body) = self.get(path).await.unwrap_or_else(|| panic!("{path}\n{}", self.said()));
+        let (status, body) = self.get(path).await.unwrap_or_else(|| panic!("{path}\n{}", self.stderr()));
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).unwrap()
     }
@@ -171,14 +171,14 @@ impl Broker {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// A way to post and follow that outlives a borrow of the broker.
-    pub(crate) fn door(&self) -> Door {
-        Door { http: self.http.clone(), run: self.url("/v1/run"), ws: self.ws() }
+    /// Returns a client that posts and follows jobs and does not borrow the broker.
+    pub(crate) fn client(&self) -> BrokerClient {
+        BrokerClient { http: self.http.clone(), run: self.url("/v1/run"), ws: self.ws() }
     }
 
-    /// All records of a job, and how it ended.
+    /// Returns all records of a job, and how it ended.
     pub(crate) async fn records(&self, id: &str) -> (Vec<Record>, State) {
-        self.door().records(id).await.unwrap_or_else(|failure| panic!("{id}: {failure}\n{}", self.said()))
+        self.client().records(id).await.unwrap_or_else(|failure| panic!("{id}: {failure}\n{}", self.stderr()))
     }
 }
 
@@ -186,21 +186,21 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("the broker said:\n{}", self.said());
+            eprintln!("the stderr of the broker:\n{}", self.stderr());
         }
     }
 }
 
-/// What a client knows of a broker.
+/// Posts and follows jobs at a broker's addresses.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct BrokerClient {
     pub(crate) http: reqwest::Client,
     pub(crate) run: String,
     pub(crate) ws: String,
 }
 
-impl Door {
-    /// Posts a job again and again until the broker answers that it has it.
+impl BrokerClient {
+    /// Posts a job until the broker accepts it.
     pub(crate) async fn submit(&self, job: &Value) -> String {
         let mut job = job.clone();
         job["options"]["background"] = json!(true);
@@ -214,7 +214,7 @@ impl Door {
         accepted.await["id"].as_str().unwrap().to_owned()
     }
 
-    /// Follows a job that may not be there yet to its end, through everything.
+    /// Follows a job, which may not exist yet, to its end, over every restart.
     pub(crate) async fn records(&self, id: &str) -> Result<(Vec<Record>, State), Failure> {
         let mut records = Vec::new();
         let (url, id) = (self.ws.clone(), id.to_owned());
@@ -245,12 +245,12 @@ async fn answer(request: reqwest::RequestBuilder) -> Option<(u16, String)> {
     Some((status, response.text().await.ok()?))
 }
 
-/// A job that the built-in provider answers with `script`.
+/// Makes a job that the built-in provider answers with `script`.
 pub(crate) fn job(id: &str, script: &Value, options: &Value) -> Value {
     json!({"id": id, "model": "scripted/any", "input": {"messages": [], "script": script}, "options": options})
 }
 
-/// A job whose answer is `count` numbers, `interval_ms` apart.
+/// Makes a job whose answer is `count` numbers, `interval_ms` apart.
 pub(crate) fn long_job(id: &str, count: u64, interval_ms: u64, options: &Value) -> Value {
     job(id, &json!([{"repeat": {"text": "{n} ", "count": count, "interval_ms": interval_ms}}]), options)
 }

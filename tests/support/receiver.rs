@@ -1,5 +1,5 @@
-//! Somebody's server that is told that jobs have ended: it answers as a test says, remembers what it
-//! heard, and checks signatures with arithmetic of its own.
+//! A receiver of webhooks: it answers as a test wants, keeps the requests that it got, and checks
+//! signatures with arithmetic of its own.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,12 +11,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-/// A way to fail, not a way to synchronise.
+/// Longest wait of a test; it is a way to fail, not a way to synchronise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What it was told.
+/// A request that the receiver got.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct WebhookRequest {
     pub path: String,
     pub headers: BTreeMap<String, String>,
     pub body: String,
@@ -24,7 +24,7 @@ pub(crate) struct Told {
 
 pub(crate) struct Receiver {
     pub addr: SocketAddr,
-    told: mpsc::Receiver<Told>,
+    requests: mpsc::Receiver<WebhookRequest>,
 }
 
 impl Receiver {
@@ -32,43 +32,43 @@ impl Receiver {
     pub(crate) fn start(answers: &'static [(u16, &'static str)]) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
-        let (tell, told) = mpsc::sync_channel(64);
+        let (sender, requests) = mpsc::sync_channel(64);
         std::thread::spawn(move || {
             let mut answers = answers.iter();
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
-                let Some(heard) = read(&mut stream) else { continue };
+                let Some(request) = read(&mut stream) else { continue };
                 let (status, more) = answers.next().copied().unwrap_or((204, ""));
                 let answer = format!("HTTP/1.1 {status} So\r\n{more}content-length: 0\r\nconnection: close\r\n\r\n");
-                if tell.send(heard).is_err() || stream.write_all(answer.as_bytes()).is_err() {
+                if sender.send(request).is_err() || stream.write_all(answer.as_bytes()).is_err() {
                     continue;
                 }
             }
         });
-        Receiver { addr, told }
+        Receiver { addr, requests }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.addr)
     }
 
-    /// The next that it is told.
-    pub(crate) fn next(&self) -> Told {
-        self.told.recv_timeout(PATIENCE).expect("somebody tells it")
+    /// Waits for the next request and returns it.
+    pub(crate) fn next(&self) -> WebhookRequest {
+        self.requests.recv_timeout(PATIENCE).expect("a webhook comes")
     }
 
-    /// What it was told and nobody asked for yet.
-    pub(crate) fn rest(&self) -> Vec<Told> {
-        self.told.try_iter().collect()
+    /// Returns the requests that came and were not returned yet.
+    pub(crate) fn rest(&self) -> Vec<WebhookRequest> {
+        self.requests.try_iter().collect()
     }
 }
 
-impl Told {
+impl WebhookRequest {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// Whether it is signed with each of these `secrets`, in this order, and with no other.
+    /// Returns whether the request is signed with each of these `secrets`, in this order, and with no other.
     pub(crate) fn is_signed_with(&self, secrets: &[&str]) -> bool {
         let signed = format!("{}.{}.{}", self.header("webhook-id"), self.header("webhook-timestamp"), self.body);
         let one = |secret: &&str| {
@@ -86,7 +86,7 @@ fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
     Sha256::digest([&padded(0x5c)[..], &inner[..]].concat()).to_vec()
 }
 
-fn read(stream: &mut TcpStream) -> Option<Told> {
+fn read(stream: &mut TcpStream) -> Option<WebhookRequest> {
     let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         if let Some(told) = whole(&bytes) {
@@ -99,7 +99,7 @@ fn read(stream: &mut TcpStream) -> Option<Told> {
     }
 }
 
-fn whole(bytes: &[u8]) -> Option<Told> {
+fn whole(bytes: &[u8]) -> Option<WebhookRequest> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
@@ -107,5 +107,5 @@ fn whole(bytes: &[u8]) -> Option<Told> {
     let headers: BTreeMap<String, String> =
         lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into())).collect();
     let length: usize = headers.get("content-length")?.parse().ok()?;
-    (body.len() >= length).then(|| Told { path, headers, body: body.to_owned() })
+    (body.len() >= length).then(|| WebhookRequest { path, headers, body: body.to_owned() })
 }

@@ -7,8 +7,8 @@ use crate::source::{File, Tree, code_of, product_code, tokens};
 const FILE_LINES_MAX: usize = 400;
 const MODULE_DOC_LINES_MAX: usize = 15;
 
-/// Which rooms a room may import. `lib.rs` tells it as a chain; this is the chain, room by room.
-const ROOMS: &[(&str, &str)] = &[
+/// Which modules a module may import. `lib.rs` describes the order; this table is the order, module by module.
+const MODULES: &[(&str, &str)] = &[
     ("job", ""),
     ("guide", ""),
     ("clock", "job"),
@@ -39,11 +39,11 @@ const ROOMS: &[(&str, &str)] = &[
     ("ws", "job clock config telemetry wire policy log broker"),
     ("http", "job clock config telemetry catalog wire dialect policy log streams meter broker ws"),
 ];
-/// Rooms on top, which see everything but each other's absence.
+/// Modules on top, which may import every other module.
 const TOP: &[&str] = &["app", "bench", "cli", "lib", "main"];
 
 /// Where each library may be named. So each can be replaced by editing one place.
-const DOORS: &[(&str, &[&str])] = &[
+const LIBRARIES: &[(&str, &[&str])] = &[
     ("actix", &["/actor.rs", "src/app.rs", "src/app/"]),
     ("async_nats", &["src/nats/", "src/cli/nats.rs"]),
     ("sled", &["src/log/disk/store.rs"]),
@@ -91,11 +91,11 @@ pub(crate) fn a_file_is_short(file: &File) -> Vec<String> {
 }
 
 pub(crate) fn imports_point_downhill(file: &File) -> Vec<String> {
-    if !file.is_product() || TOP.contains(&file.room()) {
+    if !file.is_product() || TOP.contains(&file.module()) {
         return Vec::new();
     }
-    let Some((room, below)) = ROOMS.iter().find(|(room, _)| *room == file.room()) else {
-        return vec![format!("{}: the room `{}` is not in ROOMS", file.path, file.room())];
+    let Some((module, below)) = MODULES.iter().find(|(module, _)| *module == file.module()) else {
+        return vec![format!("{}: the module `{}` is not in MODULES", file.path, file.module())];
     };
     let code = product_code(&file.text);
     let words = tokens(&code);
@@ -103,30 +103,30 @@ pub(crate) fn imports_point_downhill(file: &File) -> Vec<String> {
     for window in words.windows(3) {
         let [(_, "crate"), (_, "::"), (line, target)] = window else { continue };
         if *target == "{" {
-            complaints.push(format!("{}:{line}: name one room per `use crate::…`", file.path));
-        } else if target != room && !below.split(' ').any(|name| name == *target) {
-            complaints.push(format!("{}:{line}: `{room}` may not see `{target}`", file.path));
+            complaints.push(format!("{}:{line}: name one module per `use crate::…`", file.path));
+        } else if target != module && !below.split(' ').any(|name| name == *target) {
+            complaints.push(format!("{}:{line}: `{module}` may not see `{target}`", file.path));
         }
     }
     complaints
 }
 
-pub(crate) fn each_library_has_one_door(file: &File) -> Vec<String> {
+pub(crate) fn each_library_has_one_place(file: &File) -> Vec<String> {
     if !file.is_product() {
         return Vec::new();
     }
     let code = product_code(&file.text);
     let words = tokens(&code);
     let mut complaints = Vec::new();
-    for (library, doors) in DOORS {
-        if doors.iter().any(|door| file.path.starts_with(door) || file.path.ends_with(door)) {
+    for (library, places) in LIBRARIES {
+        if places.iter().any(|place| file.path.starts_with(place) || file.path.ends_with(place)) {
             continue;
         }
         for (at, (line, word)) in words.iter().enumerate() {
             let before = at.checked_sub(1).map_or("", |before| words[before].1);
             let after = words.get(at + 1).map_or("", |after| after.1);
             if word == library && before != "::" && before != "." && (after == "::" || before == "use") {
-                complaints.push(format!("{}:{line}: `{library}` only in {}", file.path, doors.join(", ")));
+                complaints.push(format!("{}:{line}: `{library}` only in {}", file.path, places.join(", ")));
             }
         }
     }

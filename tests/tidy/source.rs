@@ -3,14 +3,15 @@
 //! Owns the walk and a small tokenizer. Promises that blanked text keeps its lines. Does not parse
 //! Rust: a rule sees words and punctuation.
 
+use std::ops::Range;
 use std::path::Path;
 
 /// A text file of the project.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
-    /// From the root, with `/`.
+    /// Path from the root, with `/`.
     pub(crate) path: String,
-    /// Its content.
+    /// Text of the whole file.
     pub(crate) text: String,
 }
 
@@ -23,13 +24,13 @@ impl File {
         self.path.ends_with(".rs")
     }
 
-    /// Compiled into the library or binary, tests aside.
+    /// Returns whether the file is compiled into the library or binary, tests aside.
     pub(crate) fn is_product(&self) -> bool {
         self.is_rust() && self.path.starts_with("src/") && !self.path.ends_with("_tests.rs")
     }
 
     /// The first directory or module below `src`: `src/log/reader.rs` and `src/log.rs` are in `log`.
-    pub(crate) fn room(&self) -> &str {
+    pub(crate) fn module(&self) -> &str {
         let below = self.path.strip_prefix("src/").unwrap_or_default();
         below.split('/').next().unwrap_or_default().trim_end_matches(".rs")
     }
@@ -77,26 +78,48 @@ fn walk(folder: &Path, prefix: &str, ignored: &[&str], tree: &mut Tree) {
     }
 }
 
-/// Rust source with comments, strings and character literals blanked; lines stay where they are.
-pub(crate) fn code_of(source: &str) -> String {
+/// A part of Rust source that is not code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// A comment with its marks.
+    Comment,
+    /// A string literal with its quotes.
+    Text,
+    /// A character literal with its quotes.
+    Character,
+}
+
+/// Finds the comments, strings and character literals of Rust source, in order.
+pub(crate) fn spans(source: &str) -> Vec<(Range<usize>, Kind)> {
     let bytes = source.as_bytes();
-    let mut code = bytes.to_vec();
+    let mut spans = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let end = match bytes[at] {
-            b'/' if bytes[at..].starts_with(b"//") => end_of_line(bytes, at),
-            b'/' if bytes[at..].starts_with(b"/*") => end_of_block(bytes, at),
-            b'"' => end_of_string(bytes, at),
-            b'r' if is_raw(bytes, at) => end_of_raw(bytes, at),
-            b'\'' => end_of_char(bytes, at),
-            _ => at,
+        let (end, kind) = match bytes[at] {
+            b'/' if bytes[at..].starts_with(b"//") => (end_of_line(bytes, at), Kind::Comment),
+            b'/' if bytes[at..].starts_with(b"/*") => (end_of_block(bytes, at), Kind::Comment),
+            b'"' => (end_of_string(bytes, at), Kind::Text),
+            b'r' if is_raw(bytes, at) => (end_of_raw(bytes, at), Kind::Text),
+            b'\'' => (end_of_char(bytes, at), Kind::Character),
+            _ => (at, Kind::Text),
         };
-        for byte in &mut code[at..end] {
+        if end > at {
+            spans.push((at..end, kind));
+        }
+        at = end.max(at + 1);
+    }
+    spans
+}
+
+/// Returns Rust source with comments, strings and character literals blanked; lines stay where they are.
+pub(crate) fn code_of(source: &str) -> String {
+    let mut code = source.as_bytes().to_vec();
+    for (span, _) in spans(source) {
+        for byte in &mut code[span] {
             if *byte != b'\n' {
                 *byte = b' ';
             }
         }
-        at = end.max(at + 1);
     }
     String::from_utf8_lossy(&code).into_owned()
 }
@@ -159,7 +182,7 @@ fn end_of_char(bytes: &[u8], at: usize) -> usize {
     }
 }
 
-/// Code without the items under `#[cfg(test)]`: what the directions and doors are about.
+/// Code without the items under `#[cfg(test)]`: the part that the rules on imports and libraries read.
 pub(crate) fn product_code(source: &str) -> String {
     let mut code = code_of(source);
     while let Some(start) = code.find("#[cfg(test)]") {

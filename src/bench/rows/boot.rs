@@ -27,7 +27,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let records = if bench.quick { RECORDS / 10 } else { RECORDS };
     let scratch = Scratch::new(bench.scratch.path())?;
     Process::until_killed(Role::Writer, scratch.path(), records).await?;
-    // Nobody asks this provider: what was under way when the broker died is not repeated.
+    // No request goes to this provider: a job that was under way at the crash is not repeated.
     let no_upstream = ([127, 0, 0, 1], 9).into();
     let start = Instant::now();
     let broker = Process::broker(scratch.path(), no_upstream).await?;
