@@ -243,8 +243,8 @@ async fn a_cancel_ends_a_job_at_any_moment_and_books_what_was_used() {
         let submitted =
             broker.submit(&json!({"model": "scripted/m", "input": {"messages": [], "script": script}})).await;
         tokio::time::sleep(std::time::Duration::from_millis(after_ms)).await;
-        broker.svc.cancel(&submitted.head().id, "client").await.unwrap();
-        let again = broker.svc.cancel(&submitted.head().id, "client").await.unwrap();
+        broker.broker.cancel(&submitted.head().id, "client").await.unwrap();
+        let again = broker.broker.cancel(&submitted.head().id, "client").await.unwrap();
         assert!(again.tail().state.is_terminal());
         let ended = Ended::read(&broker, &submitted).await;
         let expected = if after_ms == 20_000 { State::Completed } else { State::Cancelled };
@@ -266,7 +266,7 @@ async fn a_submitter_that_disconnects_has_the_effect_that_the_job_chose() {
         let stream = broker.submit(&job).await;
         let began = tokio::time::Instant::now();
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-        broker.svc.client_left(&stream);
+        broker.broker.client_left(&stream);
         let ended = Ended::read(&broker, &stream).await;
         assert_eq!(ended.state(), state, "{rule}");
         assert!(began.elapsed().as_secs() <= at_most_s, "{rule} took {:?}", began.elapsed());
@@ -284,7 +284,7 @@ async fn a_drain_waits_and_then_interrupts_and_takes_nothing_new() {
     let (short, long) = (broker.submit(&job(3, "interrupt")).await, broker.submit(&job(100, "interrupt")).await);
     let goes_on = broker.submit(&job(100, "continue")).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    broker.svc.drain(std::time::Duration::from_secs(10)).await;
+    broker.broker.drain(std::time::Duration::from_secs(10)).await;
     assert_eq!(Ended::read(&broker, &short).await.state(), State::Completed);
     let long = Ended::read(&broker, &long).await;
     assert_eq!(long.state(), State::Interrupted);
@@ -345,7 +345,7 @@ async fn whatever_the_seed_the_invariants_hold() {
             Ended::read(&broker, stream).await.check(&format!("seed {seed} ({cancels} cancels)"));
         }
         broker.check_books().await;
-        assert_eq!(broker.svc.jobs_in_flight(), 0, "seed {seed}: an actor is left");
+        assert_eq!(broker.broker.jobs_in_flight(), 0, "seed {seed}: an actor is left");
     }
 }
 

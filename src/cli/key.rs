@@ -19,7 +19,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const RANDOM_CHARS: usize = 40;
 
 /// A new key and its settings.
-struct Made {
+struct NewKey {
     key: String,
     sha256: String,
     name: String,
@@ -33,26 +33,26 @@ pub(super) fn new(arguments: &NewKeyArguments) -> Result<(), CommandError> {
     let mut random = [0; RANDOM_CHARS];
     let system = ring::default_provider().secure_random;
     system.fill(&mut random).map_err(|_| CommandError::Failed(Some("the system gives no random bytes".to_owned())))?;
-    let made = make(arguments, &random);
+    let new_key = make(arguments, &random);
     if arguments.json {
-        let Made { key, sha256, name, gateways, scopes } = made;
+        let NewKey { key, sha256, name, gateways, scopes } = new_key;
         let all = json!({"key": key, "name": name, "sha256": sha256, "gateways": gateways, "scopes": scopes});
         return Ok(show::stdout_line(&all.to_string())?);
     }
-    show::stdout_line(&block(&made))?;
+    show::stdout_line(&block(&new_key))?;
     show::stderr_line("The key, shown this once; clients send it as `Authorization: Bearer <key>`:");
-    show::stderr_line(&made.key);
+    show::stderr_line(&new_key.key);
     Ok(())
 }
 
-fn make(arguments: &NewKeyArguments, random: &[u8; RANDOM_CHARS]) -> Made {
+fn make(arguments: &NewKeyArguments, random: &[u8; RANDOM_CHARS]) -> NewKey {
     let signs = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
     let key: String = PREFIX.chars().chain(signs).collect();
     let sha256: String = Sha256::digest(&key).iter().map(|byte| format!("{byte:02x}")).collect();
     let or = |values: Vec<String>, default: String| if values.is_empty() { vec![default] } else { values };
     let gateways = arguments.gateways.iter().map(ToString::to_string).collect();
     let scopes = if arguments.scopes.is_empty() { &[Scope::Run, Scope::Read][..] } else { &arguments.scopes };
-    Made {
+    NewKey {
         name: arguments.name.clone().unwrap_or_else(|| format!("key-{}", &sha256[..8])),
         gateways: or(gateways, Gateway::default().to_string()),
         scopes: scopes.iter().map(|scope| scope.as_str()).collect(),
@@ -62,12 +62,12 @@ fn make(arguments: &NewKeyArguments, random: &[u8; RANDOM_CHARS]) -> Made {
 }
 
 /// Renders the key's block for the configuration. It begins with an empty line: the file before it may not end with one.
-fn block(made: &Made) -> String {
+fn block(new_key: &NewKey) -> String {
     let quoted = |texts: &[&str]| toml::Value::from(texts.to_vec()).to_string();
-    let gateways: Vec<&str> = made.gateways.iter().map(String::as_str).collect();
-    let name = toml::Value::from(made.name.as_str());
-    let (gateways, scopes) = (quoted(&gateways), quoted(&made.scopes));
-    format!("\n[[keys]]\nname = {name}\nsha256 = \"{}\"\ngateways = {gateways}\nscopes = {scopes}", made.sha256)
+    let gateways: Vec<&str> = new_key.gateways.iter().map(String::as_str).collect();
+    let name = toml::Value::from(new_key.name.as_str());
+    let (gateways, scopes) = (quoted(&gateways), quoted(&new_key.scopes));
+    format!("\n[[keys]]\nname = {name}\nsha256 = \"{}\"\ngateways = {gateways}\nscopes = {scopes}", new_key.sha256)
 }
 
 #[cfg(test)]
@@ -92,17 +92,17 @@ mod tests {
                 &[Scope::Admin],
             ),
         ] {
-            let made = make(&given, &std::array::from_fn(|at| u8::try_from(at * 7 % 256).unwrap()));
-            let text = block(&made);
-            assert!(!text.contains(&made.key) && !text.contains(&made.key[PREFIX.len()..]));
+            let new_key = make(&given, &std::array::from_fn(|at| u8::try_from(at * 7 % 256).unwrap()));
+            let text = block(&new_key);
+            assert!(!text.contains(&new_key.key) && !text.contains(&new_key.key[PREFIX.len()..]));
             // The file before it may end in the middle of a line.
             let config: Config = toml::from_str(&format!("server.drain_s = 1{text}")).unwrap();
-            let access = authenticate(&config, Some(&made.key)).unwrap();
+            let access = authenticate(&config, Some(&new_key.key)).unwrap();
             assert!(name.is_none_or(|name| &*access.name == name), "{}", access.name);
             assert_eq!(access.scopes, scopes);
             let known: Vec<String> = access.gateways.unwrap().iter().map(ToString::to_string).collect();
             assert_eq!(known, gateways);
-            assert!(authenticate(&config, Some(&made.sha256)).is_err(), "the digest is no key");
+            assert!(authenticate(&config, Some(&new_key.sha256)).is_err(), "the digest is no key");
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
     fn a_key_has_more_than_192_bits_and_a_form_of_its_own() {
         let signs: std::collections::BTreeSet<u8> = ALPHABET.iter().copied().collect();
         assert!(signs.len() == 32 && RANDOM_CHARS * 5 >= 192);
-        let made = make(&arguments(None, &[], &[]), &[255; RANDOM_CHARS]);
-        assert!(made.key.starts_with("fb_") && made.key.len() == 3 + RANDOM_CHARS, "{}", made.key);
+        let new_key = make(&arguments(None, &[], &[]), &[255; RANDOM_CHARS]);
+        assert!(new_key.key.starts_with("fb_") && new_key.key.len() == 3 + RANDOM_CHARS, "{}", new_key.key);
     }
 }

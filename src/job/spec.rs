@@ -238,19 +238,19 @@ pub struct ProviderChoice {
 pub struct CostOverride {
     /// Price per input token.
     #[serde(deserialize_with = "usd_of_number")]
-    #[schemars(with = "Dollars")]
+    #[schemars(with = "UsdAmount")]
     pub per_token_in: Usd,
     /// Price per output token.
     #[serde(deserialize_with = "usd_of_number")]
-    #[schemars(with = "Dollars")]
+    #[schemars(with = "UsdAmount")]
     pub per_token_out: Usd,
     /// Price per input token that was read from the provider's cache. Absent = as any input token.
     #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Dollars")]
+    #[schemars(with = "UsdAmount")]
     pub per_cache_read_token: Option<Usd>,
     /// Price per input token that was written to the provider's cache. Absent = as any input token.
     #[serde(default, deserialize_with = "some_usd_of_number", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Dollars")]
+    #[schemars(with = "UsdAmount")]
     pub per_cache_write_token: Option<Usd>,
 }
 
@@ -258,7 +258,7 @@ pub struct CostOverride {
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum Dollars {
+enum UsdAmount {
     /// A number of dollars.
     Number(#[schemars(range(min = 0))] f64),
     /// A decimal text of dollars.

@@ -20,7 +20,7 @@ pub(crate) fn paused() {
 }
 
 pub(crate) struct TestBroker {
-    pub(crate) svc: Arc<Broker>,
+    pub(crate) broker: Arc<Broker>,
     ledger: Arc<MemoryLog>,
 }
 
@@ -29,13 +29,13 @@ impl TestBroker {
         let clock = harness::simulated_clock();
         let ledger = MemoryLog::new(clock);
         let builder = harness::broker("nats.enabled = false").log(ledger.clone()).clock(clock).seed(seed);
-        let svc = builder.arbiter(actix::Arbiter::current()).start(&tokio::runtime::Handle::current());
-        TestBroker { svc, ledger }
+        let broker = builder.arbiter(actix::Arbiter::current()).start(&tokio::runtime::Handle::current());
+        TestBroker { broker, ledger }
     }
 
     pub(crate) async fn try_submit(&self, job: &Value) -> Result<Arc<Stream>, Failure> {
-        let job = self.svc.job(from_json(job.to_string().as_bytes())?, Door::default())?;
-        self.svc.submit(job).await.map(|submitted| submitted.stream)
+        let job = self.broker.job(from_json(job.to_string().as_bytes())?, Door::default())?;
+        self.broker.submit(job).await.map(|submitted| submitted.stream)
     }
 
     pub(crate) async fn submit(&self, job: &Value) -> Arc<Stream> {
@@ -48,19 +48,20 @@ impl TestBroker {
     }
 
     pub(crate) fn cancel_later(&self, stream: &Arc<Stream>, after_ms: u64) {
-        let (svc, id) = (Arc::clone(&self.svc), stream.head().id.clone());
+        let (broker, id) = (Arc::clone(&self.broker), stream.head().id.clone());
         actix::spawn(async move {
             tokio::time::sleep(Duration::from_millis(after_ms)).await;
-            svc.cancel(&id, "client").await.expect("a job that exists can be cancelled");
+            broker.cancel(&id, "client").await.expect("a job that exists can be cancelled");
         });
     }
 
     pub(crate) async fn streams(&self) -> Vec<Arc<Stream>> {
-        self.svc.log.list(ListQuery { limit: 1000, ..ListQuery::default() }).await.expect("memory does not fail")
+        self.broker.log.list(ListQuery { limit: 1000, ..ListQuery::default() }).await.expect("memory does not fail")
     }
 
-    pub(crate) fn charges(&self) -> Vec<Charge> {
-        self.ledger.charges()
+    pub(crate) async fn charges(&self) -> Vec<Charge> {
+        let lines = self.broker.log.charges(0, 100_000).await.expect("memory does not fail");
+        lines.into_iter().map(|(_, charge)| charge).collect()
     }
 
     /// Checks that the ledger agrees with the terminals.
@@ -81,8 +82,8 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) async fn read(broker: &TestBroker, stream: &Arc<Stream>) -> Ended {
-        let mut reader =
-            Follower::new(broker.svc.log.clone(), Arc::clone(stream), Cursor::Start).expect("-1 is always a cursor");
+        let mut reader = Follower::new(broker.broker.log.clone(), Arc::clone(stream), Cursor::Start)
+            .expect("-1 is always a cursor");
         let mut records = Vec::new();
         loop {
             match reader.next(1024).await.expect("memory does not fail") {

@@ -54,7 +54,7 @@ fn timeline(random: &mut fastrand::Rng) -> Value {
 pub(crate) async fn come_and_go(broker: &TestBroker, stream: &Arc<Stream>, mut random: fastrand::Rng) -> Vec<u8> {
     let (mut read, mut cursor, mut next_seq) = (Vec::new(), Cursor::Start, 0);
     loop {
-        let log = Arc::clone(&broker.svc.log);
+        let log = Arc::clone(&broker.broker.log);
         let mut reader = Follower::new(log, Arc::clone(stream), cursor).expect("a cursor that was given is taken");
         assert_eq!(reader.next_seq(), next_seq);
         let patience = Duration::from_millis(random.u64(0..3000));

@@ -33,18 +33,18 @@ const BURST: usize = 8;
 const READ_RATE: u32 = 2000;
 
 /// A log in a fresh directory of its own.
-pub(super) struct Fresh {
+pub(super) struct FreshLog {
     config: LogConfig,
     pub(super) log: Arc<DiskLog>,
     scratch: Scratch,
 }
 
-impl Fresh {
-    pub(super) fn open(bench: &Bench, durability: Durability) -> Result<Fresh> {
+impl FreshLog {
+    pub(super) fn open(bench: &Bench, durability: Durability) -> Result<FreshLog> {
         let scratch = Scratch::new(bench.scratch.path())?;
         let config = LogConfig { path: scratch.path().join("data"), durability, ..LogConfig::default() };
         let log = DiskLog::open(&config, Clock::System)?;
-        Ok(Fresh { config, log, scratch })
+        Ok(FreshLog { config, log, scratch })
     }
 
     /// Closes the log and keeps its directory.
@@ -113,7 +113,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
 
 /// Each stream appends `burst` events, waits until they are durable, and appends again.
 async fn append(bench: &Bench, streams: usize, burst: usize, seconds: f64) -> Result<(f64, Histogram<u64>)> {
-    let fresh = Fresh::open(bench, Durability::Power)?;
+    let fresh = FreshLog::open(bench, Durability::Power)?;
     let lasts = bench.lasts(seconds);
     let events = Arc::new(AtomicU64::new(0));
     let mut writing = JoinSet::new();
@@ -162,7 +162,7 @@ pub(super) async fn readers(bench: &mut Bench) -> Result<()> {
 }
 
 async fn follow(bench: &Bench, count: usize) -> Result<Histogram<u64>> {
-    let fresh = Fresh::open(bench, Durability::Process)?;
+    let fresh = FreshLog::open(bench, Durability::Process)?;
     let writer = begin(&fresh.log).await?;
     let mut reading = JoinSet::new();
     for _ in 0..count {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use super::log::{Fresh, begin, delta, terminal};
+use super::log::{FreshLog, begin, delta, terminal};
 use crate::bench::Bench;
 use crate::bench::report::{Reach, Row};
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ const RECORDS: usize = 400_000;
 
 /// Measures the megabytes of JSON per second that one reader gets; the median of some restarts.
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let fresh = Fresh::open(bench, Durability::Process)?;
+    let fresh = FreshLog::open(bench, Durability::Process)?;
     let records = if bench.quick { RECORDS / 4 } else { RECORDS };
     let id = write(&fresh.log, records).await?;
     fresh.log.close().await;
