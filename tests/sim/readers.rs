@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::broker::TestBroker;
 
-/// Makes a job whose provider does something random at each attempt.
+/// A job whose provider does something random at each attempt.
 pub(crate) fn random_job(random: &mut fastrand::Rng) -> Value {
     let attempts: Vec<Value> = (0..random.usize(1..5)).map(|_| timeline(random)).collect();
     let rule = ["fail", "continue", "restart"][random.usize(0..3)];
