@@ -1,9 +1,8 @@
 //! The outbox of webhooks: which receivers must still be told that a job has ended.
 //!
-//! A row of the log, written with the job's terminal record, stays until the webhook has been accepted: so
-//! it is delivered at least once, also after a crash of the broker. Owns the waits between tries. Promises
-//! bounded memory and at most [`AT_ONCE`] calls at once; what does not fit stays in the log until there is
-//! room.
+//! A row of the log, written with the job's terminal record, stays until the webhook has been accepted: so it is
+//! delivered at least once, also after a crash of the broker. Owns the waits between tries. Promises bounded memory and
+//! at most [`AT_ONCE`] calls at once; what does not fit stays in the log until there is room.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -71,10 +70,7 @@ pub(crate) fn row_of(job: &Job, default: Option<&str>, stream: StreamId, ended: 
 }
 
 fn key_of(stream: StreamId) -> Bytes {
-    let mut key = Vec::with_capacity(1 + stream.0.len());
-    key.push(PREFIX);
-    key.extend_from_slice(&stream.0);
-    key.into()
+    [&[PREFIX], &stream.0[..]].concat().into()
 }
 
 fn stream_of(key: &[u8]) -> Option<StreamId> {
