@@ -39,6 +39,7 @@ const TREE_RULES: &[TreeRule] = &[
     rules::every_dependency_says_what_for,
     rules::the_root_is_small,
     rules::every_file_is_part_of_the_crate,
+    guides::links_lead_somewhere,
     docs::contributing_tells_each_target,
     docs::what_a_document_names_exists,
     docs::each_warning_is_explained,
