@@ -90,7 +90,7 @@ pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
         let sent = env.provider_client.send(outbound, CANCEL_WAIT, env.clock.now());
         let sent = tokio::time::timeout(CANCEL_WAIT, sent).await;
         if !sent.is_ok_and(|reply| reply.is_ok_and(|reply| (200..300).contains(&reply.status))) {
-            tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that nobody wants any more may go on there");
+            tracing::warn!(%job, provider = %target.provider, id = %upstream.id, "an answer that is no longer wanted may go on at its provider");
         }
     });
 }
