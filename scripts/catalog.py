@@ -78,8 +78,8 @@ SERVICES = {"_batches": "batch", "_flex": "flex", "_priority": "priority", "_ult
 # Keys without a price or an ability of ours.
 IGNORED = {
     "litellm_provider": "is the provider", "mode": "is the task", "max_tokens": "is max_output_tokens again",
-    "supported_modalities": "said by the abilities", "supported_output_modalities": "said by the abilities",
-    "supports_multimodal": "said by the abilities", "prompt_cache_min_tokens": "a provider refuses or ignores it itself",
+    "supported_modalities": "told by the abilities", "supported_output_modalities": "told by the abilities",
+    "supports_multimodal": "told by the abilities", "prompt_cache_min_tokens": "a provider refuses or ignores it itself",
     "search_free_requests": "how many searches are free a day is known to the provider only",
     "web_search_billing_unit": "names a unit, and the source has no price for it",
     "comment": "prose", "cost_per_second": "reserved capacity by the hour, of rows that are left out",
@@ -249,8 +249,8 @@ def prices_of(key, facts, variant, report):
                 unit = "image"
             image_of = variant if unit == "image" else ""
             target = name_of(unit, service, above, "/".join(part for part in (image_of, kind) if part))
-            said = per_million(value, f"{key} {name}", report)
-            if prices.setdefault(target, said) != said and name != "input_cost_per_token_cache_hit":
+            price = per_million(value, f"{key} {name}", report)
+            if prices.setdefault(target, price) != price and name != "input_cost_per_token_cache_hit":
                 report.left_out[f"a second price for the same unit ({name})"].append(key)
     return prices
 
@@ -259,8 +259,8 @@ def abilities_of(facts):
     can = []
     for ability, keys in ABILITIES.items():
         denied = keys.startswith("!")
-        said = [facts.get(key) for key in keys.removeprefix("!").split()]
-        if (denied and False not in said) or (not denied and True in said):
+        values = [facts.get(key) for key in keys.removeprefix("!").split()]
+        if (denied and False not in values) or (not denied and True in values):
             can.append(ability)
     endpoints = facts.get("supported_endpoints") or []
     chats = any(end.endswith("/chat/completions") for end in endpoints)
@@ -349,17 +349,17 @@ def main():
     parser.add_argument("source", nargs="?", default=ROOT / "../shared/catalog/prices_source.json", type=pathlib.Path)
     parser.add_argument("--date", default="2026-11", help="when the prices held, for example 2026-11")
     parser.add_argument("--out", default=ROOT / "src/catalog/models.tsv", type=pathlib.Path)
-    said = parser.parse_args()
-    source = json.loads(said.source.read_text("utf-8"), parse_float=Decimal)
+    arguments = parser.parse_args()
+    source = json.loads(arguments.source.read_text("utf-8"), parse_float=Decimal)
     report = Report()
     rows = [row_of(key, facts, report) for key, facts in source.items() if isinstance(facts, dict)
             and "litellm_provider" in facts and key != "sample_spec"]
     lines = list(merge([row for row in rows if row], report))
     head = (f"# Models and their prices in US dollars per million units. Written by scripts/catalog.py.\n"
-            f"# date {said.date}\n# " + COLUMNS.replace(" ", "\t") + "\n")
-    said.out.write_text(head + "".join("\t".join(line) + "\n" for line in lines), "utf-8")
+            f"# date {arguments.date}\n# " + COLUMNS.replace(" ", "\t") + "\n")
+    arguments.out.write_text(head + "".join("\t".join(line) + "\n" for line in lines), "utf-8")
     report.show(lines, len(source))
-    print(f"{said.out.name}: {said.out.stat().st_size} bytes")
+    print(f"{arguments.out.name}: {arguments.out.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

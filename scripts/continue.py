@@ -34,7 +34,7 @@ def config(folder, http, nats, model):
     (folder / "forebay.toml").write_text(text)
 
 
-def asked(form, question, max_tokens=160):
+def job_of(form, question, max_tokens=160):
     body = {"messages": [{"role": "user", "content": question}], "max_tokens": max_tokens, "temperature": 0}
     return {"model": f"{form}/smollm2", "input": body, "options": {"retry": {"delay_ms": 1}}}
 
@@ -71,7 +71,7 @@ class Trial:
     def __init__(self, http, proxy, form, question, cut):
         count = proxy.count()
         proxy.cut_after = cut
-        self.seen = forms.records(http, asked(form, question))
+        self.seen = forms.records(http, job_of(form, question))
         self.calls = proxy.count() - count
         self.last_asked = proxy.bodies[-1]
         self.begun = before_loss(self.seen)
@@ -98,7 +98,7 @@ def goes_on(http, proxy, model):
     for form in FORMS:
         before = wrong
         for question in QUESTIONS:
-            whole = text_of(forms.records(http, asked(form, question)))
+            whole = text_of(forms.records(http, job_of(form, question)))
             for cut in CUTS:
                 trial = Trial(http, proxy, form, question, cut)
                 if trial.begun is None and trial.text == whole:
@@ -120,10 +120,10 @@ def goes_on(http, proxy, model):
 
 
 def keeps_its_limit(http, proxy):
-    """What was said before the cut counts against `max_tokens`."""
-    whole = text_of(forms.records(http, asked("llamacpp", "Tell a long story.", 24)))
+    """The text before the cut counts against `max_tokens`."""
+    whole = text_of(forms.records(http, job_of("llamacpp", "Tell a long story.", 24)))
     proxy.cut_after = 8
-    seen = forms.records(http, asked("llamacpp", "Tell a long story.", 24))
+    seen = forms.records(http, job_of("llamacpp", "Tell a long story.", 24))
     text, end = text_of(seen), seen[-1]
     left = proxy.bodies[-1]["max_tokens"]
     # Our count of the tokens is near the server's, not always the same.

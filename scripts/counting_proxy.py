@@ -1,4 +1,4 @@
-"""Stands between the broker and the provider and counts what is really asked: the provider's own view of the bill.
+"""Stands between the broker and the provider and counts the requests that get through: the provider's view of the bill.
 
 On request it cuts an answer off in the middle, as a network does.
 """
@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class CountingProxy:
-    """Forwards every request to `target_port`, streaming; `asked` holds the prompt of each POST in order, `bodies` all
-    that it said. `cut_after` = so many events reach the broker of the next answer, then the connection breaks."""
+    """Forwards every request to `target_port`, streaming; `prompts` holds the prompt of each POST in order, `bodies` their
+    whole bodies. `cut_after` = so many events reach the broker of the next answer, then the connection breaks."""
 
     def __init__(self, target_port):
-        self.asked = []
+        self.prompts = []
         self.bodies = []
         self.cut_after = None
         self.server = Server(("127.0.0.1", 0), handler(self, target_port))
@@ -22,7 +22,7 @@ class CountingProxy:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def count(self, prompt=None):
-        return len(self.asked) if prompt is None else self.asked.count(prompt)
+        return len(self.prompts) if prompt is None else self.prompts.count(prompt)
 
 
 class Server(ThreadingHTTPServer):
@@ -34,8 +34,8 @@ class Server(ThreadingHTTPServer):
 
 def prompt_of(body):
     """The text of the last message: what tells the demo's jobs apart."""
-    asked = json.loads(body)
-    return (asked.get("messages") or asked["input"])[-1]["content"]
+    request = json.loads(body)
+    return (request.get("messages") or request["input"])[-1]["content"]
 
 
 def handler(proxy, target_port):
@@ -45,7 +45,7 @@ def handler(proxy, target_port):
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            proxy.asked.append(prompt_of(body))
+            proxy.prompts.append(prompt_of(body))
             proxy.bodies.append(json.loads(body))
             cut_after, proxy.cut_after = proxy.cut_after, None
             upstream = http.client.HTTPConnection("127.0.0.1", target_port, timeout=120)

@@ -49,13 +49,13 @@ class Claims:
         self.failed += not holds
         say(f"  {'✓' if holds else '✗ NOT SO:'} {claim}{'' if holds or not why else f' ({why})'}")
 
-    def check_asked(self, claim, house, prompt, times):
+    def check_requests(self, claim, setup, prompt, times):
         """A claim about the provider's own count of what it was asked."""
-        counted = house.provider.count(prompt)
+        counted = setup.provider.count(prompt)
         self.check(claim, counted == times, f"{counted} times")
 
 
-class House:
+class Setup:
     """The running parts, and how to kill one."""
 
     def __init__(self, binary):
@@ -120,8 +120,8 @@ def terminals(records):
     return [record["kind"] for record in records if "cost" in record]
 
 
-def read_all(house, name):
-    reader = Reader(house.http, name)
+def read_all(setup, name):
+    reader = Reader(setup.http, name)
     for _ in reader.follow():
         pass
     return reader.records_seen
@@ -158,7 +158,7 @@ class InBackground:
     def _run(self, work):
         try:
             self.value = work()
-        except Exception as error:  # handed to whoever asks for the result
+        except Exception as error:  # handed to the caller that reads the result
             self.error = error
 
     def result(self):
@@ -170,12 +170,12 @@ class InBackground:
         return self.value
 
 
-def a_reader_is_cut(house, claims):
+def a_reader_is_cut(setup, claims):
     step("A job over NATS. Two WebSocket readers follow it; the connection of one is cut in mid-answer.")
-    accepted, answers = Nats(house.nats).run(job("story", LONG, "readers", LONG_TOKENS))
+    accepted, answers = Nats(setup.nats).run(job("story", LONG, "readers", LONG_TOKENS))
     over_nats = InBackground(lambda: list(until_terminal(answers)))
-    uncut = InBackground(lambda: read_all(house, "story"))
-    reader, screen = Reader(house.http, "story"), Screen()
+    uncut = InBackground(lambda: read_all(setup, "story"))
+    reader, screen = Reader(setup.http, "story"), Screen()
     for frame in reader.follow():
         screen.show(frame)
         if len(screen.text) > CUT_AFTER_CHARACTERS:
@@ -183,7 +183,7 @@ def a_reader_is_cut(house, claims):
     reader.cut()
     cut_at, cursor = len(reader.records_seen), reader.cursor
     screen.remark(" ✂ [cut; the job goes on]")
-    house.wait_for("story", "beyond the cut", lambda status: status["cursor"] != cursor or reader.end)
+    setup.wait_for("story", "beyond the cut", lambda status: status["cursor"] != cursor or reader.end)
     screen.remark("[resumes from its cursor] ")
     for frame in reader.follow():
         screen.show(frame)
@@ -194,7 +194,7 @@ def a_reader_is_cut(house, claims):
     claims.check("the text on this screen is the uncut reader's text, once and whole", screen.text == text_of(whole))
     claims.check("no record is missing and none came twice", reader.records_seen == whole and is_dense(whole))
     claims.check("NATS delivered the same records", over_nats.result() == whole)
-    claims.check_asked("the provider was asked once", house, LONG, 1)
+    claims.check_requests("the provider was asked once", setup, LONG, 1)
 
 
 def until_terminal(answers):
@@ -204,37 +204,37 @@ def until_terminal(answers):
             return
 
 
-def the_broker_is_killed(house, claims):
+def the_broker_is_killed(setup, claims):
     step("Another job. The broker is killed with SIGKILL in mid-answer.")
-    finished = read_all(house, "story")
-    Nats(house.nats).run(job("storm", CRASH, "crash", LONG_TOKENS))
-    reader, screen, killed_at = Reader(house.http, "storm"), Screen(), None
+    finished = read_all(setup, "story")
+    Nats(setup.nats).run(job("storm", CRASH, "crash", LONG_TOKENS))
+    reader, screen, killed_at = Reader(setup.http, "storm"), Screen(), None
     while reader.end is None:
         try:
             for frame in reader.follow():
                 screen.show(frame)
                 if killed_at is None and len(screen.text) > CUT_AFTER_CHARACTERS:
                     killed_at = len(reader.records_seen)
-                    kill_and_restart(house, claims)
+                    kill_and_restart(setup, claims)
         except (Closed, OSError):
             time.sleep(0.05)  # the broker is not back yet: the same cursor, again
     say("\n")
-    after_the_crash(house, claims, reader, screen, killed_at)
-    what_was_done_stays_done(house, claims, finished)
+    after_the_crash(setup, claims, reader, screen, killed_at)
+    what_was_done_stays_done(setup, claims, finished)
 
 
-def kill_and_restart(house, claims):
-    house.broker.kill()
+def kill_and_restart(setup, claims):
+    setup.broker.kill()
     say(" ☠ [kill -9]\n")
-    acknowledged = Nats(house.nats).publish_job(job("lakes", OFFLINE, "offline"))
+    acknowledged = Nats(setup.nats).publish_job(job("lakes", OFFLINE, "offline"))
     claims.check("a job published now is kept by JetStream", acknowledged.get("stream") == "FOREBAY_JOBS", acknowledged)
     began = time.monotonic()
-    house.restart_broker()
+    setup.restart_broker()
     say(f"  [the broker is back after {time.monotonic() - began:.2f} s]")
 
 
-def after_the_crash(house, claims, reader, screen, killed_at):
-    seen, replay = reader.records_seen, read_all(house, "storm")
+def after_the_crash(setup, claims, reader, screen, killed_at):
+    seen, replay = reader.records_seen, read_all(setup, "storm")
     claims.check("it was killed in mid-answer", killed_at is not None and not terminals(seen[:killed_at]))
     claims.check("the killed broker's reader had seen nothing that is gone", seen[:killed_at] == replay[:killed_at])
     claims.check("the reader resumed by itself, without gap or double", seen == replay and is_dense(seen))
@@ -246,39 +246,39 @@ def after_the_crash(house, claims, reader, screen, killed_at):
     claims.check("the text that stands is those words and the rest, once and whole",
                  screen.text == text_of(replay) and screen.text.startswith(torn) and len(screen.text) > len(torn))
     claims.check("the job ended exactly once, completed", terminals(seen) == ["completed"], terminals(seen))
-    claims.check_asked("the provider was asked once for the answer", house, CRASH, 1)
-    claims.check_asked("…and once for the rest of it", house, torn.rstrip(), 1)
+    claims.check_requests("the provider was asked once for the answer", setup, CRASH, 1)
+    claims.check_requests("…and once for the rest of it", setup, torn.rstrip(), 1)
 
 
-def what_was_done_stays_done(house, claims, finished):
-    house.wait_until_completed("lakes")
-    claims.check_asked("the job published while the broker was down is done", house, OFFLINE, 1)
-    claims.check("the finished job replays to the byte", read_all(house, "story") == finished)
-    again, _ = Nats(house.nats).run(job("story", LONG, "readers", LONG_TOKENS))
+def what_was_done_stays_done(setup, claims, finished):
+    setup.wait_until_completed("lakes")
+    claims.check_requests("the job published while the broker was down is done", setup, OFFLINE, 1)
+    claims.check("the finished job replays to the byte", read_all(setup, "story") == finished)
+    again, _ = Nats(setup.nats).run(job("story", LONG, "readers", LONG_TOKENS))
     claims.check("submitted again, it is recognised", again["reused"], again)
-    claims.check_asked("…and nobody asked the provider for either", house, LONG, 1)
+    claims.check_requests("…and the provider was not asked for either", setup, LONG, 1)
 
 
-def equal_jobs_join(house, claims):
+def equal_jobs_join(setup, claims):
     step("The same job, ten times at once: five over NATS, five over HTTP.")
     same = {key: value for key, value in job("", JOIN, "joins", idempotency_key="turn-1").items() if key != "id"}
-    over_http = [InBackground(lambda: house.post("/v1/run", same)["id"]) for _ in range(5)]
-    over_nats = [InBackground(lambda: Nats(house.nats).run(same)[0]["id"]) for _ in range(5)]
+    over_http = [InBackground(lambda: setup.post("/v1/run", same)["id"]) for _ in range(5)]
+    over_nats = [InBackground(lambda: Nats(setup.nats).run(same)[0]["id"]) for _ in range(5)]
     ids = {each.result() for each in over_http + over_nats}
     claims.check("all ten are one job", len(ids) == 1, f"{len(ids)} jobs")
-    house.wait_until_completed(ids.pop())
-    claims.check_asked("the provider was asked once", house, JOIN, 1)
-    claims.check_asked("in all it was asked five times: four jobs, and one that a crash tore", house, None, 5)
+    setup.wait_until_completed(ids.pop())
+    claims.check_requests("the provider was asked once", setup, JOIN, 1)
+    claims.check_requests("in all it was asked five times: four jobs, and one that a crash tore", setup, None, 5)
 
 
-def costs_add_up(house, claims):
+def costs_add_up(setup, claims):
     step("What it cost, by team.")
     by_team = {}
-    for listed in house.get("/v1/jobs?limit=100")["jobs"]:
-        records = read_all(house, listed["id"])
+    for listed in setup.get("/v1/jobs?limit=100")["jobs"]:
+        records = read_all(setup, listed["id"])
         team = records[0]["metadata"]["teamId"]
         by_team[team] = by_team.get(team, Decimal(0)) + Decimal(records[-1]["cost"]["usd"])
-    costs = house.get("/v1/costs?by=metadata.teamId")
+    costs = setup.get("/v1/costs?by=metadata.teamId")
     rows = {row["key"]["teamId"]: row for row in costs["rows"]}
     for team, row in sorted(rows.items()):
         say(f"    {team:<10} {row['usd']:>14} USD   {row['jobs']} job(s), {row['attempts']} attempt(s),"
@@ -289,15 +289,15 @@ def costs_add_up(house, claims):
     claims.check("the total is the sum of the teams", Decimal(costs["total"]["usd"]) == sum(by_team.values()))
     claims.check("nothing was free", all(amount > 0 for amount in ledger.values()), ledger)
     attempts = sum(row["attempts"] for row in rows.values())
-    claims.check("an attempt is booked for each time the provider was asked", attempts == house.provider.count(), attempts)
+    claims.check("an attempt is booked for each time the provider was asked", attempts == setup.provider.count(), attempts)
 
 
 def tour(claims):
-    house = House(build.prepare("nats", "model"))
+    setup = Setup(build.prepare("nats", "model"))
     began = time.monotonic()
     signal.alarm(LIMIT_S)
     for chapter in (a_reader_is_cut, the_broker_is_killed, equal_jobs_join, costs_add_up):
-        chapter(house, claims)
+        chapter(setup, claims)
     verdict = "Every claim held" if claims.failed == 0 else f"{claims.failed} claim(s) did not hold"
     say(f"\n{verdict}, {claims.made} made in {time.monotonic() - began:.0f} s.")
     say(f"{claims.made - claims.failed} passed, {claims.failed} failed")

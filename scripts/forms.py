@@ -78,8 +78,8 @@ def compare(http):
     for what, question in QUESTIONS.items():
         answers = {}
         for form in FORMS:
-            asked = {"model": f"{form}/smollm2", "input": dict(question, temperature=0)}
-            answers[form] = gist(records(http, asked))
+            job = {"model": f"{form}/smollm2", "input": dict(question, temperature=0)}
+            answers[form] = gist(records(http, job))
         first = answers["llamacpp"]
         good = first["kind"] == "completed" and first["text"] and first["source"] == "provider"
         for form, answer in answers.items():
@@ -94,18 +94,18 @@ def compare(http):
 
 
 def overflow(http):
-    """A prompt that is too long is told as what it is, whoever tells it."""
+    """A prompt that is too long is refused with the same code in every form."""
     wrong = 0
     for form in FORMS:
-        asked = {"model": f"{form}/smollm2", "input": {"prompt": "river " * 4000, "max_tokens": 8}}
-        end = records(http, asked)[-1]
+        job = {"model": f"{form}/smollm2", "input": {"prompt": "river " * 4000, "max_tokens": 8}}
+        end = records(http, job)[-1]
         error = end.get("error", {})
         # The server says so before the first token, in its own code or in ours.
-        said = end["kind"] == "failed" and error.get("code") == "provider_rejected" and not error.get("retryable")
-        said = said and error.get("provider_code") == "context_length_exceeded"
-        wrong += not said
-        why = "" if said else f": {end}"
-        print(f"  {'✓' if said else '✗ NOT SO:'} a prompt over the context is refused once, as {form}{why}")
+        is_right = end["kind"] == "failed" and error.get("code") == "provider_rejected" and not error.get("retryable")
+        is_right = is_right and error.get("provider_code") == "context_length_exceeded"
+        wrong += not is_right
+        why = "" if is_right else f": {end}"
+        print(f"  {'✓' if is_right else '✗ NOT SO:'} a prompt over the context is refused once, as {form}{why}")
     return wrong
 
 

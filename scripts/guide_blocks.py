@@ -121,7 +121,7 @@ def complaints_about(found):
 
 
 def twice(guides):
-    """Job ids that two guides use: whoever runs both against one broker would join the first one's job."""
+    """Job ids that two guides use: a reader who runs both against one broker would join the first one's job."""
     owners = {}
     for name, blocks in guides.items():
         for each in blocks:
@@ -200,11 +200,11 @@ def test_itself():
     makes = [found.makes() for found in blocks]
     if complaints or seen != wanted or makes != [[], [], [], ["run", "demo"]]:
         raise SystemExit(f"forebay: the parser of guides misreads its sample: {complaints} {seen} {makes}")
-    for text, said in WRONG:
+    for text, expected in WRONG:
         blocks, complaints = blocks_of("x.md", text)
         complaints += [each for found in blocks for each in complaints_about(found)]
-        if len(complaints) != 1 or said not in complaints[0]:
-            raise SystemExit(f"forebay: the parser of guides says {complaints} about {text!r}, not {said!r}")
+        if len(complaints) != 1 or expected not in complaints[0]:
+            raise SystemExit(f"forebay: the parser of guides says {complaints} about {text!r}, not {expected!r}")
     shared = {name: blocks_of(name, "```sh\nforebay run m x --id same-1\n```\n")[0] for name in ("a", "b")}
     if len(list(twice(shared))) != 1 or list(twice({"a": shared["a"] * 2})):
         raise SystemExit("forebay: the parser of guides does not see a job id that two guides share")

@@ -191,7 +191,7 @@ class Guide:
         return "checked"
 
     def serve(self, block, command):
-        """Starts a program that does not end, and waits until it has said something or a port of this guide answers."""
+        """Starts a program that does not end, and waits until it has written something or a port of this guide answers."""
         env, is_broker = dict(self.env), "forebay serve" in block.text
         if is_broker:
             self.broker.stop()  # the guide's reader has one broker, this one
@@ -222,8 +222,8 @@ class Guide:
 
     def defaults(self):
         """What a broker of the reader takes for granted, on this guide's ports, where its configuration does not say."""
-        said = self.here / "forebay.toml"
-        text = said.read_text() if said.is_file() else ""
+        config = self.here / "forebay.toml"
+        text = config.read_text() if config.is_file() else ""
         mine = {
             "listen": ("FOREBAY__SERVER__LISTEN", f"127.0.0.1:{self.ports['http']}"),
             "[nats]": ("FOREBAY__NATS__URL", self.env["FOREBAY_NATS"]),

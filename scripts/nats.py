@@ -52,7 +52,7 @@ class Nats:
         reply = self._publish(subject, json.dumps(body).encode(), names)
         for given, payload in self._messages(reply):
             if given.get("status") == "503":
-                raise ConnectionError(f"nobody listens to {subject}")
+                raise ConnectionError(f"no service listens to {subject}")
             if given.get("Forebay-Kind") == "heartbeat":
                 continue
             yield json.loads(payload)

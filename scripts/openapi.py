@@ -69,12 +69,12 @@ def ask(folder, http, what, arguments):
             command, cwd=folder, env=env, timeout=WAIT_S, check=False, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
-        right, said = done.returncode == 0, done.stdout
+        right, output = done.returncode == 0, done.stdout
     except subprocess.TimeoutExpired as late:
-        right, said = False, (late.stdout or b"").decode()
+        right, output = False, (late.stdout or b"").decode()
     if not right:
-        print(said)
-    counts = [line.strip() for line in said.splitlines() if "generated," in line]
+        print(output)
+    counts = [line.strip() for line in output.splitlines() if "generated," in line]
     print(f"  {'✓' if right else '✗ NOT SO:'} {what}: {' '.join(counts) or 'it came to no end'}", flush=True)
     return right
 

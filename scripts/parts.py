@@ -64,7 +64,7 @@ def port(variable, default):
 
 
 def free_port():
-    """A port that nobody has, below those that systems give to outgoing connections: it stays free until it is used."""
+    """A free port, below those that systems give to outgoing connections: it stays free until it is used."""
     while True:
         number = random.randrange(15_000, 30_000)
         with socket.socket() as probe:
@@ -123,7 +123,7 @@ class Part:
 
     def last_words(self):
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1].strip()[:300] if lines else "it said nothing"
+        return lines[-1].strip()[:300] if lines else "it wrote nothing"
 
     def wait_until(self, answers, limit_s=START_S):
         """Polls `answers()`; a part that died meanwhile, or is silent too long, is `Trouble`."""

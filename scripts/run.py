@@ -70,9 +70,9 @@ def first_job(shell):
 
 
 def providers(shell):
-    asked = shell.start("models", "--json", stdout=subprocess.PIPE)
-    answer, _ = asked.communicate(timeout=parts.START_S)
-    return json.loads(answer)["providers"] if asked.returncode == 0 else []
+    listing = shell.start("models", "--json", stdout=subprocess.PIPE)
+    answer, _ = listing.communicate(timeout=parts.START_S)
+    return json.loads(answer)["providers"] if listing.returncode == 0 else []
 
 
 def addresses(shell, model, home):
@@ -88,7 +88,7 @@ def next_steps(shell, first):
     say("\nTry next, in another terminal:\n")
     for words, what in (
         (("run", parts.MODEL, "Name three rivers.", "--tag", "teamId=me"), "another job, over NATS"),
-        (("follow", first), "the first one again, over WebSocket: from the log, nobody is asked"),
+        (("follow", first), "the first one again, over WebSocket: from the log, no provider is asked"),
         (("jobs",), "what ran"),
         (("costs", "--by", "teamId"), "what it cost"),
     ):

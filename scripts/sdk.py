@@ -60,10 +60,10 @@ def run(library, http, folder):
             [asks(library), folder / library.name], env=env, timeout=WAIT_S, check=False, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
-        right, said = done.returncode == 0, done.stdout
+        right, output = done.returncode == 0, done.stdout
     except subprocess.TimeoutExpired as late:
-        right, said = False, f"{(late.stdout or b'').decode()}  ✗ NOT SO: {library.name} ends within {WAIT_S} s\n"
-    print(f"With an official library, {library.name} ({time.monotonic() - began:.1f} s):\n{said}", end="", flush=True)
+        right, output = False, f"{(late.stdout or b'').decode()}  ✗ NOT SO: {library.name} ends within {WAIT_S} s\n"
+    print(f"With an official library, {library.name} ({time.monotonic() - began:.1f} s):\n{output}", end="", flush=True)
     return right
 
 
