@@ -1,4 +1,4 @@
-//! The HTTP door over real sockets: what comes in wrong, what comes back, and what a client that
+//! The HTTP entrance over real sockets: bad requests, their answers, and the effects of a client that
 //! leaves, stalls or resumes finds.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -237,7 +237,7 @@ fn a_submitter_who_leaves_cancels_only_a_job_that_wants_that() {
         let mut client = Client::connect(broker.addr);
         client.send(request("POST", "/v1/run", &[("accept", accept)], body.as_bytes()));
         let stream = loop {
-            match broker.wait(broker.svc.stream(&id.parse().unwrap())) {
+            match broker.wait(broker.broker.stream(&id.parse().unwrap())) {
                 Ok(stream) => break stream,
                 Err(_) => std::thread::yield_now(),
             }
@@ -255,7 +255,7 @@ fn a_submitter_who_leaves_cancels_only_a_job_that_wants_that() {
             let cancelled = Client::connect(broker.addr).post(&format!("/v1/jobs/{id}/cancel"), "");
             assert_eq!(cancelled.json()["state"], "cancelled");
             let by = Client::connect(broker.addr).get(&format!("/v1/jobs/{id}/events")).text();
-            assert!(by.contains(r#""by":"client""#), "it ran until somebody cancelled it: {by}");
+            assert!(by.contains(r#""by":"client""#), "it ran until the client cancelled it: {by}");
         }
     }
 }
@@ -272,7 +272,7 @@ fn a_submitter_who_leaves_while_its_job_is_taken_in_has_left_all_the_same() {
         client.send(request("POST", "/v1/run", &[], body.as_bytes()));
         let id = format!("j{number}").parse().unwrap();
         let stream = loop {
-            match broker.wait(broker.svc.stream(&id)) {
+            match broker.wait(broker.broker.stream(&id)) {
                 Ok(stream) => break stream,
                 Err(_) => std::thread::yield_now(),
             }

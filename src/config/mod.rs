@@ -164,7 +164,7 @@ pub enum Durability {
     Power,
     /// The record is written to the kernel and survives the end of the process, but not a power cut.
     Process,
-    /// Nothing is promised. Today the record is written as with `process`.
+    /// No durability is promised. Today the record is written as with `process`.
     None,
 }
 

@@ -68,7 +68,7 @@ fn a_job_of_another_gateway_looks_like_none_on_every_route() {
             assert!(!String::from_utf8_lossy(&seen.2).contains("secret"));
         }
     }
-    assert_eq!(broker.stream("open").tail().state, forebay::job::State::Streaming, "nobody cancelled it");
+    assert_eq!(broker.stream("open").tail().state, forebay::job::State::Streaming, "it was not cancelled");
     let list = String::from_utf8(ask("GET", "/v1/jobs").2).unwrap();
     assert_eq!(list, r#"{"jobs":[],"next":null}"#);
     let costs = String::from_utf8(ask("GET", "/v1/costs?by=metadata.tag").2).unwrap();

@@ -39,7 +39,7 @@ fn readings() -> Vec<Case> {
     let get = |path: &str| request("GET", path, &[], b"");
     vec![
         ("no route", get("/v1/nothing"), 404, "not_found", ""),
-        ("a later door", request("POST", "/v1/chat/nope", &[], b"{}"), 404, "not_found", ""),
+        ("a path that does not exist", request("POST", "/v1/chat/nope", &[], b"{}"), 404, "not_found", ""),
         ("no job", get("/v1/jobs/nobody"), 404, "not_found", ""),
         ("no id", get("/v1/jobs/a%2Fb"), 400, "invalid", "id"),
         ("wrong method", get("/v1/run"), 405, "invalid", "method"),

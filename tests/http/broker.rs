@@ -26,7 +26,7 @@ targets = ["scripted/echo"]
 /// Stops, with everything it started, when dropped.
 pub(crate) struct TestBroker {
     pub addr: SocketAddr,
-    pub svc: Arc<Broker>,
+    pub broker: Arc<Broker>,
     pub log: Arc<MemoryLog>,
     stop: Option<oneshot::Sender<()>>,
     system: actix::System,
@@ -45,13 +45,13 @@ impl TestBroker {
         let log = MemoryLog::new(Clock::System);
         let shared: Arc<dyn Log> = Arc::<MemoryLog>::clone(&log);
         let builder = harness::broker(&format!("{MODELS}\n{config}")).log(shared).arbiter(handle).seed(1);
-        let svc = builder.start(runtime.handle());
+        let broker = builder.start(runtime.handle());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel();
-        let served = http::serve(listener, Arc::clone(&svc), limits, async { drop(stopped.await) });
+        let served = http::serve(listener, Arc::clone(&broker), limits, async { drop(stopped.await) });
         runtime.spawn(served);
-        TestBroker { addr, svc, log, stop: Some(stop), system, actors: Some(actors), runtime: Some(runtime) }
+        TestBroker { addr, broker, log, stop: Some(stop), system, actors: Some(actors), runtime: Some(runtime) }
     }
 
     /// A stream of this job that the test writes itself.
@@ -68,7 +68,7 @@ impl TestBroker {
 
     pub(crate) fn stream(&self, id: &str) -> Arc<Stream> {
         let id: JobId = id.parse().expect("an id");
-        self.wait(self.svc.stream(&id)).expect("a job")
+        self.wait(self.broker.stream(&id)).expect("a job")
     }
 
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {

@@ -8,8 +8,8 @@ use crate::client::Client;
 const CONFIG: &str = r#"
 [models.smart]
 targets = ["openai/gpt-5", "gone/x"]
-[models.house]
-targets = ["scripted/house"]
+[models.inhouse]
+targets = ["scripted/inhouse"]
 task = "embedding"
 input_tokens_max = 1000
 abilities = ["vision"]
@@ -34,7 +34,7 @@ fn models_are_listed_as_openais_clients_read_them_and_with_what_they_cost() {
     let listed = client.get("/v1/models").json();
     assert_eq!((&listed["object"], &listed["prices_date"]), (&json!("list"), &json!(forebay::catalog::date())));
     let all = ids(&listed);
-    assert_eq!(all[..3], ["echo", "house", "smart"], "the configuration's come first");
+    assert_eq!(all[..3], ["echo", "inhouse", "smart"], "the configuration's come first");
     assert!(all.contains(&"openai/gpt-5") && all.contains(&"work/gpt-5"));
     assert!(all[3..].iter().all(|id| id.starts_with("openai/") || id.starts_with("work/")), "only who is on");
 
@@ -62,8 +62,8 @@ fn models_are_listed_as_openais_clients_read_them_and_with_what_they_cost() {
     ] {
         assert_eq!(client.get(&format!("/v1/models/{name}")).json()["id"], id, "{name}");
     }
-    let house = client.get("/v1/models/house").json();
-    assert_eq!((&house["task"], &house["input_tokens_max"]), (&json!("embedding"), &json!(1000)));
+    let inhouse = client.get("/v1/models/inhouse").json();
+    assert_eq!((&inhouse["task"], &inhouse["input_tokens_max"]), (&json!("embedding"), &json!(1000)));
     let picture = client.get("/v1/models/openai%2Fgpt-image-1.5").json();
     assert_eq!(picture["prices"]["image@low/1024x1024"], "0.009", "what is no token is priced by the one");
     let off = client.get("/v1/models/anthropic/claude-sonnet-4.5").json();
@@ -84,9 +84,9 @@ fn a_listing_is_narrowed() {
     let dots = listed("q=claude-sonnet-4.5&all=true");
     assert!(dots.contains(&"anthropic/claude-sonnet-4-5".to_owned()), "{dots:?}");
     assert_eq!(dots, listed("q=Claude-Sonnet-4-5&all=true"));
-    assert_eq!(listed("q=claude-sonnet-4.5"), [""; 0], "nobody who serves it is on");
+    assert_eq!(listed("q=claude-sonnet-4.5"), [""; 0], "no provider that serves it is on");
     assert!(listed("provider=work&task=embedding").iter().all(|id| id.starts_with("work/text-embedding")));
-    assert_eq!(listed("task=embedding&q=house&provider="), ["house"]);
+    assert_eq!(listed("task=embedding&q=inhouse&provider="), ["inhouse"]);
     for (query, param) in [("task=dance", "task"), ("all=maybe", "all"), ("limit=3", "limit")] {
         let refused = client.get(&format!("/v1/models?{query}"));
         assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)));
@@ -96,12 +96,12 @@ fn a_listing_is_narrowed() {
 #[test]
 fn the_task_and_the_spelling_come_from_the_catalog() {
     let broker = TestBroker::start(CONFIG);
-    let task = |model: &str| broker.svc.snapshot.load().task_of(&model.parse().unwrap()).map(|task| task.as_str());
+    let task = |model: &str| broker.broker.snapshot.load().task_of(&model.parse().unwrap()).map(|task| task.as_str());
     for (model, expected) in [
         ("openai/text-embedding-3-small", Some("embedding")),
         ("text-embedding-3-small", Some("embedding")),
         ("openai/gpt-image-1", Some("image")),
-        ("house", Some("embedding")),
+        ("inhouse", Some("embedding")),
         ("smart", Some("chat")),
         ("openai/of-tomorrow", None),
     ] {

@@ -43,7 +43,7 @@ impl Response {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// Status, `error.code`, `error.param`.
+    /// Returns status, `error.code` and `error.param`.
     pub(crate) fn error(&self) -> (u16, String, String) {
         let error = self.json()["error"].clone();
         let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
@@ -58,7 +58,7 @@ impl Client {
 
     /// Over what `wrap` makes of the connection, for example TLS.
     pub(crate) fn through<W: Wire + 'static>(addr: SocketAddr, wrap: impl FnOnce(TcpStream) -> W) -> Client {
-        let stream = TcpStream::connect(addr).expect("the door is open");
+        let stream = TcpStream::connect(addr).expect("the entrance is open");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time");
         let address = stream.local_addr().expect("it is connected");
         Client { stream: Box::new(wrap(stream)), address, unread: Vec::new() }

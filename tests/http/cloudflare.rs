@@ -1,5 +1,5 @@
-//! Cloudflare's addresses: their clients find our doors, their envelope and their headers, and what
-//! has no door goes to the provider as it is.
+//! Cloudflare's addresses: their clients find our routes, their envelope and their headers, and a
+//! request without a route of its own goes to the provider unchanged.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -20,7 +20,7 @@ fn chat(model: &str, more: Value) -> String {
 }
 
 #[test]
-fn their_addresses_are_doors_of_ours() {
+fn their_addresses_are_routes_of_ours() {
     let broker = TestBroker::start("[providers.openai]\nkind = \"scripted\"");
     let mut client = Client::connect(broker.addr);
     for (path, model) in [
@@ -157,7 +157,7 @@ fn provider(answer: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
 const STREAM: &str = "HTTP/1.1 203 Fine\r\ncontent-type: text/event-stream\r\nx-ratelimit-left: 3\r\nset-cookie: a=b\r\nconnection: close\r\n\r\ndata: 1\n\ndata: 2\n\n";
 
 #[test]
-fn what_has_no_door_goes_to_the_provider_as_it_is() {
+fn a_request_without_a_route_goes_to_the_provider_unchanged() {
     let (addr, told) = provider(STREAM);
     let keys = crate::key("agents", "alpha", "");
     let broker = TestBroker::start(&format!(

@@ -92,7 +92,7 @@ fn a_page_of_another_origin_acts_only_where_it_is_let_in() {
     for (config, origin, lets_in) in [
         ("", PAGE, false),
         ("", "null", false),
-        // Whose name it is nobody knows: it may have been pointed here by somebody else.
+        // The owner of the name is not known: an attacker may have pointed it here.
         ("", "http://forebay", false),
         (OPEN, "http://forebay", true),
         (OPEN, "http://FOREBAY", true),

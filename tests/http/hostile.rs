@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn statuses(addr: SocketAddr, bytes: &[u8]) -> Vec<u16> {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Whoever is refused may find the connection closed while still sending.
+    // A client that is refused may find the connection closed while it still sends.
     let _ = stream.write_all(bytes);
     if !bytes.ends_with(b"\n") {
         let _ = stream.shutdown(Shutdown::Write);

@@ -41,7 +41,7 @@ fn bodies_that_come_in_at_once_share_a_room_and_give_it_back() {
         client.send(format!("POST /v1/run HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{spaces}"));
     };
     let (mut first, mut second) = (Client::connect(broker.addr), Client::connect(broker.addr));
-    // Whose body is the second to come in has no room, and nobody knows which of two it is.
+    // The second body that comes in is refused, and either of the two may be the second.
     let refused = (0..1000).find_map(|_| {
         begin(&mut first, &spaces);
         begin(&mut second, &spaces);
@@ -146,7 +146,7 @@ fn an_upgrade_is_answered_and_a_wrong_one_refused() {
     handshake.push(("sec-websocket-version", "13"));
     let mut client = Client::connect(broker.addr);
     let mut offers = handshake.clone();
-    offers.push(("sec-websocket-protocol", "nobody.v9, forebay.v1.msgpack"));
+    offers.push(("sec-websocket-protocol", "unknown.v9, forebay.v1.msgpack"));
     client.send(request("GET", "/v1/ws", &offers, b""));
     let (status, headers) = client.head().unwrap();
     assert_eq!(status, 101);
@@ -154,7 +154,7 @@ fn an_upgrade_is_answered_and_a_wrong_one_refused() {
     assert_eq!(headers["sec-websocket-protocol"], "forebay.v1.msgpack");
     let mut client = Client::connect(broker.addr);
     let mut offers = handshake.clone();
-    offers.push(("sec-websocket-protocol", "nobody.v9"));
+    offers.push(("sec-websocket-protocol", "unknown.v9"));
     assert_eq!(client.ask("GET", "/v1/ws", &offers, b"").error().2, "sec-websocket-protocol");
     let wrong = client.ask("GET", "/v1/ws", &handshake[..2], b"");
     assert_eq!((wrong.status, wrong.header("sec-websocket-version")), (426, "13"));

@@ -1,14 +1,14 @@
-//! `Idempotency-Key` on every door that spends money: a repeat joins, whatever has become of the job.
+//! `Idempotency-Key` on every route that spends money: a repeat joins, in whatever state the job is.
 
 use serde_json::{Value, json};
 
 use crate::broker::TestBroker;
 use crate::client::Client;
 
-/// A door: its path, a good body, and what is changed in it to make another.
-type Door = (&'static str, Value, &'static str);
+/// A route: its path, a good body, and the word that is changed in it to make another.
+type Route = (&'static str, Value, &'static str);
 
-fn doors() -> Vec<Door> {
+fn routes() -> Vec<Route> {
     let chat = json!({"model": "echo", "messages": [{"role": "user", "content": "Hi"}]});
     let vectors = json!({"model": "echo", "input": "Hi", "script": [{"output": {"data": [{"embedding": [0.5]}]}}]});
     let messages = json!({"model": "echo", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
@@ -30,7 +30,7 @@ fn doors() -> Vec<Door> {
 fn the_same_body_joins_and_another_is_a_conflict() {
     let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
-    for (at, (path, body, word)) in doors().into_iter().enumerate() {
+    for (at, (path, body, word)) in routes().into_iter().enumerate() {
         let key = format!("key-{at}");
         let headers = [("idempotency-key", key.as_str())];
         let body = body.to_string();

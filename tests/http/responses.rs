@@ -57,10 +57,10 @@ fn a_response_is_answered_whole_streamed_or_in_the_background_and_read_again() {
     }
     let beyond = client.get(&format!("{path}?stream=true&starting_after={}", told.len()));
     assert_eq!(beyond.error(), (400, "invalid".into(), "starting_after".into()));
-    let chat = json!({"model": "echo", "messages": [{"role": "user", "content": "by another door"}]});
+    let chat = json!({"model": "echo", "messages": [{"role": "user", "content": "by another entrance"}]});
     let chat = client.post("/v1/chat/completions", &chat.to_string());
     let read = client.get(&format!("/v1/responses/{}", chat.header("forebay-job-id"))).json();
-    assert_eq!(output_text(&read).trim(), "by another door");
+    assert_eq!(output_text(&read).trim(), "by another entrance");
     let background = client.post("/v1/responses", &asked(json!(["stall"]), json!({"background": true})));
     assert_eq!((background.status, &background.json()["background"]), (200, &json!(true)));
     assert!(["queued", "in_progress"].contains(&background.json()["status"].as_str().unwrap()));
@@ -190,7 +190,7 @@ fn three_turns_go_on_from_each_other_and_only_from_what_is_kept() {
         .iter()
         .map(|item| item["content"][0]["text"].as_str().unwrap().trim())
         .collect();
-    assert_eq!(said, ["one", "one", "two", "two", "one", "three"], "and nobody's rules");
+    assert_eq!(said, ["one", "one", "two", "two", "one", "three"], "and no rules of another response");
     let items =
         client.ask("GET", &format!("/v1/responses/{}/input_items", unkept["id"].as_str().unwrap()), &[key], b"");
     assert_eq!(items.error().1, "not_found");
@@ -224,7 +224,7 @@ fn a_response_is_cancelled_in_the_middle_and_unknown_ones_look_alike() {
     }
     let (rest, whole) = client.chunks(usize::MAX);
     assert!(whole && String::from_utf8(rest).unwrap().contains(r#""status":"cancelled""#));
-    // In the background nobody's leaving ends it, whatever is said.
+    // In the background no disconnect ends it, whatever its options are.
     let leave = [key, ("forebay-options", r#"{"on_disconnect":"cancel"}"#)];
     let body =
         asked(json!([{"text": "a"}, {"delay_ms": 150}, {"text": "b"}]), json!({"stream": true, "background": true}));

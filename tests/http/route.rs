@@ -22,7 +22,7 @@ input_per_mtok_usd = 1
 output_per_mtok_usd = 3
 "#;
 
-/// Who serves it.
+/// Returns the provider that serves the model.
 fn provider(client: &mut Client, model: &str, job: serde_json::Value) -> String {
     let mut job = job;
     (job["model"], job["input"]) = (json!(model), json!("Hi"));

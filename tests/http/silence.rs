@@ -61,7 +61,7 @@ fn a_connection_that_waits_for_a_whole_answer_is_kept_alive_by_the_kernel() {
     let mut client = Client::connect(broker.addr);
     client.send(request("POST", "/v1/run", &[], silent_job("awaited").as_bytes()));
     // The job is there once the request was read; then nothing is unacknowledged.
-    while broker.wait(broker.svc.stream(&"awaited".parse().expect("an id"))).is_err() {
+    while broker.wait(broker.broker.stream(&"awaited".parse().expect("an id"))).is_err() {
         std::thread::yield_now();
     }
     assert_eq!(timer(broker.addr, client.address()), Some(2));

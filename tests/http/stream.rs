@@ -1,4 +1,4 @@
-//! The Durable Streams door: what the protocol's own tests do not ask.
+//! The entrance for Durable Streams: laws that the protocol's own tests do not check.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn session(body: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_jobs_stream_is_read_with_the_cursors_of_every_other_door() {
+fn a_jobs_stream_is_read_with_the_cursors_of_every_other_entrance() {
     let broker = TestBroker::start("");
     let writer = broker.open(&JOB.replace('{', r#"{"id":"j","#));
     for i in 0..40 {

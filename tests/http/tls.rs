@@ -131,7 +131,7 @@ fn who_does_not_shake_hands_is_let_go_and_counted_meanwhile() {
     let _silent: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(broker.addr).unwrap()).collect();
     let mut full = TcpStream::connect(broker.addr).unwrap();
     full.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(matches!(full.read(&mut [0; 1]), Ok(0) | Err(_)), "a full house says nothing");
+    assert!(matches!(full.read(&mut [0; 1]), Ok(0) | Err(_)), "a server without free connections sends nothing");
     let soon = Instant::now() + Duration::from_secs(20);
     let served = std::iter::repeat(()).take_while(|()| Instant::now() < soon).any(|()| {
         let mut client = connect(broker.addr, &trusted);
@@ -149,9 +149,9 @@ fn a_renewed_certificate_is_taken_at_a_reload_and_connections_go_on() {
     let mut old = connect(broker.addr, &first);
     assert_eq!(old.get("/healthz").status, 200);
     let second = certify(folder.path());
-    let config = broker.svc.snapshot.load().config.clone();
+    let config = broker.broker.snapshot.load().config.clone();
     let build = || ConfigSnapshot::build(config.clone(), &|_| None);
-    broker.svc.snapshot.store(Arc::new(build().unwrap_or_else(|problems| panic!("{problems:?}"))));
+    broker.broker.snapshot.store(Arc::new(build().unwrap_or_else(|problems| panic!("{problems:?}"))));
     assert_eq!(old.get("/healthz").status, 200);
     assert_eq!(connect(broker.addr, &second).get("/healthz").status, 200);
     std::fs::write(folder.path().join("key.pem"), "gone").unwrap();

@@ -16,8 +16,8 @@ const OLD: &str = "whsec_Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 fn start(more: &str) -> TestBroker {
     let config = format!("{more}\n[webhooks]\nsecret = \"{NEW} {OLD}\"\nallow_hosts = [\"127.0.0.1\"]\ndelay_ms = 1\n");
     let broker = TestBroker::start(&config);
-    let svc = Arc::clone(&broker.svc);
-    broker.runtime.as_ref().unwrap().spawn(svc.deliver_webhooks());
+    let sender = Arc::clone(&broker.broker);
+    broker.runtime.as_ref().unwrap().spawn(sender.deliver_webhooks());
     broker
 }
 
@@ -27,7 +27,7 @@ fn job(id: &str, url: &str, script: Value) -> String {
         .to_string()
 }
 
-/// Waits until nobody is to be told any more.
+/// Waits until no webhook is due any more.
 fn settled(broker: &TestBroker) {
     let range = RowRange { prefix: Bytes::from_static(b"w"), after: None, limit: 1, budget_bytes: 1 };
     while !broker.wait(broker.log.rows(range.clone())).unwrap().is_empty() {
@@ -117,7 +117,7 @@ fn who_may_not_be_told_is_refused_by_name() {
 fn a_name_that_leads_inside_is_not_asked() {
     let receiver = Receiver::start(&[]);
     let broker = TestBroker::start(&format!("[webhooks]\nsecret = \"{NEW}\"\nattempts_max = 1\n"));
-    broker.runtime.as_ref().unwrap().spawn(Arc::clone(&broker.svc).deliver_webhooks());
+    broker.runtime.as_ref().unwrap().spawn(Arc::clone(&broker.broker).deliver_webhooks());
     let mut client = Client::connect(broker.addr);
     let url = format!("https://localhost:{}/", receiver.addr.port());
     assert_eq!(client.post("/v1/run", &job("j", &url, json!([{"text": "Hi"}]))).status, 202);

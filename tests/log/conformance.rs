@@ -305,6 +305,6 @@ fn after_close_nothing_is_taken() {
 
 #[test]
 fn what_was_stored_of_a_damaged_record_is_an_error() {
-    // The reader's side of damage: `record::decode` is what every door calls.
+    // The reader's side of damage: every entrance calls `record::decode`.
     assert_eq!(record::decode(0, b"").map_err(|f| f.code), Err(Code::Internal));
 }

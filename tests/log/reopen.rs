@@ -15,7 +15,7 @@ enum Goodbye {
     Closed,
     /// Dropped: the journal holds what the sealer had not done.
     Dropped,
-    /// Sealed, then dropped.
+    /// The log was sealed, then dropped.
     Settled,
 }
 

@@ -49,7 +49,7 @@ fn what_was_written_last_is_what_is_read() {
         assert_eq!(page(log, "a/", None, 9, 2).await, pairs(&[("a/", "0"), ("a/2", "TWO")]), "the budget is full");
         assert_eq!(page(log, "a/", None, 9, 0).await.len(), 1, "one is always read");
         assert_eq!(page(log, "c", None, 9, 99).await, []);
-        // In the order of the calls, whoever waits for them.
+        // In the order of the calls, whichever task waits for them.
         let late: Vec<_> = (0..50).map(|i| log.write_rows(vec![Row::put("last", i.to_string())])).collect();
         drop(late);
         log.write_rows(vec![]).await.unwrap();
