@@ -101,7 +101,7 @@ fn a_job_of_another_gateway_looks_like_none_on_a_socket() {
     use forebay::ws::client::{Client as Socket, Over};
     let broker = broker();
     let url = format!("ws://{}/v1/ws", broker.addr);
-    let said = |id: &str| {
+    let answered = |id: &str| {
         broker.wait(async {
             let mut socket = Socket::connect(&url, Some("theirs"), Protocol::Json).await.unwrap();
             let subscribe = json!({"type": "subscribe", "sub": 1, "id": id});
@@ -114,7 +114,7 @@ fn a_job_of_another_gateway_looks_like_none_on_a_socket() {
             }
         })
     };
-    let seen = said("done");
+    let seen = answered("done");
     assert_eq!(seen["error"]["code"], "not_found", "{seen}");
-    assert_eq!(seen, said("none"));
+    assert_eq!(seen, answered("none"));
 }

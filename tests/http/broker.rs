@@ -107,6 +107,6 @@ fn actors() -> (actix::ArbiterHandle, actix::System, std::thread::JoinHandle<()>
 }
 
 fn job_of(job: &str) -> Job {
-    let said = submit::from_json(job.as_bytes()).expect("a job");
-    said.into_job(&Door::default(), Clock::System.now()).expect("a valid job")
+    let request = submit::from_json(job.as_bytes()).expect("a job");
+    request.into_job(&Door::default(), Clock::System.now()).expect("a valid job")
 }

@@ -129,6 +129,6 @@ fn what_a_provider_does_not_count_is_counted_and_marked() {
     let broken = ask(json!([{"text": "The quick brown fox"}, "cut"]));
     assert_eq!(broken["usage"]["output_tokens"], 4, "{broken}");
     assert_eq!(broken["usage"]["source"], "estimate");
-    let told = ask(json!([{"text": text}, {"usage": {"input_tokens": 3, "output_tokens": 4}}]));
-    assert_eq!((&told["usage"]["output_tokens"], &told["usage"]["source"]), (&json!(4), &json!("provider")));
+    let received = ask(json!([{"text": text}, {"usage": {"input_tokens": 3, "output_tokens": 4}}]));
+    assert_eq!((&received["usage"]["output_tokens"], &received["usage"]["source"]), (&json!(4), &json!("provider")));
 }

@@ -200,12 +200,12 @@ fn a_stream_that_breaks_ends_with_its_error_and_without_its_end() {
 #[test]
 fn the_usage_comes_last_and_only_if_it_is_asked_for() {
     let events = [accepted(), attempt(1), text("a"), completed("stop", counted())];
-    let (told, done) = render(&events, true);
-    let told: Vec<&str> = told.split_terminator("\n\n").collect();
-    assert!(done && told[..3].iter().all(|chunk| chunk.ends_with(r#","usage":null}"#)), "{told:?}");
+    let (chunks, done) = render(&events, true);
+    let chunks: Vec<&str> = chunks.split_terminator("\n\n").collect();
+    assert!(done && chunks[..3].iter().all(|chunk| chunk.ends_with(r#","usage":null}"#)), "{chunks:?}");
     let usage = r#""choices":[],"usage":{"completion_tokens":12,"completion_tokens_details":{"reasoning_tokens":0},"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":4},"total_tokens":21}}"#;
-    assert!(told[3].ends_with(usage), "{}", told[3]);
-    assert_eq!(told[4], DONE);
+    assert!(chunks[3].ends_with(usage), "{}", chunks[3]);
+    assert_eq!(chunks[4], DONE);
     let unknown = [accepted(), completed("stop", Usage::default())];
     assert!(!render(&unknown, true).0.contains(r#""choices":[]"#), "what is not known is not told");
 }

@@ -93,12 +93,12 @@ fn ai_run_answers_in_their_envelope() {
     assert_eq!(streamed.header("content-type"), "text/event-stream");
     let text = streamed.text();
     assert!(streamed.whole && text.ends_with("data: [DONE]\n\n"), "{text}");
-    let said: String = text
+    let answered: String = text
         .split_terminator("\n\n")
         .filter_map(|event| serde_json::from_str::<Value>(event.strip_prefix("data: ")?).ok())
         .filter_map(|chunk| chunk["response"].as_str().map(str::to_owned))
         .collect();
-    assert_eq!(said.trim(), "Hello big world");
+    assert_eq!(answered.trim(), "Hello big world");
 
     let body = json!({"model": "echo", "input": {"prompt": "Hi"}, "options": {"background": true}});
     let at_once = client.post("/accounts/acc/ai/run", &body.to_string());
@@ -130,35 +130,35 @@ fn ai_run_answers_in_their_envelope() {
 fn provider(answer: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let (tell, told) = mpsc::sync_channel(64);
+    let (sender, received) = mpsc::sync_channel(64);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let (mut asked, mut bytes) = (Vec::new(), [0; 4096]);
-            let is_whole = |asked: &[u8]| {
-                let text = String::from_utf8_lossy(asked);
+            let (mut request_text, mut bytes) = (Vec::new(), [0; 4096]);
+            let is_whole = |request_text: &[u8]| {
+                let text = String::from_utf8_lossy(request_text);
                 let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
                 let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
                 body.len() >= length.and_then(|length| length.parse().ok()).unwrap_or(0)
             };
-            while !is_whole(&asked) {
+            while !is_whole(&request_text) {
                 match stream.read(&mut bytes) {
-                    Ok(count @ 1..) => asked.extend_from_slice(&bytes[..count]),
+                    Ok(count @ 1..) => request_text.extend_from_slice(&bytes[..count]),
                     _ => break,
                 }
             }
-            let _ = tell.send(String::from_utf8_lossy(&asked).into_owned());
+            let _ = sender.send(String::from_utf8_lossy(&request_text).into_owned());
             let _ = stream.write_all(answer.as_bytes());
         }
     });
-    (addr, told)
+    (addr, received)
 }
 
 const STREAM: &str = "HTTP/1.1 203 Fine\r\ncontent-type: text/event-stream\r\nx-ratelimit-left: 3\r\nset-cookie: a=b\r\nconnection: close\r\n\r\ndata: 1\n\ndata: 2\n\n";
 
 #[test]
 fn a_request_without_a_route_goes_to_the_provider_unchanged() {
-    let (addr, told) = provider(STREAM);
+    let (addr, received) = provider(STREAM);
     let keys = crate::key("agents", "alpha", "");
     let broker = TestBroker::start(&format!(
         "{keys}\n[providers.mine]\nkind = \"openai-compatible\"\nbase_url = \"http://{addr}/v1\"\napi_key = \"ours\""
@@ -176,16 +176,22 @@ fn a_request_without_a_route_goes_to_the_provider_unchanged() {
         assert_eq!((answer.status, answer.text()), (203, "data: 1\n\ndata: 2\n\n".to_owned()), "{answer:?}");
         assert_eq!(answer.header("x-ratelimit-left"), "3");
         assert_eq!(answer.header("set-cookie"), "", "not one that clients of providers read");
-        let asked = told.recv().unwrap();
+        let request_text = received.recv().unwrap();
         assert!(
-            asked.starts_with("POST /v1/things/a%2Fb?c=d HTTP/1.1\r\n") && asked.ends_with("\r\n\r\nbody"),
-            "{asked}"
+            request_text.starts_with("POST /v1/things/a%2Fb?c=d HTTP/1.1\r\n")
+                && request_text.ends_with("\r\n\r\nbody"),
+            "{request_text}"
         );
-        assert!(asked.contains(&format!("authorization: {key}\r\n")), "{asked}");
-        assert!(asked.contains("openai-beta: x\r\n") && asked.contains("content-type: a/b\r\n"), "{asked}");
+        assert!(request_text.contains(&format!("authorization: {key}\r\n")), "{request_text}");
         assert!(
-            !asked.contains("alpha") && !asked.contains("secret") && !asked.contains("forebay-metadata"),
-            "{asked}"
+            request_text.contains("openai-beta: x\r\n") && request_text.contains("content-type: a/b\r\n"),
+            "{request_text}"
+        );
+        assert!(
+            !request_text.contains("alpha")
+                && !request_text.contains("secret")
+                && !request_text.contains("forebay-metadata"),
+            "{request_text}"
         );
     }
     let refused = client.post("/v1/acc/default/mine/v1/things", "{}");
@@ -194,7 +200,7 @@ fn a_request_without_a_route_goes_to_the_provider_unchanged() {
     assert_eq!(outside.status, 400, "{}", outside.text());
     let other = client.ask("GET", "/v1/acc/other/mine/v1/things", &[gateway_key], b"");
     assert_eq!(other.status, 403, "{}", other.text());
-    assert!(told.try_recv().is_err(), "none of these reached it");
+    assert!(received.try_recv().is_err(), "none of these reached it");
 }
 
 #[test]

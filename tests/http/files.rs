@@ -14,15 +14,15 @@ use super::client::Client;
 fn server(kind: &'static str, body: &'static [u8]) -> (u16, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (tell, told) = mpsc::sync_channel(8);
+    let (sender, received) = mpsc::sync_channel(8);
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
-            let mut asked = Vec::new();
+            let mut request_text = Vec::new();
             let mut piece = [0; 4096];
-            while !is_whole(&asked) {
+            while !is_whole(&request_text) {
                 match socket.read(&mut piece) {
-                    Ok(bytes) if bytes > 0 => asked.extend_from_slice(&piece[..bytes]),
+                    Ok(bytes) if bytes > 0 => request_text.extend_from_slice(&piece[..bytes]),
                     _ => break,
                 }
             }
@@ -30,19 +30,19 @@ fn server(kind: &'static str, body: &'static [u8]) -> (u16, mpsc::Receiver<Strin
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
             );
-            // Told before it is answered: who has the answer finds it told.
-            if tell.send(String::from_utf8_lossy(&asked).into_owned()).is_err() {
+            // It is reported before it is answered: a test that has the answer finds the report.
+            if sender.send(String::from_utf8_lossy(&request_text).into_owned()).is_err() {
                 return;
             }
             let _ = socket.write_all(&[head.as_bytes(), body].concat());
         }
     });
-    (port, told)
+    (port, received)
 }
 
 /// Whether head and body of a request are there.
-fn is_whole(asked: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(asked).to_ascii_lowercase();
+fn is_whole(request_text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request_text).to_ascii_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.trim().parse().ok());
     body.len() >= length.unwrap_or(0)
@@ -67,20 +67,20 @@ fn ask(egress: &str) -> (Value, Vec<String>, Vec<String>) {
 
 #[test]
 fn a_file_is_fetched_and_stands_in_the_request() {
-    let (answer, files, asked) = ask("[egress]\nallow_hosts = [\"127.0.0.1\"]");
+    let (answer, files, request_text) = ask("[egress]\nallow_hosts = [\"127.0.0.1\"]");
     assert_eq!(answer["result"]["text"], "A dot.", "{answer}");
     assert_eq!((answer["usage"]["input_tokens"].as_u64(), answer["attempts"].as_u64()), (Some(9), Some(1)));
     assert_eq!(files.len(), 1, "it is fetched once");
     assert!(files[0].starts_with("GET /dot.png ") && !files[0].to_ascii_lowercase().contains("authorization"));
-    let (_, body) = asked[0].split_once("\r\n\r\n").unwrap();
+    let (_, body) = request_text[0].split_once("\r\n\r\n").unwrap();
     let body: Value = serde_json::from_str(body).unwrap();
     assert_eq!(body["messages"][0]["images"], json!(["iVBORw=="]), "{body}");
 }
 
 #[test]
 fn a_private_address_is_asked_by_nobody() {
-    let (answer, files, asked) = ask("");
+    let (answer, files, request_text) = ask("");
     assert_eq!(answer["error"]["code"], "invalid", "{answer}");
     assert_eq!(answer["error"]["param"], "input.messages[0].content[1].image_url");
-    assert_eq!((files.len(), asked.len()), (0, 0));
+    assert_eq!((files.len(), request_text.len()), (0, 0));
 }

@@ -24,12 +24,12 @@ fn statuses(addr: SocketAddr, bytes: &[u8]) -> Vec<u16> {
     if !bytes.ends_with(b"\n") {
         let _ = stream.shutdown(Shutdown::Write);
     }
-    let (mut said, mut piece) = (Vec::new(), [0; 16 * 1024]);
+    let (mut answered, mut piece) = (Vec::new(), [0; 16 * 1024]);
     while let Ok(count @ 1..) = stream.read(&mut piece) {
-        said.extend_from_slice(&piece[..count]);
+        answered.extend_from_slice(&piece[..count]);
     }
-    let said = String::from_utf8_lossy(&said).into_owned();
-    let heads = said.match_indices("HTTP/1.").filter_map(|(at, _)| said.get(at + 9..at + 12)?.parse().ok());
+    let answered = String::from_utf8_lossy(&answered).into_owned();
+    let heads = answered.match_indices("HTTP/1.").filter_map(|(at, _)| answered.get(at + 9..at + 12)?.parse().ok());
     heads.collect()
 }
 
@@ -91,8 +91,8 @@ fn chunks_that_are_none_end_the_connection() {
         ("cut", "ff\r\n{"),
     ] {
         let sent = post("transfer-encoding: chunked\r\n", body);
-        let said = statuses(broker.addr, sent.as_bytes());
-        assert!(said.iter().all(|status| *status == 400) && said.len() <= 1, "{what}: {said:?}");
+        let answered = statuses(broker.addr, sent.as_bytes());
+        assert!(answered.iter().all(|status| *status == 400) && answered.len() <= 1, "{what}: {answered:?}");
     }
     assert_eq!(Client::connect(broker.addr).get("/healthz").status, 200);
 }
@@ -189,12 +189,12 @@ fn who_sends_slowly_is_told_or_let_go() {
                 std::thread::sleep(ms(50));
             }
         });
-        let mut said = Vec::new();
+        let mut answered = Vec::new();
         // A reset is an end, too.
-        drop(stream.read_to_end(&mut said));
+        drop(stream.read_to_end(&mut answered));
         drop(stream.shutdown(Shutdown::Both));
         dripping.join().unwrap();
-        String::from_utf8(said).unwrap()
+        String::from_utf8(answered).unwrap()
     };
     let head = drip("GET /healthz HTTP/1.1\r\nx: ");
     assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{head}");

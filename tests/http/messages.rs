@@ -7,7 +7,7 @@ use crate::client::Client;
 
 const ONCE: (&str, &str) = ("forebay-options", r#"{"retry":{"max_attempts":1},"on_stream_failure":"fail"}"#);
 
-fn asked(script: Value, more: Value) -> String {
+fn request_text(script: Value, more: Value) -> String {
     let mut body = json!({"model": "echo", "max_tokens": 99, "messages": [{"role": "user", "content": "Hi"}]});
     let fields = body.as_object_mut().unwrap();
     if !script.is_null() {
@@ -50,7 +50,7 @@ fn a_message_is_answered_whole_and_as_a_stream() {
     let usage = json!({"input_tokens": 8, "cache_creation_input_tokens": null, "cache_read_input_tokens": 4, "output_tokens": 5});
     for path in ["/v1/messages", "/g/team/v1/messages?beta=true"] {
         let mut client = Client::connect(broker.addr);
-        let whole = client.post(path, &asked(script.clone(), json!({})));
+        let whole = client.post(path, &request_text(script.clone(), json!({})));
         let job = whole.header("forebay-job-id").to_owned();
         assert_eq!(
             whole.json(),
@@ -59,7 +59,7 @@ fn a_message_is_answered_whole_and_as_a_stream() {
         );
         assert_eq!(whole.header("request-id"), whole.header("x-request-id"));
         assert_eq!((whole.header("forebay-provider"), whole.header("forebay-attempts")), ("scripted", "1"));
-        let stream = client.post(path, &asked(script.clone(), json!({"stream": true})));
+        let stream = client.post(path, &request_text(script.clone(), json!({"stream": true})));
         assert_eq!((stream.status, stream.header("content-type"), stream.whole), (200, "text/event-stream", true));
         let events = events(&stream.text());
         let block =
@@ -85,20 +85,20 @@ fn a_failure_before_the_first_block_is_a_status_and_later_an_error_and_a_cut() {
         (529, 529, "overloaded_error"),
     ] {
         for more in [&stream, &json!({})] {
-            let body = asked(json!([{"status": {"status": status, "retry_after_ms": 1500}}]), more.clone());
+            let body = request_text(json!([{"status": {"status": status, "retry_after_ms": 1500}}]), more.clone());
             let answer = Client::connect(broker.addr).ask("POST", "/v1/messages", &[ONCE], body.as_bytes());
-            let said = answer.json();
+            let answered = answer.json();
             assert_eq!(
-                (answer.status, &said["type"], &said["error"]["type"]),
+                (answer.status, &answered["type"], &answered["error"]["type"]),
                 (expected, &"error".into(), &kind.into())
             );
-            assert_eq!(said["request_id"], answer.header("request-id"));
+            assert_eq!(answered["request_id"], answer.header("request-id"));
             assert_eq!((answer.header("x-should-retry"), answer.header("forebay-provider")), ("false", "scripted"));
-            assert!(said["error"]["code"].is_string() && !answer.header("forebay-job-id").is_empty());
+            assert!(answered["error"]["code"].is_string() && !answer.header("forebay-job-id").is_empty());
         }
     }
     let mut client = Client::connect(broker.addr);
-    let body = asked(json!([{"text": "a"}, {"delay_ms": 20}, "cut"]), stream);
+    let body = request_text(json!([{"text": "a"}, {"delay_ms": 20}, "cut"]), stream);
     let answer = client.ask("POST", "/v1/messages", &[ONCE], body.as_bytes());
     let events = events(&answer.text());
     assert_eq!(kinds(&events), "message_start content_block_start content_block_delta error");
@@ -111,7 +111,7 @@ fn bad_input_is_named_as_the_client_wrote_it() {
     let broker = TestBroker::start(&crate::key("agents", "alpha", ""));
     let mut client = Client::connect(broker.addr);
     let key = ("x-api-key", "alpha");
-    let good = asked(Value::Null, json!({"metadata": {"user_id": "u"}}));
+    let good = request_text(Value::Null, json!({"metadata": {"user_id": "u"}}));
     for (path, headers, body, expected) in [
         ("messages", vec![], good.clone(), (401, "authentication_error", "")),
         ("messages", vec![("authorization", "Bearer beta")], good.clone(), (401, "authentication_error", "")),
@@ -129,12 +129,12 @@ fn bad_input_is_named_as_the_client_wrote_it() {
         ("messages/count_tokens", vec![key], r#"{"model":"echo"}"#.into(), (400, "invalid_request_error", "messages")),
     ] {
         let answer = client.ask("POST", &format!("/v1/{path}"), &headers, body.as_bytes());
-        let said = answer.json();
-        let param = said["error"]["param"].as_str().unwrap_or_default();
-        let kind = said["error"]["type"].as_str().unwrap_or_default();
+        let answered = answer.json();
+        let param = answered["error"]["param"].as_str().unwrap_or_default();
+        let kind = answered["error"]["type"].as_str().unwrap_or_default();
         assert_eq!((answer.status, kind, param), expected, "{path} {body}: {}", answer.text());
-        assert_eq!((said["type"].as_str(), answer.header("x-should-retry")), (Some("error"), "false"));
-        assert_eq!(said["request_id"], answer.header("request-id"));
+        assert_eq!((answered["type"].as_str(), answer.header("x-should-retry")), (Some("error"), "false"));
+        assert_eq!(answered["request_id"], answer.header("request-id"));
     }
     let tagged = [
         key,
@@ -154,13 +154,15 @@ fn bad_input_is_named_as_the_client_wrote_it() {
 #[test]
 fn a_silent_answer_pings() {
     let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
-    let body =
-        asked(json!([{"delay_ms": 100}, {"text": "a"}, {"delay_ms": 100}, {"text": "b"}]), json!({"stream": true}));
+    let body = request_text(
+        json!([{"delay_ms": 100}, {"text": "a"}, {"delay_ms": 100}, {"text": "b"}]),
+        json!({"stream": true}),
+    );
     let answer = Client::connect(broker.addr).post("/v1/messages", &body);
     let kinds = kinds(&events(&answer.text()));
     assert!(answer.whole && kinds.starts_with("ping ") && kinds.ends_with("message_stop"), "{kinds}");
     assert!(kinds.contains("content_block_delta ping") && !kinds.contains("message_stop ping"), "{kinds}");
-    let fails = asked(json!([{"delay_ms": 100}, {"status": {"status": 400}}]), json!({"stream": true}));
+    let fails = request_text(json!([{"delay_ms": 100}, {"status": {"status": 400}}]), json!({"stream": true}));
     let answer = Client::connect(broker.addr).post("/v1/messages", &fails);
     assert_eq!((answer.status, answer.whole), (200, false), "the head was sent before");
     assert_eq!(events(&answer.text()).last().unwrap()["error"]["type"], "invalid_request_error");
@@ -171,7 +173,7 @@ fn tokens_are_counted_without_a_job() {
     let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let count = |client: &mut Client, more: Value| {
-        let answer = client.post("/v1/messages/count_tokens", &asked(Value::Null, more));
+        let answer = client.post("/v1/messages/count_tokens", &request_text(Value::Null, more));
         assert_eq!((answer.status, answer.header("forebay-job-id")), (200, ""), "{}", answer.text());
         answer.json()["input_tokens"].as_u64().unwrap()
     };
@@ -187,10 +189,10 @@ fn an_older_completion_is_a_chat_of_one_message() {
     let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let whole = client.post("/v1/completions", r#"{"model":"echo","prompt":["Hello big world"],"max_tokens":5}"#);
-    let said = whole.json();
-    assert_eq!((whole.status, said["object"].as_str()), (200, Some("text_completion")), "{}", whole.text());
-    assert_eq!(said["id"], format!("cmpl-{}", whole.header("forebay-job-id")));
-    assert_eq!(said["choices"][0]["text"].as_str().map(str::trim), Some("Hello big world"));
+    let answered = whole.json();
+    assert_eq!((whole.status, answered["object"].as_str()), (200, Some("text_completion")), "{}", whole.text());
+    assert_eq!(answered["id"], format!("cmpl-{}", whole.header("forebay-job-id")));
+    assert_eq!(answered["choices"][0]["text"].as_str().map(str::trim), Some("Hello big world"));
     let stream = client.post("/v1/completions", r#"{"model":"echo","prompt":"Hello big world","stream":true}"#);
     let text = stream.text();
     assert!(

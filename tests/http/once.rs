@@ -43,8 +43,8 @@ fn the_same_body_joins_and_another_is_a_conflict() {
         let other = client.ask("POST", path, &headers, body.replace(word, "Ho").as_bytes());
         let envelope = other.json();
         assert_eq!(other.status, 409, "{path} {envelope}");
-        let said = envelope["error"]["message"].as_str().unwrap_or_default();
-        assert!(said.contains("another body") || envelope["error"]["code"] == "conflict", "{path} {envelope}");
+        let answered = envelope["error"]["message"].as_str().unwrap_or_default();
+        assert!(answered.contains("another body") || envelope["error"]["code"] == "conflict", "{path} {envelope}");
     }
 }
 

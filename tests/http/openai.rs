@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::broker::TestBroker;
 use crate::client::{Client, request};
 
-fn asked(script: Value, more: Value) -> String {
+fn request_text(script: Value, more: Value) -> String {
     let mut body = json!({"model": "echo", "messages": [{"role": "user", "content": "Hi"}], "script": script});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body.to_string()
@@ -27,7 +27,7 @@ fn a_failure_before_the_first_word_is_a_status_and_later_cuts_the_stream() {
     ] {
         for more in [&stream, &json!({})] {
             let mut client = Client::connect(broker.addr);
-            let body = asked(json!([{"status": {"status": status, "retry_after_ms": 1500}}]), more.clone());
+            let body = request_text(json!([{"status": {"status": status, "retry_after_ms": 1500}}]), more.clone());
             let answer = client.ask("POST", "/v1/chat/completions", &once, body.as_bytes());
             assert_eq!((answer.status, answer.json()["error"]["type"].as_str()), (expected, Some(kind)), "{answer:?}");
             assert_eq!(answer.header("x-should-retry"), "false");
@@ -36,7 +36,7 @@ fn a_failure_before_the_first_word_is_a_status_and_later_cuts_the_stream() {
         }
     }
     let mut client = Client::connect(broker.addr);
-    let body = asked(json!([{"text": "a"}, {"delay_ms": 20}, "cut"]), stream);
+    let body = request_text(json!([{"text": "a"}, {"delay_ms": 20}, "cut"]), stream);
     let answer = client.ask("POST", "/v1/chat/completions", &once, body.as_bytes());
     let text = answer.text();
     assert_eq!((answer.status, answer.header("content-type"), answer.whole), (200, "text/event-stream", false));
@@ -95,8 +95,10 @@ fn bad_input_is_named_as_the_client_wrote_it() {
 #[test]
 fn a_silent_answer_shows_signs_of_life_that_break_no_event() {
     let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
-    let body =
-        asked(json!([{"delay_ms": 100}, {"text": "a"}, {"delay_ms": 100}, {"text": "b"}]), json!({"stream": true}));
+    let body = request_text(
+        json!([{"delay_ms": 100}, {"text": "a"}, {"delay_ms": 100}, {"text": "b"}]),
+        json!({"stream": true}),
+    );
     let answer = Client::connect(broker.addr).post("/g/team/v1/chat/completions", &body);
     let text = answer.text();
     assert!(answer.whole && text.starts_with(": still here\n:") && text.ends_with("data: [DONE]\n\n"), "{text}");
@@ -104,7 +106,7 @@ fn a_silent_answer_shows_signs_of_life_that_break_no_event() {
         let (comments, data): (Vec<&str>, Vec<&str>) = event.lines().partition(|line| line.starts_with(':'));
         assert_eq!(data.len(), 1, "comments stand before an event, never alone: {event:?} {comments:?}");
     }
-    let fails = asked(json!([{"delay_ms": 100}, {"status": {"status": 400}}]), json!({"stream": true}));
+    let fails = request_text(json!([{"delay_ms": 100}, {"status": {"status": 400}}]), json!({"stream": true}));
     let answer = Client::connect(broker.addr).post("/v1/chat/completions", &fails);
     assert_eq!((answer.status, answer.whole), (200, false), "the head was sent before");
     assert!(answer.text().contains(r#"data: {"error":{"code":"provider_rejected""#), "{}", answer.text());
@@ -114,7 +116,7 @@ fn a_silent_answer_shows_signs_of_life_that_break_no_event() {
 fn who_leaves_before_the_head_has_left() {
     let broker = TestBroker::start("");
     let leave = [("forebay-options", r#"{"on_disconnect":"cancel"}"#), ("idempotency-key", "left")];
-    let body = asked(json!(["stall"]), json!({"stream": true}));
+    let body = request_text(json!(["stall"]), json!({"stream": true}));
     let mut client = Client::connect(broker.addr);
     client.send(request("POST", "/v1/chat/completions", &leave, body.as_bytes()));
     let stream = loop {

@@ -32,7 +32,7 @@ fn paced(first: String) -> (SocketAddr, mpsc::SyncSender<&'static str>, mpsc::Re
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let (go_on, rest) = mpsc::sync_channel::<&str>(8);
-    let (tell, gone) = mpsc::sync_channel(1);
+    let (sender, gone) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
         let _ = stream.read(&mut [0; 4096]);
@@ -40,7 +40,7 @@ fn paced(first: String) -> (SocketAddr, mpsc::SyncSender<&'static str>, mpsc::Re
         let mut watched: TcpStream = stream.try_clone().unwrap();
         std::thread::spawn(move || {
             while watched.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
-            let _ = tell.send(());
+            let _ = sender.send(());
         });
         for piece in rest {
             let _ = stream.write_all(piece.as_bytes());
@@ -61,8 +61,8 @@ fn ended(broker: &TestBroker, id: &str) -> (Value, String) {
     let events = client.get(&format!("/g/team/v1/jobs/{id}/events")).text();
     let records = events.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
     let deltas = records.filter(|record| record["kind"] == "delta" && record["part"] != "reasoning");
-    let said = deltas.filter_map(|record| record["text"].as_str().map(str::to_owned)).collect();
-    (client.get(&format!("/g/team/v1/jobs/{id}")).json(), said)
+    let answered = deltas.filter_map(|record| record["text"].as_str().map(str::to_owned)).collect();
+    (client.get(&format!("/g/team/v1/jobs/{id}")).json(), answered)
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn what_can_be_read_is_a_job_and_its_client_gets_the_providers_bytes() {
     let streamed = format!("{HELLO}: a comment\r\n\r\n{WORLD}\n\n");
     let list =
         format!("[{},\n{}]", HELLO.trim_start_matches("data: ").trim(), WORLD.trim_start_matches("data: ").trim());
-    for (kind, path, body, (mime, answer), said) in [
+    for (kind, path, body, (mime, answer), answered) in [
         (gemini, "v1beta/models/gemini-x:streamGenerateContent?alt=sse", BODY, (SSE, &*streamed), "Hello world"),
         (gemini, "v1beta/models/gemini-x:streamGenerateContent", BODY, (JSON, &list), "Hello world"),
         (gemini, "v1/models/gemini-x:generateContent", BODY, (JSON, whole), "Hello world"),
@@ -92,7 +92,7 @@ fn what_can_be_read_is_a_job_and_its_client_gets_the_providers_bytes() {
         let http = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: {mime}\r\nx-ratelimit-left: 3\r\nconnection: close\r\n\r\n{answer}"
         );
-        let (addr, told) = provider(http.leak());
+        let (addr, received) = provider(http.leak());
         let broker = broker(kind, addr);
         let mut client = Client::connect(broker.addr);
         let headers = [("cf-aig-metadata", r#"{"team":"red"}"#), ("idempotency-key", "theirs")];
@@ -101,19 +101,22 @@ fn what_can_be_read_is_a_job_and_its_client_gets_the_providers_bytes() {
         assert_eq!((reply.status, &*reply.text(), reply.whole), (200, answer, true), "{path}");
         assert_eq!((reply.header("content-type"), reply.header("x-ratelimit-left")), (mime, "3"), "{path}");
         assert_eq!((reply.header("cf-aig-provider"), reply.header("cf-aig-model")), ("mine", "gemini-x"), "{path}");
-        let asked = told.recv().unwrap();
-        assert!(asked.starts_with(&format!("POST /{path} HTTP/1.1\r\n")) && asked.ends_with(body), "{asked}");
-        assert!(asked.contains("idempotency-key: theirs\r\n"), "{asked}");
+        let request_text = received.recv().unwrap();
+        assert!(
+            request_text.starts_with(&format!("POST /{path} HTTP/1.1\r\n")) && request_text.ends_with(body),
+            "{request_text}"
+        );
+        assert!(request_text.contains("idempotency-key: theirs\r\n"), "{request_text}");
 
         let id = reply.header("forebay-job-id");
         assert_eq!(reply.header("cf-aig-log-id"), id);
         let (job, text) = ended(&broker, id);
-        assert_eq!((&job["state"], &*text), (&json!("completed"), said), "{path} {job}");
+        assert_eq!((&job["state"], &*text), (&json!("completed"), answered), "{path} {job}");
         assert_eq!((&job["gateway"], &job["model"]), (&json!("team"), &json!("mine/gemini-x")));
         assert_eq!((&job["usage"]["input_tokens"], &job["attempts"]), (&json!(7), &json!(1)), "{path} {job}");
         client.post("/v1/costs/rebuild", "");
         let costs = client.get("/v1/costs?by=metadata.team&by=model").json();
-        let usd = if said.is_empty() { "0.000007" } else { "0.000027" };
+        let usd = if answered.is_empty() { "0.000007" } else { "0.000027" };
         assert_eq!(job["cost"], json!({"usd": usd, "priced": true}), "{path} {job}");
         assert_eq!(costs["total"]["usd"], json!(usd), "{path} {costs}");
         assert!(costs.to_string().contains("red"), "{costs}");
@@ -136,7 +139,7 @@ fn what_went_wrong_is_told_in_the_providers_words_and_is_a_failed_job() {
             "provider_truncated",
         ),
     ] {
-        let (addr, told) = provider(format!("HTTP/1.1 {head}\r\n\r\n{body}").leak());
+        let (addr, received) = provider(format!("HTTP/1.1 {head}\r\n\r\n{body}").leak());
         let broker = broker("gemini-compatible", addr);
         let mut client = Client::connect(broker.addr);
         let reply = client.post(PATH, BODY);
@@ -145,7 +148,7 @@ fn what_went_wrong_is_told_in_the_providers_words_and_is_a_failed_job() {
         let (job, _) = ended(&broker, reply.header("forebay-job-id"));
         assert_eq!((&job["state"], &job["attempts"]), (&json!("failed"), &json!(1)), "{job}");
         assert!(code.is_empty() || job["error"]["code"] == code, "{head} {job}");
-        assert!(told.recv().is_ok() && told.try_recv().is_err(), "it is asked once");
+        assert!(received.recv().is_ok() && received.try_recv().is_err(), "it is asked once");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let broker = broker("gemini-compatible", nobody);
@@ -182,16 +185,16 @@ fn a_client_that_leaves_ends_the_call_only_if_the_job_says_so() {
             drop(go_on);
         }
         let id = &headers["forebay-job-id"];
-        let (job, said) = ended(&broker, id);
+        let (job, answered) = ended(&broker, id);
         assert_eq!(broker.stream(id).tail().state, state, "{job}");
-        assert_eq!(said, if state == State::Completed { "Hello world" } else { "Hello" });
+        assert_eq!(answered, if state == State::Completed { "Hello world" } else { "Hello" });
         assert_ne!(job["cost"]["usd"], json!("0"), "what was given is paid for: {job}");
     }
 }
 
 #[test]
 fn a_key_of_ones_own_is_used_and_says_nothing_about_the_provider() {
-    let (addr, told) = provider("HTTP/1.1 401 No\r\nconnection: close\r\n\r\n{}");
+    let (addr, received) = provider("HTTP/1.1 401 No\r\nconnection: close\r\n\r\n{}");
     let broker = broker("gemini-compatible", addr);
     let mut client = Client::connect(broker.addr);
     let mut targets = |headers: &[(&str, &str)], key: &str| {
@@ -199,9 +202,9 @@ fn a_key_of_ones_own_is_used_and_says_nothing_about_the_provider() {
         assert_eq!((reply.status, reply.text()), (401, "{}".to_owned()));
         let (job, _) = ended(&broker, reply.header("forebay-job-id"));
         assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("provider_auth")), "{job}");
-        let asked = told.recv().unwrap();
-        assert_eq!(asked.matches("x-goog-api-key: ").count(), 1, "{asked}");
-        assert!(asked.contains(&format!("x-goog-api-key: {key}\r\n")), "{asked}");
+        let request_text = received.recv().unwrap();
+        assert_eq!(request_text.matches("x-goog-api-key: ").count(), 1, "{request_text}");
+        assert!(request_text.contains(&format!("x-goog-api-key: {key}\r\n")), "{request_text}");
         let providers = client.get("/v1/providers").json();
         let mine = providers["data"].as_array().unwrap().iter().find(|one| one["id"] == "mine").unwrap();
         mine["targets"].as_array().map_or(0, Vec::len)

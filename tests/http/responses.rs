@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::broker::{TestBroker, completed, text};
 use crate::client::{Client, Response, request};
 
-fn asked(script: Value, more: Value) -> String {
+fn request_text(script: Value, more: Value) -> String {
     let mut body = json!({"model": "echo", "input": "Hi", "script": script});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body.to_string()
@@ -30,7 +30,7 @@ fn a_response_is_answered_whole_streamed_or_in_the_background_and_read_again() {
     let broker = TestBroker::start("");
     let mut client = Client::connect(broker.addr);
     let more = json!({"instructions": "be brief", "metadata": {"k": "v"}, "temperature": 0.5});
-    let whole = client.post("/v1/responses", &asked(json!([{"text": ["Hel", "lo"]}]), more.clone()));
+    let whole = client.post("/v1/responses", &request_text(json!([{"text": ["Hel", "lo"]}]), more.clone()));
     assert_eq!(whole.status, 200, "{}", whole.text());
     let response = whole.json();
     let id = response["id"].as_str().unwrap();
@@ -45,23 +45,24 @@ fn a_response_is_answered_whole_streamed_or_in_the_background_and_read_again() {
     for name in [id, whole.header("forebay-job-id")] {
         assert_eq!(client.get(&format!("/v1/responses/{name}")).text(), whole.text(), "the same bytes again");
     }
-    let streamed = client.post("/v1/responses", &asked(json!([{"text": ["Hel", "lo"]}]), json!({"stream": true})));
+    let streamed =
+        client.post("/v1/responses", &request_text(json!([{"text": ["Hel", "lo"]}]), json!({"stream": true})));
     assert_eq!((streamed.status, streamed.header("content-type"), streamed.whole), (200, "text/event-stream", true));
     assert_eq!(kinds(&streamed).last().map(String::as_str), Some("completed"));
     let path = format!("/v1/responses/resp_{}", streamed.header("forebay-job-id"));
-    let told = blocks(&streamed);
+    let received = blocks(&streamed);
     assert_eq!(client.get(&format!("{path}?stream=true")).text(), streamed.text());
-    for seen in 0..told.len() {
+    for seen in 0..received.len() {
         let rest = client.get(&format!("{path}?starting_after={seen}&stream=true"));
-        assert_eq!((rest.text(), rest.whole), (told[seen + 1..].concat(), true), "after {seen}");
+        assert_eq!((rest.text(), rest.whole), (received[seen + 1..].concat(), true), "after {seen}");
     }
-    let beyond = client.get(&format!("{path}?stream=true&starting_after={}", told.len()));
+    let beyond = client.get(&format!("{path}?stream=true&starting_after={}", received.len()));
     assert_eq!(beyond.error(), (400, "invalid".into(), "starting_after".into()));
     let chat = json!({"model": "echo", "messages": [{"role": "user", "content": "by another entrance"}]});
     let chat = client.post("/v1/chat/completions", &chat.to_string());
     let read = client.get(&format!("/v1/responses/{}", chat.header("forebay-job-id"))).json();
     assert_eq!(output_text(&read).trim(), "by another entrance");
-    let background = client.post("/v1/responses", &asked(json!(["stall"]), json!({"background": true})));
+    let background = client.post("/v1/responses", &request_text(json!(["stall"]), json!({"background": true})));
     assert_eq!((background.status, &background.json()["background"]), (200, &json!(true)));
     assert!(["queued", "in_progress"].contains(&background.json()["status"].as_str().unwrap()));
     let job = background.header("forebay-job-id").to_owned();
@@ -84,11 +85,11 @@ fn a_live_response_is_resumed_at_every_event() {
     while whole.matches("output_text.delta\n").count() < 3 || !whole.ends_with("\n\n") {
         whole.push_str(&String::from_utf8(client.chunks(1).0).unwrap());
     }
-    let told = whole.matches("\n\n").count();
-    let ahead = Client::connect(broker.addr).get(&format!("/v1/responses/j?stream=true&starting_after={told}"));
+    let received = whole.matches("\n\n").count();
+    let ahead = Client::connect(broker.addr).get(&format!("/v1/responses/j?stream=true&starting_after={received}"));
     assert_eq!(ahead.error(), (400, "invalid".into(), "starting_after".into()));
     let mut readers = Vec::new();
-    for seen in 0..told {
+    for seen in 0..received {
         let mut client = Client::connect(broker.addr);
         let path = format!("/v1/responses/j?stream=true&starting_after={seen}");
         client.send(request("GET", &path, &[], b""));
@@ -112,7 +113,7 @@ fn a_failure_before_the_answer_is_a_status_and_later_an_event() {
         [(400, 400, "invalid_request_error"), (429, 429, "rate_limit_error"), (500, 502, "server_error")]
     {
         for more in [json!({"stream": true}), json!({})] {
-            let body = asked(json!([{"status": {"status": status}}]), more);
+            let body = request_text(json!([{"status": {"status": status}}]), more);
             let answer = client.ask("POST", "/v1/responses", &once, body.as_bytes());
             assert_eq!(
                 (answer.status, answer.json()["error"]["type"].as_str()),
@@ -125,12 +126,12 @@ fn a_failure_before_the_answer_is_a_status_and_later_an_event() {
             assert_eq!((&read["status"], read["error"].is_object()), (&json!("failed"), true));
         }
     }
-    let body = asked(json!([{"text": "a"}, {"delay_ms": 20}, "cut"]), json!({"stream": true}));
+    let body = request_text(json!([{"text": "a"}, {"delay_ms": 20}, "cut"]), json!({"stream": true}));
     let answer = client.ask("POST", "/v1/responses", &once, body.as_bytes());
     assert_eq!((answer.status, answer.whole, kinds(&answer).last().map(String::as_str)), (200, true, Some("failed")));
     let anew = [("forebay-options", r#"{"on_stream_failure":"restart","retry":{"max_attempts":2,"delay_ms":1}}"#)];
     let script = json!({"attempts": [[{"text": "old"}, {"delay_ms": 20}, "cut"], [{"text": "new"}]]});
-    let answer = client.ask("POST", "/v1/responses", &anew, asked(script, json!({"stream": true})).as_bytes());
+    let answer = client.ask("POST", "/v1/responses", &anew, request_text(script, json!({"stream": true})).as_bytes());
     assert!(!answer.whole && answer.text().contains(r#"data: {"error":{"#), "{}", answer.text());
     let job = answer.header("forebay-job-id");
     let mut tail = broker.stream(job).watch();
@@ -142,7 +143,7 @@ fn a_failure_before_the_answer_is_a_status_and_later_an_event() {
 #[test]
 fn a_silent_response_begins_with_a_sign_of_life_and_fails_in_its_stream() {
     let broker = TestBroker::start("[server]\nheartbeat_ms = 20");
-    let body = asked(json!([{"delay_ms": 100}, {"status": {"status": 400}}]), json!({"stream": true}));
+    let body = request_text(json!([{"delay_ms": 100}, {"status": {"status": 400}}]), json!({"stream": true}));
     let answer = Client::connect(broker.addr).post("/v1/responses", &body);
     let text = answer.text();
     assert!(answer.whole && text.starts_with(": still here\nevent: response.created\n"), "{text}");
@@ -184,13 +185,13 @@ fn three_turns_go_on_from_each_other_and_only_from_what_is_kept() {
         assert_eq!(answer.header("x-should-retry"), "false");
     }
     let items = client.ask("GET", &path, &[key], b"").json();
-    let said: Vec<_> = items["data"]
+    let answered: Vec<_> = items["data"]
         .as_array()
         .unwrap()
         .iter()
         .map(|item| item["content"][0]["text"].as_str().unwrap().trim())
         .collect();
-    assert_eq!(said, ["one", "one", "two", "two", "one", "three"], "and no rules of another response");
+    assert_eq!(answered, ["one", "one", "two", "two", "one", "three"], "and no rules of another response");
     let items =
         client.ask("GET", &format!("/v1/responses/{}/input_items", unkept["id"].as_str().unwrap()), &[key], b"");
     assert_eq!(items.error().1, "not_found");
@@ -202,13 +203,13 @@ fn a_response_is_cancelled_in_the_middle_and_unknown_ones_look_alike() {
     let broker = TestBroker::start(&keys);
     let key = ("authorization", "Bearer alpha");
     let mut client = Client::connect(broker.addr);
-    let body = asked(json!([{"text": "a"}, "stall"]), json!({"stream": true, "background": true}));
+    let body = request_text(json!([{"text": "a"}, "stall"]), json!({"stream": true, "background": true}));
     client.send(request("POST", "/v1/responses", &[key], body.as_bytes()));
     let (_, headers) = client.head().unwrap();
     let job = headers["forebay-job-id"].clone();
-    let mut told = String::new();
-    while !told.contains("output_text.delta\n") {
-        told.push_str(&String::from_utf8(client.chunks(1).0).unwrap());
+    let mut received = String::new();
+    while !received.contains("output_text.delta\n") {
+        received.push_str(&String::from_utf8(client.chunks(1).0).unwrap());
     }
     let mut other = Client::connect(broker.addr);
     for path in [format!("/v1/responses/resp_{job}"), "/v1/responses/resp_nobody".to_owned()] {
@@ -226,8 +227,10 @@ fn a_response_is_cancelled_in_the_middle_and_unknown_ones_look_alike() {
     assert!(whole && String::from_utf8(rest).unwrap().contains(r#""status":"cancelled""#));
     // In the background no disconnect ends it, whatever its options are.
     let leave = [key, ("forebay-options", r#"{"on_disconnect":"cancel"}"#)];
-    let body =
-        asked(json!([{"text": "a"}, {"delay_ms": 150}, {"text": "b"}]), json!({"stream": true, "background": true}));
+    let body = request_text(
+        json!([{"text": "a"}, {"delay_ms": 150}, {"text": "b"}]),
+        json!({"stream": true, "background": true}),
+    );
     let mut leaver = Client::connect(broker.addr);
     leaver.send(request("POST", "/v1/responses", &leave, body.as_bytes()));
     let job = leaver.head().unwrap().1["forebay-job-id"].clone();

@@ -59,11 +59,11 @@ fn a_jobs_stream_is_read_with_the_cursors_of_every_other_entrance() {
     }
     broker.append(writer.stream(), vec![completed()]);
     let mut client = Client::connect(broker.addr);
-    let told = events(&client.get("/v1/jobs/j/events").body);
+    let received = events(&client.get("/v1/jobs/j/events").body);
     let path = "/v1/stream/jobs/j";
-    let all: Vec<Value> = told.iter().map(|(_, data)| serde_json::from_str(data).unwrap()).collect();
+    let all: Vec<Value> = received.iter().map(|(_, data)| serde_json::from_str(data).unwrap()).collect();
     assert_eq!(records(&mut client, path, "-1"), all);
-    for (at, (cursor, _)) in told.iter().enumerate() {
+    for (at, (cursor, _)) in received.iter().enumerate() {
         assert_eq!(records(&mut client, path, cursor), all[at + 1..], "{cursor}");
         let session = session(&client.get(&format!("{path}?offset={cursor}&live=sse")).body);
         let data = session.iter().filter(|(kind, _)| kind == "data");
@@ -73,7 +73,7 @@ fn a_jobs_stream_is_read_with_the_cursors_of_every_other_entrance() {
         let last: Value = serde_json::from_str(last).unwrap();
         assert_eq!((kind.as_str(), &last["streamClosed"]), ("control", &Value::Bool(true)));
         let offset = last["streamNextOffset"].as_str().unwrap();
-        assert_eq!(Some(offset), told.last().map(|(cursor, _)| cursor.as_str()));
+        assert_eq!(Some(offset), received.last().map(|(cursor, _)| cursor.as_str()));
     }
     let end = client.get(&format!("{path}?offset=now&live=long-poll"));
     assert_eq!((end.status, end.header("stream-closed")), (204, "true"));
@@ -163,9 +163,9 @@ fn two_hundred_readers_that_wait_are_told_of_one_append() {
     }
     assert_eq!(client.ask("POST", path, &[TEXT], b"after").status, 204);
     for reader in &mut readers {
-        let told = reader.response(false).unwrap();
-        assert_eq!((told.status, told.text().as_str()), (200, "after"));
-        assert!(told.header("stream-cursor").parse::<u64>().is_ok());
+        let received = reader.response(false).unwrap();
+        assert_eq!((received.status, received.text().as_str()), (200, "after"));
+        assert!(received.header("stream-cursor").parse::<u64>().is_ok());
     }
     // One that waits while the stream is deleted is told, too.
     let tail = next(&client.ask("HEAD", path, &[], b""));

@@ -73,12 +73,12 @@ fn answers_streams_and_sockets_are_the_same_under_tls() {
     ];
     client.send(request("GET", "/v1/jobs/j/ws", &handshake, b""));
     assert_eq!(client.head().unwrap().0, 101);
-    let mut said = String::new();
-    while !said.contains(r#""type":"end""#) {
+    let mut answered = String::new();
+    while !answered.contains(r#""type":"end""#) {
         let frame = client.frame().expect("the socket says the end");
-        said += &String::from_utf8(frame).unwrap();
+        answered += &String::from_utf8(frame).unwrap();
     }
-    assert!(said.contains(r#""text":"a""#), "{said}");
+    assert!(answered.contains(r#""text":"a""#), "{answered}");
 }
 
 #[test]
@@ -93,9 +93,9 @@ fn a_job_is_followed_under_tls_by_who_trusts_the_certificate() {
         let mut follow = Command::new(env!("CARGO_BIN_EXE_forebay"));
         follow.args(["follow", "j", "--url", &url]).env_remove("SSL_CERT_DIR");
         follow.env("SSL_CERT_FILE", folder.path().join(if trusts { "cert.pem" } else { "key.pem" }));
-        let said = follow.output().unwrap();
-        assert_eq!(said.status.code(), wanted, "{}", String::from_utf8_lossy(&said.stderr));
-        assert_eq!(String::from_utf8_lossy(&said.stdout).contains("a word"), trusts);
+        let answered = follow.output().unwrap();
+        assert_eq!(answered.status.code(), wanted, "{}", String::from_utf8_lossy(&answered.stderr));
+        assert_eq!(String::from_utf8_lossy(&answered.stdout).contains("a word"), trusts);
     }
 }
 
@@ -123,10 +123,10 @@ fn who_does_not_shake_hands_is_let_go_and_counted_meanwhile() {
         let mut stream = TcpStream::connect(broker.addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(nonsense).unwrap();
-        let mut said = Vec::new();
+        let mut answered = Vec::new();
         // Closed in time; by an alert of TLS, if by anything.
-        drop(stream.read_to_end(&mut said));
-        assert!(!said.starts_with(b"HTTP"), "{said:?}");
+        drop(stream.read_to_end(&mut answered));
+        assert!(!answered.starts_with(b"HTTP"), "{answered:?}");
     }
     let _silent: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(broker.addr).unwrap()).collect();
     let mut full = TcpStream::connect(broker.addr).unwrap();

@@ -43,14 +43,14 @@ fn a_webhook_is_told_signed_and_again_until_it_has_answered() {
     let mut client = Client::connect(broker.addr);
     let accepted = client.post("/v1/run", &job("j", &receiver.url(), json!([{"text": "Hi"}])));
     assert_eq!(accepted.status, 202, "{}", accepted.text());
-    let told: Vec<_> = (0..4).map(|_| receiver.next()).collect();
+    let received: Vec<_> = (0..4).map(|_| receiver.next()).collect();
     let status = client.get("/v1/jobs/j").json();
-    for one in &told {
+    for one in &received {
         assert_eq!(one.path, "/hook");
         assert_eq!(one.header("content-type"), "application/json");
         assert!(one.is_signed_with(&[NEW, OLD]), "{one:?}");
         assert!(!one.is_signed_with(&[OLD]) && one.header("webhook-id").starts_with("job_j_"));
-        assert_eq!((&one.body, one.header("webhook-id")), (&told[0].body, told[0].header("webhook-id")));
+        assert_eq!((&one.body, one.header("webhook-id")), (&received[0].body, received[0].header("webhook-id")));
         let body: Value = serde_json::from_str(&one.body).unwrap();
         assert_eq!((&body["type"], &body["data"]), (&json!("job.completed"), &status));
         assert_eq!(body["timestamp"], status["ended_at"]);
@@ -73,8 +73,8 @@ fn each_end_is_told_by_its_name() {
         if id == "gone" {
             assert_eq!(client.post("/v1/jobs/gone/cancel", "").status, 200);
         }
-        let told: Value = serde_json::from_str(&receiver.next().body).unwrap();
-        assert_eq!((&told["type"], &told["data"]["id"]), (&json!(kind), &json!(id)));
+        let received: Value = serde_json::from_str(&receiver.next().body).unwrap();
+        assert_eq!((&received["type"], &received["data"]["id"]), (&json!(kind), &json!(id)));
         settled(&broker);
         assert!(receiver.rest().is_empty(), "410 is the last word");
     }
@@ -91,8 +91,8 @@ fn a_gateway_tells_of_its_background_jobs() {
         let job = json!({"id": id, "model": "echo", "input": "Hi", "options": {"background": background}});
         assert!(client.post(path, &job.to_string()).status < 300);
     }
-    let told: Value = serde_json::from_str(&receiver.next().body).unwrap();
-    assert_eq!(told["data"]["id"], "yes");
+    let received: Value = serde_json::from_str(&receiver.next().body).unwrap();
+    assert_eq!(received["data"]["id"], "yes");
     settled(&broker);
     assert!(receiver.rest().is_empty());
 }
