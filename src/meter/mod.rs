@@ -8,7 +8,6 @@ pub mod price;
 
 mod tariff;
 
-mod bpe;
 pub mod tokens;
 
 pub mod ledger;

@@ -1,12 +1,11 @@
 //! Counts tokens of text, for attempts whose provider told no usage.
 //!
 //! Owns the choice of the encoding: OpenAI's own for its models, and the newer of them (`o200k`) for all other models,
-//! where the count is an approximation: what is made of it says `estimate`. The vocabulary is read when the first count
-//! is asked, and a long text takes its time, so an arbiter must not count.
+//! where the count is an approximation: what is made of it says `estimate`. The vocabularies are unpacked for the
+//! first count, which takes a quarter of a second, so an arbiter must not count.
 
 use serde_json::Value;
 
-use super::bpe;
 use crate::job::Job;
 
 /// Bytes that are counted exactly; of longer text a count is drawn from so much of it.
@@ -21,7 +20,8 @@ const OLDER: &[&str] = &["gpt-4-", "gpt-3.5", "gpt-35", "text-embedding-", "davi
 #[must_use]
 pub fn count(model: &str, text: &str) -> u64 {
     let is_older = model == "gpt-4" || OLDER.iter().any(|start| model.starts_with(start));
-    let encoding = if is_older { bpe::cl100k() } else { bpe::o200k() };
+    let encoding = tiktoken::get_encoding(if is_older { "cl100k_base" } else { "o200k_base" });
+    let encoding = encoding.expect("the library has both encodings");
     let sample = &text[..text.floor_char_boundary(COUNTED_BYTES_MAX)];
     let counted = encoding.count(sample) as u64;
     if sample.len() == text.len() {
