@@ -17,11 +17,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::openai_chat::{ReplyRules, read_usage};
+use super::whole::{WholeAnswer, WholeDecoder};
 use super::{emit, error, whole};
 use crate::job::caps::OUTPUT_INLINE_BYTES_MAX;
-use crate::job::{Bill, Blob, Event, Failure, Output, OutputBody, Usage, UsageSource};
+use crate::job::{Bill, Blob, Event, Failure, Output, OutputBody};
 use crate::provider::chat::{Body, Params, unsupported};
-use crate::provider::{Ask, Decoder, Finish, Framing, Method, Outbound, Packet, Route, Step};
+use crate::provider::{Ask, Decoder, Framing, Method, Outbound, Route};
 
 /// How the numbers of a vector are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -38,12 +39,12 @@ impl Form {
     #[must_use]
     pub fn of(input: &RawValue) -> Form {
         #[derive(Deserialize)]
-        struct Said<'a> {
+        struct RawForm<'a> {
             #[serde(borrow)]
             encoding_format: Option<Cow<'a, str>>,
         }
-        match serde_json::from_str::<Said<'_>>(input.get()) {
-            Ok(Said { encoding_format: Some(form) }) if form == "base64" => Form::Base64,
+        match serde_json::from_str::<RawForm<'_>>(input.get()) {
+            Ok(RawForm { encoding_format: Some(form) }) if form == "base64" => Form::Base64,
             _ => Form::Numbers,
         }
     }
@@ -234,77 +235,38 @@ struct Datum<'a> {
     embedding: &'a RawValue,
 }
 
-/// Decodes one answer.
-pub struct EmbeddingsDecoder {
-    form: Form,
-    told_by: &'static ReplyRules,
-    usage: Option<Usage>,
-    bill: Bill,
-    done: bool,
+/// Builds the decoder for the answer to a job. `cost` tells where the provider says what it cost.
+#[must_use]
+pub fn decoder(ask: Ask<'_>, cost: &'static ReplyRules) -> Box<dyn Decoder> {
+    let form = Form::of(&ask.job.input);
+    Box::new(WholeDecoder::new(move |body| read_answer(body, form, cost)))
 }
 
-impl EmbeddingsDecoder {
-    /// For an answer to this job.
-    #[must_use]
-    pub fn new(ask: Ask<'_>) -> EmbeddingsDecoder {
-        let (form, told_by) = (Form::of(&ask.job.input), &ReplyRules::PLAIN);
-        EmbeddingsDecoder { form, told_by, usage: None, bill: Bill::default(), done: false }
+fn read_answer(body: &[u8], form: Form, cost: &'static ReplyRules) -> Result<WholeAnswer, Failure> {
+    let answer: Answer<'_> = whole::read(body)?;
+    let mut vectors = Vectors::new(form);
+    for (at, datum) in answer.data.iter().flatten().enumerate() {
+        vectors.push_at(datum.index.unwrap_or(at), datum.embedding)?;
     }
-
-    /// For a provider that says what an answer cost, where these rules tell.
-    #[must_use]
-    pub fn told_by(mut self, rules: &'static ReplyRules) -> EmbeddingsDecoder {
-        self.told_by = rules;
-        self
+    for vector in answer.embedding.into_iter().chain(answer.embeddings.into_iter().flatten()) {
+        vectors.push(vector)?;
     }
-}
-
-impl Decoder for EmbeddingsDecoder {
-    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let body = whole::body(packet);
-        let answer: Answer<'_> = whole::read(body)?;
-        let mut vectors = Vectors::new(self.form);
-        for (at, datum) in answer.data.iter().flatten().enumerate() {
-            vectors.push_at(datum.index.unwrap_or(at), datum.embedding)?;
-        }
-        for vector in answer.embedding.into_iter().chain(answer.embeddings.into_iter().flatten()) {
-            vectors.push(vector)?;
-        }
-        if vectors.is_empty() {
-            return Err(error::in_reply(body));
-        }
-        let told = answer.usage.and_then(|usage| read_usage(usage, self.told_by, &mut self.bill));
-        let count = answer.prompt_eval_count.or_else(|| answer.usage.and_then(total));
-        self.usage = told.or(count.map(|count| Usage {
-            input_tokens: Some(count),
-            source: UsageSource::Provider,
-            ..Usage::default()
-        }));
-        out.push(vectors.into_event());
-        self.done = true;
-        Ok(Step::Done)
+    if vectors.is_empty() {
+        return Err(error::in_reply(body));
     }
-
-    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        whole::finish(self.done, self.usage.as_ref())
-    }
-
-    fn usage_so_far(&self) -> Option<Usage> {
-        self.usage.clone()
-    }
-
-    fn bill(&self) -> Bill {
-        self.bill.clone()
-    }
+    let mut bill = Bill::default();
+    let counts = answer.usage.and_then(|usage| read_usage(usage, cost, &mut bill));
+    let total = answer.prompt_eval_count.or_else(|| answer.usage.and_then(total));
+    Ok(WholeAnswer { output: vectors.into_event(), usage: counts.or(total.map(whole::input_usage)), bill })
 }
 
 /// Voyage's only count; there is no output, so it is the input's.
 fn total(usage: &RawValue) -> Option<u64> {
     #[derive(Deserialize)]
-    struct Said {
+    struct RawTotal {
         total_tokens: Option<u64>,
     }
-    serde_json::from_str::<Said>(usage.get()).ok()?.total_tokens
+    serde_json::from_str::<RawTotal>(usage.get()).ok()?.total_tokens
 }
 
 fn no_vector() -> Failure {

@@ -76,8 +76,6 @@ fn a_large_answer_is_never_a_tree() {
 fn what_an_answer_cost_is_read_where_it_is_told() {
     static DOLLARS: ReplyRules = ReplyRules { money: openai_chat::Money::Dollars("cost"), ..ReplyRules::PLAIN };
     let body = br#"{"data":[{"embedding":[1]}],"usage":{"prompt_tokens":3,"cost":{"total_cost":0.000000012}}}"#;
-    let mut decoder =
-        EmbeddingsDecoder { form: Form::Numbers, told_by: &DOLLARS, usage: None, bill: Bill::default(), done: false };
-    decoder.on_packet(Packet::Whole(body), &mut Vec::new()).expect("an answer");
-    assert_eq!(decoder.bill().provider_usd.map(|usd| usd.to_string()).as_deref(), Some("0.000000012"));
+    let answer = read_answer(body, Form::Numbers, &DOLLARS).expect("an answer");
+    assert_eq!(answer.bill.provider_usd.map(|usd| usd.to_string()).as_deref(), Some("0.000000012"));
 }

@@ -9,10 +9,11 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::whole::{WholeAnswer, WholeDecoder};
 use super::{embeddings, emit, error, send, whole};
-use crate::job::{Event, Failure, Usage, UsageSource};
+use crate::job::{Bill, Failure, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
+use crate::provider::{Ask, Decoder, Framing, Outbound};
 
 /// How a provider calls things.
 pub struct Names {
@@ -146,40 +147,27 @@ struct Billed {
     input_tokens: Option<u64>,
 }
 
-/// Decodes one answer.
-#[derive(Default)]
-pub struct RerankDecoder {
-    usage: Option<Usage>,
-    done: bool,
+/// Builds the decoder for the answer to a job.
+#[must_use]
+pub fn decoder() -> Box<dyn Decoder> {
+    Box::new(WholeDecoder::new(read_answer))
 }
 
-impl Decoder for RerankDecoder {
-    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let body = whole::body(packet);
-        let answer: Answer<'_> = whole::read(body)?;
-        let Some(results) = answer.results else { return Err(error::in_reply(body)) };
-        let billed = answer.meta.and_then(|meta| meta.billed_units).unwrap_or_default();
-        let counts = answer.usage.unwrap_or_default();
-        let usage = Usage {
-            input_tokens: counts.total_tokens.or(counts.prompt_tokens).or(billed.input_tokens),
-            requests: billed.search_units,
-            source: UsageSource::Provider,
-            ..Usage::default()
-        };
-        self.usage = (usage.input_tokens.is_some() || usage.requests.is_some()).then_some(usage);
-        let results: Vec<String> = results.iter().map(written).collect();
-        out.push(embeddings::output(format!("{{\"results\":[{}]}}", results.join(","))));
-        self.done = true;
-        Ok(Step::Done)
-    }
-
-    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        whole::finish(self.done, self.usage.as_ref())
-    }
-
-    fn usage_so_far(&self) -> Option<Usage> {
-        self.usage.clone()
-    }
+fn read_answer(body: &[u8]) -> Result<WholeAnswer, Failure> {
+    let answer: Answer<'_> = whole::read(body)?;
+    let Some(results) = answer.results else { return Err(error::in_reply(body)) };
+    let billed = answer.meta.and_then(|meta| meta.billed_units).unwrap_or_default();
+    let counts = answer.usage.unwrap_or_default();
+    let usage = Usage {
+        input_tokens: counts.total_tokens.or(counts.prompt_tokens).or(billed.input_tokens),
+        requests: billed.search_units,
+        source: UsageSource::Provider,
+        ..Usage::default()
+    };
+    let usage = (usage.input_tokens.is_some() || usage.requests.is_some()).then_some(usage);
+    let results: Vec<String> = results.iter().map(written).collect();
+    let output = embeddings::output(format!("{{\"results\":[{}]}}", results.join(",")));
+    Ok(WholeAnswer { output, usage, bill: Bill::default() })
 }
 
 fn written(ranked: &Ranked<'_>) -> String {

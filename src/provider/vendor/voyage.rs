@@ -2,9 +2,10 @@
 
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
-use crate::provider::protocol::embeddings::{EmbeddingsDecoder, Wanted};
+use crate::provider::protocol::embeddings;
+use crate::provider::protocol::embeddings::Wanted;
+use crate::provider::protocol::openai_chat::ReplyRules;
 use crate::provider::protocol::rerank;
-use crate::provider::protocol::rerank::RerankDecoder;
 use crate::provider::protocol::{error, send};
 use crate::provider::{Ask, Card, Decoder, Framing, Headers, Outbound, Provider};
 
@@ -36,8 +37,8 @@ impl Provider for Voyage {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match ask.job.task {
-            Task::Rerank => Box::<RerankDecoder>::default(),
-            _ => Box::new(EmbeddingsDecoder::new(ask)),
+            Task::Rerank => rerank::decoder(),
+            _ => embeddings::decoder(ask, &ReplyRules::PLAIN),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Embeddings of OpenAI's dialect, and of those whose answers differ by a name.
 
 use forebay::job::Task;
-use forebay::provider::protocol::embeddings::EmbeddingsDecoder;
-use forebay::provider::protocol::error;
+use forebay::provider::protocol::openai_chat::ReplyRules;
+use forebay::provider::protocol::{embeddings, error};
 use forebay::provider::{Ask, Endpoint, Framing};
 use serde_json::{Value, json};
 
@@ -20,7 +20,8 @@ pub(crate) const DIALECT: Dialect = Dialect {
         let mut job = job(&exchange["request"]["body"].to_string());
         job.task = Task::Embedding;
         let (target, endpoint) = (target("m"), Endpoint::plain("p", "http://h"));
-        Box::new(EmbeddingsDecoder::new(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }))
+        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        embeddings::decoder(ask, &ReplyRules::PLAIN)
     },
     classify: error::classify,
     oracle: read,

@@ -8,11 +8,12 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::job::{Bill, Event, Failure, Usage, UsageSource};
+use crate::job::{Bill, Failure};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
+use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
 use crate::provider::protocol::{emit, error, send, whole};
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
+use crate::provider::{Ask, Decoder, Framing, Outbound};
 
 /// What texts are for, where nobody says: they are stored to be found.
 const INPUT_TYPE: &str = "search_document";
@@ -96,57 +97,28 @@ struct Billed {
     image_tokens: Option<u64>,
 }
 
-/// Decodes one answer.
-pub struct EmbedDecoder {
-    form: Form,
-    usage: Option<Usage>,
-    bill: Bill,
-    done: bool,
+/// Builds the decoder for the answer to a job.
+pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
+    let form = Form::of(&ask.job.input);
+    Box::new(WholeDecoder::new(move |body| read_answer(body, form)))
 }
 
-impl EmbedDecoder {
-    /// For an answer to this job.
-    #[must_use]
-    pub fn new(ask: Ask<'_>) -> EmbedDecoder {
-        EmbedDecoder { form: Form::of(&ask.job.input), usage: None, bill: Bill::default(), done: false }
+fn read_answer(body: &[u8], form: Form) -> Result<WholeAnswer, Failure> {
+    let answer: Answer<'_> = whole::read(body)?;
+    let Kinds { float, base64, int8, uint8, binary, ubinary } = answer.embeddings;
+    let kinds = [float, base64, int8, uint8, binary, ubinary];
+    let mut vectors = Vectors::new(form);
+    for vector in kinds.into_iter().flatten().find(|kind| !kind.is_empty()).into_iter().flatten() {
+        vectors.push(vector)?;
     }
-}
-
-impl Decoder for EmbedDecoder {
-    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let body = whole::body(packet);
-        let answer: Answer<'_> = whole::read(body)?;
-        let Kinds { float, base64, int8, uint8, binary, ubinary } = answer.embeddings;
-        let kinds = [float, base64, int8, uint8, binary, ubinary];
-        let mut vectors = Vectors::new(self.form);
-        for vector in kinds.into_iter().flatten().find(|kind| !kind.is_empty()).into_iter().flatten() {
-            vectors.push(vector)?;
-        }
-        if vectors.is_empty() {
-            return Err(error::in_reply(body));
-        }
-        let billed = answer.meta.and_then(|meta| meta.billed_units).unwrap_or_default();
-        let tokens = match (billed.input_tokens, billed.image_tokens) {
-            (None, None) => None,
-            (texts, images) => Some(texts.unwrap_or(0).saturating_add(images.unwrap_or(0))),
-        };
-        self.usage =
-            tokens.map(|input| Usage { input_tokens: Some(input), source: UsageSource::Provider, ..Usage::default() });
-        self.bill.image_input_tokens = billed.image_tokens;
-        out.push(vectors.into_event());
-        self.done = true;
-        Ok(Step::Done)
+    if vectors.is_empty() {
+        return Err(error::in_reply(body));
     }
-
-    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        whole::finish(self.done, self.usage.as_ref())
-    }
-
-    fn usage_so_far(&self) -> Option<Usage> {
-        self.usage.clone()
-    }
-
-    fn bill(&self) -> Bill {
-        self.bill.clone()
-    }
+    let billed = answer.meta.and_then(|meta| meta.billed_units).unwrap_or_default();
+    let tokens = match (billed.input_tokens, billed.image_tokens) {
+        (None, None) => None,
+        (texts, images) => Some(texts.unwrap_or(0).saturating_add(images.unwrap_or(0))),
+    };
+    let bill = Bill { image_input_tokens: billed.image_tokens, ..Bill::default() };
+    Ok(WholeAnswer { output: vectors.into_event(), usage: tokens.map(whole::input_usage), bill })
 }

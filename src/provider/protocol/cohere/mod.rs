@@ -18,7 +18,8 @@ mod wire;
 
 pub use chat::encode as encode_chat;
 pub use decode::ChatDecoder;
-pub use embed::{EmbedDecoder, encode as encode_embed};
+use embed::embed_decoder;
+pub use embed::encode as encode_embed;
 
 use super::{error, rerank, send};
 use crate::job::{Failure, Task};
@@ -45,8 +46,8 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 #[must_use]
 pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
     match ask.job.task {
-        Task::Embedding => Box::new(EmbedDecoder::new(ask)),
-        Task::Rerank => Box::<rerank::RerankDecoder>::default(),
+        Task::Embedding => embed_decoder(ask),
+        Task::Rerank => rerank::decoder(),
         _ => Box::<ChatDecoder>::default(),
     }
 }

@@ -13,9 +13,12 @@ use serde_json::{Value, json};
 
 use super::encode::route;
 use super::error;
-use crate::job::{Code, Event, Failure, Output, OutputBody, Usage, UsageSource};
+use crate::job::{Bill, Code, Event, Failure, Output, OutputBody, Usage};
 use crate::provider::chat::{Body, Params, quoted, unsupported};
-use crate::provider::{Ask, Decoder, Finish, Framing, Headers, Outbound, Packet, Step};
+use crate::provider::protocol::embeddings;
+use crate::provider::protocol::whole;
+use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
+use crate::provider::{Ask, Decoder, Framing, Headers, Outbound};
 
 /// Fields by which a maker's own form is known.
 const OWN: &[&str] = &["inputText", "inputImage", "texts", "images", "inputs", "taskType"];
@@ -113,17 +116,9 @@ fn body(form: &Form, texts: &[Cow<'_, str>], params: &mut Params<'_>, provider: 
     Ok(body)
 }
 
-/// Decodes the answer of any of these models.
-pub(super) struct EmbedDecoder {
-    /// The job wants each vector as base64 of little-endian 32-bit floats.
-    as_base64: bool,
-    done: bool,
-    usage: Option<Usage>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Said {
+struct Answer {
     #[serde(default)]
     embedding: Option<Vec<f64>>,
     #[serde(default)]
@@ -146,74 +141,44 @@ struct Wrapped {
     embedding: Vec<f64>,
 }
 
-impl EmbedDecoder {
-    pub(super) fn of(input: &RawValue) -> EmbedDecoder {
-        #[derive(Deserialize)]
-        struct Wanted {
-            encoding_format: Option<String>,
-        }
-        let wanted = serde_json::from_str::<Wanted>(input.get()).ok().and_then(|wanted| wanted.encoding_format);
-        EmbedDecoder { as_base64: wanted.as_deref() == Some("base64"), done: false, usage: None }
-    }
-
-    fn vector(&self, numbers: &[f64]) -> Value {
-        if !self.as_base64 {
-            return json!(numbers);
-        }
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
-        base64::engine::general_purpose::STANDARD.encode(bytes).into()
-    }
+/// Builds the decoder for the answer of any of these models.
+pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
+    let form = embeddings::Form::of(&ask.job.input);
+    Box::new(WholeDecoder::new(move |body| read_answer(body, form)).with_headers(counted))
 }
 
-impl Decoder for EmbedDecoder {
-    fn on_headers(&mut self, headers: &Headers) {
-        let count = headers.get("x-amzn-bedrock-input-token-count").and_then(|value| value.to_str().ok()?.parse().ok());
-        self.usage = count.map(input_tokens);
-    }
-
-    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let Packet::Whole(body) = packet else {
-            crate::telemetry::skipped_packet();
-            return Ok(Step::More);
-        };
-        let said: Said = serde_json::from_slice(body).map_err(|_| truncated())?;
-        let vectors = match (said.embedding, said.embeddings) {
-            (_, Some(Many::Plain(vectors) | Many::Typed { float: vectors })) => vectors,
-            (_, Some(Many::Wrapped(wrapped))) => wrapped.into_iter().map(|one| one.embedding).collect(),
-            (Some(vector), None) => vec![vector],
-            (None, None) => return Err(error::in_body(body)),
-        };
-        self.usage = said.input_text_token_count.map(input_tokens).or_else(|| self.usage.take());
-        let data: Vec<_> = vectors
-            .iter()
-            .enumerate()
-            .map(|(at, vector)| json!({"object": "embedding", "index": at, "embedding": self.vector(vector)}))
-            .collect();
-        let value = json!({"object": "list", "data": data});
-        out.push(Event::Output(Output {
-            index: 0,
-            mime: "application/json".into(),
-            sha256: None,
-            body: OutputBody::Value(value),
-        }));
-        self.done = true;
-        Ok(Step::Done)
-    }
-
-    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        if !self.done {
-            return Err(truncated());
-        }
-        Ok(Finish { reason: "stop".into(), native: None, usage: self.usage.clone() })
-    }
-
-    fn usage_so_far(&self) -> Option<Usage> {
-        self.usage.clone()
-    }
+/// Reads the tokens of the input from the header that has them for every model.
+fn counted(headers: &Headers) -> Option<Usage> {
+    let count = headers.get("x-amzn-bedrock-input-token-count")?;
+    Some(whole::input_usage(count.to_str().ok()?.parse().ok()?))
 }
 
-fn input_tokens(count: u64) -> Usage {
-    Usage { input_tokens: Some(count), source: UsageSource::Provider, ..Usage::default() }
+fn read_answer(body: &[u8], form: embeddings::Form) -> Result<WholeAnswer, Failure> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| truncated())?;
+    let vectors = match (answer.embedding, answer.embeddings) {
+        (_, Some(Many::Plain(vectors) | Many::Typed { float: vectors })) => vectors,
+        (_, Some(Many::Wrapped(wrapped))) => wrapped.into_iter().map(|one| one.embedding).collect(),
+        (Some(vector), None) => vec![vector],
+        (None, None) => return Err(error::in_body(body)),
+    };
+    let data = vectors
+        .iter()
+        .enumerate()
+        .map(|(at, vector)| json!({"object": "embedding", "index": at, "embedding": written(vector, form)}));
+    let value = json!({"object": "list", "data": data.collect::<Vec<_>>()});
+    let output = Output { index: 0, mime: "application/json".into(), sha256: None, body: OutputBody::Value(value) };
+    let usage = answer.input_text_token_count.map(whole::input_usage);
+    Ok(WholeAnswer { output: Event::Output(output), usage, bill: Bill::default() })
+}
+
+fn written(numbers: &[f64], form: embeddings::Form) -> Value {
+    match form {
+        embeddings::Form::Numbers => json!(numbers),
+        embeddings::Form::Base64 => {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| (*number as f32).to_le_bytes()).collect();
+            base64::engine::general_purpose::STANDARD.encode(bytes).into()
+        }
+    }
 }
 
 fn truncated() -> Failure {

@@ -60,7 +60,7 @@ pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
 #[must_use]
 pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
     match ask.job.task {
-        Task::Embedding => Box::new(embed::EmbedDecoder::of(&ask.job.input)),
+        Task::Embedding => embed::embed_decoder(ask),
         _ => Box::<ConverseDecoder>::default(),
     }
 }

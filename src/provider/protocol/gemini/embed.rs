@@ -9,11 +9,12 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{error, model, usage};
-use crate::job::{Event, Failure, Usage, UsageSource};
+use crate::job::{Bill, Failure};
 use crate::provider::chat::Body;
 use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
 use crate::provider::protocol::whole;
-use crate::provider::{Ask, Decoder, Finish, Framing, Method, Outbound, Packet, Route, Step};
+use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
+use crate::provider::{Ask, Decoder, Framing, Method, Outbound, Route};
 
 /// The request to the Developer API.
 ///
@@ -105,51 +106,28 @@ struct Statistics {
     token_count: Option<f64>,
 }
 
-/// Decodes one answer.
-pub struct EmbedDecoder {
-    form: Form,
-    usage: Option<Usage>,
-    done: bool,
+/// Builds the decoder for the answer to a job.
+pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
+    let form = Form::of(&ask.job.input);
+    Box::new(WholeDecoder::new(move |body| read_answer(body, form)))
 }
 
-impl EmbedDecoder {
-    /// For an answer to this job.
-    #[must_use]
-    pub fn new(ask: Ask<'_>) -> EmbedDecoder {
-        EmbedDecoder { form: Form::of(&ask.job.input), usage: None, done: false }
-    }
-}
-
-impl Decoder for EmbedDecoder {
-    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let body = whole::body(packet);
-        let answer: Answer<'_> = whole::read(body)?;
-        let embeddings = answer.embeddings.into_iter().chain(answer.embedding);
-        let embeddings = embeddings.chain(answer.predictions.into_iter().map(|prediction| prediction.embeddings));
-        let mut vectors = Vectors::new(self.form);
-        let mut tokens: Option<u64> = None;
-        for embedding in embeddings {
-            vectors.push(embedding.values)?;
-            if let Some(count) = embedding.statistics.and_then(|statistics| statistics.token_count) {
-                tokens = Some(tokens.unwrap_or(0).saturating_add(count as u64));
-            }
+fn read_answer(body: &[u8], form: Form) -> Result<WholeAnswer, Failure> {
+    let answer: Answer<'_> = whole::read(body)?;
+    let embeddings = answer.embeddings.into_iter().chain(answer.embedding);
+    let embeddings = embeddings.chain(answer.predictions.into_iter().map(|prediction| prediction.embeddings));
+    let mut vectors = Vectors::new(form);
+    let mut tokens: Option<u64> = None;
+    for embedding in embeddings {
+        vectors.push(embedding.values)?;
+        if let Some(count) = embedding.statistics.and_then(|statistics| statistics.token_count) {
+            tokens = Some(tokens.unwrap_or(0).saturating_add(count as u64));
         }
-        if vectors.is_empty() {
-            return Err(error::in_reply(body));
-        }
-        let counted = Usage { input_tokens: tokens, source: UsageSource::Provider, ..Usage::default() };
-        let said = answer.usage_metadata.and_then(|said| usage::read(said.get())).map(|(usage, _)| usage);
-        self.usage = said.or(tokens.map(|_| counted));
-        out.push(vectors.into_event());
-        self.done = true;
-        Ok(Step::Done)
     }
-
-    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        whole::finish(self.done, self.usage.as_ref())
+    if vectors.is_empty() {
+        return Err(error::in_reply(body));
     }
-
-    fn usage_so_far(&self) -> Option<Usage> {
-        self.usage.clone()
-    }
+    let usage = answer.usage_metadata.and_then(|raw| usage::read(raw.get())).map(|(usage, _)| usage);
+    let usage = usage.or(tokens.map(whole::input_usage));
+    Ok(WholeAnswer { output: vectors.into_event(), usage, bill: Bill::default() })
 }

@@ -27,7 +27,8 @@ mod tools;
 mod usage;
 
 pub use decode::GeminiDecoder;
-pub use embed::{EmbedDecoder, embed, predict};
+use embed::embed_decoder;
+pub use embed::{embed, predict};
 pub use encode::{Site, encode};
 pub use error::classify;
 pub use media::wants_files_inside;
@@ -41,7 +42,7 @@ use crate::provider::{Ask, Decoder};
 #[must_use]
 pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
     match ask.job.task {
-        Task::Embedding => Box::new(EmbedDecoder::new(ask)),
+        Task::Embedding => embed_decoder(ask),
         _ => Box::new(GeminiDecoder::new(ask)),
     }
 }

@@ -13,7 +13,9 @@ mod decode;
 pub use chat::encode as encode_chat;
 pub use decode::ChatDecoder;
 
-use super::embeddings::{EmbeddingsDecoder, Form, Wanted};
+use super::embeddings;
+use super::embeddings::{Form, Wanted};
+use super::openai_chat::ReplyRules;
 use super::{error, send};
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
@@ -36,7 +38,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 #[must_use]
 pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
     match ask.job.task {
-        Task::Embedding => Box::new(EmbeddingsDecoder::new(ask)),
+        Task::Embedding => embeddings::decoder(ask, &ReplyRules::PLAIN),
         _ => Box::new(ChatDecoder::new(ask.job.id.as_str())),
     }
 }

@@ -70,8 +70,8 @@ impl Provider for Vendor {
 
     fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
         match self.embeds(ask) {
-            Some(_) => Box::new(embeddings::EmbeddingsDecoder::new(ask).told_by(&self.chat.reply)),
-            None if self.reranks(ask) => Box::<rerank::RerankDecoder>::default(),
+            Some(_) => embeddings::decoder(ask, &self.chat.reply),
+            None if self.reranks(ask) => rerank::decoder(),
             None => match self.responses_site(ask) {
                 Some(site) => Box::new(ResponsesDecoder::new(site.rules, &self.chat.reply)),
                 None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),

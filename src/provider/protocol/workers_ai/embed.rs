@@ -7,12 +7,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{failure, wire};
-use crate::job::{Event, Failure, Task, Usage};
+use crate::job::{Bill, Event, Failure, Task};
 use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::protocol::embeddings;
 use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
-use crate::provider::protocol::{emit, error, openai_chat, send, whole};
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Step};
+use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
+use crate::provider::protocol::{emit, error, openai_chat, send};
+use crate::provider::{Ask, Decoder, Framing, Outbound};
 
 pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
     embeddings::encode_to(ask, format!("{}/v1/embeddings", super::base(ask)).into())
@@ -82,81 +83,60 @@ struct Score {
     score: f64,
 }
 
-/// Decodes one answer.
-pub struct EmbedDecoder {
-    task: Task,
-    form: Form,
-    usage: Option<Usage>,
-    done: bool,
+/// Builds the decoder for the answer to a job.
+pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
+    let (task, form) = (ask.job.task, Form::of(&ask.job.input));
+    Box::new(WholeDecoder::new(move |body| read_answer(body, task, form)))
 }
 
-impl EmbedDecoder {
-    /// For an answer to this job.
-    #[must_use]
-    pub fn new(ask: Ask<'_>) -> EmbedDecoder {
-        EmbedDecoder { task: ask.job.task, form: Form::of(&ask.job.input), usage: None, done: false }
+fn read_answer(body: &[u8], task: Task, form: Form) -> Result<WholeAnswer, Failure> {
+    if body.starts_with(b"<") {
+        return Err(error::in_reply(body));
     }
-
-    fn vectors(&self, data: &[&RawValue]) -> Result<Option<Event>, Failure> {
-        let mut vectors = Vectors::new(self.form);
-        for (at, datum) in data.iter().enumerate() {
-            if datum.get().starts_with('{') {
-                let datum: Datum<'_> = serde_json::from_str(datum.get()).map_err(|_| emit::malformed())?;
-                vectors.push_at(datum.index.unwrap_or(at), datum.embedding)?;
-            } else {
-                vectors.push(datum)?;
-            }
-        }
-        Ok((!vectors.is_empty()).then(|| vectors.into_event()))
+    if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
+        return Err(emit::truncated());
     }
+    let Ok(envelope) = serde_json::from_slice::<wire::Envelope<'_>>(body) else {
+        return Err(failure::in_reply(body));
+    };
+    if envelope.is_error() {
+        return Err(failure::in_reply(body));
+    }
+    let inside = envelope.result.map(RawValue::get).filter(|result| result.starts_with('{'));
+    let answer: Answer<'_> = match inside {
+        Some(result) => serde_json::from_str(result),
+        None => serde_json::from_slice(body),
+    }
+    .map_err(|_| failure::in_reply(body))?;
+    let output = match (task, answer.response) {
+        (Task::Rerank, Some(scores)) => Some(ranking(scores)),
+        _ => vectors(answer.data.as_deref().unwrap_or_default(), form)?,
+    };
+    let output = output.ok_or_else(|| failure::in_reply(body))?;
+    Ok(WholeAnswer { output, usage: answer.usage.and_then(openai_chat::usage_of), bill: Bill::default() })
 }
 
-impl Decoder for EmbedDecoder {
-    fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure> {
-        let body = whole::body(packet);
-        if body.starts_with(b"<") {
-            return Err(error::in_reply(body));
-        }
-        if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
-            return Err(emit::truncated());
-        }
-        let Ok(envelope) = serde_json::from_slice::<wire::Envelope<'_>>(body) else {
-            return Err(failure::in_reply(body));
-        };
-        if envelope.is_error() {
-            return Err(failure::in_reply(body));
-        }
-        let inside = envelope.result.map(RawValue::get).filter(|result| result.starts_with('{'));
-        let answer: Answer<'_> = match inside {
-            Some(result) => serde_json::from_str(result),
-            None => serde_json::from_slice(body),
-        }
-        .map_err(|_| failure::in_reply(body))?;
-        let event = match (self.task, answer.response) {
-            (Task::Rerank, Some(mut scores)) => {
-                // Best first, as everybody else gives them.
-                scores.sort_by(|a, b| b.score.total_cmp(&a.score));
-                let results = scores.iter().map(|Score { id, score }| {
-                    let mut result = Body::default();
-                    result.put("index", id).put("relevance_score", score);
-                    result.into_json()
-                });
-                let results = results.collect::<Vec<_>>().join(",");
-                Some(embeddings::output(format!("{{\"results\":[{results}]}}")))
-            }
-            _ => self.vectors(answer.data.as_deref().unwrap_or_default())?,
-        };
-        out.push(event.ok_or_else(|| failure::in_reply(body))?);
-        self.usage = answer.usage.and_then(openai_chat::usage_of);
-        self.done = true;
-        Ok(Step::Done)
-    }
+/// Returns the output of a ranking, best first as other providers give it.
+fn ranking(mut scores: Vec<Score>) -> Event {
+    scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let results = scores.iter().map(|Score { id, score }| {
+        let mut result = Body::default();
+        result.put("index", id).put("relevance_score", score);
+        result.into_json()
+    });
+    let results = results.collect::<Vec<_>>().join(",");
+    embeddings::output(format!("{{\"results\":[{results}]}}"))
+}
 
-    fn on_end(&mut self, _out: &mut Vec<Event>) -> Result<Finish, Failure> {
-        whole::finish(self.done, self.usage.as_ref())
+fn vectors(data: &[&RawValue], form: Form) -> Result<Option<Event>, Failure> {
+    let mut vectors = Vectors::new(form);
+    for (at, datum) in data.iter().enumerate() {
+        if datum.get().starts_with('{') {
+            let datum: Datum<'_> = serde_json::from_str(datum.get()).map_err(|_| emit::malformed())?;
+            vectors.push_at(datum.index.unwrap_or(at), datum.embedding)?;
+        } else {
+            vectors.push(datum)?;
+        }
     }
-
-    fn usage_so_far(&self) -> Option<Usage> {
-        self.usage.clone()
-    }
+    Ok((!vectors.is_empty()).then(|| vectors.into_event()))
 }

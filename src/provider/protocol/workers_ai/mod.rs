@@ -18,7 +18,7 @@ mod native;
 mod wire;
 
 pub use decode::WorkersDecoder;
-pub use embed::EmbedDecoder;
+use embed::embed_decoder;
 pub use failure::classify;
 
 use crate::egress::HeaderValue;
@@ -78,7 +78,7 @@ pub fn encode(ask: Ask<'_>, kind: &'static str) -> Result<Outbound, Failure> {
 #[must_use]
 pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
     match ask.job.task {
-        Task::Embedding | Task::Rerank => Box::new(EmbedDecoder::new(ask)),
+        Task::Embedding | Task::Rerank => embed_decoder(ask),
         _ => Box::new(WorkersDecoder::new(ask)),
     }
 }
