@@ -21,8 +21,6 @@ mod cloudflare;
 mod cors;
 #[path = "http/files.rs"]
 mod files;
-#[path = "support/harness.rs"]
-mod harness;
 #[path = "http/health.rs"]
 mod health;
 #[path = "http/hostile.rs"]
@@ -37,8 +35,6 @@ mod once;
 mod openai;
 #[path = "http/outputs.rs"]
 mod outputs;
-#[path = "support/receiver.rs"]
-mod receiver;
 #[path = "http/responses.rs"]
 mod responses;
 #[path = "http/route.rs"]

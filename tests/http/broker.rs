@@ -12,8 +12,10 @@ use forebay::log::{Batch, Log, Opened, Stream, StreamWriter, Streams};
 use forebay::wire::submit::{self, Door};
 use tokio::sync::oneshot;
 
-use crate::harness;
-pub(crate) use crate::harness::{completed, delta as text};
+#[path = "../support/harness.rs"]
+mod harness;
+
+pub(crate) use harness::{completed, delta as text};
 
 /// A model that says its prompt back, or plays the script in its input.
 const MODELS: &str = r#"

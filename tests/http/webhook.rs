@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::broker::TestBroker;
 use crate::client::Client;
-use crate::receiver::Receiver;
+use receiver::Receiver;
+
+#[path = "../support/receiver.rs"]
+mod receiver;
 
 const NEW: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OLD: &str = "whsec_Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
