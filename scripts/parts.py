@@ -139,7 +139,8 @@ class Part:
     def stop(self):
         if not self.is_alive():
             return
-        self.process.send_signal(signal.SIGTERM)
+        # The whole session: a part may be a shell that has started the program.
+        os.killpg(self.process.pid, signal.SIGTERM)
         try:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -147,7 +148,7 @@ class Part:
 
     def kill(self):
         """SIGKILL: nothing that the part wanted to do is done."""
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 

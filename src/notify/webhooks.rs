@@ -2,7 +2,7 @@
 //!
 //! A row of the log, written with the job's terminal record, stays until the webhook has been accepted: so it is
 //! delivered at least once, also after a crash of the broker. Owns the waits between tries. Promises bounded memory and
-//! at most [`AT_ONCE`] calls at once; what does not fit stays in the log until there is room.
+//! at most `AT_ONCE` calls at once; what does not fit stays in the log until there is room.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
