@@ -9,22 +9,22 @@ use bytes::Bytes;
 use crate::job::{Event, Failure, Timestamp};
 use crate::wire::record;
 
-/// Bytes of memory a block costs beyond its records: the `Arc`s, the ends, the ring slot.
+/// Bytes of memory that a block costs beyond its records: the `Arc`s, the ends, the ring slot.
 const BLOCK_OVERHEAD_BYTES: usize = 96;
 
-/// Records appended together, as stored.
+/// A block: records that were appended together, as they are stored.
 #[derive(Debug)]
 pub struct Block {
-    /// The `seq` of the first.
+    /// The `seq` of the first record.
     pub first_seq: u64,
     /// The stored records, one after the other.
     pub bytes: Bytes,
-    /// Where each record ends in `bytes`.
+    /// The offsets at which the records end in `bytes`.
     pub ends: Box<[u32]>,
 }
 
 impl Block {
-    /// Encodes events that will stand from `first_seq` on.
+    /// Encodes events whose first record gets `first_seq`.
     ///
     /// # Errors
     /// `too_large`.
@@ -38,13 +38,13 @@ impl Block {
         Ok(Block { first_seq, bytes: bytes.into(), ends: ends.into() })
     }
 
-    /// The `seq` after the last.
+    /// Returns the `seq` after the last record.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.first_seq + self.ends.len() as u64
     }
 
-    /// The stored bytes of record `seq`, which must be in this block.
+    /// Returns the stored bytes of record `seq`, which must be in this block.
     #[must_use]
     pub fn record(&self, seq: u64) -> &[u8] {
         let index = usize::try_from(seq - self.first_seq).expect("a block is small");
@@ -52,14 +52,14 @@ impl Block {
         &self.bytes[start..self.ends[index] as usize]
     }
 
-    /// What it costs in memory.
+    /// Returns the bytes of memory that the block takes.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.bytes.len() + 4 * self.ends.len() + BLOCK_OVERHEAD_BYTES
     }
 }
 
-/// Durable records in order, shared with the ring: reading copies nothing.
+/// A chunk of durable records in order, shared with the ring: reading copies nothing.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     first_seq: u64,
@@ -68,43 +68,43 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// The records `first_seq..next_seq` of `blocks`, which must be contiguous and cover them.
+    /// Makes a chunk of the records `first_seq..next_seq` of `blocks`, which must be contiguous and cover them.
     #[must_use]
     pub fn new(first_seq: u64, next_seq: u64, blocks: Vec<Arc<Block>>) -> Chunk {
         Chunk { first_seq, next_seq, blocks }
     }
 
-    /// The `seq` of the first record.
+    /// Returns the `seq` of the first record.
     #[must_use]
     pub fn first_seq(&self) -> u64 {
         self.first_seq
     }
 
-    /// The `seq` after the last record.
+    /// Returns the `seq` after the last record.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.next_seq
     }
 
-    /// How many records.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.next_seq - self.first_seq
     }
 
-    /// Whether there is none.
+    /// Returns whether the chunk has no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What its blocks cost in memory.
+    /// Returns the bytes of memory that its blocks take.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.blocks.iter().map(|block| block.weight()).sum()
     }
 
-    /// Each record's `seq` and stored bytes; [`record::decode`] reads them.
+    /// Iterates over the records: each one's `seq` and stored bytes, which [`record::decode`] reads.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.blocks.iter().flat_map(move |block| {
             let from = block.first_seq.max(self.first_seq);

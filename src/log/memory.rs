@@ -1,7 +1,7 @@
-//! The log without a disk: for tests, simulations, and as the control of every measurement.
+//! The log in memory: for tests, simulations, and as the control of every measurement.
 //!
-//! Everything is durable at once and gone with the process. Streams stay until they are forgotten,
-//! so a long-lived process wants `DiskLog`.
+//! Everything is durable at once and is lost when the process ends. Streams stay until they are forgotten, so a process
+//! that runs for long needs `DiskLog`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, Weak};
@@ -20,7 +20,7 @@ use super::{
 use crate::clock::Clock;
 use crate::job::{Accepted, Charge, Code, Epoch, Event, Failure, Gateway, Job, JobId, RollupKey, StreamId, Sums};
 
-/// See the module.
+/// The log in memory, with everything that it holds.
 pub struct MemoryLog {
     this: Weak<MemoryLog>,
     clock: Clock,
@@ -51,7 +51,7 @@ impl State {
 }
 
 impl MemoryLog {
-    /// An empty log.
+    /// Makes an empty log.
     #[must_use]
     pub fn new(clock: Clock) -> Arc<MemoryLog> {
         Arc::new_cyclic(|this| MemoryLog { this: Weak::clone(this), clock, state: Mutex::default() })
@@ -87,11 +87,11 @@ impl MemoryLog {
         state.streams.insert(id, (Arc::clone(&stream), Arc::clone(&job)));
         drop(state);
         self.append(&stream, vec![accepted(&job)].into())?;
-        Ok(Opened::New(StreamWriter::new(self.this.upgrade().expect("somebody calls it"), stream)))
+        Ok(Opened::New(StreamWriter::new(self.this.upgrade().expect("the caller holds the log"), stream)))
     }
 }
 
-/// The first record of a job's stream.
+/// Makes the first record of a job's stream.
 #[must_use]
 pub fn accepted(job: &Job) -> Event {
     Event::Accepted(Accepted {
@@ -102,7 +102,7 @@ pub fn accepted(job: &Job) -> Event {
     })
 }
 
-/// The answer to a job whose id or key is known.
+/// Answers a job whose id or key is known.
 ///
 /// # Errors
 /// `conflict` when the body is another.

@@ -20,7 +20,7 @@ pub(super) const OUTPUT_CHUNK_BYTES: usize = 256 * 1024;
 pub struct StoredOutput {
     /// Hexadecimal SHA-256 of its bytes: the name under which it is read.
     pub sha256: String,
-    /// Number of its bytes.
+    /// Number of bytes of the output.
     pub bytes: u64,
 }
 

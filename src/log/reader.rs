@@ -1,7 +1,7 @@
-//! The readers' loop: `read(cursor) → advance → wait for the tail`.
+//! Readers: the loop `read(cursor) → advance → wait for the tail`, and the timer for signs of life.
 //!
-//! Replay and live are the same three lines, so nothing can be lost or doubled at the switch. A
-//! follower that lags goes back to the log; it holds a position and, between two calls, no records.
+//! Replay and live are the same loop, so no record can be lost or doubled between them. A follower that lags goes back
+//! to the log; it holds a position and, between two calls, no records.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::{Chunk, Stream, Streams, Tail};
 use crate::job::{Failure, State};
 use crate::wire::Cursor;
 
-/// What a follower gets next.
+/// The next thing that a follower reads.
 #[derive(Debug)]
 pub enum Followed {
-    /// Durable records, contiguous with what came before. Never empty.
+    /// Durable records, contiguous with those read before; never empty.
     Records(Chunk),
-    /// The terminal was read. Nothing comes after it.
+    /// The job's terminal was read: nothing comes after it.
     End(State),
 }
 
-/// One reader's place in one stream.
+/// A reader's position in one stream.
 pub struct Follower {
     log: Arc<dyn Streams>,
     stream: Arc<Stream>,
@@ -32,7 +32,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A reader of `stream` from `cursor`.
+    /// Makes a reader of `stream` that begins at `cursor`.
     ///
     /// # Errors
     /// `epoch_mismatch`, `cursor_ahead`.
@@ -42,38 +42,38 @@ impl Follower {
         Ok(Follower { log, stream, tail, next_seq })
     }
 
-    /// The stream it reads.
+    /// Returns the stream that it reads.
     #[must_use]
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
-    /// The record it reads next.
+    /// Returns the `seq` of the record that it reads next.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.next_seq
     }
 
-    /// Where it would resume.
+    /// Returns the cursor from which it would resume.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.stream.cursor(self.next_seq)
     }
 
-    /// Whether it has read everything that is durable.
+    /// Returns whether it has read everything that is durable.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         self.next_seq >= self.stream.tail().durable
     }
 
-    /// Goes back to record `seq`: of what was read, only what comes before it was used.
+    /// Goes back to record `seq`, when only the records before it were used.
     pub fn rewind(&mut self, seq: u64) {
         debug_assert!(seq <= self.next_seq, "a follower only goes back");
         self.next_seq = seq.min(self.next_seq);
     }
 
-    /// The next records, about `budget_bytes` of them and at least one; waits at the tail.
-    /// Cancel-safe: a dropped call has not advanced.
+    /// Reads the next records, about `budget_bytes` of them and at least one; waits at the tail. Cancel-safe: a dropped
+    /// call has not advanced.
     ///
     /// # Errors
     /// `expired` when retention was faster, `internal` when the log is damaged.
@@ -95,27 +95,27 @@ impl Follower {
     }
 }
 
-/// Says when a door has sent nothing for so long that it must show a sign of life.
+/// A timer that elapses when nothing was sent for a whole period, so that a sign of life is due.
 pub struct IdleTimer {
     longest: Duration,
-    /// Moved only when it fires, so that a busy stream does not touch the timer.
+    /// The timer of the runtime; it is moved only when it fires, so that a busy stream does not touch it.
     alarm: Pin<Box<Sleep>>,
     since: Instant,
 }
 
 impl IdleTimer {
-    /// Begins now; `longest` may pass without a word.
+    /// Makes a timer whose period `longest` begins now.
     #[must_use]
     pub fn new(longest: Duration) -> IdleTimer {
         IdleTimer { longest, alarm: Box::pin(tokio::time::sleep(longest)), since: Instant::now() }
     }
 
-    /// Something was sent.
+    /// Begins the period anew, because something was sent.
     pub fn restart(&mut self) {
         self.since = Instant::now();
     }
 
-    /// Resolves when it has lasted, and begins anew then. Cancel-safe.
+    /// Resolves at the end of a period without [`IdleTimer::restart`], and begins the next one. Cancel-safe.
     pub async fn elapsed(&mut self) {
         loop {
             self.alarm.as_mut().await;

@@ -1,18 +1,17 @@
 //! Rows: a small durable map beside the streams, on the same journal and under the same sync.
 //!
-//! Owns what a row is, the bytes of a batch of them, and those that are durable but not in the store
-//! yet: whoever reads looks here first. Promises that a batch counts whole or not at all, and that
-//! a row pins its journal file until it, or a newer one under its key, is sealed. Does no IO.
+//! Owns the types of rows, ranges and conditions, and the bytes of a batch. Promises that a batch counts whole or not at
+//! all. Does no IO.
 
 use bytes::Bytes;
 
 use crate::job::caps::{ROW_BYTES_MAX, ROW_KEY_BYTES_MAX, ROWS_BATCH_MAX};
 use crate::job::{Code, Failure};
 
-/// Instead of a value's length: the row is to be gone.
-const GONE: u32 = u32::MAX;
+/// The length that stands for a row that is removed.
+const REMOVED: u32 = u32::MAX;
 
-/// What one row shall be. Owners keep apart by the first byte of their keys.
+/// A row that is to be written or removed. Owners keep apart by the first byte of their keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
     /// 1 to [`ROW_KEY_BYTES_MAX`] bytes. Rows are read in the order of their keys.
@@ -22,46 +21,46 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row that shall be there, whatever was there before.
+    /// Makes a row that replaces any earlier value.
     pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Row {
         Row { key: key.into(), value: Some(value.into()) }
     }
 
-    /// A row that shall be gone.
+    /// Makes the removal of a row.
     pub fn remove(key: impl Into<Bytes>) -> Row {
         Row { key: key.into(), value: None }
     }
 }
 
-/// What a row must be for a batch to be written.
+/// A condition on a stored row, for a conditional batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RowCondition {
-    /// The row's key.
+    /// Key of the row that is compared.
     pub key: Bytes,
     /// The value that the row must have; `None` if there must be no row.
     pub expected: Option<Bytes>,
 }
 
 impl RowCondition {
-    /// The row must have this value.
+    /// Makes the condition that the row has this value.
     pub fn equals(key: impl Into<Bytes>, value: impl Into<Bytes>) -> RowCondition {
         RowCondition { key: key.into(), expected: Some(value.into()) }
     }
 
-    /// There must be no row under the key.
+    /// Makes the condition that there is no row under the key.
     pub fn absent(key: impl Into<Bytes>) -> RowCondition {
         RowCondition { key: key.into(), expected: None }
     }
 }
 
-/// What came of a conditional write.
+/// The result of a conditional write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RowsWritten {
     /// All conditions held; the rows are durable.
     Written,
     /// A condition did not hold; nothing was written.
     Mismatch {
-        /// The key of the first row that was another.
+        /// The key of the first row that did not fit its condition.
         key: Bytes,
         /// The value that the row has; `None` if there is no row.
         found: Option<Bytes>,
@@ -96,26 +95,26 @@ pub(super) fn check_conditions(conditions: &[RowCondition], rows: &[Row]) -> Res
     }
 }
 
-/// Which rows to read, in the order of their keys.
+/// A page of rows to read, in the order of their keys.
 #[derive(Clone, Debug, Default)]
 pub struct RowRange {
-    /// What their keys begin with.
+    /// The prefix of the keys that are read.
     pub prefix: Bytes,
-    /// Only after this key, which has the prefix: the last of the page before.
+    /// The key after which the page begins: the last one of the page before. It has the prefix.
     pub after: Option<Bytes>,
-    /// Rows at most.
+    /// The greatest number of rows in the page.
     pub limit: usize,
     /// Bytes of values after which the page is full; one row is always read.
     pub budget_bytes: usize,
 }
 
 impl RowRange {
-    /// Whether a page of `rows` with `bytes` of values takes another.
+    /// Returns whether a page of `rows` with `bytes` of values takes another row.
     pub(super) fn takes(&self, rows: usize, bytes: usize) -> bool {
         rows < self.limit && (rows == 0 || bytes < self.budget_bytes)
     }
 
-    /// The first key that is in the range, or may be.
+    /// Returns the first key that may be in the range.
     pub(super) fn from(&self) -> Vec<u8> {
         match &self.after {
             Some(after) => [&after[..], &[0]].concat(),
@@ -123,7 +122,7 @@ impl RowRange {
         }
     }
 
-    /// The first key after the range.
+    /// Returns the first key after the range.
     pub(super) fn to(&self) -> Vec<u8> {
         let mut to = self.prefix.to_vec();
         while let Some(last) = to.pop() {
@@ -136,7 +135,7 @@ impl RowRange {
     }
 }
 
-/// The bytes of a batch. Nothing is written of an empty one.
+/// Encodes a batch. An empty batch has no bytes.
 ///
 /// # Errors
 /// `too_large`.
@@ -151,7 +150,7 @@ pub(super) fn encode(rows: &[Row]) -> Result<Bytes, Failure> {
         let key_len = u16::try_from(key.len()).ok().filter(|len| (1..=ROW_KEY_BYTES_MAX).contains(&usize::from(*len)));
         let key_len = key_len.ok_or_else(|| too_large(format!("a row's key of {} bytes", key.len())))?;
         let value_len = match value {
-            None => GONE,
+            None => REMOVED,
             Some(value) => u32::try_from(value.len())
                 .ok()
                 .filter(|_| value.len() <= ROW_BYTES_MAX)
@@ -165,7 +164,7 @@ pub(super) fn encode(rows: &[Row]) -> Result<Bytes, Failure> {
     Ok(out.into())
 }
 
-/// Reads what [`encode`] wrote, sharing its bytes; `None` as soon as something does not add up.
+/// Reads a batch that [`encode`] wrote, sharing its bytes; `None` where the bytes are not valid.
 pub(super) fn decode(bytes: &Bytes) -> Option<Vec<Row>> {
     let mut rest = bytes.clone();
     let mut take = |len: usize| (rest.len() >= len).then(|| rest.split_to(len));
@@ -173,7 +172,7 @@ pub(super) fn decode(bytes: &Bytes) -> Option<Vec<Row>> {
     while let Some(len) = take(2) {
         let key = take(usize::from(u16::from_le_bytes(len[..].try_into().ok()?)))?;
         let value = match u32::from_le_bytes(take(4)?[..].try_into().ok()?) {
-            GONE => None,
+            REMOVED => None,
             len => Some(take(len as usize)?),
         };
         rows.push(Row { key, value });

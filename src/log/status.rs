@@ -1,4 +1,4 @@
-//! A job's status, the same at every door.
+//! The status of a job, which is the same over NATS, WebSocket and HTTP.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -32,7 +32,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// As of now.
+    /// Returns the status of a stream as it is now.
     #[must_use]
     pub fn of(stream: &Stream) -> Status {
         let (head, tail, outcome) = (stream.head(), stream.tail(), stream.outcome());

@@ -1,8 +1,7 @@
 //! A stream in memory: its tail, and a ring of recent records for readers at the tail.
 //!
-//! Owns what `DiskLog` and `MemoryLog` share. Blocks enter the ring only when they are durable, so
-//! whatever a reader can reach here it may see. A std mutex is right: it is held for a push or a
-//! clone of a few pointers, never across an await.
+//! Owns what `DiskLog` and `MemoryLog` share. Blocks enter the ring only when they are durable, so a reader may see
+//! every record in it. A std mutex is right: it is held for a push or a clone of a few pointers, never across an await.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,35 +14,35 @@ use crate::job::{
 };
 use crate::wire::Cursor;
 
-/// What never changes about a stream.
+/// The head of a stream: everything about it that never changes.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Head {
-    /// The log's own name.
+    /// The name of the stream in the log.
     pub stream: StreamId,
-    /// The job.
+    /// The id of the job.
     pub id: JobId,
-    /// Where it lives.
+    /// The gateway of the job.
     pub gateway: Gateway,
-    /// As the client named it.
+    /// The model as the client named it.
     pub model: ModelName,
-    /// What is asked of the model.
+    /// The task that the model is to do.
     pub task: Task,
-    /// What cost is broken down by.
+    /// The tags by which costs are broken down.
     pub metadata: Tags,
-    /// When it came in.
+    /// The time at which the job was submitted.
     pub submitted_at: Timestamp,
-    /// Per gateway.
+    /// The idempotency key, which is unique within a gateway.
     pub idempotency_key: Option<Box<str>>,
-    /// See [`Job::body_sha256`].
+    /// A digest of the job's body: see [`Job::body_sha256`].
     pub body_sha256: Option<[u8; 32]>,
-    /// Seconds to keep it after its terminal, if the job said so.
+    /// Seconds to keep the job after its terminal, if the job sets them.
     pub retention_s: Option<u64>,
     /// Whether the job's input is kept after its terminal.
     pub log_payload: bool,
 }
 
 impl Head {
-    /// The head of a new stream for `job`.
+    /// Makes the head of a new stream for `job`.
     #[must_use]
     pub fn new(stream: StreamId, job: &Job) -> Head {
         Head {
@@ -61,45 +60,45 @@ impl Head {
         }
     }
 
-    /// Whether a repeat of this stream's id or key with `job` is the same piece of work.
+    /// Returns whether `job`, which repeats this stream's id or key, has the same body.
     #[must_use]
     pub fn same_body(&self, job: &Job) -> bool {
         self.body_sha256.is_some() && self.body_sha256 == job.body_sha256 && self.gateway == job.gateway
     }
 }
 
-/// How far a stream is durable.
+/// The durable tail of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tail {
     /// The `seq` after the last durable record.
     pub durable: u64,
-    /// Where the job stands.
+    /// The state of the job.
     pub state: State,
-    /// Appends that failed: their records never became durable.
+    /// Number of appends that failed; their records never became durable.
     pub failures: u32,
 }
 
-/// How a finished job ended.
+/// The outcome of a finished job.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Outcome {
-    /// The terminal's kind.
+    /// The kind of the terminal.
     pub state: State,
-    /// When.
+    /// The time of the terminal.
     pub at: Timestamp,
-    /// Over all attempts.
+    /// The usage over all attempts.
     pub usage: Usage,
-    /// Over all attempts.
+    /// The cost over all attempts.
     pub cost: Cost,
-    /// How many.
+    /// Number of the attempts.
     pub attempts: Option<u32>,
-    /// Why, if it failed.
+    /// The failure of a job that failed.
     pub error: Option<Failure>,
-    /// How the answer ended, if it completed.
+    /// The finish reason of a job that completed.
     pub finish_reason: Option<Box<str>>,
 }
 
 impl Outcome {
-    /// What a terminal says; `None` for any other event.
+    /// Makes the outcome from a terminal; `None` for any other event.
     #[must_use]
     pub fn of(at: Timestamp, event: &Event) -> Option<Outcome> {
         let state = event.terminal()?;
@@ -119,7 +118,7 @@ impl Outcome {
     }
 }
 
-/// One job's stream.
+/// The stream of one job, in memory.
 #[derive(Debug)]
 pub struct Stream {
     head: Head,
@@ -134,15 +133,15 @@ struct Inner {
     next_seq: u64,
     /// How many appends had failed when the last places were reserved.
     failures_at_reserve: u32,
-    /// Its first record could not be written: there is nothing that a later one could follow.
-    fail_creation: bool,
+    /// Whether the first record could not be written: no later one can follow.
+    creation_failed: bool,
     ring: VecDeque<Arc<Block>>,
     ring_bytes: usize,
     outcome: Option<Arc<Outcome>>,
 }
 
 impl Stream {
-    /// A stream whose records before `next_seq` are durable; its ring is empty.
+    /// Makes a stream whose records before `next_seq` are durable; its ring is empty.
     #[must_use]
     pub(super) fn new(head: Head, epoch: Epoch, next_seq: u64, outcome: Option<Outcome>) -> Stream {
         let state = match &outcome {
@@ -155,37 +154,37 @@ impl Stream {
         Stream { head, epoch, tail, state: Mutex::new(inner) }
     }
 
-    /// What never changes about it.
+    /// Returns the head, which never changes.
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Which life of the stream this is.
+    /// Returns the epoch of the stream.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// How far it is durable.
+    /// Returns the durable tail.
     #[must_use]
     pub fn tail(&self) -> Tail {
         *self.tail.borrow()
     }
 
-    /// Tells of every move of the tail.
+    /// Returns a receiver that is notified of every move of the tail.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Tail> {
         self.tail.subscribe()
     }
 
-    /// How many follow it: readers and its writer.
+    /// Returns the number of followers: readers and the writer.
     #[must_use]
     pub fn watchers(&self) -> usize {
         self.tail.receiver_count()
     }
 
-    /// How it ended, once it has.
+    /// Returns the outcome, once the job has finished.
     #[must_use]
     pub fn outcome(&self) -> Option<Arc<Outcome>> {
         self.lock().outcome.clone()
@@ -204,7 +203,7 @@ impl Stream {
         }
     }
 
-    /// The cursor before record `seq`.
+    /// Returns the cursor before record `seq`.
     #[must_use]
     pub fn cursor(&self, seq: u64) -> Cursor {
         Cursor::At { epoch: self.epoch, seq }
@@ -222,8 +221,8 @@ impl Stream {
         }
     }
 
-    /// Durable records from `from` that the ring still holds, about `budget_bytes` of them and at
-    /// least one; `None` when the ring no longer holds `from` or nothing is there yet.
+    /// Reads durable records from `from` that the ring still holds, about `budget_bytes` of them and at least one;
+    /// `None` when the ring no longer holds `from` or does not hold it yet.
     #[must_use]
     pub(super) fn read_ring(&self, from: u64, budget_bytes: usize) -> Option<Chunk> {
         let inner = self.lock();
@@ -243,7 +242,7 @@ impl Stream {
         Some(Chunk::new(from, next_seq, blocks))
     }
 
-    /// Takes the next `count` places for an append. For implementations of [`Log`].
+    /// Reserves the next `count` numbers for an append. For implementations of [`Log`].
     ///
     /// # Errors
     /// `internal` after a terminal, and where the stream never began.
@@ -252,7 +251,7 @@ impl Stream {
         if self.tail.borrow().state.is_terminal() {
             return Err(Failure::internal("an append after the terminal"));
         }
-        if inner.fail_creation {
+        if inner.creation_failed {
             return Err(Failure::internal("an append to a stream whose beginning could not be written"));
         }
         let first = inner.next_seq;
@@ -261,18 +260,18 @@ impl Stream {
         Ok(first)
     }
 
-    /// [`Tail::failures`] when the last places were reserved: what its writer compares with. Read
-    /// before the reservation it could count the failure of an earlier, abandoned append as its own.
+    /// Returns [`Tail::failures`] as of the last reservation, with which its writer compares. Read before the
+    /// reservation, the number could count the failure of an earlier, abandoned append.
     #[must_use]
     fn failures_at_reserve(&self) -> u32 {
         self.lock().failures_at_reserve
     }
 
-    /// A block became durable: readers may see it. `terminal` is the outcome if its last record is
-    /// one. For implementations of [`Log`].
+    /// Shows a block that became durable to readers. `terminal` is the outcome if the block's last record is a
+    /// terminal. For implementations of [`Streams`].
     pub(super) fn publish(&self, block: Arc<Block>, streaming: bool, terminal: Option<Outcome>) {
         let durable = block.next_seq();
-        // Held until the tail has moved: nobody reads from the ring what the tail does not cover.
+        // Held until the tail has moved: no reader finds records in the ring that the tail does not cover.
         let mut inner = self.lock();
         inner.next_seq = inner.next_seq.max(durable);
         inner.ring_bytes += block.weight();
@@ -291,21 +290,22 @@ impl Stream {
         });
     }
 
-    /// Gives back the places that were reserved last, from `first` on: nobody was told of them. For
-    /// implementations of [`Log`].
+    /// Gives back the numbers that were reserved last, from `first` on, before they were used. For implementations of
+    /// [`Streams`].
     pub(super) fn unreserve(&self, first: u64) {
         self.lock().next_seq = first;
     }
 
-    /// Appends after the durable tail came to nothing. For implementations of [`Log`].
+    /// Fails all appends after the durable tail. For implementations of [`Streams`].
     pub(super) fn fail_pending(&self) {
         self.fail(self.lock());
     }
 
-    /// The first record came to nothing, and no other can follow. For implementations of [`Log`].
+    /// Fails the creation of the stream: its first record was not written, and no other can follow. For implementations
+    /// of [`Streams`].
     pub(super) fn fail_creation(&self) {
         let mut inner = self.lock();
-        inner.fail_creation = true;
+        inner.creation_failed = true;
         self.fail(inner);
     }
 
@@ -349,20 +349,20 @@ impl std::fmt::Debug for StreamWriter {
 }
 
 impl StreamWriter {
-    /// The writer of `stream`. For implementations of [`Log`].
+    /// Makes the writer of `stream`. For implementations of [`Streams`].
     #[must_use]
     pub(super) fn new(log: Arc<dyn Streams>, stream: Arc<Stream>) -> StreamWriter {
         let tail = stream.watch();
         StreamWriter { log, stream, tail }
     }
 
-    /// The stream it writes.
+    /// Returns the stream that it writes.
     #[must_use]
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
-    /// The log it writes to.
+    /// Returns the log that it writes to.
     #[must_use]
     pub fn log(&self) -> &Arc<dyn Streams> {
         &self.log

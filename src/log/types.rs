@@ -1,18 +1,18 @@
-//! What callers hand to the log and get from it.
+//! Types that callers hand to the log and get from it.
 
 use std::sync::Arc;
 
 use super::{Head, Row, Stream, StreamWriter};
 use crate::job::{Charge, Event, Gateway, Job, JobId, State, StreamId, TagValue, Timestamp, Usage};
 
-/// Events to append together, and the charges and rows that become durable with them.
+/// A batch of events to append together, with the charges and rows that become durable with them.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// At least one, at most [`crate::job::caps::BATCH_EVENTS_MAX`]. A terminal is the last.
+    /// Events in their order: at least one, at most [`crate::job::caps::BATCH_EVENTS_MAX`]. A terminal is the last.
     pub events: Vec<Event>,
-    /// Ledger lines; only beside a terminal.
+    /// Charges for the ledger; only beside a terminal.
     pub charges: Vec<Charge>,
-    /// Rows, in this order: what must be known of the events elsewhere, such as who is to be told.
+    /// Rows, in this order: what must be durable with the events, such as a webhook that is due.
     pub rows: Vec<Row>,
 }
 
@@ -22,38 +22,38 @@ impl From<Vec<Event>> for Batch {
     }
 }
 
-/// What came of opening a stream for a job.
+/// The result of opening a stream for a job.
 #[derive(Debug)]
 pub enum Opened {
     /// The job is new; its `accepted` record is durable.
     New(StreamWriter),
-    /// The id or idempotency key is known, with the same body: the stream of that job.
+    /// The id or idempotency key is known and the body is the same: the stream of that job.
     Joined(Arc<Stream>),
 }
 
-/// What is known under a job's id.
+/// The result of looking for a job's id.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// A stream, live or finished.
+    /// The stream of a job that runs or has finished.
     Stream(Arc<Stream>),
-    /// It was removed by retention.
+    /// The tombstone of a job that retention removed.
     Expired(Box<Tombstone>),
-    /// Nothing.
+    /// No job is known under the id.
     Nothing,
 }
 
-/// What is left of an expired job.
+/// The tombstone of an expired job.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Tombstone {
-    /// The job.
+    /// The id of the job.
     pub id: JobId,
-    /// Its gateway.
+    /// The gateway of the job.
     pub gateway: Gateway,
-    /// How it ended.
+    /// The state in which it ended.
     pub state: State,
-    /// What it consumed.
+    /// The usage over all its attempts.
     pub usage: Usage,
-    /// When it was removed.
+    /// The time at which it was removed.
     pub expired_at: Timestamp,
 }
 
@@ -62,27 +62,27 @@ pub struct Tombstone {
 pub struct Unfinished {
     /// The job as it was accepted.
     pub job: Job,
-    /// The right to go on with its stream.
+    /// The writer that continues its stream.
     pub writer: StreamWriter,
 }
 
-/// Which jobs to list, newest first.
+/// A query for jobs, which are listed newest first.
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
-    /// Only of these gateways; empty = all.
+    /// Lists only jobs of these gateways; empty means all.
     pub gateways: Vec<Gateway>,
-    /// Only in this state.
+    /// Lists only jobs in this state.
     pub state: Option<State>,
-    /// Only with these tags (compared as text).
+    /// Lists only jobs with these tags (compared as text).
     pub tags: Vec<(String, String)>,
-    /// Only older than this stream: the last of the page before.
+    /// Lists only jobs older than this stream, which is the last one of the page before.
     pub after: Option<StreamId>,
-    /// Rows at most.
+    /// The greatest number of jobs in the page.
     pub limit: usize,
 }
 
 impl ListQuery {
-    /// Whether the job of `head` in `state` belongs in the list.
+    /// Returns whether the job of `head` in `state` belongs in the list.
     #[must_use]
     pub fn admits(&self, head: &Head, state: State) -> bool {
         let tag = |key: &str| head.metadata.get(key).map(TagValue::to_string);
@@ -93,15 +93,15 @@ impl ListQuery {
     }
 }
 
-/// How the log is doing.
+/// The health of the log.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Health {
-    /// Why new jobs are refused, if they are.
+    /// The reason why new jobs are refused, if they are.
     pub refusing: Option<String>,
-    /// What recovery had to repair or drop, for the person who runs it.
+    /// Notes for the operator: what recovery had to repair or drop.
     pub notes: Vec<String>,
-    /// Bytes on disk.
+    /// Number of bytes on disk.
     pub bytes: u64,
-    /// Streams in memory.
+    /// Number of streams in memory.
     pub streams: u64,
 }

@@ -1,8 +1,8 @@
-//! The metering actor: owns what changes about money.
+//! The metering actor: the state of money that changes while the broker runs.
 //!
-//! Owns cost queries, cost metrics and (later) reservations; one per broker. Promises that a query
-//! never holds an arbiter: sums come from the log's own threads and are added up on a blocking one,
-//! so many queries at a time as [`COST_QUERIES_MAX`]. Prices are read without asking it.
+//! Owns cost queries and cost metrics; there is one per broker. Promises that a query never holds an arbiter: sums come
+//! from the log's own threads and are added up on a blocking one, at most [`COST_QUERIES_MAX`] queries at a time. Prices
+//! are read without a message to the actor.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Meter {
         Meter { addr, book }
     }
 
-    /// The prices in force. Lock-free; a job keeps the book that it began an attempt with.
+    /// Returns the prices in force. Lock-free; a job keeps the book that it began an attempt with.
     #[must_use]
     pub fn book(&self) -> Arc<PriceBook> {
         self.book.load_full()
@@ -60,7 +60,7 @@ impl Meter {
         self.addr.send(Query(query)).await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Has charges counted that became durable; waits only while the mailbox is full. Not cancel-safe:
+    /// Counts charges that became durable in the metrics; waits only while the mailbox is full. Not cancel-safe:
     /// dropped, they may not be counted.
     pub async fn settled(&self, charges: Vec<Charge>) {
         let sent = match self.addr.try_send(Settled(charges)) {
@@ -70,8 +70,8 @@ impl Meter {
         self.gone(sent);
     }
 
-    /// Throws the sums away and adds them up again from the ledger. Returns its lines. Once begun
-    /// it runs to its end, whoever waits for this.
+    /// Removes the sums and adds them up again from the ledger. Returns its lines. Once begun it runs to its end, even if the
+    /// caller is dropped.
     ///
     /// # Errors
     /// `overloaded` when the meter is gone; `internal` when the log is damaged.

@@ -1,7 +1,7 @@
-//! The labels under which a charge is counted in metrics.
+//! Labels under which a charge is counted in metrics.
 //!
-//! Owns the closed sets: what the configuration does not name is `other`, and of an allow-listed
-//! tag only the first values get a time series of their own.
+//! Owns the closed sets of values: what the configuration does not name is `other`, and of an allow-listed tag only the
+//! first values get a time series of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,17 @@ use crate::job::caps::TAG_LABEL_VALUES_MAX;
 use crate::job::{Charge, Task};
 use crate::telemetry::{self, Labels};
 
-/// See the module.
+/// Labels of the metrics, kept to closed sets of values.
 #[derive(Debug, Default)]
 pub(super) struct Labelling {
     gateways: BTreeSet<Box<str>>,
     models: BTreeSet<Box<str>>,
-    /// The values seen, by the key of an allow-listed tag.
+    /// The values that were seen, by the key of an allow-listed tag.
     tags: BTreeMap<Box<str>, BTreeSet<String>>,
 }
 
 impl Labelling {
-    /// The sets that `config` spans. Values of tags that were seen before stay known.
+    /// Makes the sets of `config`. Values of tags that were seen before stay known.
     pub(super) fn from_config(config: &Config, before: Labelling) -> Labelling {
         let targets = config.models.values().flat_map(|model| model.targets.iter());
         let mut seen = before.tags;
@@ -33,7 +33,7 @@ impl Labelling {
         }
     }
 
-    /// The labels of `charge`.
+    /// Returns the labels of `charge`.
     pub(super) fn labels(&self, charge: &Charge) -> Labels {
         let model = format!("{}/{}", charge.provider, charge.provider_model);
         let is_said = self.models.contains(model.as_str()) || self.models.contains(&charge.provider_model);
@@ -51,7 +51,7 @@ impl Labelling {
         }
     }
 
-    /// The allow-listed tags of `charge`, one pair per key that is allow-listed.
+    /// Returns the allow-listed tags of `charge`, one pair per key that is allow-listed.
     pub(super) fn tags(&mut self, charge: &Charge) -> Vec<(String, String)> {
         let mut pairs = Vec::with_capacity(self.tags.len());
         for (key, seen) in &mut self.tags {
@@ -69,7 +69,7 @@ impl Labelling {
     }
 }
 
-/// `tag_` and the key, with whatever Prometheus does not take replaced.
+/// Returns `tag_` and the key, in which characters that Prometheus does not take are replaced.
 fn label_name(key: &str) -> String {
     let safe = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
     "tag_".chars().chain(safe).collect()

@@ -1,9 +1,8 @@
-//! What was spent on what: a cost query, and its answer from sums per hour.
+//! Cost queries, and their answers from sums per hour.
 //!
-//! Owns the query's grammar (`GET /v1/costs`, `forebay.costs`, `forebay costs`) and the answer's
-//! shape. Promises that a wrong field is named, that rows come in a stable order (bucket, then key)
-//! and that the total is that of the rows. Sums are kept per hour, so `since` and `until` must be
-//! whole hours: an answer about money is exact or it is an error.
+//! Owns the query's grammar (`GET /v1/costs`, `forebay.costs`, `forebay costs`) and the answer's shape. Promises that a
+//! wrong field is named, that rows come in a stable order (bucket, then key) and that the total is that of the rows. Sums
+//! are kept per hour, so `since` and `until` must be whole hours: an answer about money is exact or it is an error.
 
 use std::collections::BTreeMap;
 
@@ -17,29 +16,29 @@ use crate::job::{Code, Failure, Gateway, RollupKey, Sums, TagValue, Timestamp, U
 const HOUR_MS: u64 = 3_600_000;
 const HOURS_PER_DAY: u32 = 24;
 
-/// What costs are broken down by.
+/// A column by which costs are broken down.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum By {
-    /// The gateway.
+    /// By the gateway of the job.
     Gateway,
     /// The model as the client named it.
     Model,
-    /// The provider.
+    /// By the provider that answered.
     Provider,
     /// One key of the metadata.
     Tag(Box<str>),
 }
 
-/// How long one row's time is. Calendar hours and days are UTC.
+/// The time that one row covers. Calendar hours and days are UTC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bucket {
-    /// An hour.
+    /// One row for each hour.
     Hour,
-    /// A day.
+    /// One row for each day.
     Day,
 }
 
-/// A question about costs.
+/// A query for costs.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct CostQuery {
     /// The columns of a row's key, in this order. None = one row.
@@ -101,7 +100,7 @@ impl CostQuery {
         read.checked()
     }
 
-    /// The hours to ask the log's sums for, the second excluded.
+    /// Returns the hours whose sums the query needs, the second one excluded.
     #[must_use]
     pub fn hours(&self) -> (u32, u32) {
         let hour = |at: Timestamp| u32::try_from(at.0 / HOUR_MS).unwrap_or(u32::MAX);
@@ -220,7 +219,7 @@ fn tag_key(param: &str, key: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// RFC 3339 or a UTC date; a whole hour of it.
+/// Reads an RFC 3339 time or a UTC date, which must be a whole hour.
 fn whole_hour(name: &str, text: &str) -> Result<Timestamp, Failure> {
     let midnight = || Timestamp::parse(&format!("{text}T00:00:00Z")).filter(|_| text.len() == 10);
     let at = Timestamp::parse(text).or_else(midnight).ok_or_else(|| {
@@ -317,7 +316,7 @@ fn column(by: &By, key: &RollupKey) -> Value {
     }
 }
 
-/// A tag is shown by its bare key, except where that is a column's own name.
+/// Returns the name under which an answer shows a column: a tag's key, except where that is the name of another column.
 fn heading(by: &By) -> String {
     match by {
         By::Gateway => "gateway".into(),

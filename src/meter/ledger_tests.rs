@@ -13,7 +13,7 @@ fn at(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text)
 }
 
-/// One hour's sums of one job that cost `pico` and had two attempts.
+/// Makes one hour's sums of one job that cost `pico` and had two attempts.
 fn sums(hour: u32, model: &str, metadata: &str, pico: i128) -> (RollupKey, Sums) {
     let key = RollupKey {
         hour,

@@ -1,8 +1,8 @@
-//! Money: what an attempt costs, and what was spent on what.
+//! Money: prices, costs of attempts, cost queries.
 //!
-//! Owns prices, cost queries and the metering actor. Promises decimal money that is rounded once,
-//! and that an unknown price is said to be unknown, never a silent 0. Does not write the ledger:
-//! charges become durable in the log, beside their job's terminal.
+//! Owns prices, cost queries and the metering actor. Promises decimal money that is rounded once, and that an unknown
+//! price is reported as unknown, never as a silent 0. Does not write the ledger: charges become durable in the log, beside
+//! their job's terminal.
 
 pub mod price;
 

@@ -1,9 +1,8 @@
-//! What an attempt costs: whose prices hold.
+//! The cost of an attempt: which prices hold.
 //!
-//! The job's own (`options.cost`), else the configuration's, else what the provider itself said it
-//! cost, else the catalog's. Owns that order and the configured prices; how prices, counts and
-//! services become money is `tariff.rs`. Promises `priced: false` whenever a price or a count that
-//! matters is not known; `usd` is then the part that is known.
+//! The job's own (`options.cost`), else the configuration's, else the cost that the provider itself reported, else the
+//! catalog's. Owns that order and the configured prices; `tariff.rs` computes money from prices, counts and services.
+//! Promises `priced: false` whenever a price or a count that matters is not known; `usd` is then the part that is known.
 
 use std::collections::HashMap;
 
@@ -12,23 +11,23 @@ use crate::catalog::{self, Price, Service, Unit};
 use crate::config::{Config, PriceConfig};
 use crate::job::{Bill, Cost, CostOverride, Job, ModelName, Target, Timestamp, Usage, Usd};
 
-/// Prices are per so many units.
+/// Number of units that a price is for.
 const MILLION: i128 = 1_000_000;
 
 /// An attempt that is to be priced.
 #[derive(Clone, Copy, Debug)]
 pub struct Sale<'a> {
-    /// What was asked.
+    /// The job of the attempt.
     pub job: &'a Job,
-    /// Who was asked.
+    /// The target that was tried.
     pub target: &'a Target,
     /// The kind of that provider, by which the catalog knows it.
     pub kind: &'a str,
-    /// Where it serves, if that is known.
+    /// The region of the provider, if it is known.
     pub region: Option<&'a str>,
-    /// What was consumed.
+    /// The usage that the provider reported.
     pub usage: &'a Usage,
-    /// What else the price depends on.
+    /// The other facts on which the price depends.
     pub bill: &'a Bill,
     /// When the answer ended: some prices depend on the hour.
     pub at: Timestamp,
@@ -42,7 +41,7 @@ pub struct PriceBook {
 }
 
 impl PriceBook {
-    /// The prices that `config` names by `provider/model`.
+    /// Reads the prices that `config` names by `provider/model`.
     #[must_use]
     pub fn from_config(config: &Config) -> PriceBook {
         let mut book = PriceBook::default();
@@ -55,8 +54,8 @@ impl PriceBook {
         book
     }
 
-    /// What an attempt costs. One whose `usage.requests` is 0 was never taken on by the provider: it
-    /// is free, and that is known.
+    /// Returns the cost of an attempt. One whose `usage.requests` is 0 was never taken on by the provider: it is free,
+    /// and that is known.
     #[must_use]
     pub fn cost(&self, sale: &Sale<'_>) -> Cost {
         if sale.usage.requests == Some(0) {
@@ -117,7 +116,7 @@ fn configured(said: &PriceConfig) -> Vec<Price> {
     prices
 }
 
-/// The unit of a key of tokens.
+/// Returns the unit of a price key for tokens.
 fn unit_of(key: &str) -> Option<Unit> {
     Some(match key.strip_suffix("_per_mtok_usd")? {
         "input" => Unit::Input,

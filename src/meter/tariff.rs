@@ -19,13 +19,13 @@ use crate::job::{Cost, Task, Usage, Usd};
 
 const MILLION: i128 = 1_000_000;
 
-/// What a price is that nobody named.
+/// How a price is filled in that is not named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Gaps {
-    /// That of the next larger thing: cached tokens as input, reasoning as output. For prices that
-    /// an operator wrote: the configuration's reference says so.
+    /// The price of the next larger thing holds: cached tokens as input, reasoning as output. For prices that an
+    /// operator wrote: the configuration's reference says so.
     AsTheNext,
-    /// Unknown, where it could be another.
+    /// The price is unknown, where it could be another.
     Unknown,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Tariff<'a> {
     pub(super) off_peak: bool,
 }
 
-/// What a job's input says that a price may depend on.
+/// The facts of a job's input on which a price may depend.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Said<'a> {
@@ -65,7 +65,7 @@ fn text(said: Option<&RawValue>) -> &str {
     said.map_or("", |value| value.get().trim_matches('"'))
 }
 
-/// A price, and whether it is the very one.
+/// A price, and whether it is the exact one.
 #[derive(Clone, Copy)]
 struct Rate {
     pico: i128,
@@ -74,7 +74,7 @@ struct Rate {
 
 impl<'a> Tariff<'a> {
     pub(super) fn new(prices: &'a [Price], gaps: Gaps, sale: &'a Sale<'a>) -> Tariff<'a> {
-        // Most prices depend on nothing that a job says; then its input is not read.
+        // Most prices do not depend on the job's input; then it is not read.
         let reads =
             |price: &Price| price.service != Service::Standard || !price.variant.is_empty() || price.unit.is_factor();
         let depends = gaps == Gaps::Unknown && prices.iter().any(reads);
@@ -88,7 +88,7 @@ impl<'a> Tariff<'a> {
         tariff
     }
 
-    /// The service that was given, as far as prices know services.
+    /// Returns the service that was given, as far as prices know services.
     fn service(&self) -> Service {
         if self.gaps == Gaps::AsTheNext {
             return Service::Standard;
@@ -113,8 +113,8 @@ impl<'a> Tariff<'a> {
             Basis::Tokens => self.tokens(&mut tokens),
             Basis::Counted(rate, count) => others.add(rate, count),
         }
-        // Sources that an answer cites are tokens that nobody counts for us.
-        // Such a provider says itself what an answer cost; where that is missing, its fee is unknown.
+        // Sources that an answer cites are tokens that no provider reports.
+        // Such a provider reports the cost of an answer; where that is missing, its fee is unknown.
         let has_fee = self.gaps == Gaps::Unknown && catalog::has_unlisted_fee(self.sale.kind);
         let uncounted = has_fee || self.has(Unit::Citation);
         let total = self.multiply(tokens.total, &mut tokens.incomplete).saturating_add(others.total);
@@ -122,7 +122,7 @@ impl<'a> Tariff<'a> {
         Cost { usd: Usd::from_pico(total.saturating_add(MILLION / 2) / MILLION), priced }
     }
 
-    /// By what this task is billed.
+    /// Returns what the task is billed by.
     fn basis(&self) -> Basis {
         let usage = self.sale.usage;
         let by_tokens = self.has(Unit::Input) || self.has(Unit::Output) || self.has(Unit::ImageTokenOut);
@@ -130,7 +130,7 @@ impl<'a> Tariff<'a> {
         let counted = |unit, count| Basis::Counted(self.rate_of_variant(unit), count);
         match self.sale.job.task {
             Task::Rerank if self.has(Unit::Query) => counted(Unit::Query, usage.requests.or(Some(1))),
-            // Who names a price per request and none per token means that tokens are included.
+            // A price per request and none per token means that tokens are included.
             _ if self.has(Unit::Request) && !by_tokens => Basis::Included,
             Task::Image | Task::Video | Task::Speech | Task::Transcription | Task::Music if by_tokens && has_tokens => {
                 Basis::Tokens
@@ -183,7 +183,7 @@ impl<'a> Tariff<'a> {
         sum.add(self.rate(Unit::AudioCached).or(cached), Some(parts.cached_audio));
         sum.add(self.rate(Unit::ImageTokenIn).or(input), Some(parts.image));
         sum.add(self.rate(Unit::ImageTokenCached).or(cached), Some(parts.cached_image));
-        // Who has no price for writing to a cache bills it as the input that it is.
+        // A vendor without a price for writing to a cache bills it as the input that it is.
         let write = self.rate(Unit::Write).or(input);
         let is_long = text(self.said.prompt_cache_retention) == "24h";
         let minutes = if is_long { self.rate(Unit::Write12h).or(write) } else { write };
@@ -192,7 +192,7 @@ impl<'a> Tariff<'a> {
         sum.add(self.rate(Unit::Write1h).or(guess), Some(parts.written_1h));
     }
 
-    /// Tokens times the factors that hold.
+    /// Multiplies tokens with the factors that hold.
     fn multiply(&self, total: i128, incomplete: &mut bool) -> i128 {
         // A factor has twelve decimals, of which three are meant.
         const MILLI: i128 = 1_000_000_000;
@@ -238,7 +238,7 @@ impl<'a> Tariff<'a> {
         Some(Rate { pico, sure: varies || self.gaps == Gaps::AsTheNext })
     }
 
-    /// The price for the size, quality or resolution that the job asks for.
+    /// Returns the price for the size, quality or resolution that the job names.
     fn rate_of_variant(&self, unit: Unit) -> Option<Rate> {
         let (size, quality, resolution) = (text(self.said.size), text(self.said.quality), text(self.said.resolution));
         let lines = size
@@ -255,18 +255,18 @@ impl<'a> Tariff<'a> {
     }
 }
 
-/// What an answer is paid by.
+/// What an answer is billed by.
 enum Basis {
-    /// Nothing beside the request.
+    /// The answer is included in the request's price.
     Included,
-    /// Its tokens.
+    /// The answer is billed by its tokens.
     Tokens,
-    /// So many of something else.
+    /// The answer is billed by so many units of another kind.
     Counted(Option<Rate>, Option<u64>),
 }
 
 impl Basis {
-    /// Seconds are counted in millionths.
+    /// Makes a count of seconds, in millionths.
     fn of_seconds(rate: Option<Rate>, seconds: Option<f64>) -> Basis {
         let rate = rate.map(|rate| Rate { pico: rate.pico / MILLION, ..rate });
         Basis::Counted(rate, seconds.map(|seconds| (seconds * 1e6).round() as u64))
@@ -274,7 +274,7 @@ impl Basis {
 }
 
 /// Input tokens, each in one part. Providers do not say which tokens were cached; text comes first.
-/// What is transcribed is audio, unless somebody says how much of it is.
+/// What is transcribed is audio, unless a count of it is reported.
 struct InputParts {
     text: u64,
     cached_text: u64,
@@ -313,8 +313,8 @@ impl InputParts {
     }
 }
 
-/// Output tokens; reasoning is a part of the text. What speaks or paints makes no text, unless somebody
-/// says how much.
+/// Output tokens; reasoning is a part of the text. What speaks or paints makes no text, unless a
+/// count of it is reported.
 struct OutputParts {
     text: u64,
     reasoning: u64,

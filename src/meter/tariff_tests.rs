@@ -65,7 +65,7 @@ fn tokens_cost_what_the_catalog_says() {
         ("ollama/llama3:70b", tokens(1000, 100), ("0", true), "free, and that is known"),
         ("deepseek/deepseek-chat", cached_flash(), ("0.0002212", true), "600 × 0.28 + 400 × 0.028 + 100 × 0.42 µ$"),
         ("together/deepseek-ai/DeepSeek-V3", cached_flash(), ("0.000875", false), "cached tokens without a price"),
-        ("perplexity/sonar-deep-research", tokens(10, 10), ("0.0001", false), "nobody counts what is cited"),
+        ("perplexity/sonar-deep-research", tokens(10, 10), ("0.0001", false), "cited tokens are not reported"),
         ("perplexity/sonar", tokens(10, 10), ("0.00002", false), "each answer has a fee for its search"),
         ("bytedance/doubao-embedding-large", tokens(10, 10), ("0", false), "an unknown price is not 0"),
     ] {
@@ -127,7 +127,7 @@ fn a_service_has_its_price() {
             tokens(1000, 100),
             tier("priority"),
             ("0.0045", false),
-            "by contract: nobody knows",
+            "by contract: not known",
         ),
         (
             "anthropic/claude-sonnet-4-5",

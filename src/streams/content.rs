@@ -1,8 +1,7 @@
-//! A body becomes rows, and rows become bodies.
+//! Content of a stream as rows: a body is cut into rows, and rows are joined again.
 //!
-//! Owns where an append is cut: no row over [`ROW_BYTES_MAX`], a text between characters, JSON
-//! between messages. Promises that what is read from any position that was given out is whole JSON
-//! messages. Pure.
+//! Owns where an append is cut: no row over [`ROW_BYTES_MAX`], a text between characters, JSON between messages. Promises
+//! that content read from any position that was given out consists of whole JSON messages. Pure.
 
 use bytes::Bytes;
 use serde::Deserializer;
@@ -14,12 +13,12 @@ use crate::job::Failure;
 
 /// Bytes of a row: a reader holds a few of them, and no single one is worth waiting for.
 const ROW_BYTES_MAX: usize = 32 * 1024;
-/// Before a JSON row: it ends between two messages.
+/// Mark before a JSON row that ends between two messages.
 const WHOLE: u8 = 0;
-/// Before a JSON row: its last message goes on in the next.
+/// Mark before a JSON row whose last message continues in the next row.
 const GOES_ON: u8 = 1;
 
-/// The rows of a body. An array of JSON is one message for each element, and none for an empty one.
+/// Cuts a body into rows. An array of JSON is one message for each element, and none for an empty one.
 ///
 /// # Errors
 /// `invalid`, naming `body`, for what is not JSON and should be.
@@ -36,7 +35,7 @@ pub(super) fn rows(form: Form, body: &Bytes) -> Result<Vec<Bytes>, Failure> {
     }
 }
 
-/// Bytes of the next row of `rest`.
+/// Returns the number of bytes of the next row of `rest`.
 fn cut(rest: &[u8], is_text: bool) -> usize {
     if rest.len() <= ROW_BYTES_MAX {
         return rest.len();
@@ -112,11 +111,11 @@ impl<'de> Visitor<'de> for &mut Filler {
     }
 }
 
-/// Gathers rows in their order.
+/// Gathers rows of content in their order.
 #[derive(Debug)]
 pub(super) struct Gatherer {
     form: Form,
-    /// What was gathered; JSON messages with commas between them.
+    /// The content that was gathered; JSON messages have commas between them.
     pub(super) content: Vec<u8>,
     goes_on: bool,
 }
@@ -140,7 +139,7 @@ impl Gatherer {
         }
     }
 
-    /// Whether a reader may stop here.
+    /// Returns whether a reader may stop here.
     pub(super) fn is_whole(&self) -> bool {
         !self.goes_on
     }
@@ -150,7 +149,7 @@ impl Gatherer {
 mod tests {
     use super::*;
 
-    /// The content of a body, read from each position where a reader may stop.
+    /// Reads the content of a body from each position where a reader may stop.
     fn read(form: Form, body: &str) -> Vec<String> {
         let rows = rows(form, &Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let mut pages = Vec::new();

@@ -1,8 +1,8 @@
-//! What happens to feeds when nobody asks: their time ends, their rows go, their memory is given back.
+//! Expiry of users' streams: they end, their rows are removed, their memory is given back.
 //!
-//! Owns removal in small batches. A row dooms each feed until nothing is left of it, so that a crash in
-//! between only delays it; another row says when to look at a feed that may end, and is moved on if it
-//! has been used since.
+//! Owns removal in small batches. A row marks each removed stream until all its rows are gone, so that a crash only delays
+//! the removal. Another row holds the time at which to check a stream that may expire; it is moved on if the stream has
+//! been used since.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,19 +14,19 @@ use super::{UserStreams, row};
 use crate::job::{Failure, StreamId};
 use crate::log::{Row, RowRange};
 
-/// Between two looks at what may have ended.
+/// Time between two searches for streams that have expired.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks after which a feed that nobody used goes from memory.
+/// Number of searches after which a stream that is not used leaves memory.
 const FORGET_EVERY: u32 = 30;
-/// Rows that are removed at once.
+/// Number of rows that are removed at once.
 const REMOVE_ROWS: usize = 256;
-/// Bytes of their values that are looked at for that.
+/// Bytes of the values that are read for one removal.
 const REMOVE_BYTES: usize = 1024 * 1024;
-/// UserStreams looked at in one round.
+/// Number of streams that one round looks at.
 const LOOK_ROWS: usize = 64;
 
 impl UserStreams {
-    /// Ends feeds whose time is over and removes what is left of old ones, until it is dropped.
+    /// Removes streams that have expired and the rows of removed ones, until it is dropped.
     pub async fn expire_loop(self: Arc<Self>) {
         for round in 1_u32.. {
             if let Err(failure) = self.tend_once().await {
@@ -68,7 +68,7 @@ impl UserStreams {
             }
             let mut rows = vec![Row::remove(due)];
             if let Some(feed) = self.find(&key).await?.filter(|feed| feed.head.id == id) {
-                // It was used since.
+                // It was used in the meantime.
                 rows.extend(feed.ends().map(|end| Row::put(row::due(end.max(now.plus_ms(1)), id), place)));
             } else {
                 self.remove(&key, |feed| feed.head.id == id).await?;
@@ -78,7 +78,7 @@ impl UserStreams {
         Ok(())
     }
 
-    /// Removes all that is left of a feed that nobody finds any more.
+    /// Removes all rows of a stream that was removed.
     async fn clear(&self, id: StreamId) -> Result<(), Failure> {
         for prefix in [row::contents(id), row::producers(id)] {
             loop {

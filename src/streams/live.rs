@@ -1,8 +1,8 @@
-//! A feed in memory: who may append next, and how far its readers may read.
+//! A user's stream in memory: the order of its appends, and how far its readers may read.
 //!
-//! Owns that there is one writer at a time, and that each append is judged against everything handed
-//! over before it. Promises that a reader, and whoever repeats an append, is told only what is
-//! durable. The std mutex is held for a few moves of pointers, never across an await.
+//! Owns that there is one writer at a time, and that each append is judged against everything handed over before it.
+//! Promises that readers, and producers that repeat an append, see only what is durable. The std mutex is held for a few
+//! moves of pointers, never across an await.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -19,62 +19,62 @@ use crate::job::{Code, Epoch, Failure, Timestamp};
 use crate::log::{Row, RowRange, Rows};
 use crate::wire::row;
 
-/// A feed's last use is written down when this part of its lifetime has passed since the last time.
+/// A stream's last use is stored again when this part of its lifetime has passed since it was stored.
 const USE_PARTS: u64 = 20;
-/// Rows that one look into the log gives.
+/// Number of rows that one read of the log returns.
 const READ_ROWS_MAX: usize = 512;
 
-/// How far a feed is durable.
+/// The durable tail of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tail {
     /// The position after the last content.
     pub next: u64,
-    /// Nothing more comes.
+    /// Whether the stream is closed: nothing is appended any more.
     pub closed: bool,
-    /// It was deleted, or its time is over.
+    /// Whether the stream was deleted or has expired.
     pub gone: bool,
 }
 
-/// Content read.
+/// A page of content.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Page {
-    /// Of JSON, messages with commas between them.
+    /// The bytes of the content; JSON messages have commas between them.
     pub content: Vec<u8>,
-    /// Where to go on.
+    /// The position from which to read on.
     pub next: u64,
 }
 
-/// What came of an append, and how far the feed has come with it.
+/// The result of an append, and the tail after it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Appended {
-    /// What came of it.
+    /// The result of the append.
     pub done: Done,
     /// The position after the last content.
     pub next: u64,
-    /// Nothing more comes.
+    /// Whether the stream is closed.
     pub closed: bool,
 }
 
-/// What came of an append.
+/// The result of an append.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Done {
-    /// It is durable.
+    /// The content is durable now.
     New,
-    /// It was before; the producer's highest number.
+    /// The content was durable before; the producer's highest number.
     Known(Option<u64>),
-    /// It is not taken.
+    /// The content is not taken.
     Refused(Refused),
 }
 
-/// One feed. There is one of these per feed and process, so that one mutex orders its appends.
+/// One stream of a user. There is one of these per feed and process, so that one mutex orders its appends.
 pub struct Feed {
     pub(super) key: Key,
     pub(super) head: Head,
     form: Form,
     log: Arc<dyn Rows>,
-    /// Readers watch it.
+    /// The tail, which readers watch.
     tail: watch::Sender<Tail>,
-    /// The last ticket that is durable or failed; writers watch it.
+    /// The last ticket that is durable or failed, which writers watch.
     settled: watch::Sender<u64>,
     state: Mutex<State>,
 }
@@ -86,43 +86,43 @@ impl Feed {
         Arc::new(Feed { key, head, form, log, tail, settled: watch::Sender::new(0), state })
     }
 
-    /// What it holds.
+    /// Returns the content type.
     #[must_use]
     pub fn form(&self) -> Form {
         self.form
     }
 
-    /// As it was created.
+    /// Returns the lifetime that it was created with.
     #[must_use]
     pub fn content_type(&self) -> &str {
         &self.head.content_type
     }
 
-    /// As it was created.
+    /// Returns whether it was created as closed.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
         self.head.lifetime
     }
 
-    /// Which life of its path this is.
+    /// Returns the epoch of the stream.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.head.epoch()
     }
 
-    /// How far it is durable.
+    /// Returns the durable tail.
     #[must_use]
     pub fn tail(&self) -> Tail {
         *self.tail.borrow()
     }
 
-    /// Tells of every move of the tail.
+    /// Returns a receiver that is notified of every move of the tail.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Tail> {
         self.tail.subscribe()
     }
 
-    /// When it is over unless it is used.
+    /// Returns the time at which it expires unless it is used.
     pub(super) fn ends(&self) -> Option<Timestamp> {
         self.head.lifetime.ends(self.lock().pending.used_at)
     }
@@ -135,7 +135,7 @@ impl Feed {
         self.state.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Somebody reads it. That is written down now and then, and nobody waits for it.
+    /// Notes that the stream is read. The time of the last use is stored now and then, in the background.
     pub fn used(self: &Arc<Self>, feeds: &UserStreams) {
         let Lifetime::Idle(seconds) = self.head.lifetime else { return };
         let now = feeds.clock.now();
@@ -159,7 +159,7 @@ impl Feed {
         append: &Append,
         body: &Bytes,
     ) -> Result<Appended, Failure> {
-        // Cut up before the lock is taken; what is wrong with it counts only if it would be taken.
+        // Cut up before the lock is taken; an error in it counts only if the append would be taken.
         let mut content = match append.content_type {
             Some(_) => content::rows(self.form, body).and_then(some),
             None => Ok(Vec::new()),
@@ -203,7 +203,7 @@ impl Feed {
                 Done::New
             }
         };
-        // Also what was handed over before is not to be told of before it is durable.
+        // An append that was handed over before is not acknowledged before it is durable.
         let answer = Appended { done, next: state.pending.next, closed: state.pending.closed };
         Ok(Judged::Done(state.last_ticket(), answer))
     }
@@ -214,8 +214,8 @@ impl Feed {
         Ok(row.and_then(|row| row::decode(&row)))
     }
 
-    /// Removes it, after everything handed over before; its rows go in the background. Durable when it
-    /// resolves. Returns `false` if it was removed already.
+    /// Removes the stream, after everything that was handed over before; its rows are removed in the background.
+    /// Durable when it resolves. Returns `false` if it was removed already.
     pub(super) async fn end(self: &Arc<Self>, feeds: &UserStreams) -> Result<bool, Failure> {
         let (writes, ticket) = {
             let mut state = self.lock();
@@ -232,19 +232,19 @@ impl Feed {
     fn write_if(self: &Arc<Self>, writes: bool, feeds: &UserStreams) {
         if writes {
             let feed = Arc::clone(self);
-            // Nobody waits for it at shutdown: what it has not written was not acknowledged.
+            // A shutdown does not wait for it: what it has not written was not acknowledged.
             feeds.runtime.spawn(async move { feed.write().await });
         }
     }
 
-    /// Writes what was handed over until nothing is left.
+    /// Writes everything that was handed over.
     async fn write(&self) {
         loop {
             let next = self.lock().next_batch();
             let Some((rows, batch)) = next else { return };
             let written = self.log.write_rows(rows).await;
             let is_read = self.tail.receiver_count() > 0;
-            // Held until the tail has moved: nobody reads from memory what the tail does not cover.
+            // Held until the tail has moved: no reader finds content in memory that the tail does not cover.
             let mut state = self.lock();
             match written {
                 Ok(()) => state.written(batch, is_read),
@@ -265,8 +265,7 @@ impl Feed {
         self.lock().failure_of(ticket).map_or(Ok(()), Err)
     }
 
-    /// Durable content from `from`, about `budget_bytes` of it and at least one message; empty at the
-    /// tail.
+    /// Reads durable content from `from`, about `budget_bytes` of it and at least one message; empty at the tail.
     ///
     /// # Errors
     /// `expired` when the feed was removed meanwhile, `internal` when the log is damaged.
@@ -305,9 +304,9 @@ impl Feed {
 }
 
 enum Judged {
-    /// The answer, once the ticket is settled.
+    /// The append is settled with this ticket and this answer.
     Done(u64, Appended),
-    /// What is known of the producer is not in memory; the version of what is to be looked up.
+    /// The producer is not in memory: it must be looked up, and the answer is for this version.
     LookUp(u64),
 }
 

@@ -1,9 +1,8 @@
-//! UserStreams: users' own streams, in the Durable Streams protocol, as rows of the log.
+//! Users' own streams, in the Durable Streams protocol, as rows of the log.
 //!
-//! A *feed* is a stream that its users write; a *stream* is a job's. Owns which feed a path names, and
-//! that there is one of each in memory. Promises that what is acknowledged is durable, that a path
-//! created anew shares nothing with what it named before, and that a feed nobody uses costs no memory.
-//! Does not know HTTP.
+//! Owns which stream a path names, and that each is in memory once. Promises that what is acknowledged is durable, that a
+//! path created anew shares nothing with what it named before, and that a stream without users takes no memory. Does not
+//! know HTTP, nor the streams of jobs.
 
 mod content;
 mod expiry;
@@ -31,65 +30,65 @@ use crate::job::{Failure, Gateway, StreamId};
 use crate::log::{Row, Rows};
 use row::{Head, Mark};
 
-/// Bytes of a path: it is part of a row's key.
+/// The greatest number of bytes in a path: it is part of a row's key.
 pub const PATH_BYTES_MAX: usize = 400;
-/// Bytes of a content type.
+/// The greatest number of bytes in a content type.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
-/// UserStreams in memory above which those that nobody uses are looked for at once.
+/// Number of streams in memory above which unused ones are searched at once.
 const PLACES_MIN: usize = 1024;
 
-/// What a feed is called.
+/// The name of a stream.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
-    /// Where it lives.
+    /// The gateway that it belongs to.
     pub gateway: Gateway,
-    /// At most [`PATH_BYTES_MAX`] bytes.
+    /// The path, at most [`PATH_BYTES_MAX`] bytes.
     pub path: Box<str>,
 }
 
-/// What a new feed shall be.
+/// The plan of a new stream.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
-    /// Of what it holds.
+    /// The content type of what it holds.
     pub content_type: Box<str>,
-    /// How long it lives.
+    /// The lifetime of the stream.
     pub lifetime: Lifetime,
-    /// Its first content is all.
+    /// Whether the first content is all of it.
     pub closed: bool,
 }
 
-/// What came of creating a feed.
+/// The result of creating a stream.
 pub enum Created {
-    /// It is new.
+    /// The stream is new.
     New(Arc<Feed>),
-    /// There is one, and it is as planned.
+    /// There is one under this name, and it is as planned.
     Same(Arc<Feed>),
-    /// There is one, and it is another.
+    /// There is one under this name, and it is another.
     Other,
 }
 
-/// All feeds.
+/// All streams of users.
 pub struct UserStreams {
     this: Weak<UserStreams>,
     log: Arc<dyn Rows>,
     clock: Clock,
     runtime: Handle,
     places: Mutex<Places>,
-    /// A feed is to be removed.
+    /// Notifies the expiry that a stream is to be removed.
     to_delete: Notify,
 }
 
 struct Places {
     by_key: HashMap<Key, Arc<Place>>,
-    /// How many there may be before unused ones are looked for.
+    /// Number of streams above which unused ones are searched.
     max: usize,
 }
 
-/// A path, and what is known of it. Creating and removing hold the lock.
+/// A path and the stream under it. Creating and removing hold the lock.
 #[derive(Default)]
 struct Place {
     life: RwLock<SlotState>,
-    /// Since somebody looked for unused ones.
+    /// Whether it was used since the last search for unused ones.
     used: AtomicBool,
 }
 
@@ -102,7 +101,7 @@ enum SlotState {
 }
 
 impl UserStreams {
-    /// The feeds in `log`. What is to go on when nobody waits for it runs on `runtime`.
+    /// Makes the streams that `log` holds. Work that continues after its caller is gone runs on `runtime`.
     #[must_use]
     pub fn new(log: Arc<dyn Rows>, clock: Clock, runtime: Handle) -> Arc<UserStreams> {
         let places = Mutex::new(Places { by_key: HashMap::new(), max: PLACES_MIN });
@@ -135,7 +134,7 @@ impl UserStreams {
         place
     }
 
-    /// The feed that `key` names.
+    /// Finds the stream that `key` names.
     ///
     /// # Errors
     /// `internal` when the log is damaged.
@@ -152,7 +151,7 @@ impl UserStreams {
         Ok(self.known(&life).flatten())
     }
 
-    /// What is known of a path; a feed whose time is over is none.
+    /// Returns the stream of a path, unless it has expired.
     fn known(&self, life: &SlotState) -> Option<Option<Arc<Feed>>> {
         match life {
             SlotState::Unknown => None,
@@ -164,7 +163,7 @@ impl UserStreams {
         }
     }
 
-    /// Cancel-safe: what was not loaded is unknown as before.
+    /// Loads the stream of a path. Cancel-safe: a dropped call leaves the path unknown, as before.
     async fn load(&self, key: &Key, life: &mut SlotState) -> Result<(), Failure> {
         if !matches!(life, SlotState::Unknown) {
             return Ok(());
@@ -181,8 +180,8 @@ impl UserStreams {
         Ok(())
     }
 
-    /// Creates a feed with its first content, which may be empty, or finds the one that is there.
-    /// Durable when it resolves. Cancel-safe: once it is polled it goes through.
+    /// Creates a stream with its first content, which may be empty, or finds the one that exists. Durable when it
+    /// resolves. Cancel-safe: once it is polled it goes through.
     ///
     /// # Errors
     /// `invalid`, naming `body`; `too_large`; `overloaded`.
@@ -206,7 +205,7 @@ impl UserStreams {
         let head = Head { id, content_type: plan.content_type.clone(), lifetime: plan.lifetime, created_at: now };
         let mark = Mark { next: content.len() as u64, closed: plan.closed, used_at: now, ..Mark::default() };
         if let SlotState::There(feed) = &*life {
-            // Its time is over, and nobody has removed it yet.
+            // It has expired and is not removed yet.
             feed.end(self).await?;
             *life = SlotState::Nothing;
             self.to_delete.notify_one();
@@ -221,7 +220,7 @@ impl UserStreams {
         Ok(Created::New(feed))
     }
 
-    /// Removes a feed; its rows go in the background. Returns whether there was one. Durable when it
+    /// Removes a stream; its rows are removed in the background. Returns whether there was one. Durable when it
     /// resolves. Cancel-safe: once it is polled it goes through.
     ///
     /// # Errors
@@ -230,8 +229,8 @@ impl UserStreams {
         self.carry(|feeds| Box::pin(async move { feeds.remove(&key, |_| true).await })).await
     }
 
-    /// Removes the feed that `key` names if it is `meant`, also one whose time is over. Returns whether
-    /// there was one before.
+    /// Removes the stream that `key` names if `meant` accepts it, even if it has expired. Returns whether there was one
+    /// before.
     async fn remove(&self, key: &Key, meant: impl Fn(&Feed) -> bool) -> Result<bool, Failure> {
         let place = self.place(key);
         let mut life = place.life.write().await;
@@ -247,7 +246,7 @@ impl UserStreams {
         Ok(was_there && ended)
     }
 
-    /// Carries `work` through, whoever waits for it.
+    /// Completes `work`, even if the caller is dropped.
     async fn carry<T: Send + 'static>(
         &self,
         work: impl FnOnce(Arc<UserStreams>) -> BoxFuture<'static, Result<T, Failure>>,
@@ -259,10 +258,10 @@ impl UserStreams {
 }
 
 impl Places {
-    /// Forgets what nobody holds and `may_go`.
+    /// Removes from memory the streams that are not in use and that `may_go` accepts.
     fn forget_unused(&mut self, may_go: impl Fn(&Place) -> bool) {
         self.by_key.retain(|_, place| {
-            // Whoever wants one takes it under our lock, so nobody can while we look.
+            // A caller takes a stream under this lock, so none can be taken during the search.
             let is_held = Arc::strong_count(place) > 1
                 || match place.life.try_read().as_deref() {
                     Ok(SlotState::There(feed)) => Arc::strong_count(feed) > 1,

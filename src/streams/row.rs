@@ -1,8 +1,8 @@
-//! UserStreams as rows of the log.
+//! Users' streams as rows of the log.
 //!
-//! Owns what their rows are called and hold. **Persisted: change by adding fields or kinds.** An
-//! append is one short row and a shorter one that says where the next goes; what grows with a feed
-//! is named by its id, so that a new feed under an old path shares nothing with the old one.
+//! Owns the keys and contents of their rows. **Persisted: change by adding fields or kinds.** An append is one short row
+//! and a shorter one with the position of the next; rows that grow with a stream are named by its id, so that a new stream
+//! under an old path shares nothing with the old one.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -20,12 +20,12 @@ const MARK: u8 = b't';
 const CONTENT: u8 = b'm';
 /// id, producer → [`Seen`].
 const PRODUCER: u8 = b'p';
-/// When to look whether it is over, id → gateway, path.
+/// The time to check whether it has expired, id → gateway, path.
 const DUE: u8 = b'e';
-/// id → nothing: a feed whose rows are to be removed.
+/// id → nothing: a stream whose rows are to be removed.
 const DOOMED: u8 = b'd';
 
-/// What never changes about a feed.
+/// The head of a stream: everything about it that never changes.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) id: StreamId,
@@ -35,29 +35,29 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Which life of its path a feed is: the random end of its id.
+    /// Returns the epoch of the stream: the random end of its id.
     pub(super) fn epoch(&self) -> Epoch {
         let [.., a, b, c, d] = self.id.0;
         Epoch(u32::from_be_bytes([a, b, c, d]))
     }
 }
 
-/// How far a feed has come.
+/// The state of a stream that changes with appends.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// The position of the next content.
     pub(super) next: u64,
-    /// Nothing more comes.
+    /// Whether the stream is closed.
     pub(super) closed: bool,
-    /// The producer that said so, and in which append.
+    /// The producer that closed it, and its append.
     pub(super) closed_by: Option<Producer>,
-    /// The last `Stream-Seq`.
+    /// The last `Stream-Seq` that a client sent.
     pub(super) seq: Option<Box<str>>,
-    /// When it was last read or written, as far as its lifetime depends on it.
+    /// The time of the last read or write, as far as its lifetime depends on it.
     pub(super) used_at: Timestamp,
 }
 
-/// What was seen last of a producer.
+/// The last append that was taken from a producer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Seen {
     pub(super) epoch: u64,
@@ -66,7 +66,7 @@ pub(super) struct Seen {
 
 fn named(kind: u8, parts: &[&[u8]]) -> Bytes {
     let mut key = Vec::with_capacity(2 + parts.iter().map(|part| part.len()).sum::<usize>());
-    // The first byte is ours among all owners of rows.
+    // The first byte keeps these rows apart from those of other owners.
     key.extend_from_slice(&[b's', kind]);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key.into()
@@ -76,72 +76,72 @@ fn place(key: &Key) -> Vec<u8> {
     [key.gateway.as_str().as_bytes(), &[0], key.path.as_bytes()].concat()
 }
 
-/// The key of a head.
+/// Returns the key of a head.
 pub(super) fn head(key: &Key) -> Bytes {
     named(HEAD, &[&place(key)])
 }
 
-/// The key of a mark.
+/// Returns the key of a mark.
 pub(super) fn mark(id: StreamId) -> Bytes {
     named(MARK, &[&id.0])
 }
 
-/// What the keys of all content of a feed begin with.
+/// Returns the prefix of the keys of a stream's content.
 pub(super) fn contents(id: StreamId) -> Bytes {
     named(CONTENT, &[&id.0])
 }
 
-/// The key of the content at a position.
+/// Returns the key of the content at a position.
 pub(super) fn content(id: StreamId, position: u64) -> Bytes {
     named(CONTENT, &[&id.0, &position.to_be_bytes()])
 }
 
-/// The position that such a key names.
+/// Reads the position from such a key.
 pub(super) fn position(key: &[u8]) -> Option<u64> {
     key.last_chunk().copied().map(u64::from_be_bytes)
 }
 
-/// What the keys of all producers of a feed begin with.
+/// Returns the prefix of the keys of a stream's producers.
 pub(super) fn producers(id: StreamId) -> Bytes {
     named(PRODUCER, &[&id.0])
 }
 
-/// The key of a producer.
+/// Returns the key of a producer.
 pub(super) fn producer(id: StreamId, name: &str) -> Bytes {
     named(PRODUCER, &[&id.0, name.as_bytes()])
 }
 
-/// What the keys of all to_delete feeds begin with.
+/// Returns the prefix of the keys of all streams that are to be removed.
 pub(super) fn all_doomed() -> Bytes {
     named(DOOMED, &[])
 }
 
-/// The key that dooms a feed.
+/// Returns the key that marks a stream for removal.
 pub(super) fn to_delete(id: StreamId) -> Bytes {
     named(DOOMED, &[&id.0])
 }
 
-/// The feed that such a key names.
+/// Reads the stream from such a key.
 pub(super) fn doomed_of(key: &[u8]) -> Option<StreamId> {
     key.last_chunk().copied().map(StreamId)
 }
 
-/// What the keys of all feeds begin with that may end; the earliest is first.
+/// Returns the prefix of the keys of all streams that may expire; the earliest is first.
 pub(super) fn all_due() -> Bytes {
     named(DUE, &[])
 }
 
-/// The key under which to look at a feed.
+/// Returns the key under which the expiry checks a stream.
 pub(super) fn due(at: Timestamp, id: StreamId) -> Bytes {
     named(DUE, &[&at.0.to_be_bytes(), &id.0])
 }
 
-/// What is in the row under [`due`].
+/// Returns the content of the row under [`due`].
 pub(super) fn due_row(key: &Key) -> Bytes {
     place(key).into()
 }
 
-/// When to look at which feed.
+/// Reads the time and the stream from such a row.
 pub(super) fn due_of(key: &[u8], row: &[u8]) -> Option<(Timestamp, StreamId, Key)> {
     let (at, id) = key.get(2..)?.split_first_chunk()?;
     let split = row.iter().position(|byte| *byte == 0)?;
@@ -150,7 +150,7 @@ pub(super) fn due_of(key: &[u8], row: &[u8]) -> Option<(Timestamp, StreamId, Key
     Some((Timestamp(u64::from_be_bytes(*at)), StreamId(id.try_into().ok()?), key))
 }
 
-/// The bytes of a row.
+/// Encodes a row's value.
 pub(super) fn bytes(value: &impl Serialize) -> Bytes {
     row::encode(value).into()
 }

@@ -1,60 +1,60 @@
-//! Whether an append is taken.
+//! The rules by which an append is taken or refused.
 //!
-//! Owns the order in which that is asked: a producer's life, the end, the content type, a producer's
-//! count, the sequence. Pure.
+//! Owns the order in which they apply: a producer's epoch, the end, the content type, a producer's number, the sequence.
+//! Pure.
 
 use super::row::{Head, Mark, Seen};
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::Producer;
 
-/// What somebody wants to append, beside its content.
+/// A request to append, beside its content.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Append {
-    /// As the request says; `None` where there is no content.
+    /// The content type of the request; `None` where there is no content.
     pub content_type: Option<Box<str>>,
-    /// Nothing shall come after it.
+    /// Whether the append closes the stream.
     pub closes: bool,
-    /// `Stream-Seq`.
+    /// The `Stream-Seq` of the request.
     pub seq: Option<Box<str>>,
-    /// Who appends.
+    /// The producer that appends.
     pub producer: Option<Producer>,
 }
 
-/// Why an append is not taken.
+/// The reason why an append is not taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The producer has a newer life.
+    /// The producer has a newer epoch.
     Fenced {
-        /// Its epoch.
+        /// The producer's current epoch.
         epoch: u64,
     },
-    /// A producer's new life begins at 0.
+    /// A producer's new epoch must begin at 0.
     NotFirst,
     /// Appends of the producer are missing.
     Gap {
-        /// The number that comes next.
+        /// The number that must come next.
         expected: u64,
-        /// The one that came.
+        /// The number that the request has.
         received: u64,
     },
-    /// It is closed.
+    /// The stream is closed.
     Closed,
-    /// It holds something else.
+    /// The stream holds another content type.
     OtherType,
-    /// `Stream-Seq` does not come after the last.
+    /// The `Stream-Seq` does not come after the last one.
     OldSeq,
 }
 
-/// What becomes of an append.
+/// The decision on an append.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// It is taken.
+    /// The append is taken.
     Taken,
-    /// It was taken before; the producer's highest number, where one appends.
+    /// The append was taken before; the producer's highest number, where one appends.
     Known(Option<u64>),
 }
 
-/// Judges an append to a feed that has come to `mark`, by a producer last seen at `seen`.
+/// Decides on an append to a stream that has come to `mark`, by a producer last seen at `seen`.
 pub(super) fn judge(head: &Head, mark: &Mark, seen: Option<Seen>, append: &Append) -> Result<Verdict, Refused> {
     let producer = append.producer.as_ref();
     if let (Some(producer), Some(seen)) = (producer, seen)

@@ -1,8 +1,8 @@
-//! What a feed's mutex guards: what is durable, what will be, and what waits to be written between.
+//! The state of a stream that its mutex guards: what is durable, what will be, and what waits to be written.
 //!
-//! Owns tickets: each thing handed over has one, and is durable or failed for ever once it is settled.
-//! A batch that fails takes everything handed over after it along, because that was judged as if the
-//! batch had happened. Does no IO.
+//! Owns tickets: each thing handed over has one, and once it is settled it is durable or failed for ever. A batch that
+//! fails takes everything handed over after it along, because that was judged as if the batch had been written. Does no
+//! IO.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -21,31 +21,31 @@ use crate::log::Row;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one append: the log takes it whole.
 const APPEND_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of recent content that stay in memory while somebody reads.
+/// Bytes of recent content that stay in memory while a reader follows.
 const RING_BYTES_MAX: usize = 64 * 1024;
-/// Producers that are remembered at once; the others are looked up.
+/// Number of producers that are remembered; the others are looked up.
 const PRODUCERS_MAX: usize = 256;
-/// Failures that are remembered for who was not told yet.
+/// Number of failures that are remembered for callers that have not received theirs.
 const FAILURES_MAX: usize = 64;
 
-/// See the module.
+/// The state of one stream in memory.
 #[derive(Debug, Default)]
 pub(super) struct State {
     id: Option<StreamId>,
-    /// What the rows say.
+    /// The mark as the rows have it.
     pub(super) durable: Mark,
-    /// What they will say when everything handed over is durable.
+    /// The mark as the rows will have it when everything handed over is durable.
     pub(super) pending: Mark,
-    /// Its removal was handed over.
+    /// Whether its removal was handed over.
     pub(super) ends: bool,
-    /// Its removal is durable.
+    /// Whether its removal is durable.
     pub(super) gone: bool,
-    /// Producers as they will be.
+    /// The producers as they will be when everything handed over is durable.
     producers: HashMap<Box<str>, Seen>,
-    /// How often producers were forgotten.
+    /// Number of times that producers were dropped from memory.
     forgotten: u64,
     queue: VecDeque<Queued>,
-    /// The last ticket given out.
+    /// The ticket that was given out last.
     ticket: u64,
     /// The last ticket that is durable or failed.
     pub(super) settled: u64,
@@ -56,7 +56,7 @@ pub(super) struct State {
     ring_bytes: usize,
 }
 
-/// Something that waits to be written.
+/// A batch of rows that waits to be written.
 #[derive(Debug)]
 pub(super) struct Queued {
     extra: Vec<Row>,
@@ -72,7 +72,7 @@ impl Queued {
     }
 }
 
-/// What a lookup found, and when.
+/// The result of a lookup, and the version at which it was made.
 pub(super) type LookedUp = (Option<Seen>, u64);
 
 impl State {
@@ -80,18 +80,18 @@ impl State {
         State { id: Some(head.id), durable: mark.clone(), pending: mark, ..State::default() }
     }
 
-    /// The ticket after which everything handed over by now is settled.
+    /// Returns the ticket after which everything handed over by now is settled.
     pub(super) fn last_ticket(&self) -> u64 {
         if self.settled == self.ticket { 0 } else { self.ticket }
     }
 
-    /// Why what has this ticket failed, if it did.
+    /// Returns the failure of the append with this ticket, if it failed.
     pub(super) fn failure_of(&self, ticket: u64) -> Option<Failure> {
         let failed = self.failures.iter().find(|(tickets, _)| tickets.contains(&ticket));
         failed.map(|(_, failure)| failure.clone())
     }
 
-    /// What is known of a producer; `Err` holds the version of what has to be looked up.
+    /// Returns the last append of a producer; `Err` holds the version of what has to be looked up.
     pub(super) fn seen(&self, producer: &Producer, looked_up: Option<LookedUp>) -> Result<Option<Seen>, u64> {
         match (self.producers.get(&producer.id), looked_up) {
             (Some(seen), _) => Ok(Some(*seen)),
@@ -105,7 +105,7 @@ impl State {
         self.forgotten += 1;
     }
 
-    /// Hands an append over. Returns whether somebody has to begin to write.
+    /// Hands an append over. Returns whether the caller has to begin to write.
     pub(super) fn append(&mut self, append: &Append, content: Vec<Bytes>, now: Timestamp) -> Result<bool, Failure> {
         let bytes: usize = content.iter().map(Bytes::len).sum();
         // The mark and the producer are rows too.
@@ -134,13 +134,13 @@ impl State {
         Ok(self.hand_over(extra, content, false))
     }
 
-    /// Hands over that it was used.
+    /// Hands over the time of the last use.
     pub(super) fn used(&mut self, now: Timestamp) -> bool {
         self.pending.used_at = now;
         self.hand_over(Vec::new(), Vec::new(), false)
     }
 
-    /// Hands over its removal.
+    /// Hands over the removal of the stream.
     pub(super) fn end(&mut self, extra: Vec<Row>) -> bool {
         self.ends = true;
         self.hand_over(extra, Vec::new(), true)
@@ -152,7 +152,7 @@ impl State {
         !std::mem::replace(&mut self.writing, true)
     }
 
-    /// What is to be written next. `None` ends the writing.
+    /// Returns what is to be written next. `None` ends the writing.
     pub(super) fn next_batch(&mut self) -> Option<(Vec<Row>, Vec<Queued>)> {
         let (mut batch, mut rows, mut bytes) = (Vec::<Queued>::new(), Vec::new(), 0);
         while let Some(next) = self.queue.front() {
@@ -180,7 +180,7 @@ impl State {
         Some((rows, batch))
     }
 
-    /// A batch is durable.
+    /// Notes that a batch is durable.
     pub(super) fn written(&mut self, batch: Vec<Queued>, is_read: bool) {
         for queued in batch {
             self.settled = queued.ticket;
@@ -197,7 +197,7 @@ impl State {
         }
     }
 
-    /// A batch is not there, and never will be.
+    /// Notes that a batch failed and is not stored.
     pub(super) fn failed(&mut self, failure: Failure) {
         self.failures.push_back((self.settled + 1..=self.ticket, failure));
         if self.failures.len() > FAILURES_MAX {
@@ -210,7 +210,7 @@ impl State {
         self.forget_producers();
     }
 
-    /// Recent content from `from`, if it is still in memory; and where to go on.
+    /// Returns recent content from `from`, if it is still in memory, and the position from which to read on.
     pub(super) fn recent(&self, form: Form, from: u64, budget_bytes: usize) -> Option<(Vec<u8>, u64)> {
         let (first, _) = self.ring.front()?;
         let skip = usize::try_from(from.checked_sub(*first)?).ok()?;
@@ -256,7 +256,7 @@ mod tests {
         assert!(append(&mut state, 0), "the first begins to write");
         let (rows, first) = state.next_batch().unwrap();
         assert_eq!((rows.len(), first.len()), (3, 1));
-        assert!(!append(&mut state, 1) && !append(&mut state, 2), "somebody writes already");
+        assert!(!append(&mut state, 1) && !append(&mut state, 2), "a writer is at work already");
         assert_eq!((state.durable.next, state.pending.next), (0, 3));
         state.written(first, true);
         assert_eq!((state.durable.next, state.settled), (1, 1));

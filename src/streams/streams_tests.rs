@@ -1,4 +1,4 @@
-//! UserStreams over a log that is closed and opened again, and over time.
+//! Users' streams over a log that is closed and opened again, and over time.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn a_feed_lives_as_long_as_it_is_used_and_leaves_nothing() {
     assert_eq!(there().await, [false, false, false, true]);
     tokio::time::sleep(hour).await;
     assert_eq!(rows(&log).await, 3, "the head, the mark and the content of what is there for ever");
-    // What nobody uses is not kept in memory either.
+    // A stream that is not used is not kept in memory either.
     assert_eq!(there().await, [false, false, false, true]);
     assert_eq!(feeds.places().by_key.len(), 4);
     tokio::time::sleep(Duration::from_secs(70)).await;
@@ -115,7 +115,7 @@ async fn feeds_are_there_after_a_restart_and_a_removal_that_was_cut_short_goes_o
         assert!(!feeds.delete(key("to_delete")).await.unwrap());
         let late = to_delete.append(&feeds, &text(400), &"x".into()).await;
         assert_eq!(late.unwrap_err().code, crate::job::Code::NotFound);
-        assert!(rows(&log).await > 400, "nobody tends them yet");
+        assert!(rows(&log).await > 400, "nothing is removed yet");
         drop((feeds, feed, to_delete, log));
     }
     let (feeds, log) = open();

@@ -1,10 +1,9 @@
 //! The committer: one thread that makes appends durable, many at a time.
 //!
-//! Owns the journal's write side. Takes whatever all streams durable in while the last sync was
-//! running, writes it as ticks with one write and one sync, and only then shows it to readers; it
-//! starts at once when idle, so the first token waits for no timer. What could not be written is
-//! reported as failed, and the next file says so (`Start`), so that no later start can take it for
-//! durable. Does not touch the store.
+//! Owns the journal's write side. It takes everything that was handed over while the last sync was running, writes it as
+//! ticks with one write and one sync, and only then shows it to readers; it starts at once when idle, so the first token
+//! waits for no timer. What could not be written is reported as failed, and the next file records that (`Start`), so
+//! that no later start takes it for durable. Does not touch the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,30 +20,30 @@ use crate::config::Durability;
 use crate::job::{Code, Failure};
 use crate::telemetry;
 
-/// Bytes of ticks in one write; more than a sync's worth of appends at any rate we can take.
+/// Bytes of ticks in one write: more than is appended during one sync at any rate that the log reaches.
 const WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// See the module.
+/// The committer, with the journal file that it writes to.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     mark: Mark,
     file: JournalFile,
-    /// Where the next tick goes in `file`.
+    /// The offset of the next tick in `file`.
     offset: u64,
     /// Whether `file` holds nothing but its first tick.
     fresh: bool,
     /// The last tick's number.
     tick: u64,
-    /// The last tick that is durable.
+    /// The number of the last tick that is durable.
     durable: u64,
-    /// The next line of the ledger.
+    /// The number of the next ledger line.
     line: u64,
-    /// Ticks to write; kept for its space.
+    /// The ticks to write; the buffer is kept for its space.
     buffer: Vec<u8>,
 }
 
 impl Committer {
-    /// A committer that goes on after tick `last` in `file`, which is new, and line `line` - 1.
+    /// Makes a committer that goes on after tick `last` in the new file `file`, with ledger line `line`.
     pub(crate) fn start(
         shared: Arc<Shared>,
         mark: Mark,
@@ -102,7 +101,7 @@ impl Committer {
                     self.line = line;
                     tracing::error!(target: "forebay::log", "the journal could not be written: {error}");
                     self.shared.disk.check();
-                    // First the new file, which says that these ticks do not count; then the word.
+                    // First the new file, which records that these ticks do not count; then the answers.
                     if let Err(failure) = self.rotate() {
                         tracing::error!(target: "forebay::log", "no new journal file: {failure}");
                     }
@@ -199,7 +198,7 @@ impl Committer {
         self.fresh = true;
         let begun = self.begin_file();
         if begun.is_err() {
-            // Nothing fits it any more, so the next batch tries another file; this one is removed
+            // Nothing fits into it any more, so the next batch tries another file; this one is removed
             // at the next start.
             self.offset = u64::MAX / 2;
             self.fresh = false;
@@ -207,7 +206,7 @@ impl Committer {
         begun
     }
 
-    /// Writes the first tick of a file: what counts of the files before it.
+    /// Writes the first tick of a file, which names the last tick before it that counts.
     fn begin_file(&mut self) -> Result<(), Failure> {
         self.tick += 1;
         self.buffer.clear();
@@ -225,8 +224,8 @@ impl Committer {
     }
 }
 
-/// Whether an operation goes on exactly where its stream is. It does not after a failure of what
-/// was before it; its writer was told of that one, so it is dropped without another word.
+/// Returns whether an operation continues its stream exactly where the stream is. It does not after a failure of an
+/// operation before it. The writer was answered with that failure, so the operation is dropped silently.
 fn follows(op: &Op, batch: &[Op]) -> bool {
     let Some((stream, block)) = op.stream() else { return true };
     if stream.tail().durable == block.first_seq {

@@ -1,7 +1,7 @@
-//! A new job's stream, and the end of an old one's.
+//! Creating the stream of a new job.
 //!
-//! Owns "one stream per id and key" from claim to durable, across memory, journal and store.
-//! Promises that a dropped call leaves no claim behind.
+//! Owns "one stream per id and idempotency key" from claim to durable, across memory, journal and store. Promises that a
+//! dropped call leaves no claim behind.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::log::stream::{Head, Stream};
 use crate::log::{Block, Found};
 use crate::wire::row;
 
-/// What came of [`open`].
+/// The result of [`open`].
 pub(crate) enum OpenedStream {
     New(Arc<Stream>),
     Joined(Arc<Stream>),
@@ -39,7 +39,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// See [`crate::log::Streams::create`].
+/// Opens the stream of a job: see [`crate::log::Streams::create`].
 pub(crate) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedStream, Failure> {
     let claim = loop {
         let mut released = pin!(shared.released.notified());
@@ -52,7 +52,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, job: &Arc<Job>) -> Result<OpenedS
             Claimed::Mine => break Claim { shared, job },
         }
     };
-    // A job without a digest was given neither id nor key: nobody can have used ours before.
+    // A job without a digest came without id and key: no earlier job can have the ones it got.
     if job.body_sha256.is_some() {
         let wanted = Arc::clone(job);
         match shared.blocking(move |shared| read::find_repeat(shared, &wanted)).await? {
@@ -88,7 +88,7 @@ async fn create(shared: &Arc<Shared>, job: &Arc<Job>, claim: Claim<'_>) -> Resul
     let stream = Arc::new(Stream::new(head, fresh_epoch(), 0, None));
     let first = stream.reserve(1)?;
     let block = Arc::new(Block::encode(first, shared.clock.now(), &[accepted(job)])?);
-    // From here on the directory answers for the id, whether or not our caller stays.
+    // From here on the index answers for the id, even if the caller is dropped.
     lock(&shared.index).enter(&stream);
     drop(claim);
     let op = Op::Create { stream: Arc::clone(&stream), head: encoded, job: text, block };

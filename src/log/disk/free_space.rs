@@ -1,4 +1,6 @@
-//! Free space on the log's disk, and what is refused without it.
+//! The guard of the disk's free space.
+//!
+//! Owns which work is refused when the disk is nearly full or the store has failed.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -9,20 +11,20 @@ use crate::config::LogConfig;
 use crate::job::{Code, Failure};
 use crate::telemetry;
 
-/// Whether there is disk to write to.
+/// A guard that refuses jobs and stops sealing while the disk is nearly full.
 pub(crate) struct FreeSpace {
     path: PathBuf,
     free_bytes_min: u64,
     refusing: AtomicBool,
-    /// Why, while `refusing`.
+    /// The reason for the refusal, while `refusing`.
     reason: Mutex<Option<String>>,
     sealing: AtomicBool,
-    /// The store failed for good.
+    /// How often the store failed. After the first time nothing is sealed until the next start.
     broken: AtomicU64,
 }
 
 impl FreeSpace {
-    /// A guard of the disk that `config.path` is on.
+    /// Makes a guard of the disk that `config.path` is on.
     pub(crate) fn new(config: &LogConfig) -> FreeSpace {
         let guard = FreeSpace {
             path: config.path.clone(),
@@ -36,7 +38,7 @@ impl FreeSpace {
         guard
     }
 
-    /// Looks at the disk. Below the limit new jobs are refused; below half of it nothing is sealed
+    /// Measures the free space of the disk. Below the limit new jobs are refused; below half of it nothing is sealed
     /// either, because sled does not survive a full disk.
     pub(crate) fn check(&self) {
         let Ok(stat) = rustix::fs::statvfs(&self.path) else { return };
@@ -52,7 +54,7 @@ impl FreeSpace {
         self.refuse(reason);
     }
 
-    /// The store does not take writes any more: the log serves what it has and refuses the rest.
+    /// Marks the store as failed: the log serves what it has and refuses new jobs.
     pub(crate) fn store_broke(&self, failure: &Failure) {
         self.broken.fetch_add(1, Ordering::Relaxed);
         self.sealing.store(false, Ordering::Relaxed);
@@ -71,22 +73,22 @@ impl FreeSpace {
         *lock(&self.reason) = reason;
     }
 
-    /// Whether only what ends a job is taken.
+    /// Returns whether only the last append of a job is taken.
     pub(crate) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)
     }
 
-    /// Why, if it does.
+    /// Returns the reason for the refusal, if there is one.
     pub(crate) fn reason(&self) -> Option<String> {
         lock(&self.reason).clone()
     }
 
-    /// Whether sled may be written to.
+    /// Returns whether the store may be written to.
     pub(crate) fn may_seal(&self) -> bool {
         self.sealing.load(Ordering::Relaxed)
     }
 
-    /// `overloaded` while it refuses.
+    /// Fails with `overloaded` while new work is refused.
     pub(crate) fn admit(&self) -> Result<(), Failure> {
         if !self.is_refusing() {
             return Ok(());

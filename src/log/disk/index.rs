@@ -1,7 +1,7 @@
-//! Which job is which stream, for everything that is in memory.
+//! The index of streams in memory, by job id and idempotency key.
 //!
-//! Owns exactness of "one stream per id and key": who opens a stream claims its id and key first,
-//! under one lock. What is not here is in the store, except for what is `forgotten`. Does no IO.
+//! Owns exactness of "one stream per id and key": a caller that opens a stream claims its id and key first, under one
+//! lock. Streams that are not here are in the store, except for the `forgotten` ones. Does no IO.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -9,17 +9,17 @@ use std::sync::{Arc, Weak};
 use crate::job::{Gateway, Job, JobId, StreamId};
 use crate::log::stream::{Head, Stream};
 
-/// Weak entries above which dead ones are looked for: each is some 40 bytes.
+/// Number of weak entries above which entries of dropped streams are removed: each takes some 40 bytes.
 const WARM_MIN: usize = 1024;
 
-/// See the module.
+/// The index of streams that are in memory.
 #[derive(Default)]
 pub(crate) struct StreamIndex {
     /// Streams that are unfinished or unsealed.
     streams: HashMap<StreamId, Arc<Stream>>,
     ids: HashMap<JobId, StreamId>,
     keys: HashMap<(Gateway, Box<str>), StreamId>,
-    /// Sealed streams that somebody holds, so that all readers share one.
+    /// Sealed streams that a reader holds, so that all readers share one.
     warm: HashMap<StreamId, Weak<Stream>>,
     warm_max: usize,
     claimed_ids: HashSet<JobId>,
@@ -28,13 +28,13 @@ pub(crate) struct StreamIndex {
     forgotten: HashSet<StreamId>,
 }
 
-/// What came of a claim.
+/// The result of a claim.
 pub(crate) enum Claimed {
     /// The id or key names this stream.
     Known(Arc<Stream>),
-    /// Somebody else is looking it up.
+    /// Another caller is looking the id or key up.
     Busy,
-    /// It is the caller's until [`StreamIndex::release`].
+    /// The claim is the caller's until [`StreamIndex::release`].
     Mine,
 }
 
@@ -54,7 +54,7 @@ impl StreamIndex {
         Claimed::Mine
     }
 
-    /// Gives a claim up.
+    /// Gives up the claim on the id and key of `job`.
     pub(crate) fn release(&mut self, job: &Job) {
         self.claimed_ids.remove(&job.id);
         if let Some(key) = key_of(job) {
@@ -62,7 +62,7 @@ impl StreamIndex {
         }
     }
 
-    /// Enters a stream that is not sealed.
+    /// Adds a stream that is not sealed.
     pub(crate) fn enter(&mut self, stream: &Arc<Stream>) {
         let head = stream.head();
         self.ids.insert(head.id.clone(), head.stream);
@@ -72,7 +72,7 @@ impl StreamIndex {
         self.streams.insert(head.stream, Arc::clone(stream));
     }
 
-    /// Takes out a stream: it is sealed, forgotten, or was never there. Returns it.
+    /// Removes a stream that is sealed or forgotten, or whose creation failed. Returns it.
     pub(crate) fn remove(&mut self, head: &Head) -> Option<Arc<Stream>> {
         if self.ids.get(&head.id) == Some(&head.stream) {
             self.ids.remove(&head.id);
@@ -86,15 +86,15 @@ impl StreamIndex {
         self.streams.remove(&head.stream)
     }
 
-    /// A finished stream is sealed: whoever looks for it later finds it in the store, and shares
-    /// this one while somebody holds it.
+    /// Keeps a finished stream that is sealed for the readers that hold it: a later lookup shares it, or reads it from
+    /// the store.
     pub(crate) fn retire(&mut self, head: &Head) {
         if let Some(stream) = self.remove(head) {
             self.warm(&stream);
         }
     }
 
-    /// Remembers a sealed stream while somebody holds it; returns the one that is remembered.
+    /// Remembers a sealed stream while a reader holds it; returns the stream that is remembered.
     pub(crate) fn warm(&mut self, stream: &Arc<Stream>) -> Arc<Stream> {
         if let Some(known) = self.get(stream.head().stream) {
             return known;
@@ -107,17 +107,17 @@ impl StreamIndex {
         Arc::clone(stream)
     }
 
-    /// A stream that is in memory.
+    /// Returns a stream that is in memory.
     pub(crate) fn get(&self, id: StreamId) -> Option<Arc<Stream>> {
         self.streams.get(&id).cloned().or_else(|| self.warm.get(&id).and_then(Weak::upgrade))
     }
 
-    /// The unsealed stream of a job.
+    /// Returns the unsealed stream of a job.
     pub(crate) fn of_job(&self, id: &JobId) -> Option<Arc<Stream>> {
         self.ids.get(id).and_then(|id| self.streams.get(id)).cloned()
     }
 
-    /// A stream's forget is durable: nobody finds it any more.
+    /// Removes a stream whose forget is durable: no lookup finds it any more.
     pub(crate) fn forget(&mut self, id: StreamId) {
         self.forgotten.insert(id);
         let stream = self.streams.get(&id).cloned();
@@ -127,23 +127,23 @@ impl StreamIndex {
         self.warm.remove(&id);
     }
 
-    /// A stream is gone from the store.
+    /// Forgets that a stream was being removed: the store no longer has it.
     pub(crate) fn removed(&mut self, id: StreamId) {
         self.forgotten.remove(&id);
         self.warm.remove(&id);
     }
 
-    /// Whether the store's rows of this stream are to be passed over.
+    /// Returns whether the store's rows of this stream are to be passed over.
     pub(crate) fn is_forgotten(&self, id: StreamId) -> bool {
         self.forgotten.contains(&id)
     }
 
-    /// The unsealed streams.
+    /// Iterates over the unsealed streams.
     pub(crate) fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
         self.streams.values()
     }
 
-    /// How many streams are unsealed.
+    /// Returns the number of unsealed streams.
     pub(crate) fn len(&self) -> usize {
         self.streams.len()
     }

@@ -19,12 +19,12 @@ fn path_of(data: &Path, stream: StreamId) -> PathBuf {
     data.join(DIRECTORY).join(format!("{}.json", hex(&stream.0)))
 }
 
-/// Makes the directory. Blocks.
+/// Makes the directory for jobs. Blocks.
 pub(crate) fn prepare(data: &Path) -> io::Result<()> {
     fs::create_dir_all(data.join(DIRECTORY))
 }
 
-/// Stores a job. Blocks.
+/// Stores a job as a file. Blocks.
 pub(crate) fn put(data: &Path, stream: StreamId, json: &[u8], sync: bool) -> Result<(), Failure> {
     write_whole(&path_of(data, stream), json, sync).map_err(|error| write_failed(&error))
 }

@@ -1,8 +1,8 @@
 //! The ledger and its sums in the store.
 //!
-//! Owns adding each line exactly once: a sum remembers the last line in it, so adding again after a
-//! crash does nothing. Promises that a query sees every durable charge, and that adding everything
-//! up again is done again by the next start if a crash came between. Does not price anything.
+//! Owns adding each line exactly once: a sum remembers the last line in it, so adding again after a crash does nothing.
+//! Promises that a query sees every durable charge, and that a rebuild which a crash has interrupted is done again by the
+//! next start. Does not price anything.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -25,7 +25,7 @@ impl Ledger for DiskLog {
     }
 }
 
-/// Adds up what is durable and not in the store yet.
+/// Adds up the charges that are durable and not in the store yet.
 pub(crate) fn apply(shared: &Shared) -> Result<(), Failure> {
     let _ledger = lock(&shared.ledger_lock);
     apply_locked(shared)
@@ -59,7 +59,7 @@ fn add(shared: &Shared, line: u64, charge: &Charge) -> Result<(), Failure> {
     shared.store.put(Tree::Rollups, &row_key, &row::encode(&(line, sums)))
 }
 
-/// See [`Ledger::rollups`]. Blocks.
+/// Reads sums: see [`Ledger::rollups`]. Blocks.
 fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(RollupKey, Sums)>, Failure> {
     let _ledger = lock(&shared.ledger_lock);
     apply_locked(shared)?;
@@ -73,7 +73,7 @@ fn rollups(shared: &Shared, since: u32, until: u32) -> Result<Vec<(RollupKey, Su
     Ok(rows)
 }
 
-/// See [`DiskLog::charges`]. Blocks.
+/// Reads ledger lines: see [`DiskLog::charges`]. Blocks.
 pub(crate) fn charges(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>, Failure> {
     apply(shared)?;
     lines(shared, after, limit)
@@ -94,9 +94,9 @@ fn lines(shared: &Shared, after: u64, limit: usize) -> Result<Vec<(u64, Charge)>
     Ok(lines)
 }
 
-/// See [`Ledger::rebuild_rollups`]. Blocks.
+/// Adds everything up again: see [`Ledger::rebuild_rollups`]. Blocks.
 fn rebuild(shared: &Shared) -> Result<u64, Failure> {
-    /// Lines in memory at once.
+    /// Number of ledger lines that are in memory at once.
     const PAGE: usize = 1024;
     let _ledger = lock(&shared.ledger_lock);
     apply_locked(shared)?;
@@ -116,23 +116,24 @@ fn rebuild(shared: &Shared) -> Result<u64, Failure> {
     }
 }
 
-/// What the store takes it keeps in order, so sums that are gone after a crash have left the mark.
+/// Removes all sums. The store keeps the order of its writes, so a crash that loses sums leaves the mark of the
+/// rebuild.
 fn forget_sums(shared: &Shared) -> Result<(), Failure> {
     shared.store.put(Tree::Meta, schema::REBUILDING, &[])?;
     shared.store.clear(Tree::Rollups)?;
     shared.store.clear(Tree::RollupKeys)
 }
 
-/// Goes through with a rebuild that a crash has cut short. Blocks; for the start.
+/// Completes a rebuild that a crash has interrupted. Blocks; for the start.
 pub(crate) fn resume_rebuild(shared: &Shared) -> Result<(), Failure> {
     if shared.store.get(Tree::Meta, schema::REBUILDING)?.is_some() {
         let lines = rebuild(shared)?;
-        tracing::warn!(target: "forebay::log", lines, "the sums were being added up when the broker died: done now");
+        tracing::warn!(target: "forebay::log", lines, "the sums were being added up when the broker stopped: done now");
     }
     Ok(())
 }
 
-/// The number of the line after the last in the store.
+/// Returns the number of the line after the last one in the store.
 pub(crate) fn next_line(store: &Store) -> Result<u64, Failure> {
     let mut last = 0;
     store.scan_back(Tree::Ledger, &[0xff; 9], &mut |line| {

@@ -92,8 +92,8 @@ impl DiskLog {
         Ok(log)
     }
 
-    /// Seals, expires and syncs everything that is due, now. Blocks; for tests and tools, which
-    /// cannot wait for the sealer's own rhythm.
+    /// Seals, expires and syncs everything that is due, now. Blocks; for tests and tools, which cannot wait until the
+    /// sealer does it.
     pub fn settle(&self) {
         sealer::pass(&self.shared, Effort::All);
     }
@@ -111,7 +111,7 @@ impl DiskLog {
         self.shared.enter(phase);
         let mut threads = lock(&self.threads);
         let join = |thread: Option<JoinHandle<()>>| {
-            // Held by nobody but itself, the log can be dropped by a thread of its own only.
+            // The last reference may be held by one of the log's own threads, which must not wait for itself.
             if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
                 let _ = thread.join();
             }

@@ -6,7 +6,7 @@ use super::journal::entry::{Reader, put_records};
 use super::schema::ROW_BYTES_MAX;
 use crate::log::Block;
 
-/// Gathers records into packs of at most one piece each; a larger record is a pack of its own.
+/// A packer: it gathers records into packs of at most one piece each; a larger record is a pack of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Packer {
     first_seq: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// Adds a record; returns the pack that it did not fit into.
+    /// Adds a record; returns the pack that was full before it.
     pub(crate) fn add(&mut self, seq: u64, record: &[u8]) -> Option<(u64, Vec<u8>)> {
         let grown = 4 + 4 * (self.ends.len() + 1) + self.bytes.len() + record.len();
         let full = if grown > ROW_BYTES_MAX { self.finish() } else { None };
@@ -27,7 +27,7 @@ impl Packer {
         full
     }
 
-    /// The last pack, if anything is in it.
+    /// Returns the last pack, if there are records in it.
     pub(crate) fn finish(&mut self) -> Option<(u64, Vec<u8>)> {
         if self.ends.is_empty() {
             return None;
@@ -40,7 +40,7 @@ impl Packer {
     }
 }
 
-/// Reads a pack.
+/// Reads the records of a pack.
 pub(crate) fn unpack(first_seq: u64, row: &[u8]) -> Option<Block> {
     Reader(row).records(first_seq)
 }

@@ -10,7 +10,7 @@ use super::unsealed::{Forgotten, Slot};
 use crate::job::Failure;
 use crate::log::rows;
 
-/// Shows a durable batch to readers, then books what the sealer has to do.
+/// Shows a durable batch to readers, then notes the sealer's work.
 pub(crate) fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batch: Vec<Op>) {
     index_batch(shared, (file, line), &mut batch);
     let mut forgotten = Vec::new();
@@ -51,7 +51,7 @@ pub(crate) fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batc
     }
     drop(unsealed);
     for done in answers {
-        // Whoever asked may be gone; it is done all the same.
+        // The caller may be gone; the operation is done all the same.
         let _ = done.send(Ok(()));
     }
     for conditional in conditional_answers {
@@ -59,8 +59,8 @@ pub(crate) fn publish(shared: &Shared, file: u64, tick: u64, line: u64, mut batc
     }
 }
 
-/// Before anybody sees a stream its job is where readers look, and before anybody sees a terminal
-/// its charges and rows are where queries look.
+/// Puts jobs, charges and rows of a batch where readers and queries look, before a reader can see the batch's streams
+/// and terminals.
 fn index_batch(shared: &Shared, (file, mut line): (u64, u64), batch: &mut [Op]) {
     let (mut lines, mut slots, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for op in batch {

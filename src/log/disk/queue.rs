@@ -14,11 +14,11 @@ use crate::job::{Charge, Code, Failure, JobId, StreamId};
 use crate::log::Block;
 use crate::log::stream::{Outcome, Stream};
 
-/// Bytes that may wait for the committer; each stream has one batch under way, so this is reached
-/// only when the disk stands still under very many streams.
+/// Bytes that may wait for the committer. Each stream has one batch under way, so this is reached only when the disk
+/// stands still under very many streams.
 const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Bytes of one append: a journal tick holds it whole.
+/// Bytes of one append; a journal tick holds it whole.
 const APPEND_BYTES_MAX: usize = 20 * 1024 * 1024;
 
 /// Checks that an append of so many bytes can be written.
@@ -32,32 +32,32 @@ pub(crate) fn check_append_size(bytes: usize) -> Result<(), Failure> {
     }
 }
 
-/// Something to make durable.
+/// An operation that the committer makes durable.
 pub(crate) enum Op {
-    /// A stream and its first record. `head` is the head's MessagePack.
+    /// A new stream and its first record. `head` is the head's MessagePack.
     Create { stream: Arc<Stream>, head: Vec<u8>, job: JobText, block: Arc<Block> },
-    /// Records.
+    /// Records of a stream, appended together.
     Append { stream: Arc<Stream>, block: Arc<Block>, streaming: bool, extras: Option<Box<AppendExtras>> },
-    /// A stream is to be gone.
+    /// The removal of a stream.
     Forget { stream: StreamId, id: JobId, done: oneshot::Sender<Result<(), Failure>> },
-    /// A batch of rows, as [`rows::encode`] made it.
+    /// A batch of rows, encoded by [`rows::encode`].
     Rows { rows: Bytes, done: oneshot::Sender<Result<(), Failure>> },
     /// A batch of rows that counts only if its conditions hold.
     RowsIf(Box<ConditionalRows>),
 }
 
-/// What an append, mostly a last one, brings beside its records.
+/// What an append has beside its records; mostly the last append of a job has it.
 pub(crate) struct AppendExtras {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) charges: Vec<Charge>,
-    /// The charges' MessagePack; empty if there is none.
+    /// The MessagePack of the charges; empty if there is none.
     pub(crate) encoded: Vec<u8>,
-    /// A batch of rows, as [`rows::encode`] made it.
+    /// A batch of rows, encoded by [`rows::encode`].
     pub(crate) rows: Bytes,
 }
 
 impl Op {
-    /// Bytes of its entry.
+    /// Returns the bytes of its journal entry.
     pub(crate) fn len(&self) -> usize {
         match self {
             Op::Create { head, job, block, .. } => entry::create_len(head, job, block),
@@ -90,25 +90,25 @@ pub(crate) fn rows_of(extras: &Option<Box<AppendExtras>>) -> &[u8] {
     extras.as_ref().map_or(&[], |extras| &extras.rows)
 }
 
-/// What waits for the committer.
+/// The operations that wait for the committer.
 #[derive(Default)]
 pub(crate) struct Queue {
     pub(crate) ops: Vec<Op>,
-    /// Whether the committer was woken for what waits.
+    /// Whether the committer was woken for the operations that wait.
     pub(crate) woken: bool,
     pub(crate) bytes: usize,
     pub(crate) phase: Phase,
 }
 
-/// How far down the log is.
+/// The phase of the log, from open to stopped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) enum Phase {
-    /// Takes appends.
+    /// The log takes appends.
     #[default]
     Open,
-    /// Commits what it has, takes nothing.
+    /// The log commits what waits, and takes nothing new.
     Closing,
-    /// The threads stop where they are, as if killed.
+    /// The threads stop where they are, as if the broker had been killed.
     Dropped,
 }
 
@@ -119,12 +119,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Hands an operation to the committer, which takes it with the next that it is woken for.
+    /// Hands an operation to the committer without waking it: the operation is taken with the next one.
     pub(crate) fn push_without_wake(&self, op: Op) -> Result<(), Failure> {
         self.enqueue(op).map(drop)
     }
 
-    /// Wakes the committer for what waits.
+    /// Wakes the committer for the operations that wait.
     pub(crate) fn flush(&self) {
         self.wake(lock(&self.queue));
     }
@@ -150,12 +150,12 @@ impl Shared {
         Ok(queue)
     }
 
-    /// How far down the log is.
+    /// Returns the phase of the log.
     pub(crate) fn phase(&self) -> Phase {
         lock(&self.queue).phase
     }
 
-    /// Moves on to `phase` and wakes both threads.
+    /// Moves on to `phase`, never back, and wakes both threads.
     pub(crate) fn enter(&self, phase: Phase) {
         {
             let mut queue = lock(&self.queue);

@@ -1,6 +1,6 @@
-//! Reading: a job's stream, its records, its JSON; lists of jobs.
+//! Reading the stream of a job, its records and its JSON, and lists of jobs.
 //!
-//! Memory first, then the store, off the arbiters. Owns how packs become chunks again.
+//! Looks in memory first, then in the store, off the arbiters. Owns how packs become chunks again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::log::stream::{Head, Stream};
 use crate::log::{Chunk, Found, ListQuery};
 use crate::wire::row;
 
-/// See [`crate::log::Streams::find`].
+/// Finds the stream of a job: see [`crate::log::Streams::find`].
 pub(crate) async fn find(shared: &Arc<Shared>, id: &JobId) -> Result<Found, Failure> {
     let known = lock(&shared.index).of_job(id);
     if let Some(stream) = known {
@@ -29,7 +29,7 @@ pub(crate) async fn find(shared: &Arc<Shared>, id: &JobId) -> Result<Found, Fail
     shared.blocking(move |shared| find_sealed(shared, &id)).await
 }
 
-/// What the id or the idempotency key of `job` names, as far as it is sealed. Blocks.
+/// Finds the sealed stream that the id or the idempotency key of `job` names. Blocks.
 pub(crate) fn find_repeat(shared: &Shared, job: &Job) -> Result<Found, Failure> {
     match find_sealed(shared, &job.id)? {
         Found::Nothing => {}
@@ -55,7 +55,7 @@ fn find_sealed(shared: &Shared, id: &JobId) -> Result<Found, Failure> {
     Ok(retention::tombstone(shared, id)?.map_or(Found::Nothing, |(_, tombstone)| Found::Expired(Box::new(tombstone))))
 }
 
-/// A stream that the store knows, shared with whoever has it already.
+/// Loads a sealed stream, or returns the one that other readers have.
 fn load(shared: &Shared, id: StreamId) -> Result<Option<Arc<Stream>>, Failure> {
     {
         let index = lock(&shared.index);
@@ -74,7 +74,7 @@ fn load(shared: &Shared, id: StreamId) -> Result<Option<Arc<Stream>>, Failure> {
     Ok(if index.is_forgotten(id) { None } else { Some(index.warm(&stream)) })
 }
 
-/// See [`crate::log::Streams::read_stored`]. Blocks.
+/// Reads records from packs: see [`crate::log::Streams::read_stored`]. Blocks.
 pub(crate) fn read_stored(shared: &Shared, stream: &Stream, from: u64, budget: usize) -> Result<Chunk, Failure> {
     let id = stream.head().stream;
     let (mut blocks, mut next, mut bytes) = (Vec::new(), from, 0);
@@ -121,7 +121,7 @@ pub(crate) fn read_stored(shared: &Shared, stream: &Stream, from: u64, budget: u
     Err(Failure::internal(format!("record {from} of this stream is missing")))
 }
 
-/// The JSON of a job, while it is kept. Blocks.
+/// Reads the JSON of a job, while it is kept. Blocks.
 pub(crate) fn job_text(shared: &Shared, head: &Head) -> Result<Option<Vec<u8>>, Failure> {
     let id = head.stream;
     let (text, finished) = {
@@ -142,14 +142,14 @@ pub(crate) fn job_text(shared: &Shared, head: &Head) -> Result<Option<Vec<u8>>, 
     }
 }
 
-/// See [`crate::log::Streams::job`]. Blocks.
+/// Reads a job: see [`crate::log::Streams::job`]. Blocks.
 pub(crate) fn job(shared: &Shared, head: &Head) -> Result<Option<Job>, Failure> {
     let Some(text) = job_text(shared, head)? else { return Ok(None) };
     let job = serde_json::from_slice(&text);
     job.map(Some).map_err(|error| Failure::internal(format!("the stored job is damaged: {error}")))
 }
 
-/// See [`crate::log::Streams::list`]. Blocks. Looks at every job when few match.
+/// Lists jobs: see [`crate::log::Streams::list`]. Blocks. Looks at every job when few match.
 pub(crate) fn list(shared: &Shared, query: &ListQuery) -> Result<Vec<Arc<Stream>>, Failure> {
     let limit = query.limit.min(LIST_ROWS_MAX);
     let live: Vec<_> = lock(&shared.index).streams().map(Arc::clone).collect();

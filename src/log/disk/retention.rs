@@ -1,8 +1,7 @@
-//! What is kept, for how long, and what is left afterwards.
+//! Retention: how long jobs are kept, and what is left of them afterwards.
 //!
-//! Owns removal: by age, by size (oldest finished first), and because somebody asked. An expired
-//! job leaves a tombstone for a while, a forgotten one nothing. Rows go in an order that can be
-//! repeated after a crash. Runs on the sealer's thread.
+//! Owns removal: by age, by size (oldest finished first), and by `forget`. An expired job leaves a tombstone for a while,
+//! a forgotten one nothing. Rows are removed in an order that can be repeated after a crash. Runs on the sealer's thread.
 
 use super::files;
 use super::schema::{self, StreamRow, Tree};
@@ -14,10 +13,10 @@ use crate::job::{Failure, JobId, StreamId, Timestamp};
 use crate::log::{Head, Tombstone};
 use crate::wire::row;
 
-/// Streams removed in one pass, so that sealing is not kept waiting.
+/// Streams removed in one pass, so that sealing does not wait long.
 const REMOVALS_MAX: usize = 1000;
 
-/// A finished stream's rows in the order of removal.
+/// Adds a finished stream to the order of removal.
 pub(crate) fn enter(store: &Store, head: &Head, at: Timestamp, bytes: u64) -> Result<(), Failure> {
     match head.retention_s {
         None => store.put(Tree::Expiry, &schema::time_key(at, head.stream), &bytes.to_be_bytes()),
@@ -39,8 +38,7 @@ struct Oldest {
     due: bool,
 }
 
-/// Removes what is over age or over size, and tombstones that have stood long enough. Returns
-/// whether anything was.
+/// Removes streams that are over age or over size, and old tombstones. Returns whether something was removed.
 pub(crate) fn expire(shared: &Shared, sealing: &mut Sealing) -> Result<bool, Failure> {
     let now = shared.clock.now();
     let mut total = match sealing.finished_bytes {
@@ -127,7 +125,7 @@ fn stored_tombstone(store: &Store, id: &str) -> Result<Option<(StreamId, Tombsto
     Ok(store.get(Tree::Tombstones, id.as_bytes())?.and_then(|row| row::decode(&row)))
 }
 
-/// The tombstone of a job and the stream it stands for, if it is not over yet.
+/// Returns the tombstone of a job and its stream, if the tombstone has not expired.
 pub(crate) fn tombstone(shared: &Shared, id: &JobId) -> Result<Option<(StreamId, Tombstone)>, Failure> {
     let now = shared.clock.now();
     let kept_ms = shared.config.tombstone_s.saturating_mul(1000);
@@ -135,7 +133,7 @@ pub(crate) fn tombstone(shared: &Shared, id: &JobId) -> Result<Option<(StreamId,
         .filter(|(_, tombstone)| tombstone.expired_at.plus_ms(kept_ms) > now))
 }
 
-/// Removes a stream because somebody asked.
+/// Removes a stream for which a client called `forget`.
 pub(crate) fn forget(shared: &Shared, sealing: &mut Sealing, forgotten: &Forgotten) -> Result<(), Failure> {
     let id = forgotten.stream;
     lock(&shared.unsealed).remove(id);
@@ -182,7 +180,7 @@ fn remove(shared: &Shared, id: StreamId, expired_at: Option<Timestamp>) -> Resul
     Ok(())
 }
 
-/// An id or key may name a newer stream by now.
+/// Removes an id or key if it still names this stream: it may name a newer one by now.
 fn remove_if_of(store: &Store, tree: Tree, row_key: &[u8], id: StreamId) -> Result<(), Failure> {
     if store.get(tree, row_key)?.as_deref() == Some(&id.0) {
         store.remove(tree, row_key)?;

@@ -1,7 +1,7 @@
-//! Rows written, read and sealed.
+//! Rows: writing, reading and sealing them.
 //!
-//! Owns how the rows in memory and those of the store are one map: a reader holds `rows_gate`, so
-//! that no row moves from one to the other under its eyes, and takes what is in memory first.
+//! Owns how the rows in memory and those of the store are one map: a reader holds `rows_gate`, so that no row moves from
+//! one to the other while it reads, and looks in memory first.
 
 use std::sync::{Arc, PoisonError};
 
@@ -20,7 +20,7 @@ use crate::job::Failure;
 use crate::log::rows;
 use crate::log::{Row, RowCondition, RowRange, Rows, RowsWritten};
 
-/// Rows that are sealed while readers wait.
+/// Rows that are sealed while readers wait for the gate.
 const PAGE: usize = 64;
 
 /// Resolves when a batch is durable.
@@ -67,7 +67,7 @@ fn write(shared: &Shared, rows: &[Row]) -> Result<RowsResult, Failure> {
     Ok(durable)
 }
 
-/// See [`Rows::row`].
+/// Reads one row: see [`Rows::row`].
 pub(crate) async fn get(shared: &Arc<Shared>, key: Bytes) -> Result<Option<Bytes>, Failure> {
     let fresh = lock(&shared.unsealed).rows.get(&key);
     if let Some(value) = fresh {
@@ -84,7 +84,7 @@ pub(crate) async fn get(shared: &Arc<Shared>, key: Bytes) -> Result<Option<Bytes
     shared.blocking(look).await
 }
 
-/// See [`Rows::rows`]. Blocks.
+/// Reads a page of rows: see [`Rows::rows`]. Blocks.
 fn page(shared: &Shared, wanted: &RowRange) -> Result<Vec<(Bytes, Bytes)>, Failure> {
     let (from, to) = (wanted.from(), wanted.to());
     let _gate = shared.rows_gate.read().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +114,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// Adds a row if there is room for it. Returns whether there is room for another.
+    /// Adds a row if the page has space for it. Returns whether it has space for another.
     fn push(&mut self, key: &Bytes, value: Option<&Bytes>) -> bool {
         if let Some(value) = value
             && self.wanted.takes(self.rows.len(), self.bytes)

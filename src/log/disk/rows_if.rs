@@ -23,7 +23,7 @@ pub(crate) struct ConditionalRows {
     conditions: Vec<(RowCondition, Option<Bytes>)>,
     /// The batch, as [`batch::encode`] made it.
     pub(crate) rows: Bytes,
-    /// What came of the comparison.
+    /// The result of the comparison.
     pub(crate) outcome: RowsWritten,
     done: oneshot::Sender<Result<RowsWritten, Failure>>,
 }
@@ -35,13 +35,13 @@ impl ConditionalRows {
         let _ = self.done.send(result.map(|()| self.outcome));
     }
 
-    /// Whether the rows are written.
+    /// Returns whether the conditions hold, so that the rows are written.
     pub(crate) fn holds(&self) -> bool {
         self.outcome == RowsWritten::Written
     }
 }
 
-/// See [`crate::log::Rows::write_rows_if`].
+/// Writes rows on conditions: see [`crate::log::Rows::write_rows_if`].
 pub(crate) async fn write(
     shared: &Arc<Shared>,
     conditions: Vec<RowCondition>,

@@ -1,8 +1,7 @@
-//! Keys and rows in sled.
+//! The schema of the store: its trees, keys and rows.
 //!
-//! Owns what the rows are called and look like. **Persisted: change by adding fields or trees.**
-//! Rows that change are small, so that one row is one write; whatever may be large (heads, jobs,
-//! packs) is written once and never changed.
+//! Owns their names and layout. **Persisted: change by adding fields or trees.** Rows that change are small, so that one
+//! row is one write; rows that may be large (heads, jobs, packs) are written once and never changed.
 
 use sha2::{Digest, Sha256};
 
@@ -48,7 +47,7 @@ pub(crate) enum Tree {
 }
 
 impl Tree {
-    /// All of them.
+    /// All trees of the store.
     pub(crate) const ALL: [Tree; 16] = [
         Tree::Packs,
         Tree::Heads,
@@ -68,7 +67,7 @@ impl Tree {
         Tree::Rows,
     ];
 
-    /// Its name on disk.
+    /// Returns the tree's name on disk.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Tree::Packs => "packs",
@@ -102,22 +101,22 @@ pub(crate) const ROW_BYTES_MAX: usize = 6 * 1024 - 8;
 /// A stream as far as it is sealed.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct StreamRow {
-    /// Which life of the stream.
+    /// The epoch of the stream.
     pub(crate) epoch: Epoch,
     /// The `seq` after the last sealed record.
     pub(crate) sealed: u64,
-    /// Bytes of its packs.
+    /// Bytes of its packs in the store.
     pub(crate) bytes: u64,
-    /// How it ended.
+    /// The outcome of the job, once it has finished.
     pub(crate) outcome: Option<Outcome>,
 }
 
-/// `number` so that keys sort as numbers do.
+/// Returns a key for `number`; such keys sort as the numbers do.
 pub(crate) fn line_key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-/// The key of the pack that begins with record `first_seq`.
+/// Returns the key of the pack that begins with record `first_seq`.
 pub(crate) fn pack_key(stream: StreamId, first_seq: u64) -> [u8; 24] {
     let mut key = [0; 24];
     key[..16].copy_from_slice(&stream.0);
@@ -125,13 +124,13 @@ pub(crate) fn pack_key(stream: StreamId, first_seq: u64) -> [u8; 24] {
     key
 }
 
-/// What stream and record a pack's key names.
+/// Reads the stream and the first record from the key of a pack.
 pub(crate) fn parse_pack_key(key: &[u8]) -> Option<(StreamId, u64)> {
     let (stream, seq) = key.split_at_checked(16)?;
     Some((StreamId(stream.try_into().ok()?), u64::from_be_bytes(seq.try_into().ok()?)))
 }
 
-/// A key ordered by time.
+/// Returns a key that sorts by time.
 pub(crate) fn time_key(at: Timestamp, stream: StreamId) -> [u8; 24] {
     let mut key = [0; 24];
     key[..8].copy_from_slice(&at.0.to_be_bytes());
@@ -139,18 +138,18 @@ pub(crate) fn time_key(at: Timestamp, stream: StreamId) -> [u8; 24] {
     key
 }
 
-/// What time and stream such a key names.
+/// Reads the time and the stream from such a key.
 pub(crate) fn parse_time_key(key: &[u8]) -> Option<(Timestamp, StreamId)> {
     let (at, stream) = key.split_at_checked(8)?;
     Some((Timestamp(u64::from_be_bytes(at.try_into().ok()?)), StreamId(stream.try_into().ok()?)))
 }
 
-/// The key of an idempotency key.
+/// Returns the key under which an idempotency key stands.
 pub(crate) fn idempotency_key(gateway: &Gateway, key: &str) -> Vec<u8> {
     [gateway.as_str().as_bytes(), &[0], key.as_bytes()].concat()
 }
 
-/// The key of a rollup: its hour, then a hash of the rest.
+/// Returns the key of a rollup: its hour, then a hash of the rest.
 pub(crate) fn rollup_key(key: &RollupKey) -> [u8; 20] {
     let digest = Sha256::digest(row::encode(key));
     let mut out = [0; 20];
@@ -159,12 +158,12 @@ pub(crate) fn rollup_key(key: &RollupKey) -> [u8; 20] {
     out
 }
 
-/// The stream that a row of 16 bytes names.
+/// Reads the stream that a row of 16 bytes names.
 pub(crate) fn stream_of(bytes: &[u8]) -> Option<StreamId> {
     bytes.try_into().ok().map(StreamId)
 }
 
-/// The number that a row of 8 bytes holds.
+/// Reads the number that a row of 8 bytes holds.
 pub(crate) fn number_of(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }

@@ -1,9 +1,8 @@
-//! The sealer: one thread that moves what is durable from the journal into the store.
+//! The sealer: one thread that moves durable records from the journal into the store.
 //!
-//! Owns when that happens: a finished stream at once, a long one's prefix when it weighs too much
-//! in memory or pins the oldest journal file. Syncs the store about once a second and gives journal
-//! files back after that; keeps spare files ready. Plain inserts in an order in which any prefix of
-//! them makes sense, repeated after a crash. Never runs on an arbiter.
+//! Owns when that happens: a finished stream at once; the prefix of a long one when it takes too much memory or pins the
+//! oldest journal file. It syncs the store about once a second and gives journal files back after that. It inserts rows
+//! in an order in which any prefix of them is consistent, so that a crash only repeats work. Never runs on an arbiter.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,18 +22,18 @@ use crate::wire::row;
 
 /// Bytes of sealed records that stay in memory for readers at the tail.
 const RING_KEEP_BYTES: usize = 16 * 1024;
-/// How long sealed rows wait for their sync; what they came from is in the journal until then.
+/// Time that sealed rows wait for their sync; their journal file is kept until then.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// How often the sealer looks around when nobody calls it.
+/// Time between two passes of the sealer if nothing wakes it.
 pub(crate) const SEALER_TICK: Duration = Duration::from_millis(100);
 
-/// What the sealer remembers between two passes.
+/// State that the sealer keeps between two passes.
 pub(crate) struct Sealing {
     synced_at: Instant,
     measured_at: Option<Instant>,
     unsynced: bool,
-    /// Retention failed.
+    /// Whether retention failed, so that nothing expires until the next start.
     keeps_all: bool,
     /// Bytes of finished streams in the store; `None` before they were counted.
     pub(crate) finished_bytes: Option<u64>,
@@ -52,16 +51,16 @@ impl Default for Sealing {
     }
 }
 
-/// How much a pass does.
+/// The amount of work in a pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Effort {
-    /// What is due.
+    /// What is due is sealed.
     Usual,
-    /// Everything, synced.
+    /// Everything is sealed, expired and synced.
     All,
 }
 
-/// The thread.
+/// Runs the sealer's thread until the log is dropped.
 pub(crate) fn run(shared: &Arc<Shared>) {
     // A simulated clock is the runtime's.
     let _runtime = shared.runtime.as_ref().map(tokio::runtime::Handle::enter);
@@ -77,7 +76,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// One round. Blocks.
+/// Runs one pass. Blocks.
 pub(crate) fn pass(shared: &Shared, effort: Effort) {
     let mut sealing = lock(&shared.sealing);
     shared.disk.check();
@@ -118,7 +117,7 @@ fn seal_due(shared: &Shared, sealing: &mut Sealing, effort: Effort) -> Result<()
         }
     }
     let due = pressed || effort == Effort::All || sealing.synced_at.elapsed() >= SYNC_EVERY;
-    // Rows that were overwritten or removed before they were sealed leave files behind without a word.
+    // Rows that were overwritten or removed before they were sealed leave files behind that no row pins.
     let frees = pressed && lock(&shared.unsealed).sealed_upto_tick().is_some();
     if due && (sealing.unsynced || frees) && shared.phase() != Phase::Dropped {
         sync(shared)?;
@@ -151,11 +150,11 @@ fn seal_work(shared: &Shared, sealing: &mut Sealing, work: Work) -> Result<(), F
     done
 }
 
-/// Makes what is sealed survive a power cut, and gives the journal files behind it back.
+/// Makes sealed rows survive a power cut, and gives back the journal files that are no longer needed.
 pub(crate) fn sync(shared: &Shared) -> Result<(), Failure> {
     let upto = lock(&shared.unsealed).sealed_upto_tick();
-    // Charges stand beside terminals; the stream may be sealed before its charges are booked, but
-    // never is a file of the past free before they are.
+    // Charges stand beside terminals; the stream may be sealed before its charges are added up, but
+    // its journal file is never given back before they are.
     ledger::apply(shared)?;
     if let Some(tick) = upto {
         shared.store.put(Tree::Meta, schema::FLOOR, &tick.to_be_bytes())?;
@@ -187,7 +186,7 @@ pub(crate) fn seal_stream(shared: &Shared, sealing: &mut Sealing, id: StreamId) 
         lock(&shared.index).retire(stream.head());
     }
     lock(&shared.unsealed).sealed(id, &part);
-    // The unsealed, the directory and this function hold it; its writer watches it while it runs.
+    // The writer of a running job watches the tail as readers do.
     let writer = usize::from(!part.finished);
     let keep = if stream.watchers() > writer { RING_KEEP_BYTES } else { 0 };
     stream.trim_ring(part.upto, keep);
@@ -214,7 +213,7 @@ fn seal_records(shared: &Shared, stream: &Stream, part: &mut SealedPart) -> Resu
     Ok(())
 }
 
-/// The rows around the packs. The stream's own row comes last: it is what makes the others count.
+/// Writes the rows around the packs. The stream's own row comes last: it is what makes the others count.
 fn seal_row(
     shared: &Shared,
     stream: &Stream,

@@ -1,9 +1,8 @@
-//! What the log's callers and its two threads share.
+//! State that the log's callers and its two threads share.
 //!
-//! Owns the queue to the committer, the guard of the disk, and the way off the arbiters. Locks are
-//! std mutexes held for a few map operations, never across an await, a sync or a read of the store
-//! (`sealing`, `money` and `rows_gate` excepted: only threads that may block take those). Order where
-//! two are held: `sealing`, `money`, `rows_gate`, `directory`, `book`.
+//! Owns the locks and the way off the arbiters. Locks are std mutexes held for a few map operations, never across an
+//! await, a sync or a read of the store (`sealing`, `ledger_lock` and `rows_gate` excepted: only threads that may block
+//! take those). Order where two are held: `sealing`, `ledger_lock`, `rows_gate`, `index`, `unsealed`.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -23,26 +22,26 @@ use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::job::Failure;
 
-/// Reads of the store at once: each holds a thread of tokio's blocking pool.
+/// Number of reads of the store at once: each takes a thread of tokio's blocking pool.
 const READS_MAX: usize = 16;
 /// Notes kept for `Health`.
 const NOTES_MAX: usize = 32;
 
-/// See the module.
+/// The state that callers and the two threads share.
 pub(crate) struct Shared {
     pub(crate) config: LogConfig,
     pub(crate) clock: Clock,
     pub(crate) runtime: Option<Handle>,
     pub(crate) queue: Mutex<Queue>,
-    /// The queue has something, or is closing.
+    /// Signals that the queue has an operation, or that the log is closing.
     pub(crate) queue_ready: Condvar,
     pub(crate) unsealed: Mutex<UnsealedIndex>,
-    /// The sealer has something to do.
+    /// Signals that the sealer has work.
     pub(crate) sealer_wake: Condvar,
-    /// The committer may have a new file.
+    /// Signals that the committer may have a new file.
     pub(crate) spare_ready: Condvar,
     pub(crate) index: Mutex<StreamIndex>,
-    /// A claim on an id or key was given up.
+    /// Notifies callers that a claim on an id or key was given up.
     pub(crate) released: Notify,
     /// Held while charges are added up.
     pub(crate) ledger_lock: Mutex<()>,
@@ -65,17 +64,17 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Where the journal's files are.
+    /// Returns the directory of the journal's files.
     pub(crate) fn journal_dir(&self) -> PathBuf {
         self.config.path.join("journal")
     }
 
-    /// A fresh room for [`Shared::reads`].
+    /// Makes the semaphore for [`Shared::reads`].
     pub(crate) fn reads() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(READS_MAX))
     }
 
-    /// Says something to the person who runs it, now and in `Health`.
+    /// Tells the operator something: in the log output now, and in `Health`.
     pub(crate) fn note(&self, note: String) {
         tracing::error!(target: "forebay::log", "{note}");
         let mut notes = lock(&self.notes);

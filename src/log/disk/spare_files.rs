@@ -11,7 +11,7 @@ use crate::job::{Code, Failure};
 
 /// Files that wait to be written to: one for the committer, one for terminals on a full disk.
 const SPARES: usize = 2;
-/// How long the committer waits for a file before it looks around.
+/// Time that the committer waits for a file before it checks the disk and the phase again.
 const SPARE_WAIT: Duration = Duration::from_millis(100);
 
 pub(crate) fn take(shared: &Shared) -> Result<JournalFile, Failure> {
@@ -57,7 +57,7 @@ pub(crate) fn give_back(shared: &Shared, number: u64, bytes: u64) {
     }
 }
 
-/// Keeps spare files ready, so that the committer never waits for the file system to make one.
+/// Keeps spare files ready, so that the committer does not wait for the file system to make one.
 pub(crate) fn refill(shared: &Shared) {
     let (dir, max) = (shared.journal_dir(), journal::files_max(shared.config.journal_bytes_max));
     loop {

@@ -1,7 +1,7 @@
-//! Putting the log together: store, journal, what recovery found, two threads.
+//! Starting the log: store, journal, recovery, two threads.
 //!
-//! Owns the order of a start: nothing is served before everything that was acknowledged is there or
-//! its loss is said.
+//! Owns the order of a start: nothing is served before everything that was acknowledged is readable, or its loss is
+//! reported.
 
 use std::fs::{self, File};
 use std::panic::AssertUnwindSafe;
@@ -30,7 +30,7 @@ use crate::config::{Durability, LogConfig};
 use crate::job::{Failure, Job};
 use crate::log::stream::Stream;
 
-/// A log that runs.
+/// A log whose threads run.
 pub(crate) struct StartedLog {
     pub(crate) shared: Arc<Shared>,
     pub(crate) committer: JoinHandle<()>,
@@ -101,10 +101,10 @@ pub(crate) fn start(config: &LogConfig, clock: Clock) -> Result<StartedLog, Fail
     Ok(StartedLog { shared, committer, sealer, unfinished, orphans, lock: lock_file })
 }
 
-/// Tries for the lock, two seconds in all: who had it may be on the way out, or be a child of it that
-/// was forked a moment ago and has not let go of its files yet.
+/// Tries to take the lock, two seconds in all: the process that had it may be ending, or a child of it that was forked
+/// a moment ago may still have its files open.
 const LOCK_TRIES: u32 = 100;
-/// Between two of them.
+/// Time between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 fn take_lock(config: &LogConfig) -> Result<File, Failure> {
@@ -159,8 +159,8 @@ fn restore(scanned: Scanned<'_>) -> (UnsealedIndex, StreamIndex) {
     (unsealed, index)
 }
 
-/// After a loss: what is left becomes the truth in the store, new epochs included, and the damaged
-/// files go. The next start then finds nothing to repair.
+/// Settles a loss: the store gets everything that is left, new epochs included, and the damaged files are removed. The
+/// next start then finds nothing to repair.
 fn settle_loss(shared: &Shared, last: u64) -> Result<(), Failure> {
     let mut sealing = Sealing::default();
     ledger::apply(shared)?;
@@ -189,7 +189,8 @@ fn settle_loss(shared: &Shared, last: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What we found may be in the kernel only: nobody may see it before it is on the disk.
+/// Syncs the journal files that were found: their last bytes may be in the kernel only, and no reader may see them
+/// before they are on the disk.
 fn sync_files(shared: &Shared) -> std::io::Result<()> {
     if shared.config.durability != Durability::Power {
         return Ok(());
@@ -222,7 +223,7 @@ fn remove_orphaned_files(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A stream and what was asked of it.
+/// An unfinished stream and its job.
 pub(crate) type UnfinishedStream = (Arc<Stream>, Job);
 
 fn jobs_of(shared: &Shared, streams: Vec<Arc<Stream>>) -> (Vec<UnfinishedStream>, Vec<Arc<Stream>>) {

@@ -1,9 +1,8 @@
 //! The store: the one file that names sled.
 //!
-//! Owns trees of checked rows of any size, and everything that sled 0.34.7 needs around it: no row
-//! over 6 KiB (its pages would become blob files, which it neither syncs nor frees), a sync of its
-//! file that its own `flush` does not do, leftovers removed before it is opened, and a database
-//! that it cannot open moved aside instead of a broker that cannot start.
+//! Owns trees of checked rows of any size, and everything that sled 0.34.7 needs around it: no row over 6 KiB (its pages
+//! would become blob files, which it neither syncs nor frees), a sync of its file, which its own `flush` does not do,
+//! removal of leftovers before it is opened, and moving a database aside that it cannot open.
 
 use std::fs::{self, File};
 use std::panic::AssertUnwindSafe;
@@ -17,7 +16,7 @@ use crate::job::{Failure, Timestamp};
 const SEGMENT_BYTES: usize = 512 * 1024;
 /// Bytes of pages that sled keeps in memory.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// Milliseconds between sled's own flushes; ours come about once a second.
+/// Milliseconds between sled's own flushes; the sealer's come about once a second.
 const FLUSH_EVERY_MS: u64 = 500;
 /// Bytes before a row's content: its length and its checksum.
 const ROW_HEADER_BYTES: usize = 8;
@@ -35,8 +34,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the store in `dir`, moving one aside that cannot be opened. Blocks. Returns what the
-    /// person who runs it should know.
+    /// Opens the store in `dir`, moving one aside that cannot be opened. Blocks. Returns notes for the operator.
     pub(crate) fn open(dir: &Path, now: Timestamp) -> Result<(Store, Vec<String>), Failure> {
         let why = match Store::open_once(dir) {
             Ok(store) => return Ok((store, Vec::new())),
@@ -126,7 +124,7 @@ impl Store {
         (crc32fast::hash(&row) == u32::from_le_bytes(*crc)).then_some(row).ok_or_else(damaged)
     }
 
-    /// Removes a row.
+    /// Removes a row and all its pieces.
     pub(crate) fn remove(&self, tree: Tree, key: &[u8]) -> Result<(), Failure> {
         guarded(|| {
             let Some(first) = self.tree(tree).remove(piece_key(key, 0)?)? else { return Ok(()) };
@@ -137,8 +135,8 @@ impl Store {
         })
     }
 
-    /// Makes a row what it shall be, whatever it was. Begun and not finished it is damaged: the caller
-    /// keeps what it shall be until this is done.
+    /// Replaces a row, whatever was there before. An interrupted replacement leaves a damaged row: the caller keeps the
+    /// new value until this is done.
     pub(crate) fn replace(&self, tree: Tree, key: &[u8], row: Option<&[u8]>) -> Result<(), Failure> {
         guarded(|| {
             let before = self.tree(tree).get(piece_key(key, 0)?)?;
@@ -156,12 +154,12 @@ impl Store {
         guarded(|| self.tree(tree).clear())
     }
 
-    /// Visits rows from `from` to before `to` until the visitor says `false`.
+    /// Visits rows from `from` to before `to` until the visitor returns `false`.
     pub(crate) fn scan(&self, tree: Tree, from: &[u8], to: &[u8], visit: Visitor<'_>) -> Result<(), Failure> {
         self.scan_unknown(tree, (from, to), &|_| false, visit)
     }
 
-    /// The same without reading the rows that are `known`.
+    /// Visits rows as [`Store::scan`] does, without reading the rows that are `known`.
     pub(crate) fn scan_unknown(
         &self,
         tree: Tree,
@@ -181,7 +179,7 @@ impl Store {
         Ok(())
     }
 
-    /// Visits keys from before `to` downwards until the visitor says `false`.
+    /// Visits keys from before `to` downwards until the visitor returns `false`.
     pub(crate) fn scan_back(
         &self,
         tree: Tree,
@@ -205,7 +203,7 @@ impl Store {
         self.file.sync_data().map_err(|error| Failure::internal(format!("sled's file: {error}")))
     }
 
-    /// Bytes on disk, and how many blob files there are.
+    /// Returns the bytes on disk, and the number of blob files.
     pub(crate) fn size(&self) -> (u64, u64) {
         let bytes = self.file.metadata().map_or(0, |meta| meta.len());
         let blobs = fs::read_dir(self.dir.join("blobs")).map_or(0, |files| files.count() as u64);
@@ -213,22 +211,22 @@ impl Store {
     }
 }
 
-/// Gets a row's key and content; says whether to go on.
+/// A visitor gets a row's key and content and returns whether to go on.
 type Visitor<'a> = &'a mut dyn FnMut(&[u8], Vec<u8>) -> Result<bool, Failure>;
 
 enum OpenError {
-    /// The disk or the directory: another try may do.
+    /// The disk or the directory failed: another try may succeed.
     Io(Failure),
-    /// The database itself.
+    /// The database itself cannot be used.
     Broken(String),
 }
 
-/// Pieces of a row.
+/// Returns the number of pieces of a row.
 fn pieces(row: Option<&[u8]>) -> usize {
     row.map_or(0, |row| row.len().div_ceil(ROW_BYTES_MAX).max(1))
 }
 
-/// Pieces of the row whose first is `first`.
+/// Returns the number of pieces of the row whose first piece is `first`.
 fn pieces_of(first: &[u8]) -> usize {
     let len = first.first_chunk().map_or(0, |len| u32::from_le_bytes(*len) as usize);
     len.div_ceil(ROW_BYTES_MAX).max(1)
@@ -242,7 +240,7 @@ fn piece_key(key: &[u8], piece: usize) -> sled::Result<Vec<u8>> {
     Ok(whole)
 }
 
-/// sled panics where it finds something it did not expect; that is an error like any other.
+/// Runs `work` on sled, and turns a panic of sled into an error.
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, Failure> {
     match std::panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|error| Failure::internal(format!("sled: {error}"))),

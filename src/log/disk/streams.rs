@@ -97,7 +97,7 @@ impl Streams for DiskLog {
     }
 }
 
-/// See [`Streams::forget`].
+/// Removes a finished job: see [`Streams::forget`].
 async fn forget(shared: &Arc<Shared>, id: &JobId) -> Result<(), Failure> {
     let stream = match read::find(shared, id).await? {
         Found::Stream(stream) => stream,

@@ -1,7 +1,7 @@
-//! The book of what is not sealed yet: by stream, and by the journal files that this pins.
+//! The index of what is not sealed yet: by stream, and by the journal files that this pins.
 //!
-//! Owns which files are in use, spare, or free to be used again. A file is given back when nothing
-//! in it, nor in an older one, is unsealed, and the store was synced after that. Does not do IO.
+//! Owns which files are in use, spare, or free to be used again. A file is given back when nothing in it or in an older
+//! one is unsealed, and the store was synced after that. Does no IO.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::log::stream::Stream;
 /// Bytes of unsealed records in memory above which a stream's prefix is sealed.
 pub(crate) const UNSEALED_BYTES_MAX: usize = 12 * 1024;
 
-/// See the module.
+/// The index of what is not sealed yet, by stream and by journal file.
 #[derive(Default)]
 pub(crate) struct UnsealedIndex {
     /// Streams of which something is unsealed, or which are unfinished.
     pub(crate) slots: HashMap<StreamId, Slot>,
     /// Files that hold ticks, oldest first; the last is written to.
     pub(crate) files: VecDeque<UsedFile>,
-    /// How many streams and forgets have something unsealed in a file.
+    /// Number of streams and forgets that have something unsealed in a file.
     pins: HashMap<u64, usize>,
-    /// Files that wait to be written to, lowest number first.
+    /// Files that are ready to be written to, lowest number first.
     pub(crate) spares: VecDeque<JournalFile>,
     /// The number of the next file.
     pub(crate) next_number: u64,
-    /// Streams to seal.
+    /// Streams that the sealer should take next.
     dirty: Vec<StreamId>,
-    /// Streams to remove, with the file that says so.
+    /// Streams to remove, each with the file of the entry that removes it.
     forgets: Vec<(u64, Forgotten)>,
     /// Charges that are durable and not added up yet, in the order of their lines.
     charges: Vec<(u64, Charge)>,
@@ -53,23 +53,23 @@ pub(crate) struct UsedFile {
     pub(crate) last_tick: u64,
 }
 
-/// A stream's place in the unsealed.
+/// A stream's place in the index.
 pub(crate) struct Slot {
     pub(crate) stream: Arc<Stream>,
     /// The job's JSON until it is sealed.
     pub(crate) job: Option<JobText>,
     /// The `seq` after the last sealed record; `None` before the first sealing.
     pub(crate) sealed: Option<u64>,
-    /// Bytes of its packs.
+    /// Bytes of its packs in the store.
     pub(crate) sealed_bytes: u64,
-    /// Files that hold its unsealed records, each with the `seq` after the last in there.
+    /// Files that hold its unsealed records, each with the `seq` after the last one in it.
     files: VecDeque<(u64, u64)>,
     unsealed_bytes: usize,
     queued: bool,
 }
 
 impl Slot {
-    /// A stream of which the records before `sealed` are in the store.
+    /// Makes the place of a stream whose records before `sealed` are in the store.
     pub(crate) fn new(stream: Arc<Stream>, job: Option<JobText>, sealed: Option<(u64, u64)>) -> Slot {
         let unsealed_bytes = job.as_ref().map_or(0, JobText::weight);
         Slot {
@@ -84,20 +84,20 @@ impl Slot {
     }
 }
 
-/// What the sealer did with a stream.
+/// What the sealer has done with a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SealedPart {
     /// The `seq` after the last sealed record.
     pub(crate) upto: u64,
     /// Bytes of all its packs.
     pub(crate) bytes: u64,
-    /// What the records weighed in memory.
+    /// Bytes that the records took in memory.
     pub(crate) weight: usize,
     /// Whether the terminal is among them.
     pub(crate) finished: bool,
 }
 
-/// What the sealer takes at once.
+/// Work that the sealer takes at once.
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) streams: Vec<StreamId>,
@@ -105,7 +105,7 @@ pub(crate) struct Work {
 }
 
 impl UnsealedIndex {
-    /// Records of `stream` up to `upto` are durable in `file`.
+    /// Notes that records of `stream` up to `upto` are durable in `file`.
     pub(crate) fn committed(&mut self, stream: StreamId, file: u64, upto: u64, weight: usize) {
         let Some(slot) = self.slots.get_mut(&stream) else { return };
         // The sealer may have been faster than this entry: it sees records as soon as readers do.
@@ -126,8 +126,8 @@ impl UnsealedIndex {
         }
     }
 
-    /// The records of `stream` before `sealed` are in the store; it leaves the book when that is all
-    /// of a finished one.
+    /// Notes that the records of `stream` before `sealed` are in the store; a finished stream leaves the index when
+    /// that is all of it.
     pub(crate) fn sealed(&mut self, stream: StreamId, done: &SealedPart) {
         let Some(slot) = self.slots.get_mut(&stream) else { return };
         let (sealed, finished) = (done.upto, done.finished);
@@ -148,7 +148,7 @@ impl UnsealedIndex {
         }
     }
 
-    /// Takes a stream out of the unsealed.
+    /// Removes a stream from the index.
     pub(crate) fn remove(&mut self, stream: StreamId) {
         if let Some(slot) = self.slots.remove(&stream) {
             for (file, _) in slot.files {
@@ -157,23 +157,23 @@ impl UnsealedIndex {
         }
     }
 
-    /// A forget is durable in `file`.
+    /// Notes a forget that is durable in `file`.
     pub(crate) fn forget(&mut self, file: u64, forgotten: Forgotten) {
         *self.pins.entry(file).or_default() += 1;
         self.forgets.push((file, forgotten));
     }
 
-    /// A forget is done in the store.
+    /// Notes that a forget is done in the store.
     pub(crate) fn forget_done(&mut self, file: u64) {
         unpin(&mut self.pins, file);
     }
 
-    /// Charges are durable.
+    /// Adds charges that are durable.
     pub(crate) fn charge(&mut self, lines: impl IntoIterator<Item = (u64, Charge)>) {
         self.charges.extend(lines);
     }
 
-    /// The charges to add up.
+    /// Takes the charges that are to be added up.
     pub(crate) fn take_charges(&mut self) -> Vec<(u64, Charge)> {
         std::mem::take(&mut self.charges)
     }
@@ -184,7 +184,7 @@ impl UnsealedIndex {
         self.charges = charges;
     }
 
-    /// What is to be sealed and removed; with `pinned`, also whatever pins the oldest file.
+    /// Takes the streams to seal and to remove; with `pinned`, also every stream that pins the oldest file.
     pub(crate) fn take_work(&mut self, pinned: bool) -> Work {
         let oldest = self.files.front().map(|file| file.number).filter(|_| pinned && self.files.len() > 1);
         if let Some(oldest) = oldest {
@@ -199,7 +199,7 @@ impl UnsealedIndex {
         Work { streams: std::mem::take(&mut self.dirty), forgets: std::mem::take(&mut self.forgets) }
     }
 
-    /// Every stream of which something is unsealed.
+    /// Takes every stream of which something is unsealed.
     pub(crate) fn take_everything(&mut self) -> Work {
         self.dirty.clear();
         for (id, slot) in &mut self.slots {
@@ -211,18 +211,18 @@ impl UnsealedIndex {
         self.take_work(false)
     }
 
-    /// Puts work back that could not be done.
+    /// Puts back work that could not be done.
     pub(crate) fn return_work(&mut self, work: Work) {
         self.dirty.extend(work.streams);
         self.forgets.extend(work.forgets);
     }
 
-    /// Bytes of journal in use.
+    /// Returns the bytes of journal in use.
     pub(crate) fn used_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// The last tick of the files, oldest first, in which nothing is unsealed.
+    /// Returns the last tick of those oldest files in which nothing is unsealed.
     pub(crate) fn sealed_upto_tick(&self) -> Option<u64> {
         let others = self.files.len().saturating_sub(1);
         let free = self.files.iter().take(others).take_while(|file| !self.is_pinned(file.number));
@@ -233,12 +233,12 @@ impl UnsealedIndex {
         self.pins.contains_key(&file) || self.rows.pins(file)
     }
 
-    /// Whether rows are to be sealed: they weigh too much, or pin the oldest file while it is `pinned`.
+    /// Returns whether rows should be sealed: they take too much memory, or pin the oldest file while it is `pinned`.
     pub(crate) fn rows_are_due(&self, pinned: bool) -> bool {
         self.rows.is_heavy() || (pinned && self.files.front().is_some_and(|file| self.rows.pins(file.number)))
     }
 
-    /// Takes out the files that end at or before `tick`.
+    /// Removes and returns the files that end at or before `tick`.
     pub(crate) fn free_files(&mut self, tick: u64) -> Vec<UsedFile> {
         let mut free = Vec::new();
         while self.files.len() > 1 {
@@ -250,7 +250,7 @@ impl UnsealedIndex {
         free
     }
 
-    /// Everything unsealed of `slot` at recovery: which files pin it.
+    /// Adds a recovered stream with the files that its unsealed records pin.
     pub(crate) fn restore(&mut self, id: StreamId, mut slot: Slot, files: &[(u64, u64)], weight: usize) {
         slot.unsealed_bytes += weight;
         let finished = slot.stream.tail().state.is_terminal();

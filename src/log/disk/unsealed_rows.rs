@@ -19,9 +19,9 @@ const OVERHEAD_BYTES: usize = 128;
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) value: Option<Bytes>,
-    /// Counts what was held before it: a newer row under the same key has a higher one.
+    /// The version of the row: a newer row under the same key has a higher one.
     pub(crate) version: u64,
-    /// The journal file that has it.
+    /// The journal file that holds the row.
     file: u64,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct UnsealedRows {
     rows: BTreeMap<Bytes, Held>,
-    /// How many rows each file holds.
+    /// Number of rows that each file holds.
     files: HashMap<u64, usize>,
     bytes: usize,
     version: u64,
@@ -37,7 +37,7 @@ pub(crate) struct UnsealedRows {
     watched: HashMap<Bytes, Watched>,
 }
 
-/// A key that conditional writes compare: what became of its row since the first of them began.
+/// A key that conditional writes compare, and the row that was sealed since the first of them began.
 #[derive(Debug, Default)]
 struct Watched {
     writes: usize,
@@ -46,7 +46,7 @@ struct Watched {
 }
 
 impl UnsealedRows {
-    /// A batch is durable in `file`.
+    /// Adds a batch that is durable in `file`.
     pub(crate) fn put(&mut self, file: u64, rows: Vec<Row>) {
         for Row { key, value } in rows {
             self.version += 1;
@@ -59,7 +59,7 @@ impl UnsealedRows {
         }
     }
 
-    /// A row is in the store as it was at `version`.
+    /// Removes a row that is in the store as it was at `version`.
     pub(crate) fn sealed(&mut self, key: &Bytes, version: u64) {
         if self.rows.get(key).is_some_and(|held| held.version == version)
             && let Some(held) = self.rows.remove(key)
@@ -81,7 +81,7 @@ impl UnsealedRows {
         }
     }
 
-    /// The row under `key`; `Some(None)` if it is gone, `None` if only the store knows.
+    /// Returns the row under `key`; `Some(None)` if it was removed, `None` if only the store can tell.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
         self.rows.get(key).map(|held| held.value.clone())
     }
@@ -91,7 +91,7 @@ impl UnsealedRows {
         self.watched.entry(key.clone()).or_default().writes += 1;
     }
 
-    /// Ends what [`UnsealedRows::watch`] began.
+    /// Ends one call of [`UnsealedRows::watch`].
     pub(crate) fn unwatch(&mut self, key: &Bytes) {
         if let Some(watched) = self.watched.get_mut(key) {
             watched.writes -= 1;
@@ -101,13 +101,13 @@ impl UnsealedRows {
         }
     }
 
-    /// The row under a watched key; `None` if it is what the store held when the key began to be watched.
+    /// Returns the row under a watched key; `None` if it is still the row that the store held when the watch began.
     pub(crate) fn get_watched(&self, key: &[u8]) -> Option<Option<Bytes>> {
         self.get(key).or_else(|| self.watched.get(key).and_then(|watched| watched.sealed.clone()))
     }
 
-    /// The rows from `from` to before `to` in order, those that are gone included, until `limit` of
-    /// them are there.
+    /// Returns the rows from `from` to before `to` in order, removed ones included, until `limit` rows with a value are
+    /// found.
     pub(crate) fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<(Bytes, Option<Bytes>)> {
         let (mut found, mut there) = (Vec::new(), 0);
         let bounds = (Bound::Included(from), Bound::Excluded(to));
@@ -124,7 +124,7 @@ impl UnsealedRows {
         found
     }
 
-    /// The next rows after `after`, none of them newer than `version`.
+    /// Returns the next rows after `after`, none of them newer than `version`.
     pub(crate) fn page(&self, after: Option<&Bytes>, version: u64, limit: usize) -> Vec<(Bytes, Held)> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
         let rows = self.rows.range::<[u8], _>((from, Bound::Unbounded));
@@ -132,22 +132,22 @@ impl UnsealedRows {
         due.map(|(key, held)| (key.clone(), held.clone())).collect()
     }
 
-    /// The version of the newest row.
+    /// Returns the version of the newest row.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Whether there is none.
+    /// Returns whether no row is unsealed.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Whether they weigh so much that they are to be sealed.
+    /// Returns whether the rows take so much memory that they should be sealed.
     pub(crate) fn is_heavy(&self) -> bool {
         self.bytes > UNSEALED_BYTES_MAX
     }
 
-    /// Whether a row is unsealed that only `file` has.
+    /// Returns whether `file` holds a row that is not sealed.
     pub(crate) fn pins(&self, file: u64) -> bool {
         self.files.contains_key(&file)
     }

@@ -1,7 +1,7 @@
-//! What a journal tick holds, as bytes.
+//! The entries of a journal tick, as bytes.
 //!
-//! Owns the layout of entries. **Persisted: change by adding kinds, never by changing what one
-//! means.** All numbers are little-endian. Checksums are the tick's business (`journal.rs`).
+//! Owns the layout of entries. **Persisted: change by adding kinds, never by changing what one means.** All numbers are
+//! little-endian. Checksums are added by `tick.rs`.
 
 use bytes::Bytes;
 
@@ -20,17 +20,17 @@ const ROWS: u8 = 5;
 const INLINE: u8 = 0;
 const FILE: u8 = 1;
 
-/// Where a job's JSON is.
+/// The place of a job's JSON.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum JobText {
-    /// Here.
+    /// The JSON stands in the entry itself.
     Inline(Bytes),
-    /// In a file of its own, named after the stream.
+    /// The JSON is in a file of its own, named after the stream.
     File,
 }
 
 impl JobText {
-    /// Bytes that it takes in memory.
+    /// Returns the bytes that it takes in memory.
     pub(crate) fn weight(&self) -> usize {
         match self {
             JobText::Inline(text) => text.len(),
@@ -39,29 +39,29 @@ impl JobText {
     }
 }
 
-/// One entry, as read.
+/// One journal entry, as it is read.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    /// The first entry of a file: the last tick before it that counts. What older files hold after
-    /// that tick was never acknowledged.
+    /// The first entry of a file, with the last tick before it that counts. What older files hold after that tick was
+    /// never acknowledged.
     Start { prev: u64 },
     /// A stream and its first record.
     Create { head: Box<Head>, epoch: Epoch, job: JobText, block: Block },
     /// Records, and the charges that stand in the ledger from line `first_line` on.
     Append { stream: StreamId, block: Block, first_line: u64, charges: Vec<Charge> },
-    /// A stream that is to be gone.
+    /// The removal of a stream.
     Forget { stream: StreamId, id: JobId },
     /// A batch of rows.
     Rows { rows: Vec<Row> },
 }
 
-/// Appends a [`Entry::Start`].
+/// Appends the bytes of an [`Entry::Start`].
 pub(crate) fn put_start(out: &mut Vec<u8>, prev: u64) {
     out.push(START);
     out.extend_from_slice(&prev.to_le_bytes());
 }
 
-/// Appends a [`Entry::Create`]; `head` is its MessagePack.
+/// Appends the bytes of an [`Entry::Create`]; `head` is its MessagePack.
 pub(crate) fn put_create(out: &mut Vec<u8>, epoch: Epoch, head: &[u8], job: &JobText, block: &Block) {
     out.push(CREATE);
     out.extend_from_slice(&epoch.0.to_le_bytes());
@@ -76,7 +76,7 @@ pub(crate) fn put_create(out: &mut Vec<u8>, epoch: Epoch, head: &[u8], job: &Job
     put_block(out, block);
 }
 
-/// Bytes that [`put_create`] appends.
+/// Returns the number of bytes that [`put_create`] appends.
 pub(crate) fn create_len(head: &[u8], job: &JobText, block: &Block) -> usize {
     let job = match job {
         JobText::Inline(text) => 4 + text.len(),
@@ -85,7 +85,7 @@ pub(crate) fn create_len(head: &[u8], job: &JobText, block: &Block) -> usize {
     1 + 4 + 4 + head.len() + 1 + job + block_len(block)
 }
 
-/// Appends a [`Entry::Append`]; `charges` is the MessagePack of a list, or empty.
+/// Appends the bytes of an [`Entry::Append`]; `charges` is the MessagePack of a list, or empty.
 pub(crate) fn put_append(out: &mut Vec<u8>, stream: StreamId, block: &Block, first_line: u64, charges: &[u8]) {
     out.push(APPEND);
     out.extend_from_slice(&stream.0);
@@ -96,24 +96,24 @@ pub(crate) fn put_append(out: &mut Vec<u8>, stream: StreamId, block: &Block, fir
     }
 }
 
-/// Bytes that [`put_append`] appends.
+/// Returns the number of bytes that [`put_append`] appends.
 pub(crate) fn append_len(block: &Block, charges: &[u8]) -> usize {
     1 + 16 + block_len(block) + 4 + charges.len() + if charges.is_empty() { 0 } else { 8 }
 }
 
-/// Appends a [`Entry::Forget`].
+/// Appends the bytes of an [`Entry::Forget`].
 pub(crate) fn put_forget(out: &mut Vec<u8>, stream: StreamId, id: &JobId) {
     out.push(FORGET);
     out.extend_from_slice(&stream.0);
     put_bytes(out, id.as_str().as_bytes());
 }
 
-/// Bytes that [`put_forget`] appends.
+/// Returns the number of bytes that [`put_forget`] appends.
 pub(crate) fn forget_len(id: &JobId) -> usize {
     1 + 16 + 4 + id.as_str().len()
 }
 
-/// Appends a [`Entry::Rows`]; `rows` is what [`rows::encode`] made. Nothing is appended of none.
+/// Appends the bytes of an [`Entry::Rows`]; `rows` was encoded by [`rows::encode`]. Appends nothing for an empty batch.
 pub(crate) fn put_rows(out: &mut Vec<u8>, rows: &[u8]) {
     if !rows.is_empty() {
         out.push(ROWS);
@@ -121,7 +121,7 @@ pub(crate) fn put_rows(out: &mut Vec<u8>, rows: &[u8]) {
     }
 }
 
-/// Bytes that [`put_rows`] appends.
+/// Returns the number of bytes that [`put_rows`] appends.
 pub(crate) fn rows_len(rows: &[u8]) -> usize {
     if rows.is_empty() { 0 } else { 1 + 4 + rows.len() }
 }
@@ -153,11 +153,11 @@ pub(crate) fn put_records(out: &mut Vec<u8>, ends: &[u32], bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Reads what the functions above wrote; `None` as soon as something does not add up.
+/// A reader of what the functions above write; its methods return `None` where the bytes are not valid.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// The next entry.
+    /// Reads the next entry.
     pub(crate) fn entry(&mut self) -> Option<Entry> {
         Some(match self.byte()? {
             START => Entry::Start { prev: self.u64()? },
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    /// The next four bytes as a number.
+    /// Reads the next four bytes as a number.
     pub(crate) fn u32(&mut self) -> Option<u32> {
         self.take(4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)
     }
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         self.records(first_seq)
     }
 
-    /// The body of a block or pack whose first record is `first_seq`. Copies the records.
+    /// Reads the body of a block or pack whose first record is `first_seq`. Copies the records.
     pub(crate) fn records(&mut self, first_seq: u64) -> Option<Block> {
         let count = self.u32()? as usize;
         let raw = self.take(count.checked_mul(4)?)?;

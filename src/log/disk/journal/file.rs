@@ -14,13 +14,13 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of a file in a small journal.
 const FILE_BYTES_MIN: u64 = 1024 * 1024;
 
-/// Bytes of one file in a journal of `journal_bytes_max`: a sixteenth, so that the oldest can be
-/// given back while the others are in use.
+/// Returns the bytes of one file in a journal of `journal_bytes_max`: a sixteenth, so that the oldest file can be given
+/// back while the others are in use.
 pub(crate) fn file_bytes(journal_bytes_max: u64) -> u64 {
     (journal_bytes_max / 16).clamp(FILE_BYTES_MIN, FILE_BYTES_MAX)
 }
 
-/// Files of such a journal: at least one to write, one to seal from, and a reserve.
+/// Returns the number of files in such a journal: at least one to write, one to seal from, and a reserve.
 pub(crate) fn files_max(journal_bytes_max: u64) -> usize {
     usize::try_from(journal_bytes_max / file_bytes(journal_bytes_max)).unwrap_or(usize::MAX).max(4)
 }
@@ -28,7 +28,7 @@ pub(crate) fn files_max(journal_bytes_max: u64) -> usize {
 /// A journal file open for writing.
 #[derive(Debug)]
 pub(crate) struct JournalFile {
-    /// Orders the files; part of every checksum.
+    /// The number that orders the files; it is part of every checksum.
     pub(crate) number: u64,
     file: File,
     /// Bytes that are preallocated.
@@ -36,7 +36,7 @@ pub(crate) struct JournalFile {
 }
 
 impl JournalFile {
-    /// Makes a new file with all its space.
+    /// Creates a new file with all its space.
     pub(crate) fn create(dir: &Path, number: u64, bytes: u64) -> io::Result<JournalFile> {
         let path = path(dir, number);
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
@@ -68,17 +68,17 @@ impl JournalFile {
     }
 }
 
-/// Removes a file.
+/// Removes the journal file `number`.
 pub(crate) fn remove(dir: &Path, number: u64) -> io::Result<()> {
     fs::remove_file(path(dir, number))
 }
 
-/// Where file `number` is.
+/// Returns the path of file `number`.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.journal"))
 }
 
-/// The numbers of all files, in order.
+/// Lists the numbers of all files, in order.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {

@@ -1,18 +1,18 @@
-//! The mark: which tick is the last that was acknowledged.
+//! The mark: the number of the last tick that was acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The number of the last tick that somebody was told of. Written after each sync and not synced
-/// itself: after our death it is exact, after a power cut it may be older, never newer than what
-/// `durability = "power"` has on disk.
+/// The number of the last tick that a caller got an answer for. It is written after each sync and not synced itself:
+/// after a crash of the broker it is exact; after a power cut it may be older, but never newer than what `durability =
+/// "power"` has on disk.
 #[derive(Debug)]
 pub(crate) struct Mark(File);
 
 impl Mark {
-    /// Opens the mark of `dir`; also what it says, `None` when it says nothing sensible.
+    /// Opens the mark of `dir`; also returns the tick that it names, or `None` if the file is empty or damaged.
     pub(crate) fn open(dir: &Path) -> io::Result<(Mark, Option<u64>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("mark"))?;
         let mut raw = [0; 12];
@@ -23,7 +23,7 @@ impl Mark {
         Ok((Mark(file), tick))
     }
 
-    /// Says that everything up to `tick` is acknowledged.
+    /// Records that everything up to `tick` is acknowledged.
     pub(crate) fn set(&self, tick: u64) -> io::Result<()> {
         let tick = tick.to_le_bytes();
         let mut raw = [0; 12];

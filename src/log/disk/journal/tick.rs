@@ -1,4 +1,4 @@
-//! Ticks: what one write to the journal holds, whole or not there.
+//! Ticks: the units that are written to the journal, each whole or not there.
 //!
 //! Owns layout and checksums. A tick is `[len u32][crc32 u32][tick u64][entries]`; its checksum covers the file's
 //! number, the tick's number and the length, so that what a recycled file held before never looks valid.
@@ -20,7 +20,7 @@ fn checksum(file: u64, tick: u64, entries: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// Leaves room for a tick's header; the entries follow.
+/// Reserves the space of a tick's header; the entries follow. Returns where the tick begins.
 pub(crate) fn open_tick(out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.resize(start + HEADER_BYTES, 0);
@@ -37,18 +37,18 @@ pub(crate) fn close_tick(out: &mut [u8], start: usize, file: u64, tick: u64) {
     out[start + 8..start + 16].copy_from_slice(&tick.to_le_bytes());
 }
 
-/// A tick as read.
+/// A tick, as it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tick<'a> {
-    /// Counts up through all files.
+    /// The number of the tick; it counts up through all files.
     pub(crate) number: u64,
-    /// What is in it.
+    /// The bytes of its entries.
     pub(crate) entries: &'a [u8],
-    /// Where the next one begins.
+    /// The offset at which the next tick begins.
     pub(crate) end: usize,
 }
 
-/// The valid tick at `offset` of file `file`, if there is one.
+/// Returns the valid tick at `offset` of file `file`, if there is one.
 pub(crate) fn tick_at(bytes: &[u8], offset: usize, file: u64) -> Option<Tick<'_>> {
     let header = bytes.get(offset..offset + HEADER_BYTES)?;
     let (len, rest) = header.split_first_chunk()?;
@@ -63,8 +63,8 @@ pub(crate) fn tick_at(bytes: &[u8], offset: usize, file: u64) -> Option<Tick<'_>
     (checksum(file, number, entries) == u32::from_le_bytes(*crc)).then_some(Tick { number, entries, end })
 }
 
-/// The first valid tick after `offset` with a number in `wanted`: where reading goes on after a
-/// damaged stretch. Looks at every byte, but checksums only what could be wanted.
+/// Finds the first valid tick after `offset` with a number in `wanted`: reading continues there after a damaged
+/// stretch. Looks at every byte, but checksums only what could be wanted.
 pub(crate) fn resync(bytes: &[u8], offset: usize, file: u64, wanted: &std::ops::RangeInclusive<u64>) -> Option<usize> {
     (offset..bytes.len().saturating_sub(HEADER_BYTES)).find(|&at| {
         let number = bytes[at + 8..at + 16].try_into().map(u64::from_le_bytes);

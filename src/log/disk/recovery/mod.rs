@@ -1,4 +1,4 @@
-//! What the journal still holds when the log is opened, and the streams and rows that come of it.
+//! Recovery: reading the journal when the log is opened.
 
 mod replay;
 mod scan;

@@ -1,8 +1,8 @@
-//! Journal entries become streams and rows again.
+//! Replay: journal entries become streams and rows again.
 //!
-//! Owns what a stream is after a restart: the sealed part from the store, then what the journal
-//! adds. Promises that a stream which lost something that may have been visible gets a new epoch
-//! and keeps its contiguous prefix, and that no other stream does. Does not read files.
+//! Owns what a stream is after a restart: the sealed part from the store, then what the journal adds. Promises that a
+//! stream which lost records that may have been visible gets a new epoch and keeps its contiguous prefix, and that no
+//! other stream does. Does not read files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use crate::log::stream::{Outcome, Stream};
 use crate::log::{Block, Head, Tombstone};
 use crate::wire::{record, row};
 
-/// See the module.
+/// The streams and rows that come of the entries replayed so far.
 pub(crate) struct Replay<'a> {
     store: &'a Store,
     /// Streams of which something is unsealed, or which are unfinished.
     pub(crate) streams: HashMap<StreamId, Restored>,
-    /// Streams that the store holds whole, or that are gone.
+    /// Streams that the store holds whole, or that were removed.
     done: HashSet<StreamId>,
     /// Forgets that the store may not have yet.
     pub(crate) forgets: Vec<(u64, Forgotten)>,
     /// Charges that the store may not have yet.
     pub(crate) charges: Vec<(u64, Charge)>,
-    /// Entries of streams that nothing is known of.
+    /// Streams of entries that neither the journal nor the store has a head of.
     unknown: HashSet<StreamId>,
     /// Rows that the store may not have yet.
     pub(crate) rows: UnsealedRows,
 }
 
-/// A stream as recovered.
+/// A stream as it was recovered.
 #[derive(Debug)]
 pub(crate) struct Restored {
     pub(crate) head: Head,
@@ -44,14 +44,14 @@ pub(crate) struct Restored {
     pub(crate) sealed: Option<(u64, u64)>,
     /// The `seq` after the last record that is there.
     pub(crate) next: u64,
-    /// What is not sealed.
+    /// Blocks that are not sealed.
     pub(crate) blocks: Vec<Arc<Block>>,
-    /// The files that hold it, each with the `seq` after the last in there.
+    /// The journal files that hold unsealed records, each with the `seq` after the last one in it.
     pub(crate) files: Vec<(u64, u64)>,
     pub(crate) outcome: Option<Outcome>,
-    /// Something was lost from the journal, and nothing since shows that it was not of this stream.
+    /// Whether journal ticks were lost that may have held records of this stream.
     suspect: bool,
-    /// Something of this stream was lost: what comes after does not count.
+    /// Whether records of this stream were lost: later records do not count.
     cut: bool,
 }
 
@@ -67,7 +67,7 @@ impl Restored {
         }
     }
 
-    /// The stream in memory, with everything unsealed in its ring.
+    /// Makes the stream in memory, with everything unsealed in its ring.
     pub(crate) fn to_stream(&self) -> Arc<Stream> {
         let sealed = self.sealed.map_or(0, |(seq, _)| seq);
         let stream = Stream::new(self.head.clone(), self.epoch, sealed, None);
@@ -79,7 +79,7 @@ impl Restored {
         Arc::new(stream)
     }
 
-    /// What the unsealed records weigh in memory.
+    /// Returns the bytes that the unsealed records take in memory.
     pub(crate) fn weight(&self) -> usize {
         self.blocks.iter().map(|block| block.weight()).sum()
     }
@@ -91,13 +91,13 @@ fn last_outcome(block: &Block) -> Option<Outcome> {
     Outcome::of(record.at, &record.event)
 }
 
-/// A random one: another life must not have the same by accident.
+/// Returns a random epoch: two lives of a stream must not have the same one by accident.
 pub(crate) fn fresh_epoch() -> Epoch {
     Epoch(fastrand::u32(1..))
 }
 
 impl<'a> Replay<'a> {
-    /// What the store knows of unfinished streams.
+    /// Begins with the unfinished streams of the store.
     pub(crate) fn new(store: &'a Store) -> Result<Replay<'a>, Failure> {
         let mut replay = Replay {
             store,
@@ -136,7 +136,7 @@ impl<'a> Replay<'a> {
         Ok(replay)
     }
 
-    /// Ticks are missing here: any unfinished stream may have had records in them.
+    /// Notes that ticks are missing here: any unfinished stream may have had records in them.
     pub(crate) fn gap(&mut self) {
         for stream in self.streams.values_mut() {
             stream.suspect |= stream.outcome.is_none();
@@ -223,8 +223,8 @@ impl<'a> Replay<'a> {
         Ok(true)
     }
 
-    /// The end of the journal. Returns how many streams lost records and how many were lost whole,
-    /// as far as one can tell; `lossy` says whether ticks were missing.
+    /// Ends the replay. Returns how many streams lost records and how many were lost whole, as far as that can be
+    /// known; `lossy` tells whether ticks were missing.
     pub(crate) fn finish(&mut self, lossy: bool) -> (usize, usize) {
         let mut cut = 0;
         for stream in self.streams.values_mut().filter(|stream| stream.suspect || stream.cut) {

@@ -1,9 +1,8 @@
-//! What is there after a restart, a crash or damage.
+//! Scan: which ticks of the journal count, and which are missing.
 //!
-//! Owns reading the journal: which ticks count, and whether any that somebody was told of is
-//! missing. A torn tail that nobody was told of is dropped silently; anything else that is missing
-//! is said loudly, costs its streams their epoch, and what is left is sealed at once, so that the
-//! next start finds nothing wrong. Promises never to fail for what a file holds.
+//! Owns reading the journal's files. A torn tail that was never acknowledged is dropped silently. Any other missing tick
+//! is reported, gives its streams a new epoch, and makes the start seal what is left, so that the next start finds
+//! nothing wrong. Promises never to fail because of what a file holds.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,18 +14,18 @@ use crate::log::disk::journal::entry::{Entry, Reader};
 use crate::log::disk::store::Store;
 use crate::log::disk::unsealed::UsedFile;
 
-/// The journal as read.
+/// The journal, as it was read.
 pub(crate) struct Scanned<'a> {
     pub(crate) replay: Replay<'a>,
     /// Files that hold ticks which may be unsealed, oldest first.
     pub(crate) files: Vec<UsedFile>,
-    /// All other files.
+    /// The numbers of all other files.
     pub(crate) leftovers: Vec<u64>,
-    /// The last tick there is or was.
+    /// The number of the last tick that there is or was.
     pub(crate) last: u64,
     /// The number for the next file.
     pub(crate) next_number: u64,
-    /// What was lost, if something was.
+    /// A description of what was lost, if something was.
     pub(crate) loss: Option<String>,
 }
 
@@ -39,7 +38,7 @@ struct Scan<'a> {
     gaps: Vec<(u64, u64)>,
 }
 
-/// A file and how it begins.
+/// A file and its first tick.
 struct Start {
     number: u64,
     first: Option<(u64, u64)>,
@@ -66,7 +65,7 @@ pub(crate) fn scan<'a>(dir: &Path, store: &'a Store, floor: u64, mark: Option<u6
     Ok(Scanned { last: scan.last.max(scan.mark), replay: scan.replay, files, leftovers, next_number, loss })
 }
 
-/// The first tick of a file and what it says is the last that counts before it.
+/// Returns the first tick of a file and the last tick before it that counts.
 fn peek(dir: &Path, number: u64) -> Option<(u64, u64)> {
     use std::io::Read;
     let mut head = [0; 64];
@@ -84,7 +83,7 @@ fn start_of(bytes: &[u8], number: u64) -> Option<(u64, u64)> {
 }
 
 impl Scan<'_> {
-    /// Everything up to `tick` should have been seen by now.
+    /// Notes a gap if not everything up to `tick` was read by now.
     fn missing(&mut self, tick: u64) {
         if self.last < tick {
             // What lies before the floor is sealed.
@@ -136,7 +135,7 @@ impl Scan<'_> {
         Ok(seen.map(|last_tick| UsedFile { number: start.number, bytes, last_tick }))
     }
 
-    /// Where reading goes on after something that is not a tick; `None` at the end of the file.
+    /// Finds where reading continues after bytes that are not a tick; `None` at the end of the file.
     fn resume(&mut self, bytes: &[u8], offset: usize, (file, upto): (u64, u64)) -> Option<usize> {
         if self.last >= upto {
             return None;
@@ -156,7 +155,7 @@ impl Scan<'_> {
             match reader.entry() {
                 Some(entry) => self.replay.apply(entry, file)?,
                 None => {
-                    // The checksum is right and the content is not ours: a newer version wrote it.
+                    // The checksum is right and the content is unknown: a newer version wrote it.
                     self.gaps.push((tick.number, tick.number));
                     self.replay.gap();
                     break;
