@@ -15,6 +15,8 @@ use crate::wire::submit::Said;
 const PACKED: &str = "application/msgpack";
 /// Error statuses of a WebSocket's route; 426 is for a request without a handshake.
 const SOCKET: &[&str] = &["400", "401", "403", "426", "500", "503"];
+/// Error statuses of an output's route; 416 is for a range that the output does not have.
+const OF_OUTPUT: &[&str] = &["400", "401", "403", "404", "409", "410", "416", "500", "503"];
 const CURSOR: Parameter = Parameter("query", "cursor", "after which to begin: -1, now, or one that was given", Text);
 const COLLECTED: &[(&str, Shape)] = &[(JSON, Of(of::<Answer>)), EVENTS];
 const STATUS: &[(&str, Shape)] = &[(JSON, Of(of::<Status>))];
@@ -131,9 +133,10 @@ pub(super) static JOBS: &[RouteSpec] = &[
         operations: &[Operation {
             answers: &[
                 ("200", "the output, with its own media type", &[("*/*", Any)]),
+                ("206", "the range of it that the Range header names", &[("*/*", Any)]),
                 ("302", "it is elsewhere", &[]),
             ],
-            errors: OF_JOB,
+            errors: OF_OUTPUT,
             ..operation(
                 "GET",
                 "getOutput",
