@@ -7,7 +7,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::job::{Code, Limits, QueueReason, Window};
 
-/// A admission whose clock stands still until everybody waits.
+/// Makes an admission queue whose clock stands still until every task waits.
 fn admission(config: &str) -> Admission {
     tokio::time::pause();
     let clock = Clock::Simulated { start: Timestamp(1_795_255_200_000), since: Instant::now() };

@@ -42,11 +42,11 @@ const CANCEL_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a broker is made of; `app` and tests fill it in.
 pub struct Parts {
-    /// The durable log.
+    /// The durable log of all streams.
     pub log: Arc<dyn Log>,
     /// The configuration and what was built from it.
     pub snapshot: ConfigSnapshot,
-    /// The wall clock.
+    /// The source of all dates.
     pub clock: Clock,
     /// The client that calls providers.
     pub provider_client: ProviderClient,
@@ -65,11 +65,11 @@ pub struct Parts {
 /// The core of a running broker, which all entrances share. The public fields are handles that an
 /// entrance needs for reading: cheap to clone, and the same ones that jobs use.
 pub struct Broker {
-    /// The durable log.
+    /// The durable log of all streams.
     pub log: Arc<dyn Log>,
     /// The configuration in force and what was built from it; a reload swaps it.
     pub snapshot: Arc<ArcSwap<ConfigSnapshot>>,
-    /// The wall clock.
+    /// The source of all dates.
     pub clock: Clock,
     /// Prices and the ledger.
     pub meter: Meter,

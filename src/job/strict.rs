@@ -12,7 +12,7 @@ use serde_path_to_error::{Path, Segment};
 
 use super::Failure;
 
-/// Why a value could not be read.
+/// The reason why a value could not be read.
 #[derive(Debug)]
 pub enum ReadError<E> {
     /// The value is not what it must be.
@@ -140,7 +140,7 @@ mod tests {
             (r#"{"inner":[],"inner":[]}"#, ".", Some("inner"), false),
             ("{}", ".", Some("inner"), false),
             (r#"{"inner":[]} x"#, ".", None, true),
-            ("{", ".", None, false),
+            ("{", "?", None, false),
         ] {
             let error = json::<Outer, _>(Deserializer::from_str(text)).expect_err(text);
             let message = error.to_string();

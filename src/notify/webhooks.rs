@@ -83,7 +83,7 @@ pub(crate) struct OutboxParts {
     pub(crate) log: Arc<dyn Log>,
     /// The configuration in force: the webhooks' client, and the rules of retries.
     pub(crate) snapshot: Arc<ArcSwap<ConfigSnapshot>>,
-    /// The wall clock.
+    /// The source of all dates.
     pub(crate) clock: Clock,
     /// The source of the jitter of retries.
     pub(crate) random: Random,
@@ -349,7 +349,7 @@ mod tests {
             (ok(302, None), 3, 0.5, again(4_000)),
             (ok(429, Some(60)), 1, 0.0, again(60_000)),
             (ok(503, Some(999_999_999)), 1, 0.0, again(10_800_000)),
-            (Err("nobody there".into()), 15, 1.0, again(10_800_000)),
+            (Err("no such host".into()), 15, 1.0, again(10_800_000)),
             (ok(500, None), 16, 0.5, Verdict::GiveUp),
         ] {
             let due = Due {
