@@ -13,19 +13,16 @@ const DOC_WORDS_MIN: usize = 4;
 /// Complaints that each module may still have: short doc comments, and banned words. The numbers only
 /// go down; a module that is not here may have none.
 const ALLOWED: &[(&str, usize, usize)] = &[
-    ("admission", 0, 1),
-    ("broker", 4, 0),
     ("catalog", 12, 2),
     ("dialect", 28, 28),
     ("egress", 3, 0),
     ("http", 52, 27),
-    ("log", 66, 25),
-    ("meter", 13, 8),
-    ("notify", 1, 1),
+    ("log", 7, 0),
+    ("meter", 4, 1),
     ("policy", 24, 28),
     ("provider", 131, 115),
     ("run", 2, 1),
-    ("streams", 20, 23),
+    ("streams", 1, 0),
     ("tests/http", 0, 1),
     ("tests/providers", 8, 6),
     ("tests/session", 0, 3),
