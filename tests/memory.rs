@@ -14,7 +14,7 @@ use forebay::clock::Clock;
 use forebay::config::LogConfig;
 use forebay::job::{Event, Interrupted, Job, Output, OutputBody};
 use forebay::log::{DiskLog, Log, Opened, Outputs, Streams};
-use forebay::wire::submit::{self, Door};
+use forebay::wire::submit::{self, Entrance};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
@@ -154,7 +154,7 @@ async fn store_large_output(data: &Path) {
     let config = LogConfig { path: data.into(), ..LogConfig::default() };
     let log = tokio::task::spawn_blocking(move || DiskLog::open(&config, Clock::System)).await.unwrap().unwrap();
     let job = submit::from_json(br#"{"model":"local/video","input":"x","id":"large"}"#).unwrap();
-    let job: Job = job.into_job(&Door::default(), Clock::System.now()).unwrap();
+    let job: Job = job.into_job(&Entrance::default(), Clock::System.now()).unwrap();
     let Opened::New(mut writer) = log.open(Arc::new(job)).await.unwrap() else { panic!("a new job") };
     let before = memory_kib(std::process::id(), "VmRSS:");
     let mut output = log.begin_output(writer.stream()).unwrap();

@@ -13,7 +13,7 @@ use forebay::job::{
 use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Streams};
 use forebay::meter::{CostQuery, Meter, PriceBook, Sale};
-use forebay::wire::submit::{Door, from_json};
+use forebay::wire::submit::{Entrance, from_json};
 
 fn config(text: &str) -> Config {
     toml::from_str(text).unwrap()
@@ -21,7 +21,7 @@ fn config(text: &str) -> Config {
 
 fn job(team: &str) -> Job {
     let json = format!(r#"{{"model":"openai/gpt","input":"x","metadata":{{"teamId":"{team}"}}}}"#);
-    from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap()
+    from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap()
 }
 
 fn cost(book: &PriceBook, job: &Job, target: &Target, usage: &Usage) -> Cost {

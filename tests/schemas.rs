@@ -18,7 +18,7 @@ use forebay::meter::CostAnswer;
 use forebay::provider::script::Script;
 use forebay::telemetry::METRICS;
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
-use forebay::wire::submit::{Door, from_value};
+use forebay::wire::submit::{Entrance, from_value};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ fn examples(name: &str) -> Vec<Example> {
 fn parse(name: &str, value: &Value) -> Result<(), String> {
     match name {
         "job" => from_value(value.clone())
-            .and_then(|said| said.into_job(&Door::default(), Timestamp(0)))
+            .and_then(|said| said.into_job(&Entrance::default(), Timestamp(0)))
             .map(drop)
             .map_err(|failure| failure.to_string()),
         "event" => Record::deserialize(value).map(drop).map_err(|error| error.to_string()),

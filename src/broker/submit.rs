@@ -14,7 +14,7 @@ use crate::run::actor;
 use crate::run::job_run::JobRun;
 use crate::run::passthrough::Passthrough;
 use crate::telemetry::{self, OurStage};
-use crate::wire::submit::{Door, Said};
+use crate::wire::submit::{Entrance, JobRequest};
 
 /// How long a job's `accepted` record waits for its first attempt's, to share a commit with it.
 const FIRST_APPEND_WAIT: Duration = Duration::from_millis(1);
@@ -35,7 +35,7 @@ impl Broker {
     ///
     /// # Errors
     /// `invalid` or `unsupported`, naming the field.
-    pub fn job(&self, request: Said, mut entrance: Door) -> Result<Job, Failure> {
+    pub fn job(&self, request: JobRequest, mut entrance: Entrance) -> Result<Job, Failure> {
         entrance.task = entrance.task.or_else(|| self.snapshot.load().task_of(&request.model));
         request.into_job(&entrance, self.clock.now())
     }

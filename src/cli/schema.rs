@@ -8,7 +8,7 @@ use crate::job::{Failure, Record};
 use crate::meter::CostAnswer;
 use crate::provider::script::ScriptForm;
 use crate::wire::frame::{ClientMessage, ServerMessage};
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
 /// The body of every error answer.
 #[derive(JsonSchema)]
@@ -28,7 +28,7 @@ const ALL: &[Entry] = &[
     ("costs", of::<CostAnswer>),
     ("error", of::<ErrorEnvelope>),
     ("event", of::<Record>),
-    ("job", of::<Said>),
+    ("job", of::<JobRequest>),
     ("script", of::<ScriptForm>),
     ("ws_client", of::<ClientMessage>),
     ("ws_server", of::<ServerMessage>),

@@ -1,4 +1,4 @@
-//! Cloudflare's `ai/run`: what its clients say, and what they read back.
+//! Cloudflare's `ai/run`: requests of its clients and the answers that they read.
 //!
 //! Owns their envelope and the numbers in it. An answer is OpenAI's with the plain text beside it as
 //! `response`, which clients of Workers AI's older models read. Pure, as every rendering.
@@ -8,17 +8,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::openai::Chunks;
-use super::render::{Render, Served, Told};
+use super::render::{Render, RenderState, Served};
 use crate::job::{Code, Event, Failure, JobId, ModelName, Part};
 use crate::wire::record::{BodyRef, RecordRef};
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 use crate::wire::{header_options, submit};
 
 /// Reads the body of `POST …/ai/run`.
 ///
 /// # Errors
 /// `invalid`, naming the field; `unsupported` for a form of webhook that is not ours.
-pub fn run(body: &[u8]) -> Result<Said, Failure> {
+pub fn run(body: &[u8]) -> Result<JobRequest, Failure> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Body<'a> {
@@ -37,16 +37,16 @@ pub fn run(body: &[u8]) -> Result<Said, Failure> {
         reject_if_busy: bool,
     }
     let Body { model, input, options } = submit::read_object(body)?;
-    let mut said = header_options::of_input(model, input.get().as_bytes())?;
+    let mut request = header_options::of_input(model, input.get().as_bytes())?;
     if options.webhook_url.is_some() || options.webhook_format.is_some() {
         return Err(Failure::unsupported("options.webhookUrl", "read the job's events, or ask /v1/jobs/{id}"));
     }
     if options.reject_if_busy {
         // The shortest wait there is.
-        said.options.timeouts.queue_ms = Some(1);
+        request.options.timeouts.queue_ms = Some(1);
     }
-    said.options.background = options.background;
-    Ok(said)
+    request.options.background = options.background;
+    Ok(request)
 }
 
 /// The input of Workers AI's models that embed: they call it `text`.
@@ -113,20 +113,20 @@ pub fn vectors(mut list: Value) -> Value {
 
 /// Chunks as OpenAI's, each with its piece of text as `response` too.
 #[derive(Debug)]
-pub struct Pieces(Chunks);
+pub struct ResponseChunks(Chunks);
 
-impl Pieces {
-    /// A rendering from record 0.
+impl ResponseChunks {
+    /// Begins a rendering at record 0.
     #[must_use]
-    pub fn new(job: &JobId) -> Pieces {
-        Pieces(Chunks::new(job, true))
+    pub fn new(job: &JobId) -> ResponseChunks {
+        ResponseChunks(Chunks::new(job, true))
     }
 }
 
-impl Render for Pieces {
+impl Render for ResponseChunks {
     const KEEP_ALIVE: &'static [u8] = Chunks::KEEP_ALIVE;
 
-    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
+    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> RenderState {
         let text = match &record.body {
             BodyRef::Delta { part: Part::Text, index: 0, text } => quoted(text),
             BodyRef::Event(Event::Delta(delta)) if delta.part == Part::Text && delta.index == 0 => quoted(&delta.text),
@@ -179,11 +179,11 @@ mod tests {
 
     #[test]
     fn a_body_of_theirs_is_a_job() {
-        let said =
+        let request =
             run(br#"{"model":"openai/gpt-5","input":{"messages":[],"stream":true},"options":{"background":true}}"#)
                 .unwrap();
-        assert_eq!((said.input.get(), said.stream), (r#"{"messages":[]}"#, Some(true)));
-        assert!(said.options.background);
+        assert_eq!((request.input.get(), request.stream), (r#"{"messages":[]}"#, Some(true)));
+        assert!(request.options.background);
         for (body, param) in [
             (&b"{"[..], None),
             (br#"{"input":{}}"#, Some("model")),
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn each_chunk_holds_its_text_once_more() {
         let id: JobId = "j".parse().unwrap();
-        let mut pieces = Pieces::new(&id);
+        let mut pieces = ResponseChunks::new(&id);
         let mut out = Vec::new();
         let accepted = Event::Accepted(Accepted {
             model: "m".parse().unwrap(),
@@ -219,8 +219,9 @@ mod tests {
             .split_terminator("\n\n")
             .map(|line| serde_json::from_str(line.strip_prefix("data: ").unwrap()).unwrap())
             .collect();
-        let said: Vec<&Value> = chunks.iter().map(|chunk| &chunk["response"]).filter(|said| !said.is_null()).collect();
-        assert_eq!(said, [&json!("a \"b\"\n\ndata: {"), &json!("c")]);
+        let request: Vec<&Value> =
+            chunks.iter().map(|chunk| &chunk["response"]).filter(|request| !request.is_null()).collect();
+        assert_eq!(request, [&json!("a \"b\"\n\ndata: {"), &json!("c")]);
         for chunk in chunks.iter().filter(|chunk| !chunk["response"].is_null()) {
             assert_eq!(chunk["response"], chunk["choices"][0]["delta"]["content"]);
         }

@@ -23,14 +23,14 @@ const CURSOR_EPOCH_S: u64 = 1_728_432_000;
 /// Seconds that a reader which is ahead of the clock is moved on by, at most.
 const CURSOR_JITTER_S: u64 = 3600;
 
-/// How long a stream lives.
+/// Lifetime of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Lifetime {
-    /// Until it is deleted.
+    /// The stream lives until it is deleted.
     Unlimited,
-    /// So many seconds after it was last read or written.
+    /// The stream lives so many seconds after it was last read or written.
     Idle(u64),
-    /// Until then.
+    /// The stream lives until this time.
     Until(Timestamp),
 }
 
@@ -77,14 +77,14 @@ pub fn is_true(value: Option<&str>) -> bool {
     value.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
-/// Who appends what for the how manieth time.
+/// Identity of an append: its producer, the producer's epoch and number.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Producer {
-    /// Its name, per stream.
+    /// Name of the producer, unique in the stream.
     pub id: Box<str>,
-    /// Which life of the producer.
+    /// Epoch of the producer: a restarted producer takes a higher one.
     pub epoch: u64,
-    /// Counts its appends in that life from 0.
+    /// Number of the append in that epoch, from 0.
     pub seq: u64,
 }
 
@@ -115,12 +115,12 @@ impl Producer {
     }
 }
 
-/// What a stream holds, by its content type.
+/// Form of a stream's content, by its content type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// JSON messages; read as an array.
     Json,
-    /// Text.
+    /// Text in any encoding.
     Text,
     /// Any bytes; base64 where only text can travel.
     Binary,
@@ -161,10 +161,12 @@ pub fn same_type(one: &str, other: &str) -> bool {
 /// The `Stream-Cursor` of an answer given now to a reader that has `asked`: one whose own is not behind
 /// the clock gets a larger one by chance, so that it never asks the same again. `chance` is any number.
 #[must_use]
-pub fn stream_cursor(now: Timestamp, asked: Option<&str>, chance: u64) -> u64 {
+pub fn stream_cursor(now: Timestamp, client_cursor: Option<&str>, chance: u64) -> u64 {
     let current = (now.0 / 1000).saturating_sub(CURSOR_EPOCH_S) / CURSOR_INTERVAL_S;
-    match asked.and_then(|asked| plain(asked, SAFE_INTEGER_MAX)) {
-        Some(asked) if asked >= current => asked + ((1 + chance % CURSOR_JITTER_S) / CURSOR_INTERVAL_S).max(1),
+    match client_cursor.and_then(|client_cursor| plain(client_cursor, SAFE_INTEGER_MAX)) {
+        Some(client_cursor) if client_cursor >= current => {
+            client_cursor + ((1 + chance % CURSOR_JITTER_S) / CURSOR_INTERVAL_S).max(1)
+        }
         _ => current,
     }
 }
@@ -203,16 +205,16 @@ fn put_lines(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// What a `control` event says.
+/// Fields of a `control` event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Control {
-    /// Where to resume.
+    /// Cursor from which to resume.
     pub next: Cursor,
     /// The `Stream-Cursor`.
     pub cursor: u64,
-    /// Everything was read.
+    /// Whether everything was read.
     pub up_to_date: bool,
-    /// And nothing more will come.
+    /// Whether the stream is closed and nothing more will come.
     pub closed: bool,
 }
 

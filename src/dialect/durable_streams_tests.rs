@@ -71,10 +71,10 @@ fn a_reader_that_is_not_behind_the_clock_is_moved_on() {
         assert_eq!(stream_cursor(now, None, chance), 2);
         assert_eq!(stream_cursor(now, Some("1"), chance), 2);
         assert_eq!(stream_cursor(now, Some("nonsense"), chance), 2);
-        for asked in ["2", "1000"] {
-            let given = stream_cursor(now, Some(asked), chance);
-            let asked: u64 = asked.parse().unwrap();
-            assert!((asked + 1..=asked + 180).contains(&given), "{given}");
+        for parsed in ["2", "1000"] {
+            let given = stream_cursor(now, Some(parsed), chance);
+            let parsed: u64 = parsed.parse().unwrap();
+            assert!((parsed + 1..=parsed + 180).contains(&given), "{given}");
         }
     }
 }
@@ -108,11 +108,11 @@ fn no_content_breaks_out_of_its_event() {
             Control { next: Cursor::At { epoch: Epoch(1), seq: 5 }, cursor: 7, up_to_date: true, closed: false };
         put_control(&mut out, &control);
         let seen = events(std::str::from_utf8(&out).unwrap());
-        let said = r#"{"streamNextOffset":"00000001_0000000005","streamCursor":"7","upToDate":true}"#;
-        assert_eq!(seen, [("data".into(), read.into()), ("control".into(), said.into())], "{content:?}");
+        let request = r#"{"streamNextOffset":"00000001_0000000005","streamCursor":"7","upToDate":true}"#;
+        assert_eq!(seen, [("data".into(), read.into()), ("control".into(), request.into())], "{content:?}");
     }
     let mut out = Vec::new();
     put_control(&mut out, &Control { next: Cursor::Start, cursor: 7, up_to_date: true, closed: true });
-    let said = r#"{"streamNextOffset":"-1","upToDate":true,"streamClosed":true}"#;
-    assert_eq!(events(std::str::from_utf8(&out).unwrap()), [("control".into(), said.into())]);
+    let request = r#"{"streamNextOffset":"-1","upToDate":true,"streamClosed":true}"#;
+    assert_eq!(events(std::str::from_utf8(&out).unwrap()), [("control".into(), request.into())]);
 }

@@ -1,19 +1,19 @@
 //! How a job's records become another dialect's stream.
 //!
 //! Owns what every such rendering has in common: record by record, from record 0, the same bytes at
-//! every reading. Does not know a dialect, nor who reads.
+//! every reading. Does not know a dialect or a reader.
 
 use crate::job::{Cost, Event, Failure};
 use crate::wire::record::RecordRef;
 
-/// What became of a stream with a record.
+/// State of a rendered stream after a record.
 #[derive(Debug)]
-pub enum Told {
-    /// It goes on.
+pub enum RenderState {
+    /// The stream goes on.
     More,
-    /// It has come to its own end.
+    /// The stream has come to its own end.
     Done,
-    /// It broke: an error was written, and nothing may follow.
+    /// The stream broke: an error was written, and nothing may follow.
     Broken(Failure),
 }
 
@@ -22,16 +22,16 @@ pub trait Render: Send + 'static {
     /// What a reader may be sent at any time between two pushes as a sign of life.
     const KEEP_ALIVE: &'static [u8];
 
-    /// Appends what the next record says to `out`.
-    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told;
+    /// Appends the rendering of the next record to `out`.
+    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> RenderState;
 
-    /// Whether part of the answer was told: until then a failure may be an HTTP status.
+    /// Whether part of the answer was written: until then a failure may be an HTTP status.
     fn has_begun(&self) -> bool;
 
-    /// The head leaves before there is anything to tell. Appends what was held back for it.
+    /// Appends what was held back, since the head of the answer is sent before there is any of the answer.
     fn begin(&mut self, _out: &mut Vec<u8>) {}
 
-    /// Who served it, as far as it was read.
+    /// Attempts, target and cost of the job, as far as its records were read.
     fn served(&self) -> &Served;
 
     /// Appends the error that ends a stream which breaks.
@@ -40,28 +40,28 @@ pub trait Render: Send + 'static {
 
 /// Collects the records of one job into the whole answer of one dialect.
 pub trait Collect: Send {
-    /// Takes the next record.
+    /// Adds the next record.
     fn push(&mut self, record: RecordRef<'_>);
 
-    /// Who served it, as far as it was read.
+    /// Attempts, target and cost of the job, as far as its records were read.
     fn served(&self) -> &Served;
 }
 
-/// Who served a job, and for how much, as far as its records tell.
+/// Attempts, target and cost of a job, as far as its records were read.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Served {
-    /// How many attempts were made.
+    /// Number of attempts that were made.
     pub attempts: u32,
-    /// Who was asked last: provider and the provider's own id of the model.
+    /// Target of the last attempt: provider and the provider's own id of the model.
     pub target: Option<(Box<str>, Box<str>)>,
-    /// How often somebody else was turned to.
+    /// Number of times that the target changed.
     pub step: u32,
-    /// With the terminal.
+    /// Cost of the job, known with its terminal record.
     pub cost: Option<Cost>,
 }
 
 impl Served {
-    /// Notes what an event says of it.
+    /// Notes what an event says about attempts and cost.
     pub fn take(&mut self, event: &Event) {
         match event {
             Event::Attempt(attempt) => {

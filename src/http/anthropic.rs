@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use super::context::RequestContext;
-use super::entrance::{self, Answers, Entrance};
+use super::entrance::{self, Answers, ApiEntrance};
 use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
@@ -14,11 +14,11 @@ use super::submit;
 use crate::broker::Broker;
 use crate::config::Scope;
 use crate::dialect::anthropic;
-use crate::dialect::anthropic::{Events, Whole};
+use crate::dialect::anthropic::{Events, MessageCollector};
 use crate::job::{Failure, JobId, Task};
 use crate::log::Stream;
 use crate::meter::tokens;
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
 /// `POST /v1/messages`.
 pub(super) struct Message;
@@ -26,25 +26,25 @@ pub(super) struct Message;
 impl Answers for Message {
     const DIALECT: Dialect = Dialect::Anthropic;
     type Events = Events;
-    type Whole = Whole;
+    type Whole = MessageCollector;
 
     fn events(&self, job: &JobId) -> Option<Events> {
         Some(Events::new(job))
     }
 
-    fn whole(&self, job: &JobId) -> Whole {
-        Whole::new(job)
+    fn whole(&self, job: &JobId) -> MessageCollector {
+        MessageCollector::new(job)
     }
 
-    async fn finish(self, whole: Whole, _: &Broker, _: &Arc<Stream>) -> Result<Reply, Failure> {
+    async fn finish(self, whole: MessageCollector, _: &Broker, _: &Arc<Stream>) -> Result<Reply, Failure> {
         Ok(response::json(StatusCode::OK, &whole.finish()?))
     }
 }
 
-impl Entrance for Message {
+impl ApiEntrance for Message {
     const TASK: Task = Task::Chat;
 
-    fn parse(context: &RequestContext<'_>, body: &[u8]) -> Result<(Said, Message), Failure> {
+    fn parse(context: &RequestContext<'_>, body: &[u8]) -> Result<(JobRequest, Message), Failure> {
         Ok((anthropic::message(body, &betas(context))?, Message))
     }
 }
@@ -53,10 +53,10 @@ impl Entrance for Message {
 /// that tell no usage. No job is made.
 pub(super) async fn count_tokens(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let body = entrance::read(context).await?;
-    let said = anthropic::count(&body)?;
+    let request = anthropic::count(&body)?;
     drop(body);
-    let (said, door) = submit::beside_body(context, said, Some(Task::Chat))?;
-    let job = context.broker().job(said, door)?;
+    let (request, entrance) = submit::with_headers(context, request, Some(Task::Chat))?;
+    let job = context.broker().job(request, entrance)?;
     context.auth.access.require_in(Scope::Run, &job.gateway)?;
     let counted = tokio::task::spawn_blocking(move || {
         let model = job.model.as_str();
@@ -66,7 +66,7 @@ pub(super) async fn count_tokens(context: &RequestContext<'_>) -> Result<Reply, 
     Ok(response::json(StatusCode::OK, &json!({"input_tokens": input_tokens})))
 }
 
-/// What the header says of betas: Anthropic gets it, nobody else.
+/// Betas that the header names; only Anthropic gets them.
 fn betas<'a>(context: &'a RequestContext<'_>) -> Vec<&'a str> {
     let all = context.parts.headers.get_all("anthropic-beta").iter();
     let all = all.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));

@@ -1,4 +1,4 @@
-//! What a request's head says: who comes, to which gateway.
+//! Authentication of a request from its head: the key's access, and the gateway.
 
 use std::borrow::Cow;
 
@@ -16,10 +16,10 @@ const CLOUDFLARE_GATEWAY: HeaderName = HeaderName::from_static("cf-aig-gateway-i
 pub(super) const CLOUDFLARE_KEY: HeaderName = HeaderName::from_static("cf-aig-authorization");
 const API_KEYS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
 
-/// Who asks, and for which gateway.
+/// Access and gateway of a request.
 pub(super) struct RequestAuth {
     pub(super) access: Access,
-    /// The address's or the header's.
+    /// Gateway of the path or of a header.
     pub(super) gateway: Option<Gateway>,
 }
 
@@ -45,9 +45,9 @@ impl RequestAuth {
         }
     }
 
-    /// Whether a job of `gateway` exists for whoever asks.
+    /// Whether the key of the request may see jobs of `gateway`.
     pub(super) fn sees(&self, gateway: &Gateway) -> bool {
-        self.access.sees(gateway) && self.gateway.as_ref().is_none_or(|asked| asked == gateway)
+        self.access.sees(gateway) && self.gateway.as_ref().is_none_or(|wanted| wanted == gateway)
     }
 }
 
@@ -73,7 +73,7 @@ fn gateway_of(headers: &HeaderMap, address: Option<&str>) -> Result<Option<Gatew
     }
 }
 
-/// A header's text.
+/// Returns the text of a header.
 ///
 /// # Errors
 /// `code`, naming the header, when it is given twice or is not text.

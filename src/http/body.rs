@@ -19,7 +19,7 @@ use crate::job::{Code, Failure};
 /// Bytes of an over-long body that are read and thrown away, so that its sender gets to read our
 /// answer instead of a reset connection.
 const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long that may take.
+/// Time that reading and throwing away may take.
 const DISCARD_WAIT: Duration = Duration::from_secs(5);
 
 /// The connection is to be dropped without a polite end: what was sent is not whole.
@@ -52,9 +52,9 @@ impl From<Infallible> for Cut {
 /// Pieces of an answer as they come.
 pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Cut>> + Send>>;
 
-/// What we answer with.
+/// Body of an answer.
 pub(super) enum Body {
-    /// All of it.
+    /// The whole body.
     Whole(Bytes),
     /// Piece by piece; the connection asks for the next when the last is on its way.
     Pieces(Pieces),
@@ -96,12 +96,15 @@ pub(super) async fn read(context: &RequestContext<'_>) -> Result<Bytes, Failure>
     let mut body = body.ok_or_else(|| Failure::internal("the body was read before"))?;
     let server = &context.connection.server;
     let (limits, bytes_max) = (&server.limits, server.broker.snapshot.load().config.server.body_bytes_max);
-    let said = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let gathered = match said {
+    let declared_bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let gathered = match declared_bytes {
         Some(bytes) if bytes > bytes_max => Err(too_large(bytes_max)),
         _ => {
-            let room = Room { server, bytes: 0, bytes_max };
-            let whole = tokio::time::timeout(limits.body, gather(&mut body, limits, room, said.unwrap_or_default()));
+            let budget = BodyBudget { server, bytes: 0, bytes_max };
+            let whole = tokio::time::timeout(
+                limits.body,
+                gather(&mut body, limits, budget, declared_bytes.unwrap_or_default()),
+            );
             whole.await.unwrap_or_else(|_| Err(slow()))
         }
     };
@@ -115,14 +118,14 @@ pub(super) async fn read(context: &RequestContext<'_>) -> Result<Bytes, Failure>
     gathered
 }
 
-/// What one body takes of the room that all bodies share while they come in.
-struct Room<'a> {
+/// Bytes that one body takes of the limit that all bodies share while they are received.
+struct BodyBudget<'a> {
     server: &'a ServerState,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl Room<'_> {
+impl BodyBudget<'_> {
     /// # Errors
     /// `too_large`; `overloaded`, when the others have left too little.
     fn take(&mut self, bytes: usize) -> Result<(), Failure> {
@@ -139,25 +142,30 @@ impl Room<'_> {
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for BodyBudget<'_> {
     fn drop(&mut self) {
         self.server.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-async fn gather(body: &mut Incoming, limits: &Limits, mut room: Room<'_>, said: usize) -> Result<Bytes, Failure> {
+async fn gather(
+    body: &mut Incoming,
+    limits: &Limits,
+    mut budget: BodyBudget<'_>,
+    declared_bytes: usize,
+) -> Result<Bytes, Failure> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = tokio::time::timeout(limits.body_idle, body.frame()).await.map_err(|_| slow())? {
         let frame = frame.map_err(|_| Failure::new(Code::Invalid, "the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
-        room.take(data.len())?;
+        budget.take(data.len())?;
         if first.is_empty() && whole.is_empty() {
             first = data;
             continue;
         }
         if whole.is_empty() {
-            whole.reserve(said.max(first.len() + data.len()));
+            whole.reserve(declared_bytes.max(first.len() + data.len()));
             whole.extend_from_slice(&std::mem::take(&mut first));
         }
         whole.extend_from_slice(&data);

@@ -33,12 +33,12 @@ pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>) -> Re
     drop(body);
     let is_theirs = request.model.split().is_some_and(|(provider, _)| provider == "workers-ai");
     let streamed = request.stream == Some(true);
-    let (mut request, door) = submit::beside_body(context, request, None)?;
+    let (mut request, entrance) = submit::with_headers(context, request, None)?;
     if context.broker().snapshot.load().task_of(&request.model) == Some(Task::Embedding) {
         request.input = cloudflare::texts(request.input);
     }
     let background = request.options.background;
-    let job = submit::take_in(context, request, door).await?;
+    let job = submit::submit_job(context, request, entrance).await?;
     if background {
         return Ok(accepted(&job));
     }
@@ -54,7 +54,7 @@ fn accepted(job: &SubmittedJob) -> Reply {
     let status = serde_json::to_value(Status::of(stream)).unwrap_or_default();
     let mut reply = response::json(StatusCode::ACCEPTED, &cloudflare::success(status));
     submit::locate(&mut reply, &stream.head().id);
-    job.mark(&mut reply);
+    job.add_headers(&mut reply);
     reply
 }
 
@@ -63,11 +63,11 @@ struct Chat;
 
 impl Answers for Chat {
     const DIALECT: Dialect = Dialect::Cloudflare;
-    type Events = cloudflare::Pieces;
+    type Events = cloudflare::ResponseChunks;
     type Whole = Completion;
 
-    fn events(&self, job: &JobId) -> Option<cloudflare::Pieces> {
-        Some(cloudflare::Pieces::new(job))
+    fn events(&self, job: &JobId) -> Option<cloudflare::ResponseChunks> {
+        Some(cloudflare::ResponseChunks::new(job))
     }
 
     fn whole(&self, _job: &JobId) -> Completion {
@@ -87,10 +87,10 @@ struct Vectors {
 
 impl Answers for Vectors {
     const DIALECT: Dialect = Dialect::Cloudflare;
-    type Events = cloudflare::Pieces;
+    type Events = cloudflare::ResponseChunks;
     type Whole = Embeddings;
 
-    fn events(&self, _job: &JobId) -> Option<cloudflare::Pieces> {
+    fn events(&self, _job: &JobId) -> Option<cloudflare::ResponseChunks> {
         None
     }
 
@@ -132,6 +132,6 @@ async fn other(context: &RequestContext<'_>, job: &SubmittedJob) -> Result<Reply
             enveloped(value)
         }
     };
-    job.mark(&mut reply);
+    job.add_headers(&mut reply);
     Ok(reply)
 }

@@ -5,14 +5,14 @@ use hyper::HeaderMap;
 use super::response;
 use super::response::Reply;
 
-/// The client's own id of the event, which is given back.
+/// The client's own id of the event, which is sent back.
 const EVENT_ID: &str = "cf-aig-event-id";
 
-/// How often a job turned to somebody else before it was answered: beside an answer, for its headers.
+/// Number of times that a job changed its target before it was answered; stored with the answer, for its headers.
 #[derive(Clone, Copy)]
 pub(super) struct Step(pub(super) u32);
 
-/// Adds Cloudflare's names of what the answer's headers say.
+/// Adds Cloudflare's headers beside our own.
 pub(super) fn add(request: &HeaderMap, reply: &mut Reply) {
     for (from, names) in [
         ("forebay-job-id", &["cf-aig-log-id", "cf-aig-request-id", EVENT_ID][..]),

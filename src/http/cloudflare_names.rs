@@ -2,13 +2,13 @@
 
 use crate::job::{Failure, ModelName};
 
-/// Whose address led to a route.
+/// Whether the path of a request is ours or Cloudflare's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Via<'a> {
-    /// Ours.
+    /// One of our own paths.
     #[default]
     Own,
-    /// Cloudflare's; the provider, where the address names one.
+    /// One of Cloudflare's addresses; with the provider, if the address names one.
     Cloudflare { provider: Option<&'a str> },
 }
 

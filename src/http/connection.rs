@@ -28,7 +28,7 @@ const KEEP_ALIVE_MAX: Duration = Duration::from_secs(32_767);
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// How long a refused client gets to read why.
 const REFUSAL_WAIT: Duration = Duration::from_millis(500);
-/// Written without looking at the request: a full house reads nothing.
+/// Answer to a connection over the limit, written without reading the request.
 const REFUSAL: &str = concat!(
     "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n",
     "content-length: 145\r\n\r\n",
@@ -128,9 +128,9 @@ fn configure_socket(stream: &TcpStream, heartbeat_ms: u64) {
     }
 }
 
-/// Tells a client that the house is full, and waits a moment for it to read that: closing with
-/// something unread would reset the connection under the answer. Where TLS is spoken, a full house
-/// shakes no hands: the connection is closed.
+/// Tells a client that there are too many connections, and waits a moment for it to read that: closing with
+/// something unread would reset the connection under the answer. Where TLS is configured, the connection
+/// is closed without a handshake.
 pub(super) async fn refuse(mut stream: TcpStream, server: Arc<ServerState>) {
     if server.broker.snapshot.load().tls.is_some() {
         return;

@@ -30,11 +30,11 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// Bytes of the header names that a preflight asks for; they are said back.
 const REQUESTED_BYTES_MAX: usize = 4096;
 
-/// Whether whoever sent `parts` may do there what they want to.
+/// Checks that a page of another origin may send this request.
 ///
 /// # Errors
 /// `forbidden`, for a page of another origin.
-pub(super) fn admit(config: &Config, parts: &Parts, is_socket: bool) -> Result<(), Failure> {
+pub(super) fn check(config: &Config, parts: &Parts, is_socket: bool) -> Result<(), Failure> {
     let Some(origin) = parts.headers.get(ORIGIN) else { return Ok(()) };
     let acts = is_socket || !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if !acts
@@ -64,7 +64,7 @@ fn is_own(origin: &HeaderValue, parts: &Parts, config: &Config) -> bool {
 
 /// Tells the browser what its page may do. A route with rules of its own says
 /// `access-control-allow-origin` itself, and is left alone.
-pub(super) fn tell(server: &Server, parts: &Parts, reply: &mut Reply) {
+pub(super) fn add_headers(server: &Server, parts: &Parts, reply: &mut Reply) {
     if server.cors_origins.is_empty() || reply.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
         return;
     }
@@ -91,14 +91,14 @@ pub(super) fn tell(server: &Server, parts: &Parts, reply: &mut Reply) {
     };
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    if let Some(names) = requested(&parts.headers) {
+    if let Some(names) = requested_headers(&parts.headers) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
     }
 }
 
 /// The header names that a preflight asks for: any may be sent, since none means more from a page than
 /// from anybody else. Named, since `*` does not cover `Authorization`.
-fn requested(headers: &HeaderMap) -> Option<HeaderValue> {
+fn requested_headers(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut names = String::new();
     for value in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
         for name in value.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {

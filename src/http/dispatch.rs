@@ -46,7 +46,7 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     if dialect == Dialect::DurableStreams {
         durable_streams::security_headers(&mut reply);
     }
-    cors::tell(&connection.server.broker.snapshot.load().config.server, &parts, &mut reply);
+    cors::add_headers(&connection.server.broker.snapshot.load().config.server, &parts, &mut reply);
     tracing::debug!(
         method = %parts.method,
         path = parts.uri.path(),
@@ -85,7 +85,7 @@ async fn dispatch(
         return Ok(response::wrong_method(&route.allow()));
     };
     let broker = &connection.server.broker;
-    cors::admit(&broker.snapshot.load().config, parts, operation.is_websocket())?;
+    cors::check(&broker.snapshot.load().config, parts, operation.is_websocket())?;
     let handler = match operation.handler {
         Handler::Open(handler) => return Ok(handler(broker, routes::ROUTES)),
         Handler::WebSocket => {

@@ -22,7 +22,7 @@ use crate::config::Scope;
 use crate::dialect::render::{Collect, Render, Served};
 use crate::job::{Failure, JobId, State, Task};
 use crate::log::Stream;
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
 /// How the records of a job become an answer in another API's format.
 pub(super) trait Answers: Sized {
@@ -44,27 +44,27 @@ pub(super) trait Answers: Sized {
 }
 
 /// An entrance whose request is a job by itself.
-pub(super) trait Entrance: Answers {
+pub(super) trait ApiEntrance: Answers {
     /// The task of its jobs.
     const TASK: Task;
 
     /// The job that `body` describes, and how it is to be answered.
-    fn parse(context: &RequestContext<'_>, body: &[u8]) -> Result<(Said, Self), Failure>;
+    fn parse(context: &RequestContext<'_>, body: &[u8]) -> Result<(JobRequest, Self), Failure>;
 }
 
 /// Answers a request at the entrance `E`.
-pub(super) async fn serve<E: Entrance>(context: &RequestContext<'_>) -> Result<Reply, Failure> {
+pub(super) async fn serve<E: ApiEntrance>(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let body = read(context).await?;
     let (request, entrance) = E::parse(context, &body)?;
     // A large body is not held while its job is under way.
     drop(body);
     let streamed = request.stream == Some(true);
-    let (request, door) = submit::beside_body(context, request, Some(E::TASK))?;
+    let (request, entrance_facts) = submit::with_headers(context, request, Some(E::TASK))?;
     if request.options.background {
         let message = "this dialect has no answer at once: leave it out, or submit to /v1/run";
         return Err(Failure::unsupported("options.background", message));
     }
-    let job = submit::take_in(context, request, door).await?;
+    let job = submit::submit_job(context, request, entrance_facts).await?;
     Ok(answer(context, entrance, job, streamed).await)
 }
 
@@ -117,11 +117,11 @@ pub(super) struct Answered {
 
 impl Answered {
     /// With its headers.
-    pub(super) fn reply(self, dialect: Dialect, context: &RequestContext<'_>, taken: &SubmittedJob) -> Reply {
+    pub(super) fn reply(self, dialect: Dialect, context: &RequestContext<'_>, job: &SubmittedJob) -> Reply {
         let mut reply = self.reply.unwrap_or_else(|failure| {
             let mut reply = dialect.refused(&failure, &context.request_id);
             // All that could be tried was. One that we broke off ourselves may be asked anew.
-            if taken.submitted.stream.tail().state != State::Interrupted {
+            if job.submitted.stream.tail().state != State::Interrupted {
                 reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
             }
             reply
@@ -137,7 +137,7 @@ impl Answered {
             response::set(&mut reply, "forebay-provider", provider.as_bytes());
             response::set(&mut reply, "forebay-model", model.as_bytes());
         }
-        taken.mark(&mut reply);
+        job.add_headers(&mut reply);
         reply
     }
 }

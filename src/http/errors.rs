@@ -11,28 +11,28 @@ use super::response::Reply;
 use crate::dialect::{anthropic, cloudflare, openai, responses};
 use crate::job::{Code, Failure};
 
-/// What these dialects' libraries obey.
+/// Header with which an answer forbids or asks for another try.
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The API in whose form a route answers errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
-    /// Our own.
+    /// Our own API.
     Own,
     /// The Durable Streams protocol's: our own body, some other statuses.
     DurableStreams,
-    /// OpenAI's.
+    /// OpenAI's API.
     OpenAi,
     /// OpenAI's Responses.
     Responses,
-    /// Anthropic's.
+    /// Anthropic's API.
     Anthropic,
-    /// Cloudflare's.
+    /// Cloudflare's API.
     Cloudflare,
 }
 
 impl Dialect {
-    /// What a failure looks like to this dialect's clients.
+    /// Answers with a failure in the form that this API's clients read.
     pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
         let mut reply = match self {
             Dialect::Own => return response::refused(failure),

@@ -15,10 +15,10 @@ use crate::job::{Code, Failure, JobId, State, StreamId};
 use crate::log::Status;
 use crate::log::{Found, ListQuery, Stream};
 
-/// Rows of a list when nobody says how many.
+/// Rows of a list if the request does not say how many.
 const LIST_ROWS_DEFAULT: usize = 100;
 
-/// The stream of a job, if whoever asks may know that it exists.
+/// Finds the stream of a job, if the key of the request may see it.
 ///
 /// # Errors
 /// `invalid` for what is no id, `not_found`, `expired`.

@@ -1,4 +1,4 @@
-//! The HTTP door: one port for jobs, records, costs, metrics and the WebSocket upgrade.
+//! The HTTP entrance: one port for jobs, records, costs, metrics and the WebSocket upgrade.
 //!
 //! Owns connections and their limits. Promises that whatever comes in gets an answer that names
 //! what is wrong and leaves the connection usable where HTTP allows it; that a slow reader holds one

@@ -7,7 +7,7 @@ use hyper::header::HeaderValue;
 use serde_json::value::RawValue;
 
 use super::context::RequestContext;
-use super::entrance::{Answers, Entrance};
+use super::entrance::{Answers, ApiEntrance};
 use super::errors::Dialect;
 use super::response;
 use super::response::Reply;
@@ -17,7 +17,7 @@ use crate::dialect::openai;
 use crate::dialect::openai::{Chunks, Texts};
 use crate::job::{Failure, JobId, Task};
 use crate::log::Stream;
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
 /// `POST /v1/chat/completions`.
 pub(super) struct Chat {
@@ -42,12 +42,12 @@ impl Answers for Chat {
     }
 }
 
-impl Entrance for Chat {
+impl ApiEntrance for Chat {
     const TASK: Task = Task::Chat;
 
-    fn parse(_: &RequestContext<'_>, body: &[u8]) -> Result<(Said, Chat), Failure> {
+    fn parse(_: &RequestContext<'_>, body: &[u8]) -> Result<(JobRequest, Chat), Failure> {
         let chat = openai::chat(body)?;
-        Ok((chat.said, Chat { include_usage: chat.include_usage }))
+        Ok((chat.request, Chat { include_usage: chat.include_usage }))
     }
 }
 
@@ -75,12 +75,12 @@ impl Answers for Completion {
     }
 }
 
-impl Entrance for Completion {
+impl ApiEntrance for Completion {
     const TASK: Task = Task::Chat;
 
-    fn parse(_: &RequestContext<'_>, body: &[u8]) -> Result<(Said, Completion), Failure> {
+    fn parse(_: &RequestContext<'_>, body: &[u8]) -> Result<(JobRequest, Completion), Failure> {
         let chat = openai::completion(body)?;
-        Ok((chat.said, Completion { include_usage: chat.include_usage }))
+        Ok((chat.request, Completion { include_usage: chat.include_usage }))
     }
 }
 
@@ -114,10 +114,10 @@ impl Answers for Embeddings {
     }
 }
 
-impl Entrance for Embeddings {
+impl ApiEntrance for Embeddings {
     const TASK: Task = Task::Embedding;
 
-    fn parse(_: &RequestContext<'_>, body: &[u8]) -> Result<(Said, Embeddings), Failure> {
+    fn parse(_: &RequestContext<'_>, body: &[u8]) -> Result<(JobRequest, Embeddings), Failure> {
         let request = openai::embedding(body)?;
         let input = request.input.clone();
         Ok((request, Embeddings { input }))

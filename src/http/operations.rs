@@ -1,4 +1,4 @@
-//! Answers about the broker itself.
+//! Handlers about the broker itself: costs, models, providers, metrics, health and descriptions.
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
@@ -84,7 +84,7 @@ pub(super) fn model(context: &RequestContext<'_>, id: &str) -> Result<Reply, Fai
     Ok(response::json(StatusCode::OK, &context.broker().snapshot.load().model(&name)?))
 }
 
-/// `GET /v1/providers`: who is on, and how the targets are that have been asked.
+/// `GET /v1/providers`: the providers that are on, and the state of their targets.
 pub(super) fn providers(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;
     jobs::no_parameters(context)?;
@@ -92,7 +92,7 @@ pub(super) fn providers(context: &RequestContext<'_>) -> Result<Reply, Failure> 
     Ok(response::json(StatusCode::OK, &broker.admission.listing(&broker.snapshot.load())))
 }
 
-/// `POST /v1/costs/rebuild`: the sums anew from the ledger, for whoever doubts them.
+/// `POST /v1/costs/rebuild`: adds the sums up again from the ledger.
 pub(super) async fn rebuild_costs(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Admin)?;
     jobs::no_parameters(context)?;

@@ -21,9 +21,9 @@ use crate::broker::{PassthroughReply, PassthroughRequest, Reading, TeeItem, TeeR
 use crate::config::Scope;
 use crate::job::{Code, Failure, Gateway, Options, Timeouts};
 use crate::telemetry;
-use crate::wire::submit::{Door, Said};
+use crate::wire::submit::{Entrance, JobRequest};
 
-/// Any request to a provider's path that is no door of ours.
+/// Answers a request to a provider's path that is none of our own routes.
 pub(super) async fn pass_on(context: &RequestContext<'_>, provider: &str, path: &str) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Run)?;
     let gateway = context.auth.gateway.clone().unwrap_or_default();
@@ -32,7 +32,7 @@ pub(super) async fn pass_on(context: &RequestContext<'_>, provider: &str, path: 
     let headers = &context.parts.headers;
     let snapshot = broker.snapshot.load_full();
     let is_on = |name: &str| snapshot.on.iter().any(|(known, _)| **known == *name);
-    let asked = PassthroughRequest {
+    let upstream = PassthroughRequest {
         provider: cloudflare_names::provider_of(provider, is_on),
         method: context.parts.method.clone(),
         path,
@@ -42,42 +42,42 @@ pub(super) async fn pass_on(context: &RequestContext<'_>, provider: &str, path: 
         // Beside our key, the usual headers are the provider's.
         has_own_key: headers.contains_key(auth::CLOUDFLARE_KEY),
     };
-    let reading = broker.reading(&asked);
-    match reading.and_then(|reading| Some((said(&asked, &reading)?, reading))) {
-        Some((said, reading)) => metered(context, said, (asked, reading)).await,
-        None => raw(context, asked, &gateway).await,
+    let reading = broker.reading(&upstream);
+    match reading.and_then(|reading| Some((job_request(&upstream, &reading)?, reading))) {
+        Some((request, reading)) => metered(context, request, (upstream, reading)).await,
+        None => raw(context, upstream, &gateway).await,
     }
 }
 
-/// The job that a request is; `None` where it cannot be one.
-fn said(asked: &PassthroughRequest<'_>, reading: &Reading) -> Option<Said> {
-    let input: Box<RawValue> = serde_json::from_slice(&asked.body).ok()?;
-    let model = format!("{}/{}", asked.provider, reading.model).parse().ok()?;
-    input.get().starts_with('{').then(|| Said::of(model, input, None))
+/// The job that a request makes; `None` where it cannot be one.
+fn job_request(upstream: &PassthroughRequest<'_>, reading: &Reading) -> Option<JobRequest> {
+    let input: Box<RawValue> = serde_json::from_slice(&upstream.body).ok()?;
+    let model = format!("{}/{}", upstream.provider, reading.model).parse().ok()?;
+    input.get().starts_with('{').then(|| JobRequest::new(model, input, None))
 }
 
-/// What can be read: a job, whose client gets what its provider sends.
+/// Answers a request that is a job: its client gets what the provider sends.
 async fn metered(
     context: &RequestContext<'_>,
-    mut said: Said,
-    asked: (PassthroughRequest<'_>, Reading),
+    mut request: JobRequest,
+    upstream: (PassthroughRequest<'_>, Reading),
 ) -> Result<Reply, Failure> {
-    submit::headers_beside(context, &mut said)?;
-    check(&said.options)?;
+    submit::apply_headers(context, &mut request)?;
+    check(&request.options)?;
     // `Idempotency-Key` is the provider's: we could give nobody the same bytes again.
-    let door = Door { gateway: context.auth.gateway.clone(), idempotency_key: None, task: None };
-    let (provider, model) = (asked.0.provider.to_owned(), asked.1.model.clone());
-    let (mut taken, mut tapped) = submit::pass_on(context, (said, door), asked).await?;
-    let mut reply = match tapped.head().await {
+    let entrance = Entrance { gateway: context.auth.gateway.clone(), idempotency_key: None, task: None };
+    let (provider, model) = (upstream.0.provider.to_owned(), upstream.1.model.clone());
+    let (mut job, mut tee) = submit::pass_on(context, (request, entrance), upstream).await?;
+    let mut reply = match tee.head().await {
         Some((status, headers)) => {
-            let submitter = taken.submitter.take();
-            answer(status, headers, Body::Pieces(pieces(tapped, submitter)))
+            let submitter = job.submitter.take();
+            answer(status, headers, Body::Pieces(pieces(tee, submitter)))
         }
-        None => Dialect::Cloudflare.refused(&why(&taken).await?, &context.request_id),
+        None => Dialect::Cloudflare.refused(&provider_failure(&job).await?, &context.request_id),
     };
     response::set(&mut reply, "forebay-provider", provider.as_bytes());
     response::set(&mut reply, "forebay-model", model.as_bytes());
-    taken.mark(&mut reply);
+    job.add_headers(&mut reply);
     Ok(reply)
 }
 
@@ -89,43 +89,47 @@ fn check(options: &Options) -> Result<(), Failure> {
         ("options.provider", options.provider.is_some()),
         ("options.hedge_ms", options.hedge_ms.is_some()),
     ];
-    let asked = never.into_iter().find(|(_, is_asked)| *is_asked);
-    asked.map_or(Ok(()), |(field, _)| {
+    let upstream = never.into_iter().find(|(_, is_asked)| *is_asked);
+    upstream.map_or(Ok(()), |(field, _)| {
         Err(Failure::unsupported(field, "what is passed on goes to one provider, once, and its answer comes back"))
     })
 }
 
-/// Why the provider did not answer.
-async fn why(taken: &SubmittedJob) -> Result<Failure, Failure> {
-    let stream = &taken.submitted.stream;
+/// Returns the failure because of which the provider did not answer.
+async fn provider_failure(job: &SubmittedJob) -> Result<Failure, Failure> {
+    let stream = &job.submitted.stream;
     let ended = stream.watch().wait_for(|tail| tail.state.is_terminal()).await.map(drop);
     ended.map_err(|_| Failure::internal("the log is closed"))?;
     let failure = stream.outcome().and_then(|outcome| outcome.error.clone());
     Ok(failure.unwrap_or_else(|| Failure::new(Code::Cancelled, "the job was ended before its provider answered")))
 }
 
-fn pieces(tapped: TeeReader, submitter: Option<DisconnectGuard>) -> Pieces {
-    Box::pin(stream::unfold((tapped, submitter), |(mut tapped, submitter)| async {
-        match tapped.next().await {
-            TeeItem::Piece(piece) => Some((Ok(piece), (tapped, submitter))),
+fn pieces(tee: TeeReader, submitter: Option<DisconnectGuard>) -> Pieces {
+    Box::pin(stream::unfold((tee, submitter), |(mut tee, submitter)| async {
+        match tee.next().await {
+            TeeItem::Piece(piece) => Some((Ok(piece), (tee, submitter))),
             TeeItem::End => {
                 // The job ends a little later; it is not to be ended by that its client goes.
                 submitter.into_iter().for_each(DisconnectGuard::served);
                 None
             }
-            TeeItem::Broken => Some((Err(Cut::after_the_rest().await), (tapped, submitter))),
+            TeeItem::Broken => Some((Err(Cut::after_the_rest().await), (tee, submitter))),
         }
     }))
 }
 
-/// What cannot be read.
-async fn raw(context: &RequestContext<'_>, asked: PassthroughRequest<'_>, gateway: &Gateway) -> Result<Reply, Failure> {
+/// Answers a request that cannot be read as a job.
+async fn raw(
+    context: &RequestContext<'_>,
+    upstream: PassthroughRequest<'_>,
+    gateway: &Gateway,
+) -> Result<Reply, Failure> {
     let mut own = Timeouts::default();
     if let Some(ms) = header(&context.parts.headers, "cf-aig-request-timeout", Code::Invalid)? {
         let ms = ms.parse().map_err(|_| Failure::invalid("cf-aig-request-timeout", "must be a whole number"))?;
         own.first_token_ms = Some(ms);
     }
-    let passed = context.broker().pass_on(asked, own, gateway).await?;
+    let passed = context.broker().pass_on(upstream, own, gateway).await?;
     let (status, headers) = (passed.status, passed.headers.clone());
     let body = match context.parts.method {
         Method::HEAD => Body::Whole(Bytes::new()),

@@ -1,4 +1,4 @@
-//! What stands after the `?`, and percent-encoding. Pure.
+//! Query strings and percent-encoding. Pure.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ impl<'a> Query<'a> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    /// The value of `name`.
+    /// Returns the value of `name`.
     ///
     /// # Errors
     /// `code`, naming it, when it is given twice.
@@ -50,7 +50,7 @@ impl<'a> Query<'a> {
 }
 
 /// Text without its percent-encoding. What is not an encoding stays as it is, and what is not UTF-8
-/// becomes U+FFFD, as in every browser; whoever reads the value refuses both.
+/// becomes U+FFFD, as in every browser; the reader of the value refuses both.
 pub(super) fn decode(text: &str, plus_is_blank: bool) -> Cow<'_, str> {
     if !text.bytes().any(|byte| byte == b'%' || (plus_is_blank && byte == b'+')) {
         return Cow::Borrowed(text);

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use super::body::{Cut, Pieces};
 use super::response;
 use super::response::Reply;
-use super::sse::{Counted, FRAME_STORED_BYTES};
+use super::sse::{FRAME_STORED_BYTES, ReaderCount};
 use super::submit::DisconnectGuard;
 use crate::broker::Broker;
-use crate::dialect::render::{Render, Served, Told};
+use crate::dialect::render::{Render, RenderState, Served};
 use crate::job::Failure;
 use crate::log::{Chunk, Followed, Follower, IdleTimer, Stream};
 use crate::telemetry;
@@ -35,33 +35,41 @@ pub(super) async fn stream<R: Render>(
     }
 }
 
-/// How a stream goes on.
+/// State of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Goes {
-    On,
-    /// It has come to its own end.
+enum StreamState {
+    Open,
+    /// The stream has come to its own end.
     Ended,
-    /// The connection is to be cut.
+    /// The connection must be cut.
     Broken,
 }
 
-/// One reader of an answer: its place in the stream, and what it was told.
+/// One reader of an answer: its place in the stream, and the state of the rendering.
 struct Reader<R> {
     follower: Follower,
     render: R,
     idle: IdleTimer,
-    /// Was read for the head, and not sent yet.
+    /// Piece that was read for the head and is not sent yet.
     first: Option<Bytes>,
-    goes: Goes,
+    state: StreamState,
     _submitter: Option<DisconnectGuard>,
-    _counted: Counted,
+    _reader_count: ReaderCount,
 }
 
 impl<R: Render> Reader<R> {
     fn new(broker: &Broker, follower: Follower, render: R, submitter: Option<DisconnectGuard>) -> Reader<R> {
         let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
-        let (idle, _counted) = (IdleTimer::new(heartbeat), Counted::new());
-        Reader { follower, render, idle, first: None, goes: Goes::On, _submitter: submitter, _counted }
+        let (idle, _reader_count) = (IdleTimer::new(heartbeat), ReaderCount::new());
+        Reader {
+            follower,
+            render,
+            idle,
+            first: None,
+            state: StreamState::Open,
+            _submitter: submitter,
+            _reader_count,
+        }
     }
 
     async fn answer(mut self) -> (Result<Reply, Failure>, Served) {
@@ -73,7 +81,7 @@ impl<R: Render> Reader<R> {
         let reply = match first {
             Err(failure) if !self.render.has_begun() => Err(failure),
             first => {
-                let first = first.unwrap_or_else(|failure| self.breaks(&failure));
+                let first = first.unwrap_or_else(|failure| self.break_off(&failure));
                 let mut begun = Vec::new();
                 self.render.begin(&mut begun);
                 self.first = Some(if begun.is_empty() { first } else { [first, begun.into()].concat().into() });
@@ -92,16 +100,16 @@ impl<R: Render> Reader<R> {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
         }
-        match self.goes {
-            Goes::On => {}
-            Goes::Ended => return None,
-            Goes::Broken => return Some(Err(Cut::after_the_rest().await)),
+        match self.state {
+            StreamState::Open => {}
+            StreamState::Ended => return None,
+            StreamState::Broken => return Some(Err(Cut::after_the_rest().await)),
         }
         let piece = self.piece().await;
-        Some(Ok(piece.unwrap_or_else(|failure| self.breaks(&failure))))
+        Some(Ok(piece.unwrap_or_else(|failure| self.break_off(&failure))))
     }
 
-    /// What is to be told next, or a sign of life. An error is one that was not told yet.
+    /// Returns the next piece or a sign of life. An error is one that was not written yet.
     async fn piece(&mut self) -> Result<Bytes, Failure> {
         loop {
             tokio::select! {
@@ -111,7 +119,7 @@ impl<R: Render> Reader<R> {
                         Followed::Records(chunk) => self.render(&chunk)?,
                         Followed::End(_) => return Err(Failure::internal("the job ended without a terminal")),
                     };
-                    if !piece.is_empty() || self.goes == Goes::Ended {
+                    if !piece.is_empty() || self.state == StreamState::Ended {
                         self.idle.restart();
                         return Ok(piece);
                     }
@@ -125,12 +133,12 @@ impl<R: Render> Reader<R> {
         let mut out = Vec::new();
         for (seq, stored) in chunk.iter() {
             match self.render.push(record::decode(seq, stored)?, &mut out) {
-                Told::More => {}
-                Told::Done => self.goes = Goes::Ended,
-                Told::Broken(failure) if !self.render.has_begun() => return Err(failure),
-                Told::Broken(failure) => {
+                RenderState::More => {}
+                RenderState::Done => self.state = StreamState::Ended,
+                RenderState::Broken(failure) if !self.render.has_begun() => return Err(failure),
+                RenderState::Broken(failure) => {
                     telemetry::error(&failure);
-                    self.goes = Goes::Broken;
+                    self.state = StreamState::Broken;
                     break;
                 }
             }
@@ -138,9 +146,9 @@ impl<R: Render> Reader<R> {
         Ok(out.into())
     }
 
-    fn breaks(&mut self, failure: &Failure) -> Bytes {
+    fn break_off(&mut self, failure: &Failure) -> Bytes {
         telemetry::error(failure);
-        self.goes = Goes::Broken;
+        self.state = StreamState::Broken;
         let mut out = Vec::new();
         self.render.error(failure, &mut out);
         out.into()

@@ -13,7 +13,7 @@ pub(super) type Reply = Response<Body>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A body of one piece.
+/// An answer whose body is one piece.
 pub(super) fn whole(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Body::Whole(body.into()));
     *reply.status_mut() = status;
@@ -21,18 +21,18 @@ pub(super) fn whole(status: StatusCode, content_type: HeaderValue, body: impl In
     reply
 }
 
-/// Any value as JSON.
+/// An answer with a value as JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     let body = serde_json::to_vec(value).expect("answers have string keys");
     whole(status, JSON, body)
 }
 
-/// Text for people.
+/// An answer with text for people.
 pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     whole(status, HeaderValue::from_static("text/plain; charset=utf-8"), text)
 }
 
-/// Nothing but headers.
+/// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Body::Whole(Bytes::new()));
     *reply.status_mut() = status;
@@ -61,12 +61,12 @@ struct Envelope<'a> {
     error: &'a Failure,
 }
 
-/// What a failure looks like on the wire.
+/// The answer to a failure in our own form.
 pub(super) fn refused(failure: &Failure) -> Reply {
     failed(failure, &Envelope { error: failure })
 }
 
-/// The same with more than the error in its body.
+/// The answer to a failure, with a body of the caller's.
 pub(super) fn failed(failure: &Failure, body: &impl Serialize) -> Reply {
     telemetry::error(failure);
     let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

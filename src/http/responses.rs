@@ -1,5 +1,5 @@
 //! OpenAI's Responses over HTTP: jobs that are asked for, read, followed, cancelled and forgotten
-//! by `resp_…` ids. Any chat job of the gateway is a response, whichever door it came by.
+//! by `resp_…` ids. Any chat job of the gateway is a response, whichever entrance took it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::config::Scope;
 use crate::dialect::openai::Completion;
 use crate::dialect::render::{Collect, Render as _, Served};
 use crate::dialect::responses;
-use crate::dialect::responses::{About, Asked, Events};
+use crate::dialect::responses::{Events, ResponseMeta, ResponseRequest};
 use crate::job::caps::FRAME_BYTES_MAX;
 use crate::job::{Code, Event, Failure, JobId, State, Task};
 use crate::log::{Followed, Follower, Found, Stream};
 use crate::telemetry;
 use crate::wire::collect::failure_of;
 use crate::wire::record::{self, RecordRef};
-use crate::wire::{Cursor, submit::Said};
+use crate::wire::{Cursor, submit::JobRequest};
 
 /// Jobs that one input may name items of: each is read whole.
 const REFERENCED_MAX: usize = 64;
@@ -37,31 +37,31 @@ const REFERENCED_MAX: usize = 64;
 /// `POST /v1/responses`.
 pub(super) async fn create(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let body = entrance::read(context).await?;
-    let asked = Asked::read(&body)?;
-    let (streamed, in_background, is_kept) = (asked.stream, asked.background, asked.store);
-    let said = match meant(context, asked).await? {
-        Ok(said) => said,
+    let parsed = ResponseRequest::read(&body)?;
+    let (streamed, in_background, is_kept) = (parsed.stream, parsed.background, parsed.store);
+    let request = match job_request(context, parsed).await? {
+        Ok(request) => request,
         Err(no_previous) => return Ok(no_previous),
     };
     // A large body is not held while its job is under way.
     drop(body);
-    let (mut said, door) = submit::beside_body(context, said, Some(Task::Chat))?;
-    said.options.log_payload &= is_kept;
-    said.options.background |= in_background;
-    let in_background = said.options.background;
-    let job = submit::take_in(context, said, door).await?;
+    let (mut request, entrance) = submit::with_headers(context, request, Some(Task::Chat))?;
+    request.options.log_payload &= is_kept;
+    request.options.background |= in_background;
+    let in_background = request.options.background;
+    let job = submit::submit_job(context, request, entrance).await?;
     let broker = context.broker();
     let about = about(broker, &job.submitted.stream).await?;
     if in_background && !streamed {
-        let so_far = so_far(broker, &job.submitted.stream, Events::of_whole(about)).await?;
-        return Ok(Answered::from(so_far).reply(Dialect::Responses, context, &job));
+        let read_durable = read_durable(broker, &job.submitted.stream, Events::of_whole(about)).await?;
+        return Ok(Answered::from(read_durable).reply(Dialect::Responses, context, &job));
     }
     Ok(entrance::answer(context, Response { about, in_background }, job, streamed).await)
 }
 
 /// The answer to the client that waits for a response, or reads it from its beginning.
 struct Response {
-    about: About,
+    about: ResponseMeta,
     in_background: bool,
 }
 
@@ -97,11 +97,14 @@ impl Answers for Response {
     }
 }
 
-/// What was said, with what it goes on from; or the refusal, where that is not there.
-async fn meant(context: &RequestContext<'_>, asked: Asked<'_>) -> Result<Result<Said, Reply>, Failure> {
-    let before = match asked.previous.as_deref() {
+/// The job of a request, with the turns of the response that it continues; or the refusal, if there is none.
+async fn job_request(
+    context: &RequestContext<'_>,
+    parsed: ResponseRequest<'_>,
+) -> Result<Result<JobRequest, Reply>, Failure> {
+    let previous_turns = match parsed.previous.as_deref() {
         None => Vec::new(),
-        Some(previous) => match before(context, previous).await? {
+        Some(previous) => match previous_turns(context, previous).await? {
             Some(turns) => turns,
             None => {
                 let mut reply = response::json(StatusCode::BAD_REQUEST, &responses::no_previous(previous));
@@ -110,19 +113,19 @@ async fn meant(context: &RequestContext<'_>, asked: Asked<'_>) -> Result<Result<
             }
         },
     };
-    let known = referenced(context, &asked).await?;
-    let said = asked.into_said(&before, &known)?;
+    let known = referenced(context, &parsed).await?;
+    let request = parsed.into_job_request(&previous_turns, &known)?;
     let bytes_max = context.broker().snapshot.load().config.server.body_bytes_max;
-    if said.input.get().len() > bytes_max {
+    if request.input.get().len() > bytes_max {
         let message = format!("with what it goes on from the input is over {bytes_max} bytes");
         return Err(Failure::new(Code::TooLarge, message).with_param("input"));
     }
-    Ok(Ok(said))
+    Ok(Ok(request))
 }
 
-/// The conversation up to the end of a response; `None` unless it came to one, and is kept.
-async fn before(context: &RequestContext<'_>, id: &str) -> Result<Option<Vec<Box<RawValue>>>, Failure> {
-    let Some(stream) = look(context, id, true).await? else { return Ok(None) };
+/// The conversation up to the end of a response; `None` unless the response completed and is kept.
+async fn previous_turns(context: &RequestContext<'_>, id: &str) -> Result<Option<Vec<Box<RawValue>>>, Failure> {
+    let Some(stream) = lookup(context, id, true).await? else { return Ok(None) };
     let broker = context.broker();
     if stream.tail().state != State::Completed || !stream.head().log_payload {
         return Ok(None);
@@ -134,9 +137,12 @@ async fn before(context: &RequestContext<'_>, id: &str) -> Result<Option<Vec<Box
 }
 
 /// The items of earlier answers that an input names.
-async fn referenced(context: &RequestContext<'_>, asked: &Asked<'_>) -> Result<BTreeMap<String, Value>, Failure> {
+async fn referenced(
+    context: &RequestContext<'_>,
+    parsed: &ResponseRequest<'_>,
+) -> Result<BTreeMap<String, Value>, Failure> {
     let mut wanted: BTreeMap<JobId, Vec<(usize, &str)>> = BTreeMap::new();
-    for id in asked.references() {
+    for id in parsed.references() {
         if let Some((job, at)) = responses::item_of(id) {
             wanted.entry(job).or_default().push((at, id));
         }
@@ -147,8 +153,8 @@ async fn referenced(context: &RequestContext<'_>, asked: &Asked<'_>) -> Result<B
     let broker = context.broker();
     let mut known = BTreeMap::new();
     for (job, items) in wanted {
-        let Some(stream) = look(context, job.as_str(), true).await? else { continue };
-        let output = so_far(broker, &stream, Events::of_whole(about(broker, &stream).await?)).await?.output();
+        let Some(stream) = lookup(context, job.as_str(), true).await? else { continue };
+        let output = read_durable(broker, &stream, Events::of_whole(about(broker, &stream).await?)).await?.output();
         for (at, id) in items {
             if let Some(item) = output.get(at).filter(|item| item["id"] == id) {
                 known.insert(id.to_owned(), item.clone());
@@ -183,9 +189,10 @@ pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply
         (true, true) => return Ok(response::events(None)),
         (true, false) => {
             if let Some(after) = after {
-                let told = so_far(broker, &stream, Events::of_reader(about.clone(), Some(u64::MAX))).await?.count();
-                if after >= told {
-                    let message = format!("there are {told} events, from 0");
+                let count =
+                    read_durable(broker, &stream, Events::of_reader(about.clone(), Some(u64::MAX))).await?.count();
+                if after >= count {
+                    let message = format!("there are {count} events, from 0");
                     return Err(Failure::invalid("starting_after", message));
                 }
                 telemetry::resumed("responses");
@@ -194,7 +201,7 @@ pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply
             Answered { reply, served }
         }
         (false, _) => {
-            let whole = so_far(broker, &stream, Events::of_whole(about)).await?;
+            let whole = read_durable(broker, &stream, Events::of_whole(about)).await?;
             Answered { served: whole.served().clone(), reply: Ok(object(&whole)) }
         }
     };
@@ -211,7 +218,7 @@ pub(super) async fn cancel(context: &RequestContext<'_>, id: &str) -> Result<Rep
     let found = find(context, id).await?;
     let broker = context.broker();
     let stream = broker.cancel(&found.head().id, "client").await?;
-    let whole = so_far(broker, &stream, Events::of_whole(about(broker, &stream).await?)).await?;
+    let whole = read_durable(broker, &stream, Events::of_whole(about(broker, &stream).await?)).await?;
     Ok(object(&whole))
 }
 
@@ -226,8 +233,8 @@ pub(super) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Rep
         broker.cancel(job, "client").await?;
     }
     broker.log.forget(job).await?;
-    let said = json!({"id": format!("resp_{job}"), "object": "response", "deleted": true});
-    Ok(response::json(StatusCode::OK, &said))
+    let request = json!({"id": format!("resp_{job}"), "object": "response", "deleted": true});
+    Ok(response::json(StatusCode::OK, &request))
 }
 
 /// `GET /v1/responses/{id}/input_items`.
@@ -251,7 +258,7 @@ pub(super) async fn input_items(context: &RequestContext<'_>, id: &str) -> Resul
     Ok(response::json(StatusCode::OK, &responses::input_items(&job, limit, after, order)?))
 }
 
-/// The stream of a response, if whoever asks may know that it exists.
+/// Finds the stream of a response, if the key of the request may see it.
 ///
 /// # Errors
 /// `not_found`, `expired`.
@@ -260,11 +267,11 @@ async fn find(context: &RequestContext<'_>, id: &str) -> Result<Arc<Stream>, Fai
         let cut = &id[..id.floor_char_boundary(80)];
         Failure::new(Code::NotFound, format!("Response with id '{cut}' not found.")).with_param("response_id")
     };
-    look(context, &decode(id, false), false).await?.ok_or_else(not_found)
+    lookup(context, &decode(id, false), false).await?.ok_or_else(not_found)
 }
 
-/// The same; `None` if there is none. One that goes on from another needs that one in its gateway.
-async fn look(context: &RequestContext<'_>, id: &str, in_gateway: bool) -> Result<Option<Arc<Stream>>, Failure> {
+/// Finds the stream of a response. A response that continues another needs that one in its gateway.
+async fn lookup(context: &RequestContext<'_>, id: &str, in_gateway: bool) -> Result<Option<Arc<Stream>>, Failure> {
     let gateway = context.auth.gateway.clone().unwrap_or_default();
     let sees = |of: &_| context.auth.sees(of) && (!in_gateway || *of == gateway);
     for job in responses::jobs_of(id) {
@@ -281,17 +288,17 @@ async fn look(context: &RequestContext<'_>, id: &str, in_gateway: bool) -> Resul
     Ok(None)
 }
 
-/// Of a job whose payload is not kept nothing is repeated, also while it is still there: what is told
+/// A job whose payload is not kept repeats no field, also while the payload is still there: what is read
 /// twice must be the same.
-async fn about(broker: &Broker, stream: &Arc<Stream>) -> Result<About, Failure> {
+async fn about(broker: &Broker, stream: &Arc<Stream>) -> Result<ResponseMeta, Failure> {
     let head = stream.head();
     let job = if head.log_payload { broker.log.job(stream).await? } else { None };
     let echo = job.and_then(|job| job.echo);
-    Ok(About { job: head.id.clone(), submitted_at: head.submitted_at, echo, is_kept: head.log_payload })
+    Ok(ResponseMeta { job: head.id.clone(), submitted_at: head.submitted_at, echo, is_kept: head.log_payload })
 }
 
-/// Reads what is durable now.
-async fn so_far(broker: &Broker, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
+/// Reads the records that are durable now.
+async fn read_durable(broker: &Broker, stream: &Arc<Stream>, mut whole: Events) -> Result<Events, Failure> {
     let durable = stream.tail().durable;
     let mut follower = Follower::new(broker.log.clone(), Arc::clone(stream), Cursor::Start)?;
     let mut take = |record: RecordRef<'_>| drop(whole.push(record, &mut Vec::new()));
@@ -314,7 +321,7 @@ fn object(whole: &Events) -> Reply {
     response::whole(StatusCode::OK, HeaderValue::from_static("application/json"), whole.object())
 }
 
-/// The answer of who waited for the whole: a response that failed is an error.
+/// The answer to a client that waited for the whole response: one that failed is an error.
 impl From<Events> for Answered {
     fn from(whole: Events) -> Answered {
         let failure = whole.end().filter(|end| !matches!(end, Event::Cancelled(_))).and_then(failure_of);

@@ -18,7 +18,7 @@ use crate::job::Failure;
 use crate::log::{Status, Stream};
 use crate::wire::collect::{Answer, Collector};
 use crate::wire::header_options;
-use crate::wire::submit::{self, Said};
+use crate::wire::submit::{self, JobRequest};
 
 /// `POST /v1/run` and `POST /v1/run/{model…}`.
 pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>) -> Result<Reply, Failure> {
@@ -27,7 +27,7 @@ pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>) -> Re
     let server = &context.connection.server;
     let packed = jobs::is_msgpack(context.parts.headers.get(CONTENT_TYPE))?;
     let body = body::read(context).await?;
-    let said = match model {
+    let request = match model {
         Some(_) if packed => {
             return Err(Failure::invalid("content-type", "with the model in the address the body is JSON"));
         }
@@ -37,22 +37,22 @@ pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>) -> Re
     };
     // A large body is not held while its job is under way.
     drop(body);
-    let (said, door) = jobs::beside_body(context, said, None)?;
-    let (background, streamed) = (said.options.background, wants_stream(context, &said));
-    let mut taken = jobs::take_in(context, said, door).await?;
-    let (submitted, submitter) = (&taken.submitted, taken.submitter.take());
+    let (request, entrance) = jobs::with_headers(context, request, None)?;
+    let (background, streamed) = (request.options.background, wants_stream(context, &request));
+    let mut job = jobs::submit_job(context, request, entrance).await?;
+    let (submitted, submitter) = (&job.submitted, job.submitter.take());
     let mut reply = match (background, streamed) {
         (true, _) => accepted(submitted),
         (false, true) => sse::answer(&server.broker, submitted, submitter)?,
         (false, false) => collected(&server.broker, submitted, submitter).await?,
     };
-    taken.mark(&mut reply);
+    job.add_headers(&mut reply);
     Ok(reply)
 }
 
 /// The body's `stream` has the last word; without it, `Accept` has.
-fn wants_stream(context: &RequestContext<'_>, said: &Said) -> bool {
-    said.stream.unwrap_or_else(|| {
+fn wants_stream(context: &RequestContext<'_>, request: &JobRequest) -> bool {
+    request.stream.unwrap_or_else(|| {
         let accepts = context.parts.headers.get_all(ACCEPT).iter();
         accepts.filter_map(|value| value.to_str().ok()).any(|value| {
             value.split(',').any(|kind| kind.split(';').next().unwrap_or_default().trim() == "text/event-stream")

@@ -14,7 +14,7 @@ use super::connection;
 use super::context::{Limits, ServerState};
 use crate::broker::Broker;
 
-/// Connections over the limit that are told so at once; more than that are dropped without a word.
+/// Connections over the limit that get an answer at once; more than that are dropped without one.
 const REFUSALS_MAX: usize = 64;
 /// Wait after the system had no socket for us (out of file descriptors): trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

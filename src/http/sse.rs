@@ -54,7 +54,7 @@ pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Rep
     Ok(reply)
 }
 
-/// The records of a job that was just submitted, for its submitter.
+/// Answers the submitter of a job with its records.
 pub(super) fn answer(
     broker: &Arc<Broker>,
     submitted: &Submitted,
@@ -68,7 +68,7 @@ pub(super) fn answer(
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum From {
     Cursor(Cursor),
-    /// After so many records.
+    /// After this number of records.
     Count(u64),
 }
 
@@ -108,20 +108,20 @@ struct Reader {
     idle: IdleTimer,
     broken: bool,
     _submitter: Option<DisconnectGuard>,
-    _counted: Counted,
+    _reader_count: ReaderCount,
 }
 
-/// Keeps the number of readers.
-pub(super) struct Counted;
+/// Counts a reader in the metrics as long as it lives.
+pub(super) struct ReaderCount;
 
-impl Counted {
-    pub(super) fn new() -> Counted {
+impl ReaderCount {
+    pub(super) fn new() -> ReaderCount {
         telemetry::readers("sse", 1.0);
-        Counted
+        ReaderCount
     }
 }
 
-impl Drop for Counted {
+impl Drop for ReaderCount {
     fn drop(&mut self) {
         telemetry::readers("sse", -1.0);
     }
@@ -131,8 +131,8 @@ impl Reader {
     fn new(broker: &Broker, follower: Follower, submitter: Option<DisconnectGuard>) -> Reader {
         let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
         let idle = IdleTimer::new(heartbeat);
-        let (_submitter, _counted) = (submitter, Counted::new());
-        Reader { follower, idle, broken: false, _submitter, _counted }
+        let (_submitter, _reader_count) = (submitter, ReaderCount::new());
+        Reader { follower, idle, broken: false, _submitter, _reader_count }
     }
 
     fn pieces(self) -> Pieces {
@@ -153,13 +153,13 @@ impl Reader {
                     Ok(Followed::End(_)) => return None,
                     Err(failure) => Err(failure),
                 };
-                Some(Ok(frame.unwrap_or_else(|failure| self.breaks(&failure))))
+                Some(Ok(frame.unwrap_or_else(|failure| self.break_off(&failure))))
             }
             () = self.idle.elapsed() => Some(Ok(Bytes::from_static(COMMENT))),
         }
     }
 
-    fn breaks(&mut self, failure: &Failure) -> Bytes {
+    fn break_off(&mut self, failure: &Failure) -> Bytes {
         telemetry::error(failure);
         tracing::warn!(error = %failure, job = %self.follower.stream().head().id, "a reader's stream broke off");
         self.broken = true;

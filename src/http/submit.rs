@@ -21,58 +21,62 @@ use crate::job::{Code, Failure, Job, JobId, Output, OutputBody, Task};
 use crate::log::{Followed, Follower, Stream};
 use crate::telemetry::{self, OurStage};
 use crate::wire::record::RecordRef;
-use crate::wire::submit::{Door, Said};
+use crate::wire::submit::{Entrance, JobRequest};
 use crate::wire::{Cursor, header_options, record};
 
-/// A job that is on its way.
+/// A submitted job and what its answer needs.
 pub(super) struct SubmittedJob {
     pub(super) submitted: Submitted,
-    /// To be kept as long as its client waits.
+    /// Must be kept as long as the client waits.
     pub(super) submitter: Option<DisconnectGuard>,
     overhead_us: u128,
 }
 
 impl SubmittedJob {
-    /// Says in the answer's head which job it is.
-    pub(super) fn mark(&self, reply: &mut Reply) {
+    /// Adds the headers that name the job.
+    pub(super) fn add_headers(&self, reply: &mut Reply) {
         response::set(reply, "forebay-job-id", self.submitted.stream.head().id.as_str());
         response::set(reply, "forebay-cache", if self.submitted.reused { "join" } else { "miss" });
         response::set(reply, "forebay-overhead-us", self.overhead_us.to_string());
     }
 }
 
-/// Submits what was said.
-pub(super) async fn take_in(context: &RequestContext<'_>, said: Said, door: Door) -> Result<SubmittedJob, Failure> {
+/// Submits a job request.
+pub(super) async fn submit_job(
+    context: &RequestContext<'_>,
+    request: JobRequest,
+    entrance: Entrance,
+) -> Result<SubmittedJob, Failure> {
     let server = &context.connection.server;
-    let job = server.broker.job(said, door)?;
+    let job = server.broker.job(request, entrance)?;
     telemetry::overhead(OurStage::Parse, context.arrived.elapsed());
     context.auth.access.require_in(Scope::Run, &job.gateway)?;
     let background = job.options.background;
     let broker = Arc::clone(&server.broker);
-    let watched = move |submitted: Submitted| {
+    let with_guard = move |submitted: Submitted| {
         let submitter = if background { None } else { DisconnectGuard::new(broker, &submitted) };
         (submitted, submitter)
     };
-    let (submitted, submitter) = server.broker.submit_then(job, watched).await?;
+    let (submitted, submitter) = server.broker.submit_then(job, with_guard).await?;
     Ok(SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() })
 }
 
-/// Submits what a provider is asked in its own format; and where its answer comes from.
+/// Submits a request in a provider's own format; and returns the reader of its answer.
 pub(super) async fn pass_on(
     context: &RequestContext<'_>,
-    (mut said, door): (Said, Door),
-    asked: (PassthroughRequest<'_>, Reading),
+    (mut request, entrance): (JobRequest, Entrance),
+    upstream: (PassthroughRequest<'_>, Reading),
 ) -> Result<(SubmittedJob, TeeReader), Failure> {
     let broker = context.broker();
     // Whatever is asked, it is not asked in the shape that a task's body has here.
-    said.task = Some(Task::Prediction);
-    let job = Job { task: asked.1.task, ..broker.job(said, door)? };
+    request.task = Some(Task::Prediction);
+    let job = Job { task: upstream.1.task, ..broker.job(request, entrance)? };
     telemetry::overhead(OurStage::Parse, context.arrived.elapsed());
     context.auth.access.require_in(Scope::Run, &job.gateway)?;
-    let watch = Arc::clone(broker);
-    let watched = move |submitted: Submitted| (DisconnectGuard::new(watch, &submitted), submitted);
-    let ((submitter, submitted), tapped) = broker.pass_on_job(job, asked, watched).await?;
-    Ok((SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() }, tapped))
+    let broker_of_guard = Arc::clone(broker);
+    let with_guard = move |submitted: Submitted| (DisconnectGuard::new(broker_of_guard, &submitted), submitted);
+    let ((submitter, submitted), tee) = broker.pass_on_job(job, upstream, with_guard).await?;
+    Ok((SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() }, tee))
 }
 
 /// Whether the body is MessagePack.
@@ -87,39 +91,39 @@ pub(super) fn is_msgpack(content_type: Option<&HeaderValue>) -> Result<bool, Fai
     }
 }
 
-/// What was said, with what the headers say about the job; and what the door knows of it.
-pub(super) fn beside_body(
+/// Adds the headers' options to a job request; and returns what the entrance knows about the job.
+pub(super) fn with_headers(
     context: &RequestContext<'_>,
-    mut said: Said,
+    mut request: JobRequest,
     task: Option<Task>,
-) -> Result<(Said, Door), Failure> {
+) -> Result<(JobRequest, Entrance), Failure> {
     let headers = &context.parts.headers;
     if context.via != Via::Own {
         let snapshot = context.broker().snapshot.load();
         let is_on = |name: &str| snapshot.on.iter().any(|(known, _)| **known == *name);
         let is_alias = |name: &str| snapshot.config.models.contains_key(name);
-        said.model = cloudflare_names::model_of(said.model, context.via, is_alias, is_on)?;
+        request.model = cloudflare_names::model_of(request.model, context.via, is_alias, is_on)?;
     }
-    headers_beside(context, &mut said)?;
+    apply_headers(context, &mut request)?;
     let key = header(headers, "idempotency-key", Code::Invalid)?;
-    Ok((said, Door { gateway: context.auth.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
+    Ok((request, Entrance { gateway: context.auth.gateway.clone(), idempotency_key: key.map(str::to_owned), task }))
 }
 
-/// Takes in what the headers say about the job.
-pub(super) fn headers_beside(context: &RequestContext<'_>, said: &mut Said) -> Result<(), Failure> {
+/// Applies the options in the headers to a job request.
+pub(super) fn apply_headers(context: &RequestContext<'_>, request: &mut JobRequest) -> Result<(), Failure> {
     let headers = &context.parts.headers;
     for name in headers.keys() {
         let name = name.as_str();
         if (name.starts_with("forebay-") || name.starts_with("cf-aig-"))
             && let Some(value) = header(headers, name, Code::Invalid)?
         {
-            header_options::apply(said, name, value)?;
+            header_options::apply(request, name, value)?;
         }
     }
     Ok(())
 }
 
-/// Says where the job is.
+/// Adds the header `Location` of the job.
 pub(super) fn locate(reply: &mut Reply, id: &JobId) {
     if let Ok(place) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
         reply.headers_mut().insert(LOCATION, place);
@@ -134,13 +138,13 @@ pub(super) struct DisconnectGuard {
 }
 
 impl DisconnectGuard {
-    /// `None` for who joined a job that another had submitted: that job is not theirs to end.
+    /// `None` for a client that joined a job of another: it may not end that job.
     fn new(broker: Arc<Broker>, submitted: &Submitted) -> Option<DisconnectGuard> {
         let stream = Arc::clone(&submitted.stream);
         (!submitted.reused).then_some(DisconnectGuard { broker, stream, is_served: false })
     }
 
-    /// The client has all it came for, if that is so before the job's end.
+    /// Notes that the client has its whole answer, although the job has not ended yet.
     pub(super) fn served(mut self) {
         self.is_served = true;
     }

@@ -1,4 +1,4 @@
-//! From HTTP to WebSocket: the handshake. What is said afterwards is the session's.
+//! The handshake that turns an HTTP connection into a WebSocket. The messages are the module `ws`'s.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::response::Reply;
 use super::upgrade::Upgrade;
 use crate::config::Scope;
 use crate::job::{Code, Failure};
-use crate::ws::{Opening, socket};
+use crate::ws::{Handshake, socket};
 
 /// Bytes of a `Sec-WebSocket-Key`: 16 in base64.
 const KEY_BYTES: usize = 24;
@@ -56,9 +56,9 @@ pub(super) fn upgrade(
     let mut request = Request::new(());
     *request.extensions_mut() = std::mem::take(&mut parts.extensions);
     let io = hyper::upgrade::on(&mut request);
-    let place = broker.arbiters().pick().clone();
-    let opening = Opening { access, protocol, implicit, place };
-    *connection.upgrade.lock().expect("nothing panics while it holds this lock") = Some(Upgrade { io, opening });
+    let arbiter = broker.arbiters().pick().clone();
+    let handshake = Handshake { access, protocol, implicit, arbiter };
+    *connection.upgrade.lock().expect("nothing panics while it holds this lock") = Some(Upgrade { io, handshake });
     let mut reply = response::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = reply.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -70,7 +70,7 @@ pub(super) fn upgrade(
     Ok(reply)
 }
 
-/// What proves to the client that we understood; `None` when this is no handshake.
+/// Value of `Sec-WebSocket-Accept`; `None` if the request is no handshake.
 fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let holds = |name, wanted: &str| {
         let mut values = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
@@ -78,8 +78,8 @@ fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     };
     let version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
     let key = headers.get(SEC_WEBSOCKET_KEY)?.to_str().ok().filter(|key| key.len() == KEY_BYTES)?;
-    let asked = holds(CONNECTION, "upgrade") && holds(UPGRADE, "websocket") && version;
-    asked.then(|| HeaderValue::try_from(socket::accept_key(key)).ok()).flatten()
+    let is_handshake = holds(CONNECTION, "upgrade") && holds(UPGRADE, "websocket") && version;
+    is_handshake.then(|| HeaderValue::try_from(socket::accept_key(key)).ok()).flatten()
 }
 
 fn offered(headers: &HeaderMap) -> Option<String> {
@@ -88,7 +88,7 @@ fn offered(headers: &HeaderMap) -> Option<String> {
     (!offered.trim().is_empty()).then_some(offered)
 }
 
-/// The job and the cursor, as they came; the session judges both.
+/// The job and the cursor, as they came; the module `ws` checks both.
 fn implicit(job: Option<&str>, query: Option<&str>) -> Result<Option<(Box<str>, Option<Box<str>>)>, Failure> {
     let query = Query::parse(query);
     let Some(id) = job else {

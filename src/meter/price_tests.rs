@@ -1,6 +1,6 @@
 use super::*;
 use crate::job::Timestamp;
-use crate::wire::submit::{Door, from_json};
+use crate::wire::submit::{Entrance, from_json};
 
 const CONFIG: &str = r#"
     [prices."openai/gpt"]
@@ -44,7 +44,7 @@ const CONFIG: &str = r#"
 fn cost(options: &str, target: &str, usage: Usage) -> (String, bool) {
     let task = if target.starts_with("embed/") { "embedding" } else { "chat" };
     let json = format!(r#"{{"model":"m","input":{{"messages":[]}},"task":"{task}","options":{options}}}"#);
-    let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+    let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
     let (provider, model) = target.split_once('/').unwrap();
     let target = Target { provider: provider.into(), model: model.into() };
     let sale = Sale {

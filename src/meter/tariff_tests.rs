@@ -2,7 +2,7 @@
 
 use crate::job::{Bill, Target, Task, Timestamp, Usage, Usd};
 use crate::meter::{PriceBook, Sale};
-use crate::wire::submit::{Door, from_json};
+use crate::wire::submit::{Entrance, from_json};
 
 /// An attempt at a model of the catalog.
 struct Case {
@@ -18,7 +18,7 @@ fn check(target: &str, case: Case, expected: (&str, bool), why: &str) {
     let Case { task, input, region, usage, bill, at } = case;
     let input = if input == "{}" { r#"{"messages":[]}"# } else { input };
     let json = format!(r#"{{"model":"m","task":"{}","input":{input}}}"#, task.as_str());
-    let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+    let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
     let (kind, model) = target.split_once('/').unwrap();
     let target = Target { provider: "any".into(), model: model.into() };
     let sale = Sale { job: &job, target: &target, kind, region, usage: &usage, bill: &bill, at };

@@ -100,11 +100,11 @@ fn add_text(value: &Value, text: &mut String) {
 mod tests {
     use super::*;
     use crate::job::Timestamp;
-    use crate::wire::submit::{Door, from_json};
+    use crate::wire::submit::{Entrance, from_json};
 
     fn of(input: &str) -> u64 {
         let json = format!(r#"{{"model":"openai/gpt-5","input":{input}}}"#);
-        let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+        let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
         of_input("gpt-5", &job)
     }
 

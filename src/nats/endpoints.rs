@@ -168,7 +168,7 @@ async fn run_job(shared: &Arc<Shared>, operation: Operation, request: &ServiceRe
         _ => None,
     };
     let key = Some(request.header(header::MSG_ID)).filter(|key| !key.is_empty());
-    let known = submit::Door { gateway, idempotency_key: key.map(str::to_owned), task: None };
+    let known = submit::Entrance { gateway, idempotency_key: key.map(str::to_owned), task: None };
     let submitted = shared.broker.submit(shared.broker.job(request_body, known)?).await?;
     let stream = submitted.stream;
     let first = First {

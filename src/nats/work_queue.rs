@@ -180,7 +180,7 @@ fn job_of(shared: &Shared, message: &Message, fallback_key: String) -> Result<Jo
         key => Some(key.to_owned()),
     };
     let known =
-        submit::Door { gateway: Some(shared.subjects.gateway_of(&message.subject)?), idempotency_key: key, task: None };
+        submit::Entrance { gateway: Some(shared.subjects.gateway_of(&message.subject)?), idempotency_key: key, task: None };
     shared.broker.job(request, known)
 }
 

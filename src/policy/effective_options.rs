@@ -89,7 +89,7 @@ impl EffectiveOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::submit::{Door, from_json};
+    use crate::wire::submit::{Entrance, from_json};
 
     #[test]
     fn the_nearest_word_wins() {
@@ -106,7 +106,7 @@ mod tests {
         .unwrap();
         let job = |options: &str| {
             let json = format!(r#"{{"model":"m","input":"x","options":{options}}}"#);
-            from_json(json.as_bytes()).unwrap().into_job(&Door::default(), crate::job::Timestamp(0)).unwrap()
+            from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), crate::job::Timestamp(0)).unwrap()
         };
         let terms = EffectiveOptions::of(&job(r#"{"timeouts":{"total_ms":9}}"#), &config);
         let ms = Duration::from_millis;

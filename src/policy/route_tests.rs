@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::job::Timestamp;
-use crate::wire::submit::{Door, from_json};
+use crate::wire::submit::{Entrance, from_json};
 
 /// Checks with `local` and these providers on.
 fn check_on(on: &[(&str, &'static str)], model: &str, fallbacks: &str, expected: Result<&[&str], &str>) {
@@ -18,7 +18,7 @@ fn check_on(on: &[(&str, &'static str)], model: &str, fallbacks: &str, expected:
     )
     .unwrap();
     let json = format!(r#"{{"model":"{model}","input":"x","options":{{"fallbacks":{fallbacks}}}}}"#);
-    let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+    let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
     let mut all: Vec<(Box<str>, &'static str)> = on.iter().map(|(name, kind)| ((*name).into(), *kind)).collect();
     all.push(("local".into(), "openai-compatible"));
     all.sort();
@@ -102,7 +102,7 @@ fn plan_of(on: &[(&str, &'static str)], model: &str, options: &str) -> Result<Ve
     )
     .unwrap();
     let json = format!(r#"{{"model":"{model}","input":"x","options":{options}}}"#);
-    let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+    let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
     let mut all: Vec<(Box<str>, &'static str)> = on.iter().map(|(name, kind)| ((*name).into(), *kind)).collect();
     all.sort();
     let first_token = |target: &Target| Some(Duration::from_millis(if &*target.model == "quick" { 1 } else { 9 }));

@@ -1,10 +1,10 @@
 use super::*;
 use crate::job::Timestamp;
-use crate::wire::submit::{Door, from_json};
+use crate::wire::submit::{Entrance, from_json};
 
 fn job(gateway: &str, metadata: &str) -> Job {
     let json = format!(r#"{{"model":"m","input":"x","gateway":"{gateway}","metadata":{metadata}}}"#);
-    from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap()
+    from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap()
 }
 
 fn model(rest: &str) -> ModelConfig {

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::job::{Target, Timestamp};
     use crate::provider::{Endpoint, vendor};
-    use crate::wire::submit::{Door, from_json};
+    use crate::wire::submit::{Entrance, from_json};
 
     #[test]
     fn every_dialects_word_for_thinking_is_understood() {
@@ -187,7 +187,7 @@ mod tests {
         ] {
             let provider = vendor::ALL.iter().find(|provider| provider.card().id == vendor).unwrap();
             let json = format!(r#"{{"model":"p/m","input":{input}}}"#);
-            let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+            let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
             let target = Target { provider: "p".into(), model: model.into() };
             let mut endpoint = Endpoint::plain("p", "http://here/v1");
             let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Config;
-use crate::wire::submit::{Door, from_json};
+use crate::wire::submit::{Entrance, from_json};
 
 fn live() -> ConfigSnapshot {
     let config: Config = toml::from_str(
@@ -28,7 +28,7 @@ fn check(task: &str, body: &str, target: &str, expected: Option<&str>) {
     let fill = "x".repeat(400 - input.len());
     input.insert_str(input.len() - 2, &fill);
     let json = format!(r#"{{"model":"m","task":"{task}","input":{input}}}"#);
-    let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+    let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
     let snapshot = live();
     let (provider, model) = target.split_once('/').unwrap();
     let target = Target { provider: provider.into(), model: model.into() };

@@ -1,7 +1,7 @@
 //! A whole answer, collected from a job's records.
 //!
-//! Owns the shape of the collected result. Pure: the same records give the same answer, at every
-//! door. Honours `restarted` (what came before is discarded) and never invents an end.
+//! Owns the shape of the collected result. Pure: the same records give the same answer at every
+//! entrance. Honours `restarted` (what came before is discarded) and never invents an end.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ pub struct WholeCall {
     pub extra_content: Option<Value>,
 }
 
-/// Puts an answer together, record by record.
+/// Collects an answer, record by record.
 #[derive(Debug, Default)]
 pub struct Collector {
     texts: BTreeMap<u32, String>,
@@ -110,7 +110,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Takes the next record.
+    /// Adds the next record.
     pub fn push(&mut self, record: RecordRef<'_>) {
         match record.body {
             BodyRef::Delta { part, index, text } => self.text(part, index, &text),
@@ -163,7 +163,7 @@ impl Collector {
         call.arguments.push_str(&piece.arguments);
     }
 
-    /// The answer, once the terminal was pushed.
+    /// Returns the answer, once the terminal was pushed.
     #[must_use]
     pub fn finish(mut self, id: JobId) -> Option<Answer> {
         let end = self.end.take()?;
@@ -187,8 +187,8 @@ impl Collector {
     }
 
     fn body(mut self, finish_reason: Option<Box<str>>) -> AnswerBody {
-        let said = |text: String| (!text.is_empty()).then_some(text);
-        let [reasoning, refusal, audio_transcript] = self.others.map(said);
+        let non_empty = |text: String| (!text.is_empty()).then_some(text);
+        let [reasoning, refusal, audio_transcript] = self.others.map(non_empty);
         let mut texts: Vec<String> = self.texts.into_values().collect();
         let text = match texts.len() {
             0 => None,
@@ -216,7 +216,7 @@ impl Collector {
     }
 }
 
-/// What a terminal says went wrong; `None` of one that says all is well, and of any other event.
+/// Returns the failure of a terminal event; `None` for one that completed, and for any other event.
 #[must_use]
 pub fn failure_of(end: &Event) -> Option<Failure> {
     match end {

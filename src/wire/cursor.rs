@@ -18,17 +18,17 @@ pub enum Cursor {
     Start,
     /// `now`: after the last record that is durable when it is asked.
     Now,
-    /// After the records before `seq`, in this life of the stream.
+    /// After the records before `seq`, in this epoch of the stream.
     At {
-        /// Which life.
+        /// Epoch of the stream: it changes when the stream is created anew.
         epoch: Epoch,
-        /// The next record to read.
+        /// Place of the next record to read.
         seq: u64,
     },
 }
 
 impl Cursor {
-    /// The record to read next in a stream of `epoch` with durable tail `tail`.
+    /// Returns the record to read next in a stream of `epoch` with durable tail `tail`.
     ///
     /// # Errors
     /// `epoch_mismatch` or `cursor_ahead`.

@@ -1,4 +1,4 @@
-//! What providers said beside the answer, gathered from its pieces.
+//! Extra fields that providers send beside the answer, gathered from its pieces.
 //!
 //! Owns the joining of `Delta.extra` over a job's records: objects are joined field by field, lists
 //! one after the other, of anything else the last word counts. What a next turn must send back is
@@ -11,15 +11,15 @@ use serde_json::{Map, Value};
 /// Extras of one answer.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
-    /// For the assistant message's field of this name.
+    /// Value of the field of the same name in the assistant message.
     pub(crate) reasoning_details: Vec<Value>,
-    /// By the call's index.
+    /// Extras of tool calls, by the index of the call.
     pub(crate) of_calls: BTreeMap<u32, Value>,
     rest: Map<String, Value>,
 }
 
 impl Extras {
-    /// Takes the extra of one delta; of several answers only the first one's is kept beside what a
+    /// Adds the extra of one delta; of several answers only the first one's is kept beside what a
     /// next turn needs.
     pub(crate) fn push(&mut self, index: u32, extra: Value) {
         let Value::Object(mut levels) = extra else { return };
@@ -43,7 +43,7 @@ impl Extras {
         }
     }
 
-    /// What is left, by level; `None` if nothing is.
+    /// Returns the remaining extras, by level; `None` if there are none.
     pub(crate) fn rest(self) -> Option<Value> {
         (!self.rest.is_empty()).then_some(Value::Object(self.rest))
     }

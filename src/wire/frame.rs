@@ -1,12 +1,12 @@
-//! WebSocket messages: what clients say and what they are told.
+//! WebSocket messages, from clients and to clients.
 //!
 //! Owns both subprotocols (`forebay.v1.json`, `forebay.v1.msgpack`) and the close codes. Promises
 //! that a bad message becomes an `invalid` that names the field, and that an `events` message is
 //! written from stored bytes without anything in between. Does not know sockets or subscriptions.
 
 mod close;
+mod decode;
 mod events;
-mod said;
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 pub use close::Close;
+pub use decode::decode;
 pub use events::EventsFrame;
-pub use said::decode;
 
 use super::record::RecordRef;
 use super::submit;
 use crate::job::{Failure, JobId, Record, State};
 
-/// Which bytes a connection speaks.
+/// Encoding of the messages of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Protocol {
     /// `forebay.v1.json`: text frames.
@@ -34,7 +34,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them, the preferred first.
+    /// All protocols, the preferred first.
     pub const ALL: [Protocol; 2] = [Protocol::Json, Protocol::Msgpack];
 
     /// The name in `Sec-WebSocket-Protocol`.
@@ -51,9 +51,9 @@ impl Protocol {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Label {
-    /// A number.
+    /// A number that the client chose.
     Number(u64),
-    /// 1 to 64 bytes.
+    /// A text of 1 to 64 bytes.
     Text(#[schemars(length(min = 1, max = 64))] Box<str>),
 }
 
@@ -72,33 +72,33 @@ impl fmt::Display for Label {
     }
 }
 
-/// What a client says.
+/// A message that a client sends.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClientMessage {
-    /// Who it is. Needed first where keys are configured and the request had none.
+    /// Authenticates the client. Must come first where keys are configured and the handshake had none.
     Hello {
-        /// The key.
+        /// The key that the client presents.
         #[serde(skip_serializing_if = "Option::is_none")]
         token: Option<Box<str>>,
-        /// The program, for our logs.
+        /// Name of the client program, for the log.
         #[serde(skip_serializing_if = "Option::is_none")]
         client: Option<Box<str>>,
     },
     /// Submits a job.
     Run {
-        /// Comes back in the answer.
+        /// Reference that comes back in the answer.
         #[serde(rename = "ref")]
         reference: Label,
-        /// The job.
-        #[schemars(with = "submit::Said")]
+        /// The job, or its id.
+        #[schemars(with = "submit::JobRequest")]
         job: Box<RawValue>,
     },
-    /// Follows a job.
+    /// Subscribes to the records of a job.
     Subscribe {
         /// Names the subscription on this socket.
         sub: Label,
-        /// The job.
+        /// The job, or its id.
         id: Box<str>,
         /// After the last record that was processed. Default `-1`.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,47 +107,47 @@ pub enum ClientMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         credit: Option<u64>,
     },
-    /// Allows more.
+    /// Allows the broker to send more bytes.
     Credit {
-        /// The subscription.
+        /// Name of the subscription.
         sub: Label,
-        /// Bytes.
+        /// Bytes that are added to the credit.
         add: u64,
     },
-    /// Ends a subscription.
+    /// Ends a subscription of this socket.
     Unsubscribe {
-        /// The subscription.
+        /// Name of the subscription.
         sub: Label,
     },
-    /// Cancels a job.
+    /// Cancels a job of the client.
     Cancel {
-        /// The job.
+        /// The job, or its id.
         id: Box<str>,
     },
     /// Asks for a `pong`.
     Ping {
-        /// Comes back.
+        /// Number that comes back in the `pong`.
         #[schemars(with = "f64")]
         n: Number,
     },
 }
 
-/// Where one stream stands.
+/// Tail of one subscribed stream.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SubTail {
-    /// The subscription.
+    /// Name of the subscription.
     pub sub: Label,
     /// The cursor after the last durable record.
     pub tail: Box<str>,
 }
 
-/// What a client is told.
+/// A message that the broker sends.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage {
     /// The first message: the client is in.
     Welcome {
-        /// The connection, for logs.
+        /// Id of the connection, for logs.
         conn: Box<str>,
         /// Milliseconds between two heartbeats.
         heartbeat_ms: u64,
@@ -156,23 +156,23 @@ pub enum ServerMessage {
     },
     /// A job is durable.
     Accepted {
-        /// The request.
+        /// Reference of the request.
         #[serde(rename = "ref")]
         reference: Label,
-        /// The job.
+        /// The job, or its id.
         id: JobId,
-        /// Where it stands.
+        /// State of the job.
         state: State,
         /// Whether it existed already.
         reused: bool,
     },
     /// A subscription begins.
     Subscribed {
-        /// The subscription.
+        /// Name of the subscription.
         sub: Label,
-        /// The job.
+        /// The job, or its id.
         id: JobId,
-        /// Where it stands.
+        /// State of the job.
         state: State,
         /// The cursor before the first record that is kept.
         earliest: Box<str>,
@@ -181,26 +181,26 @@ pub enum ServerMessage {
     },
     /// Records, contiguous with those before.
     Events {
-        /// The subscription.
+        /// Name of the subscription.
         sub: Label,
         /// The cursor after the last of them.
         cursor: Box<str>,
-        /// The records.
+        /// The records themselves, as JSON or MessagePack.
         #[serde(serialize_with = "rendered")]
         items: Vec<Record>,
     },
     /// Everything that was durable has been sent.
     CaughtUp {
-        /// The subscription.
+        /// Name of the subscription.
         sub: Label,
-        /// Where.
+        /// Cursor after the last record that was sent.
         cursor: Box<str>,
     },
     /// The job ended and everything was sent: the only proof of completion.
     End {
-        /// The subscription.
+        /// Name of the subscription.
         sub: Label,
-        /// After the terminal.
+        /// Cursor after the terminal record.
         cursor: Box<str>,
         /// The terminal's kind.
         state: State,
@@ -212,13 +212,13 @@ pub enum ServerMessage {
     },
     /// Something could not be done. The socket stays open.
     Error {
-        /// The subscription concerned.
+        /// Name of the subscription that failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sub: Option<Label>,
-        /// The request concerned.
+        /// Reference of the request that failed.
         #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<Label>,
-        /// What went wrong.
+        /// The failure itself.
         error: Failure,
     },
     /// The broker is going down: come back with the same cursors.
@@ -228,7 +228,7 @@ pub enum ServerMessage {
     },
     /// The answer to `ping`.
     Pong {
-        /// What the `ping` said.
+        /// Number that the `ping` carried.
         #[schemars(with = "f64")]
         n: Number,
     },
@@ -250,7 +250,7 @@ pub fn encode(protocol: Protocol, message: &ServerMessage, out: &mut Vec<u8>) {
     }
 }
 
-/// What a client reads: for our own client and tests; not on any hot path.
+/// Decodes a message of the broker, for our own client and tests; not on any hot path.
 ///
 /// # Errors
 /// `internal` when the bytes are not a message.
@@ -262,7 +262,7 @@ pub fn decode_server(protocol: Protocol, bytes: &[u8]) -> Result<ServerMessage, 
     }
 }
 
-/// What a client sends: for our own client and tests.
+/// Encodes a message of a client, for our own client and tests.
 #[must_use]
 pub fn encode_client(protocol: Protocol, message: &ClientMessage) -> Vec<u8> {
     let value = serde_json::to_value(message).expect("a message has string keys");

@@ -1,4 +1,4 @@
-//! What headers say about a job, beside its body.
+//! Options of a job that come in headers beside its body.
 //!
 //! Owns `Forebay-Metadata`, `Forebay-Options` and the `cf-aig-*` aliases. Promises that a header and
 //! the body which disagree are an error that names the field; nothing is overridden silently. Does
@@ -10,26 +10,26 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::submit::Said;
+use super::submit::JobRequest;
 use crate::job::strict;
 use crate::job::{Backoff, CostOverride, Failure, ModelName, Options, Tags};
 
-/// Takes one header into what was said. Unknown names are not for us.
+/// Applies one header to a job request. Unknown names are left alone.
 ///
 /// # Errors
 /// `invalid` or `unsupported`, naming the header.
-pub fn apply(said: &mut Said, name: &str, value: &str) -> Result<(), Failure> {
-    let options = &mut said.options;
+pub fn apply(request: &mut JobRequest, name: &str, value: &str) -> Result<(), Failure> {
+    let options = &mut request.options;
     match name {
         "forebay-metadata" | "cf-aig-metadata" => {
             let tags: Tags = json(name, value)?;
-            let before = std::mem::replace(&mut said.metadata, tags.clone());
+            let before = std::mem::replace(&mut request.metadata, tags.clone());
             agree(name, before.is_empty() || before == tags)
         }
         "forebay-options" => {
-            let meant: Options = json(name, value)?;
-            let before = std::mem::replace(options, meant.clone());
-            agree(name, before == Options::default() || before == meant)
+            let given: Options = json(name, value)?;
+            let before = std::mem::replace(options, given.clone());
+            agree(name, before == Options::default() || before == given)
         }
         // Until the first part of the answer; after that they set no limit.
         "cf-aig-request-timeout" => set(name, &mut options.timeouts.first_token_ms, number(name, value)?),
@@ -91,11 +91,11 @@ fn boolean(name: &str, value: &str) -> Result<bool, Failure> {
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn of_input(model: ModelName, body: &[u8]) -> Result<Said, Failure> {
+pub fn of_input(model: ModelName, body: &[u8]) -> Result<JobRequest, Failure> {
     let text = std::str::from_utf8(body).map_err(|_| Failure::invalid("input", "the body is not UTF-8"))?;
     let input: Box<RawValue> = serde_json::from_str(text).map_err(|error| Failure::invalid("input", error))?;
     let (input, stream) = without_stream(input)?;
-    Ok(Said::of(model, input, stream))
+    Ok(JobRequest::new(model, input, stream))
 }
 
 fn without_stream(input: Box<RawValue>) -> Result<(Box<RawValue>, Option<bool>), Failure> {
@@ -117,12 +117,12 @@ fn without_stream(input: Box<RawValue>) -> Result<(Box<RawValue>, Option<bool>),
 mod tests {
     use super::*;
 
-    fn said(body: &str, headers: &[(&str, &str)]) -> Result<Said, Failure> {
-        let mut said = crate::wire::submit::from_json(body.as_bytes())?;
+    fn with_headers(body: &str, headers: &[(&str, &str)]) -> Result<JobRequest, Failure> {
+        let mut request = crate::wire::submit::from_json(body.as_bytes())?;
         for (name, value) in headers {
-            apply(&mut said, name, value)?;
+            apply(&mut request, name, value)?;
         }
-        Ok(said)
+        Ok(request)
     }
 
     #[test]
@@ -146,17 +146,17 @@ mod tests {
             ("cf-aig-zdr", "false"),
             ("cf-aig-event-id", "whatever"),
         ];
-        let said = said(r#"{"model":"m","input":"x"}"#, &headers).unwrap();
-        assert_eq!((said.options.timeouts.first_token_ms, said.options.timeouts.total_ms), (Some(5000), None));
-        assert_eq!(said.options.retry.max_attempts, Some(4));
-        assert_eq!(said.options.retry.delay_ms, Some(10));
-        assert_eq!(said.options.retry.backoff, Some(Backoff::Linear));
-        assert!(!said.options.log_payload);
-        let cost = said.options.cost.unwrap();
+        let request = with_headers(r#"{"model":"m","input":"x"}"#, &headers).unwrap();
+        assert_eq!((request.options.timeouts.first_token_ms, request.options.timeouts.total_ms), (Some(5000), None));
+        assert_eq!(request.options.retry.max_attempts, Some(4));
+        assert_eq!(request.options.retry.delay_ms, Some(10));
+        assert_eq!(request.options.retry.backoff, Some(Backoff::Linear));
+        assert!(!request.options.log_payload);
+        let cost = request.options.cost.unwrap();
         assert_eq!(cost.per_token_out.to_string(), "0.000002");
         assert_eq!(cost.per_cache_read_token.map(|usd| usd.to_string()).as_deref(), Some("0.0000001"));
         assert_eq!(cost.per_cache_write_token, None);
-        assert!(said.metadata.get("teamId").is_some());
+        assert!(request.metadata.get("teamId").is_some());
     }
 
     #[test]
@@ -179,10 +179,10 @@ mod tests {
             ("cf-aig-zdr", "true"),
             ("cf-aig-byok-alias", "other"),
         ] {
-            let failure = said(body, &[(name, value)]).expect_err(name);
+            let failure = with_headers(body, &[(name, value)]).expect_err(name);
             assert_eq!(failure.param.as_deref(), Some(name), "{failure}");
         }
-        assert!(said(body, &[("forebay-metadata", r#"{"a":1}"#), ("cf-aig-max-attempts", "2")]).is_ok());
+        assert!(with_headers(body, &[("forebay-metadata", r#"{"a":1}"#), ("cf-aig-max-attempts", "2")]).is_ok());
     }
 
     #[test]
@@ -190,8 +190,8 @@ mod tests {
         let model = || "m".parse().unwrap();
         let kept = r#"{ "messages": [], "x": 1.50 }"#;
         assert_eq!(of_input(model(), kept.as_bytes()).unwrap().input.get(), kept);
-        let said = of_input(model(), br#"{"x":1.50,"stream":true,"messages":[]}"#).unwrap();
-        assert_eq!((said.input.get(), said.stream), (r#"{"messages":[],"x":1.50}"#, Some(true)));
+        let request = of_input(model(), br#"{"x":1.50,"stream":true,"messages":[]}"#).unwrap();
+        assert_eq!((request.input.get(), request.stream), (r#"{"messages":[],"x":1.50}"#, Some(true)));
         for (bad, param) in [(&b"\xff"[..], "input"), (b"{", "input"), (b"", "input"), (br#"{"stream":1}"#, "stream")] {
             assert_eq!(of_input(model(), bad).unwrap_err().param.as_deref(), Some(param));
         }

@@ -48,31 +48,31 @@ pub fn encode(at: Timestamp, event: &Event, out: &mut Vec<u8>) -> Result<(), Fai
 /// A stored record, decoded as far as rendering needs: a delta's text is borrowed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RecordRef<'a> {
-    /// Its place.
+    /// Place of the record in its stream.
     pub seq: u64,
-    /// When it was appended.
+    /// Time at which the record was appended.
     pub at: Timestamp,
-    /// What happened.
+    /// Content of the record.
     pub body: BodyRef<'a>,
 }
 
-/// See [`RecordRef`].
+/// Content of a [`RecordRef`].
 #[derive(Clone, PartialEq, Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "it lives on the stack for one rendering; a box would cost an allocation"
 )]
 pub enum BodyRef<'a> {
-    /// A plain delta.
+    /// A text delta without extras.
     Delta {
-        /// Which text.
+        /// Kind of text that the piece belongs to.
         part: Part,
-        /// Which of several.
+        /// Number of the answer that the piece belongs to.
         index: u32,
-        /// The piece.
+        /// The piece of text itself.
         text: Cow<'a, str>,
     },
-    /// Anything else.
+    /// Any other event, with everything owned.
     Event(Event),
 }
 
@@ -102,7 +102,7 @@ fn part_of(code: u8) -> Option<Part> {
 }
 
 impl RecordRef<'_> {
-    /// The `kind` on the wire.
+    /// Name of the record's kind, as readers see it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.body {

@@ -27,11 +27,11 @@ pub mod header {
     pub const JOB_ID: &str = "Forebay-Job-Id";
     /// `accepted`: the requester wants the first message only.
     pub const REPLY: &str = "Forebay-Reply";
-    /// The caller's own name for the message: an idempotency key.
+    /// The caller's own name for the message, which is an idempotency key.
     pub const MSG_ID: &str = "Nats-Msg-Id";
     /// `application/msgpack`, or JSON.
     pub const CONTENT_TYPE: &str = "Content-Type";
-    /// Which of the two the answer is to be; absent = as the request.
+    /// Format that the answer must have; without it, the format of the request.
     pub const ACCEPT: &str = "Accept";
     /// An error's code: the payload is not a record.
     pub const SERVICE_ERROR: &str = "Nats-Service-Error";
@@ -42,10 +42,10 @@ pub mod header {
 /// The media type of MessagePack.
 pub const MSGPACK: &str = "application/msgpack";
 
-/// How messages are written.
+/// Format in which messages are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
-    /// JSON.
+    /// JSON text.
     #[default]
     Json,
     /// MessagePack with field names.
@@ -84,9 +84,9 @@ impl Format {
 /// The first message of an answer: the job is durable.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct First<'a> {
-    /// The job.
+    /// Id of the job.
     pub id: &'a JobId,
-    /// Where it stands.
+    /// State of the job.
     pub state: State,
     /// Where the records that follow begin.
     pub cursor: String,
@@ -108,7 +108,7 @@ pub struct Beat {
 /// An error as NATS and HTTP carry it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Refusal<'a> {
-    /// What went wrong.
+    /// The failure that the message reports.
     pub error: &'a Failure,
 }
 
@@ -148,7 +148,7 @@ impl Subjects {
         format!("{}.jobs.{gateway}", self.prefix)
     }
 
-    /// What the JetStream stream listens to.
+    /// Subjects that the JetStream stream stores.
     #[must_use]
     pub fn all_jobs(&self) -> String {
         format!("{}.jobs.*", self.prefix)

@@ -1,6 +1,6 @@
-//! A submitted job: what was *said* becomes what is *meant*, once.
+//! A submitted job: a raw request becomes a valid job, once.
 //!
-//! Owns every rule about a job's fields. Promises an error that names the field. After this nobody
+//! Owns every rule about a job's fields. Promises an error that names the field. After this no code
 //! validates again. Does not know which models or gateways exist.
 
 use schemars::JsonSchema;
@@ -22,12 +22,13 @@ use crate::job::{
 /// A job as a client says it: the body of `POST /v1/run`, of a NATS request, of a WebSocket `run`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "Job")]
-pub struct Said {
+// The name in `/openapi.json` is a public one.
+#[schemars(rename = "Said", title = "Job")]
+pub struct JobRequest {
     /// `provider/model`, `@cf/author/model`, or an alias.
     pub model: ModelName,
     /// A string, `{"prompt": …}`, `{"input": …}`, or the task's body.
-    #[schemars(with = "SaidInput")]
+    #[schemars(with = "JobInput")]
     pub input: Box<RawValue>,
     /// 1–64 of `[A-Za-z0-9_-]`. Default: a UUIDv7.
     #[serde(default)]
@@ -51,17 +52,17 @@ pub struct Said {
     /// HTTP only: answer as server-sent events.
     #[serde(default)]
     pub stream: Option<bool>,
-    /// See [`Job::echo`]; a door's own, nothing that can be said in a job.
+    /// Set by an entrance, never read from a body: see [`Job::echo`].
     #[serde(skip)]
     #[schemars(skip)]
     pub echo: Option<Box<RawValue>>,
 }
 
-impl Said {
-    /// A job of which nothing else is said.
+impl JobRequest {
+    /// A request with nothing but a model and an input.
     #[must_use]
-    pub fn of(model: ModelName, input: Box<RawValue>, stream: Option<bool>) -> Said {
-        Said {
+    pub fn new(model: ModelName, input: Box<RawValue>, stream: Option<bool>) -> JobRequest {
+        JobRequest {
             model,
             input,
             id: None,
@@ -76,20 +77,21 @@ impl Said {
     }
 }
 
-/// For the schema only.
+/// The forms of `input`, for the schema only.
 #[derive(JsonSchema)]
+#[schemars(rename = "SaidInput")]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum SaidInput {
+enum JobInput {
     /// A prompt.
     Text(String),
     /// The task's body.
     Body(serde_json::Map<String, Value>),
 }
 
-/// What the door knows about a job that the body may leave out.
+/// Facts about a job that its entrance knows, so that the body may leave them out.
 #[derive(Clone, Debug, Default)]
-pub struct Door {
+pub struct Entrance {
     /// From the path, the subject or a header; a body that names another is `invalid`.
     pub gateway: Option<Gateway>,
     /// `Idempotency-Key` or `Nats-Msg-Id`; a body that names another is `invalid`.
@@ -102,11 +104,11 @@ pub struct Door {
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn from_json(bytes: &[u8]) -> Result<Said, Failure> {
+pub fn from_json(bytes: &[u8]) -> Result<JobRequest, Failure> {
     read_object(bytes)
 }
 
-/// Reads what is said as a JSON object with named fields.
+/// Reads a JSON object with named fields.
 pub(crate) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|_| Failure::new(Code::Invalid, "the body is not UTF-8"))?;
     // serde takes an array for a struct, field by field; a client that sends one has it wrong.
@@ -120,7 +122,7 @@ pub(crate) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, 
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn from_msgpack(bytes: &[u8]) -> Result<Said, Failure> {
+pub fn from_msgpack(bytes: &[u8]) -> Result<JobRequest, Failure> {
     let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
     reader.set_max_depth(JSON_DEPTH_MAX);
     let value: Value = strict::read(&mut reader).map_err(|error| named(&error))?;
@@ -131,7 +133,7 @@ pub fn from_msgpack(bytes: &[u8]) -> Result<Said, Failure> {
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn from_value(value: Value) -> Result<Said, Failure> {
+pub fn from_value(value: Value) -> Result<JobRequest, Failure> {
     let text = value.to_string();
     from_json(text.as_bytes())
 }
@@ -155,20 +157,20 @@ fn named<E: std::fmt::Display>(error: &ReadError<E>) -> Failure {
     Failure::invalid(&param, message)
 }
 
-impl Said {
-    /// The valid job.
+impl JobRequest {
+    /// Checks the request and makes the job.
     ///
     /// # Errors
     /// `invalid` or `unsupported`, naming the field.
-    pub fn into_job(self, door: &Door, now: Timestamp) -> Result<Job, Failure> {
+    pub fn into_job(self, entrance: &Entrance, now: Timestamp) -> Result<Job, Failure> {
         check_options(&self.options)?;
-        let gateway = one_of("gateway", door.gateway.clone(), self.gateway)?.unwrap_or_default();
-        let key = one_of("idempotency_key", door.idempotency_key.clone().map(Into::into), self.idempotency_key)?;
+        let gateway = one_of("gateway", entrance.gateway.clone(), self.gateway)?.unwrap_or_default();
+        let key = one_of("idempotency_key", entrance.idempotency_key.clone().map(Into::into), self.idempotency_key)?;
         if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
             let message = format!("must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes");
             return Err(Failure::invalid("idempotency_key", message));
         }
-        let task = self.task.or(door.task).unwrap_or_default();
+        let task = self.task.or(entrance.task).unwrap_or_default();
         let input = normal_input(&self.input, task)?;
         let mut job = Job {
             body_sha256: None,
@@ -191,13 +193,13 @@ impl Said {
     }
 }
 
-/// The door's value or the body's; both only if they agree.
-fn one_of<T: PartialEq>(field: &str, door: Option<T>, body: Option<T>) -> Result<Option<T>, Failure> {
-    match (door, body) {
-        (Some(door), Some(body)) if door != body => {
+/// Returns the entrance's value or the body's; both may be there only if they agree.
+fn one_of<T: PartialEq>(field: &str, entrance: Option<T>, body: Option<T>) -> Result<Option<T>, Failure> {
+    match (entrance, body) {
+        (Some(entrance), Some(body)) if entrance != body => {
             Err(Failure::invalid(field, "the body and the address or header say different things"))
         }
-        (door, body) => Ok(body.or(door)),
+        (entrance, body) => Ok(body.or(entrance)),
     }
 }
 
@@ -359,7 +361,7 @@ fn check_depth(json: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// SHA-256 of what the job asks for, independent of key order and of the door it came through.
+/// SHA-256 of what the job asks for, independent of key order and of its entrance.
 fn digest(job: &Job) -> [u8; 32] {
     // serde_json's map is sorted by key, so parsing and printing again is canonical.
     let input: Value = serde_json::from_str(job.input.get()).unwrap_or_default();

@@ -1,7 +1,7 @@
 use super::*;
 
 fn job(json: &str) -> Result<Job, Failure> {
-    from_json(json.as_bytes())?.into_job(&Door::default(), Timestamp(1))
+    from_json(json.as_bytes())?.into_job(&Entrance::default(), Timestamp(1))
 }
 
 fn input_of(json: &str) -> String {
@@ -12,9 +12,9 @@ fn input_of(json: &str) -> String {
 fn every_way_to_say_a_prompt_means_the_same() {
     let meant = r#"{"messages":[{"role":"user","content":"Hi"}]}"#;
     assert_eq!(input_of(r#"{"model":"m","input":"Hi"}"#), meant);
-    for said in [r#"{"prompt":"Hi"}"#, r#"{"input":"Hi"}"#] {
-        let value: Value = serde_json::from_str(&input_of(&format!(r#"{{"model":"m","input":{said}}}"#))).unwrap();
-        assert_eq!(value, serde_json::from_str::<Value>(meant).unwrap(), "{said}");
+    for request in [r#"{"prompt":"Hi"}"#, r#"{"input":"Hi"}"#] {
+        let value: Value = serde_json::from_str(&input_of(&format!(r#"{{"model":"m","input":{request}}}"#))).unwrap();
+        assert_eq!(value, serde_json::from_str::<Value>(meant).unwrap(), "{request}");
     }
     let body = r#"{ "messages": [], "odd":  1.50 }"#;
     assert_eq!(input_of(&format!(r#"{{"model":"m","input":{body}}}"#)), body, "a body is kept byte for byte");
@@ -90,7 +90,7 @@ fn msgpack_says_the_same_as_json() {
     let value =
         serde_json::json!({"id": "a", "model": "m", "input": {"messages": [], "n": 1.5}, "metadata": {"k": true}});
     let read =
-        from_msgpack(&rmp_serde::to_vec_named(&value).unwrap()).unwrap().into_job(&Door::default(), Timestamp(1));
+        from_msgpack(&rmp_serde::to_vec_named(&value).unwrap()).unwrap().into_job(&Entrance::default(), Timestamp(1));
     assert_eq!(read.unwrap().body_sha256, job(&value.to_string()).unwrap().body_sha256);
     assert!(from_msgpack(&[0x91; 4096]).is_err());
     assert!(from_msgpack(b"garbage").is_err());
@@ -98,10 +98,10 @@ fn msgpack_says_the_same_as_json() {
 
 #[test]
 fn the_door_and_the_body_must_agree() {
-    let door = Door { gateway: Some("team".parse().unwrap()), idempotency_key: Some("k".into()), task: None };
-    let said = |json: &str| from_json(json.as_bytes()).unwrap().into_job(&door, Timestamp(1));
-    let job = said(r#"{"model":"m","input":"x"}"#).unwrap();
+    let entrance = Entrance { gateway: Some("team".parse().unwrap()), idempotency_key: Some("k".into()), task: None };
+    let request = |json: &str| from_json(json.as_bytes()).unwrap().into_job(&entrance, Timestamp(1));
+    let job = request(r#"{"model":"m","input":"x"}"#).unwrap();
     assert_eq!((job.gateway.as_str(), job.idempotency_key.as_deref()), ("team", Some("k")));
-    assert!(said(r#"{"model":"m","input":"x","gateway":"other"}"#).is_err());
-    assert!(said(r#"{"model":"m","input":"x","idempotency_key":"other"}"#).is_err());
+    assert!(request(r#"{"model":"m","input":"x","gateway":"other"}"#).is_err());
+    assert!(request(r#"{"model":"m","input":"x","idempotency_key":"other"}"#).is_err());
 }

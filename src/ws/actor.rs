@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::heartbeat::{Patience, Pulse};
+use super::heartbeat::{Deadlines, Liveness};
 use crate::broker::{Broker, Submitted};
 use crate::job::caps::{CLOSE_GRACE_MS, COMMANDS_MAX, SUBMITTED_MAX};
 use crate::job::{Code, Failure, Job, JobId};
@@ -20,32 +20,32 @@ use crate::log::Stream;
 use crate::telemetry;
 use crate::wire::frame::{Close, Label, ServerMessage};
 
-/// Where actors of sockets snapshot.
-pub type Place = ArbiterHandle;
+/// Arbiter that runs actors of sockets.
+pub type SocketArbiter = ArbiterHandle;
 
 /// Milliseconds that a client is asked to wait before it comes back to a broker that restarts.
 const RETRY_AFTER_MS: u64 = 1000;
 
-/// What the client wants done.
+/// A command of the client.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) enum Command {
-    /// Submit a job.
+    /// Submit this job.
     Run(Label, Box<Job>),
-    /// Cancel a job.
+    /// Cancel this job.
     Cancel(JobId),
     /// The data task is over.
     Over,
 }
 
 /// The actor as the data task sees it. Dropping it ends the actor.
-pub(super) struct Control {
-    addr: Addr<Session>,
-    pulse: Arc<Pulse>,
+pub(super) struct ActorHandle {
+    addr: Addr<SocketActor>,
+    liveness: Arc<Liveness>,
 }
 
-impl Control {
-    /// Hands a command over.
+impl ActorHandle {
+    /// Sends a command to the actor.
     ///
     /// # Errors
     /// `overloaded` when too many are under way.
@@ -55,81 +55,97 @@ impl Control {
     }
 }
 
-impl Drop for Control {
+impl Drop for ActorHandle {
     fn drop(&mut self) {
         // Where the mailbox is full the actor sees it at its next look.
-        self.pulse.end();
+        self.liveness.end();
         let _ = self.addr.try_send(Command::Over);
     }
 }
 
-/// What the data task hears from the actor.
-pub(super) struct Line {
-    /// Why the socket is to be closed, once it is.
+/// Messages from the actor to the data task.
+pub(super) struct ActorEvents {
+    /// Reason for which the socket must be closed, once there is one.
     pub(super) close: watch::Receiver<Option<Close>>,
     /// Answers to commands, and `goaway`.
     pub(super) replies: mpsc::Receiver<ServerMessage>,
     /// It is time for a heartbeat and a ping.
-    pub(super) beat: Arc<Notify>,
+    pub(super) heartbeat_due: Arc<Notify>,
 }
 
 /// Starts the actor of one socket.
-pub(super) fn start(place: &Place, broker: Arc<Broker>, pulse: Arc<Pulse>, patience: Patience) -> (Control, Line) {
+pub(super) fn start(
+    arbiter: &SocketArbiter,
+    broker: Arc<Broker>,
+    liveness: Arc<Liveness>,
+    deadlines: Deadlines,
+) -> (ActorHandle, ActorEvents) {
     let (close, close_line) = watch::channel(None);
     let (replies, replies_line) = mpsc::channel(COMMANDS_MAX);
-    let beat = Arc::new(Notify::new());
-    let line = Line { close: close_line, replies: replies_line, beat: Arc::clone(&beat) };
-    let seen = Arc::clone(&pulse);
-    let addr = Session::start_in_arbiter(place, move |ctx| {
+    let heartbeat_due = Arc::new(Notify::new());
+    let actor_events =
+        ActorEvents { close: close_line, replies: replies_line, heartbeat_due: Arc::clone(&heartbeat_due) };
+    let seen = Arc::clone(&liveness);
+    let addr = SocketActor::start_in_arbiter(arbiter, move |ctx| {
         ctx.set_mailbox_capacity(COMMANDS_MAX);
-        Session { broker, pulse, patience, close, replies, beat, submitted: Vec::new(), under_way: 0, is_over: false }
+        SocketActor {
+            broker,
+            liveness,
+            deadlines,
+            close,
+            replies,
+            heartbeat_due,
+            submitted: Vec::new(),
+            under_way: 0,
+            is_over: false,
+        }
     });
-    (Control { addr, pulse: seen }, line)
+    (ActorHandle { addr, liveness: seen }, actor_events)
 }
 
-struct Session {
+struct SocketActor {
     broker: Arc<Broker>,
-    pulse: Arc<Pulse>,
-    patience: Patience,
+    liveness: Arc<Liveness>,
+    deadlines: Deadlines,
     close: watch::Sender<Option<Close>>,
     replies: mpsc::Sender<ServerMessage>,
-    beat: Arc<Notify>,
+    heartbeat_due: Arc<Notify>,
     /// Jobs that this client submitted and that may be unfinished.
     submitted: Vec<Arc<Stream>>,
     under_way: usize,
     is_over: bool,
 }
 
-impl Actor for Session {
+impl Actor for SocketActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(self.patience.heartbeat, |actor, _| actor.beat.notify_one());
-        ctx.run_interval(self.patience.look(), Session::look);
-        ctx.run_later(self.patience.hello + Duration::from_millis(2), Session::look);
-        let farewell = farewell(Arc::clone(&self.broker), self.replies.clone());
-        ctx.spawn(farewell.into_actor(self).map(|(), actor, _| actor.end(Close::Restart)));
+        ctx.run_interval(self.deadlines.heartbeat, |actor, _| actor.heartbeat_due.notify_one());
+        ctx.run_interval(self.deadlines.check(), SocketActor::check);
+        ctx.run_later(self.deadlines.hello + Duration::from_millis(2), SocketActor::check);
+        let close_mode = close_mode(Arc::clone(&self.broker), self.replies.clone());
+        ctx.spawn(close_mode.into_actor(self).map(|(), actor, _| actor.end(Close::Restart)));
     }
 }
 
-impl Session {
+impl SocketActor {
     fn end(&self, close: Close) {
-        self.close.send_if_modified(|said| said.replace(close).is_none());
+        self.close.send_if_modified(|reason| reason.replace(close).is_none());
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.pulse.is_over() {
-            self.over(ctx);
-        } else if let Some(close) = self.pulse.judge(&self.patience) {
+    fn check(&mut self, ctx: &mut Context<Self>) {
+        if self.liveness.is_over() {
+            self.disconnected(ctx);
+        } else if let Some(close) = self.liveness.expired(&self.deadlines) {
             self.end(close);
         }
     }
 
-    /// The client is gone: its jobs decide for themselves.
-    fn over(&mut self, ctx: &mut Context<Self>) {
+    /// Ends the work for a client that left: its jobs' own options say whether they go on.
+    fn disconnected(&mut self, ctx: &mut Context<Self>) {
         self.is_over = true;
         for stream in self.submitted.drain(..) {
-            left(&self.broker, &stream);
+            client_left(&self.broker, &stream);
         }
         if self.under_way == 0 {
             ctx.stop();
@@ -145,11 +161,11 @@ impl Session {
         }
     }
 
-    fn settle(&mut self, submitted: Option<Submitted>, ctx: &mut Context<Self>) {
+    fn finish_command(&mut self, submitted: Option<Submitted>, ctx: &mut Context<Self>) {
         self.under_way -= 1;
         if let Some(Submitted { stream, reused: false }) = submitted {
             match self.is_over {
-                true => left(&self.broker, &stream),
+                true => client_left(&self.broker, &stream),
                 false => self.remember(stream),
             }
         }
@@ -159,7 +175,7 @@ impl Session {
     }
 }
 
-impl Handler<Command> for Session {
+impl Handler<Command> for SocketActor {
     type Result = ();
 
     fn handle(&mut self, command: Command, ctx: &mut Context<Self>) {
@@ -175,21 +191,23 @@ impl Handler<Command> for Session {
             return;
         }
         match command {
-            Command::Over => return self.over(ctx),
+            Command::Over => return self.disconnected(ctx),
             Command::Run(reference, job) => {
                 ctx.spawn(run(broker, replies, reference, job).into_actor(self).map(|done, actor, ctx| {
-                    actor.settle(done, ctx);
+                    actor.finish_command(done, ctx);
                 }));
             }
             Command::Cancel(id) => {
-                ctx.spawn(cancel(broker, replies, id).into_actor(self).map(|(), actor, ctx| actor.settle(None, ctx)));
+                ctx.spawn(
+                    cancel(broker, replies, id).into_actor(self).map(|(), actor, ctx| actor.finish_command(None, ctx)),
+                );
             }
         }
         self.under_way += 1;
     }
 }
 
-fn left(broker: &Broker, stream: &Arc<Stream>) {
+fn client_left(broker: &Broker, stream: &Arc<Stream>) {
     if !stream.tail().state.is_terminal() {
         broker.client_left(stream);
     }
@@ -225,9 +243,9 @@ async fn cancel(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>, id: J
     }
 }
 
-/// Says `goaway` when the broker starts going down; resolves when readers have had their time to
+/// Sends `goaway` when the broker starts going down; resolves when readers have had their time to
 /// see how their jobs ended.
-async fn farewell(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>) {
+async fn close_mode(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>) {
     broker.draining().await;
     let _ = replies.send(ServerMessage::Goaway { retry_after_ms: RETRY_AFTER_MS }).await;
     let drain_s = broker.snapshot.load().config.server.drain_s;

@@ -28,14 +28,14 @@ const SILENT_BEATS: u32 = 3;
 /// Tries in a row that bring nothing before giving up. With the waits above: over five minutes.
 const TRIES_MAX: u32 = 64;
 
-/// One connection.
+/// A connection of our own client to a broker.
 pub struct Client {
     ws: WebSocketStream<MaybeTlsStream<TcpStream>>,
     protocol: Protocol,
-    patience: Duration,
+    deadlines: Duration,
 }
 
-/// Why a connection is over.
+/// Reason for which a connection is over.
 #[derive(Debug)]
 pub enum Over {
     /// Come back with the same cursors, after this many milliseconds if the broker said so.
@@ -48,7 +48,7 @@ impl Client {
     /// Connects to `ws://…/v1/ws` and waits to be welcomed.
     ///
     /// # Errors
-    /// [`Over::Lost`] when nobody is there, [`Over::Refused`] when the broker does not want us.
+    /// [`Over::Lost`] when no broker answers, [`Over::Refused`] when the broker refuses the client.
     pub async fn connect(url: &str, token: Option<&str>, protocol: Protocol) -> Result<Client, Over> {
         let bad = |error: &dyn std::fmt::Display| Over::Refused(Failure::invalid("url", error));
         let mut request = url.into_client_request().map_err(|error| bad(&error))?;
@@ -64,16 +64,16 @@ impl Client {
             Ok(Err(error)) => return Err(refused(error)),
             Err(_) => return Err(Over::Lost(None)),
         };
-        let mut client = Client { ws, protocol, patience: Duration::from_millis(CONNECT_MS) };
+        let mut client = Client { ws, protocol, deadlines: Duration::from_millis(CONNECT_MS) };
         loop {
             if let ServerMessage::Welcome { heartbeat_ms, .. } = client.next().await? {
-                client.patience = Duration::from_millis(heartbeat_ms.max(100)) * SILENT_BEATS;
+                client.deadlines = Duration::from_millis(heartbeat_ms.max(100)) * SILENT_BEATS;
                 return Ok(client);
             }
         }
     }
 
-    /// Says something.
+    /// Sends a message.
     ///
     /// # Errors
     /// [`Over::Lost`].
@@ -86,7 +86,7 @@ impl Client {
         self.ws.send(message).await.map_err(|_| Over::Lost(None))
     }
 
-    /// The next message. Cancel-safe.
+    /// Receives the next message. Cancel-safe.
     ///
     /// # Errors
     /// How the connection ended; a silent one is lost.
@@ -100,7 +100,7 @@ impl Client {
     /// As [`Client::next`].
     pub async fn next_sized(&mut self) -> Result<(ServerMessage, u64), Over> {
         loop {
-            let Ok(message) = timeout(self.patience, self.ws.next()).await else { return Err(Over::Lost(None)) };
+            let Ok(message) = timeout(self.deadlines, self.ws.next()).await else { return Err(Over::Lost(None)) };
             let bytes = match message {
                 Some(Ok(Message::Text(text))) => text.as_bytes().to_vec(),
                 Some(Ok(Message::Binary(bytes))) => bytes.to_vec(),
@@ -152,9 +152,9 @@ pub struct Follow {
     pub url: String,
     /// The key, where one is needed.
     pub token: Option<String>,
-    /// Which bytes to speak.
+    /// Protocol of the connection.
     pub protocol: Protocol,
-    /// The job.
+    /// Id of the job.
     pub id: String,
     /// Where to begin; `-1` = from the start.
     pub cursor: String,
@@ -167,15 +167,15 @@ pub struct Follow {
 /// What the broker says about the job or the cursor; `internal` when records have a gap;
 /// `overloaded` when the broker stays away.
 pub async fn follow(what: Follow, mut on_record: impl FnMut(&Record)) -> Result<State, Failure> {
-    let mut place = Place { cursor: what.cursor.clone(), next_seq: None };
+    let mut arbiter = SocketArbiter { cursor: what.cursor.clone(), next_seq: None };
     let mut tries = 0;
     loop {
-        let before = place.cursor.clone();
-        match once(&what, &mut place, &mut on_record).await {
+        let before = arbiter.cursor.clone();
+        match once(&what, &mut arbiter, &mut on_record).await {
             Ok(state) => return Ok(state),
             Err(Over::Refused(failure)) => return Err(failure),
             Err(Over::Lost(advice_ms)) => {
-                tries = if place.cursor == before { tries + 1 } else { 1 };
+                tries = if arbiter.cursor == before { tries + 1 } else { 1 };
                 if tries >= TRIES_MAX {
                     return Err(Failure::new(Code::Overloaded, "the broker cannot be reached"));
                 }
@@ -188,15 +188,15 @@ pub async fn follow(what: Follow, mut on_record: impl FnMut(&Record)) -> Result<
     }
 }
 
-struct Place {
+struct SocketArbiter {
     cursor: String,
     next_seq: Option<u64>,
 }
 
-async fn once(what: &Follow, place: &mut Place, on_record: &mut impl FnMut(&Record)) -> Result<State, Over> {
+async fn once(what: &Follow, arbiter: &mut SocketArbiter, on_record: &mut impl FnMut(&Record)) -> Result<State, Over> {
     let mut client = Client::connect(&what.url, what.token.as_deref(), what.protocol).await?;
     let sub = Label::Number(1);
-    let (id, cursor) = (what.id.as_str().into(), Some(place.cursor.as_str().into()));
+    let (id, cursor) = (what.id.as_str().into(), Some(arbiter.cursor.as_str().into()));
     client.say(&ClientMessage::Subscribe { sub: sub.clone(), id, cursor, credit: None }).await?;
     let mut advice_ms = None;
     loop {
@@ -207,14 +207,14 @@ async fn once(what: &Follow, place: &mut Place, on_record: &mut impl FnMut(&Reco
         match message {
             ServerMessage::Events { cursor, items, .. } => {
                 for record in &items {
-                    if place.next_seq.is_some_and(|expected| expected != record.seq) {
-                        let message = format!("record {} came where {:?} was due", record.seq, place.next_seq);
+                    if arbiter.next_seq.is_some_and(|expected| expected != record.seq) {
+                        let message = format!("record {} came where {:?} was due", record.seq, arbiter.next_seq);
                         return Err(Over::Refused(Failure::internal(message)));
                     }
-                    place.next_seq = Some(record.seq + 1);
+                    arbiter.next_seq = Some(record.seq + 1);
                     on_record(record);
                 }
-                place.cursor = cursor.into();
+                arbiter.cursor = cursor.into();
                 client.say(&ClientMessage::Credit { sub: sub.clone(), add: bytes }).await?;
             }
             ServerMessage::End { state, .. } => return Ok(state),

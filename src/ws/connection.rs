@@ -14,12 +14,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
-use super::actor::{self, Control, Line};
-use super::heartbeat::{Patience, Pulse};
+use super::actor::{self, ActorEvents, ActorHandle};
+use super::heartbeat::{Deadlines, Liveness};
 use super::resume::Step;
 use super::socket::{Socket, Turn};
 use super::subscription::{Subscription, readiness};
-use super::{Ending, Opening};
+use super::{Handshake, SocketOutcome};
 use crate::broker::Broker;
 use crate::job::caps::{
     CLIENT_MESSAGES_BURST, CLIENT_MESSAGES_PER_S_MAX, CLOSE_GRACE_MS, FRAME_BYTES_MAX, MESSAGE_SLACK_BYTES,
@@ -35,27 +35,29 @@ pub(super) type Slot = u64;
 
 type Wait = Abortable<BoxFuture<'static, Slot>>;
 
-/// Speaks until one side closes, then says goodbye.
-pub(super) async fn run<IO>(io: IO, broker: Arc<Broker>, opening: Opening) -> Ending
+/// Serves one client until one side closes, then closes the connection properly. Call it after the HTTP
+/// upgrade. Dropping it closes the connection without a close frame.
+pub async fn serve<IO>(io: IO, broker: Arc<Broker>, handshake: Handshake) -> SocketOutcome
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let snapshot = broker.snapshot.load_full();
     let server = &snapshot.config.server;
-    let (pulse, patience) = (Arc::new(Pulse::new()), Patience::of(server));
+    let (liveness, deadlines) = (Arc::new(Liveness::new()), Deadlines::of(server));
     let message_bytes_max = server.body_bytes_max.saturating_add(MESSAGE_SLACK_BYTES);
-    let socket = Socket::new(io, message_bytes_max, Arc::clone(&pulse)).await;
-    let (control, line) = actor::start(&opening.place, Arc::clone(&broker), Arc::clone(&pulse), patience);
+    let socket = Socket::new(io, message_bytes_max, Arc::clone(&liveness)).await;
+    let (control, actor_events) =
+        actor::start(&handshake.arbiter, Arc::clone(&broker), Arc::clone(&liveness), deadlines);
     let mut connection = Connection {
         socket,
-        protocol: opening.protocol,
+        protocol: handshake.protocol,
         broker,
         control,
-        line,
-        pulse: Arc::clone(&pulse),
-        patience,
-        access: opening.access,
-        implicit: opening.implicit,
+        actor_events,
+        liveness: Arc::clone(&liveness),
+        deadlines,
+        access: handshake.access,
+        implicit: handshake.implicit,
         welcomed: false,
         subs: BTreeMap::new(),
         next_slot: 0,
@@ -63,37 +65,37 @@ where
         waiting: FuturesUnordered::new(),
         replies: VecDeque::new(),
         ping_due: false,
-        going: None,
+        close_when_idle: None,
         rate: Rate { left: f64::from(CLIENT_MESSAGES_BURST), at: Instant::now() },
     };
-    let farewell = connection.converse().await;
+    let close_mode = connection.run_loop().await;
     let Connection { mut socket, control, .. } = connection;
     drop(control);
     let grace = Duration::from_millis(CLOSE_GRACE_MS);
     // Whether the last words arrive is the client's business; the connection ends here either way.
-    let close = match farewell {
-        Farewell::Say(close) => {
+    let close = match close_mode {
+        CloseMode::Ours(close) => {
             let _ = timeout(grace, socket.close(close)).await;
             Some(close)
         }
-        Farewell::Answer => {
+        CloseMode::Peers => {
             let _ = timeout(grace, socket.answer_close()).await;
             None
         }
-        Farewell::Nothing => None,
+        CloseMode::Lost => None,
     };
-    Ending { close, held_bytes_max: pulse.held_bytes_max() }
+    SocketOutcome { close, held_bytes_max: liveness.held_bytes_max() }
 }
 
-/// How the conversation ended.
+/// How a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Farewell {
-    /// We close.
-    Say(Close),
-    /// The client closed.
-    Answer,
-    /// The connection is gone.
-    Nothing,
+pub(super) enum CloseMode {
+    /// The broker closes it, for this reason.
+    Ours(Close),
+    /// The client closed it: its close is answered.
+    Peers,
+    /// The connection is lost: there is nothing to close.
+    Lost,
 }
 
 /// What can happen to a connection.
@@ -104,23 +106,23 @@ enum Event {
     Beat,
     /// The tail of a subscription moved; `None` for one that is gone.
     Ready(Option<Slot>),
-    /// A command came to something.
+    /// A command of the client has a result.
     Reply(ServerMessage),
-    /// The socket.
+    /// The socket has an event.
     Turn(Turn),
 }
 
-/// See the module. What the messages of the client do to it is in `dialogue.rs`.
+/// State of one connection. The messages of the client are handled in `client_messages.rs`.
 pub(super) struct Connection<IO> {
     pub(super) socket: Socket<IO>,
     pub(super) protocol: Protocol,
     pub(super) broker: Arc<Broker>,
-    pub(super) control: Control,
-    line: Line,
-    pub(super) pulse: Arc<Pulse>,
-    pub(super) patience: Patience,
+    pub(super) control: ActorHandle,
+    actor_events: ActorEvents,
+    pub(super) liveness: Arc<Liveness>,
+    pub(super) deadlines: Deadlines,
     pub(super) access: Option<Access>,
-    /// To be subscribed as soon as we know who it is.
+    /// Subscription that begins as soon as the client is authenticated.
     pub(super) implicit: Option<(Box<str>, Option<Box<str>>)>,
     pub(super) welcomed: bool,
     pub(super) subs: BTreeMap<Slot, Subscription>,
@@ -128,30 +130,30 @@ pub(super) struct Connection<IO> {
     /// Subscriptions with something to do, each at most once in turn.
     pub(super) runnable: VecDeque<Slot>,
     waiting: FuturesUnordered<Wait>,
-    /// What is to be said before anything else. Bounded: see [`REPLIES_MAX`].
+    /// Messages that are sent before anything else. Bounded: see [`REPLIES_MAX`].
     pub(super) replies: VecDeque<ServerMessage>,
     ping_due: bool,
-    /// When nothing is subscribed any more: close with this.
-    pub(super) going: Option<Close>,
+    /// Reason to close with, once no subscription is left.
+    pub(super) close_when_idle: Option<Close>,
     pub(super) rate: Rate,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    async fn converse(&mut self) -> Farewell {
+    async fn run_loop(&mut self) -> CloseMode {
         if let Err(close) = self.open().await {
             self.flush_replies().await;
-            return Farewell::Say(close);
+            return CloseMode::Ours(close);
         }
         loop {
-            if let Err(farewell) = self.fill().await {
-                return farewell;
+            if let Err(close_mode) = self.fill().await {
+                return close_mode;
             }
-            if let Err(farewell) = self.next_event().await {
-                if matches!(farewell, Farewell::Say(Close::Stalled | Close::NoPong)) {
-                    return farewell;
+            if let Err(close_mode) = self.next_event().await {
+                if matches!(close_mode, CloseMode::Ours(Close::Stalled | Close::NoPong)) {
+                    return close_mode;
                 }
                 self.flush_replies().await;
-                return farewell;
+                return close_mode;
             }
         }
     }
@@ -159,47 +161,47 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Waits for whatever comes first. Cancel-safe.
     async fn event(&mut self) -> Event {
         let listen = self.replies.len() < REPLIES_MAX;
-        let Line { close, replies, beat } = &mut self.line;
+        let ActorEvents { close, replies, heartbeat_due } = &mut self.actor_events;
         tokio::select! {
             biased;
             // An actor that is gone without a word had a bug.
             close = close.wait_for(Option::is_some) => {
                 Event::Close(close.ok().and_then(|close| *close).unwrap_or(Close::Internal))
             }
-            () = beat.notified() => Event::Beat,
+            () = heartbeat_due.notified() => Event::Beat,
             Some(slot) = self.waiting.next(), if !self.waiting.is_empty() => Event::Ready(slot.ok()),
             Some(reply) = replies.recv(), if listen => Event::Reply(reply),
             turn = self.socket.turn(listen) => Event::Turn(turn),
         }
     }
 
-    /// What happened, and what it changes.
-    async fn next_event(&mut self) -> Result<(), Farewell> {
+    /// Waits for one event and handles it.
+    async fn next_event(&mut self) -> Result<(), CloseMode> {
         match self.event().await {
-            Event::Close(close) => return Err(Farewell::Say(close)),
-            Event::Beat => self.beat(),
+            Event::Close(close) => return Err(CloseMode::Ours(close)),
+            Event::Beat => self.heartbeat_due(),
             Event::Ready(slot) => self.runnable.extend(slot),
             Event::Reply(reply) => {
                 if matches!(reply, ServerMessage::Goaway { .. }) {
-                    self.going = Some(Close::Restart);
+                    self.close_when_idle = Some(Close::Restart);
                 }
                 self.replies.push_back(reply);
             }
             Event::Turn(Turn::Sent) => {}
-            Event::Turn(Turn::Lost) => return Err(Farewell::Nothing),
-            Event::Turn(Turn::ClosedByPeer) => return Err(Farewell::Answer),
-            Event::Turn(Turn::Broken(close)) => return Err(Farewell::Say(close)),
-            Event::Turn(Turn::Sign) => self.rate.count().map_err(Farewell::Say)?,
-            Event::Turn(Turn::Text(bytes)) => self.on_bytes(Protocol::Json, &bytes).await.map_err(Farewell::Say)?,
+            Event::Turn(Turn::Lost) => return Err(CloseMode::Lost),
+            Event::Turn(Turn::ClosedByPeer) => return Err(CloseMode::Peers),
+            Event::Turn(Turn::Broken(close)) => return Err(CloseMode::Ours(close)),
+            Event::Turn(Turn::Sign) => self.rate.count().map_err(CloseMode::Ours)?,
+            Event::Turn(Turn::Text(bytes)) => self.on_bytes(Protocol::Json, &bytes).await.map_err(CloseMode::Ours)?,
             Event::Turn(Turn::Binary(bytes)) => {
-                self.on_bytes(Protocol::Msgpack, &bytes).await.map_err(Farewell::Say)?
+                self.on_bytes(Protocol::Msgpack, &bytes).await.map_err(CloseMode::Ours)?
             }
         }
         Ok(())
     }
 
     /// Gives the socket its next frame, if it has room and there is one.
-    async fn fill(&mut self) -> Result<(), Farewell> {
+    async fn fill(&mut self) -> Result<(), CloseMode> {
         while !self.socket.is_busy() {
             if let Some(reply) = self.replies.pop_front() {
                 self.say(&reply);
@@ -209,8 +211,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 self.serve(slot).await;
             } else {
                 self.socket.rest();
-                return match self.going {
-                    Some(close) if self.subs.is_empty() => Err(Farewell::Say(close)),
+                return match self.close_when_idle {
+                    Some(close) if self.subs.is_empty() => Err(CloseMode::Ours(close)),
                     _ => Ok(()),
                 };
             }
@@ -218,7 +220,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         Ok(())
     }
 
-    /// One step of one subscription.
+    /// Does one step of one subscription.
     async fn serve(&mut self, slot: Slot) {
         let Some(sub) = self.subs.get_mut(&slot) else { return };
         let step = sub.step(SESSION_FRAME_BYTES);
@@ -271,7 +273,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.socket.put(self.protocol, buffer);
     }
 
-    /// Before a close: what was to be said, as far as the client takes it.
+    /// Sends the waiting messages before a close, as far as the client takes them.
     async fn flush_replies(&mut self) {
         let replies = async {
             loop {
@@ -287,7 +289,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let _ = timeout(Duration::from_millis(CLOSE_GRACE_MS), replies).await;
     }
 
-    fn beat(&mut self) {
+    fn heartbeat_due(&mut self) {
         self.ping_due = true;
         // One that could not be sent yet says enough.
         if self.welcomed && !self.replies.iter().any(|reply| matches!(reply, ServerMessage::Heartbeat { .. })) {
@@ -296,7 +298,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Takes a subscription in; its turn comes.
+    /// Adds a subscription to those that are served in turn.
     ///
     /// # Errors
     /// 4429 when there are too many.
@@ -317,30 +319,30 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.subs.remove(&slot).map(|sub| sub.name.clone())
     }
 
-    /// The subscription of that name.
+    /// Finds the subscription of that name.
     pub(super) fn slot_of(&self, name: &Label) -> Option<Slot> {
         self.subs.iter().find(|(_, sub)| sub.name == *name).map(|(slot, _)| *slot)
     }
 
-    pub(super) fn welcome(&mut self) {
-        self.pulse.greet();
+    pub(super) fn send_welcome(&mut self) {
+        self.liveness.set_welcomed();
         if std::mem::replace(&mut self.welcomed, true) {
             return;
         }
         self.replies.push_back(ServerMessage::Welcome {
             conn: StreamId::generate().to_job_id().as_str().into(),
-            heartbeat_ms: u64::try_from(self.patience.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            heartbeat_ms: u64::try_from(self.deadlines.heartbeat.as_millis()).unwrap_or(u64::MAX),
             frame_bytes_max: FRAME_BYTES_MAX as u64,
         });
     }
 
-    /// Something could not be done.
+    /// Reports a failure to the client.
     pub(super) fn refuse(&mut self, sub: Option<Label>, reference: Option<Label>, error: Failure) {
         telemetry::error(&error);
         self.replies.push_back(ServerMessage::Error { sub, reference, error });
     }
 
-    /// Who the client is, once it has said so.
+    /// Access of the client, once it is authenticated.
     pub(super) fn access(&self) -> Result<&Access, Close> {
         self.access.as_ref().ok_or(Close::Unauthenticated)
     }
@@ -364,7 +366,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// One more message.
+    /// Counts one more message.
     pub(super) fn count(&mut self) -> Result<(), Close> {
         self.count_at(Instant::now())
     }

@@ -13,24 +13,24 @@ use crate::wire::frame::Close;
 
 const NEVER: u64 = u64::MAX;
 
-/// How long a socket may be silent.
+/// Times for which a socket may be silent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Patience {
-    /// Between two heartbeats.
+pub(super) struct Deadlines {
+    /// Time between two heartbeats.
     pub(super) heartbeat: Duration,
-    /// Until `hello`.
+    /// Time until `hello`.
     pub(super) hello: Duration,
-    /// With data waiting and none taken.
+    /// Time with data waiting and none taken.
     pub(super) stall: Duration,
     /// Without a pong, anything else from the client, or room in a full socket: two and a half
     /// heartbeats, so that with a look every quarter a client is gone within three.
     pub(super) silence: Duration,
 }
 
-impl Patience {
-    pub(super) fn of(server: &Server) -> Patience {
+impl Deadlines {
+    pub(super) fn of(server: &Server) -> Deadlines {
         let heartbeat = Duration::from_millis(server.heartbeat_ms.max(1));
-        Patience {
+        Deadlines {
             heartbeat,
             hello: Duration::from_millis(server.hello_ms),
             stall: Duration::from_millis(STALL_MS).min(heartbeat * 2),
@@ -38,29 +38,29 @@ impl Patience {
         }
     }
 
-    /// Between two looks at the pulse.
-    pub(super) fn look(&self) -> Duration {
+    /// Time between two checks.
+    pub(super) fn check(&self) -> Duration {
         (self.heartbeat / 4).max(Duration::from_millis(1))
     }
 }
 
-/// See the module. Times are milliseconds since the socket was opened.
-pub(super) struct Pulse {
+/// Signs of life of one socket. Times are milliseconds since the socket was opened.
+pub(super) struct Liveness {
     opened: Instant,
     alive_ms: AtomicU64,
     blocked_ms: AtomicU64,
-    greeted: AtomicBool,
+    welcomed: AtomicBool,
     over: AtomicBool,
     held_bytes_max: AtomicUsize,
 }
 
-impl Pulse {
-    pub(super) fn new() -> Pulse {
-        Pulse {
+impl Liveness {
+    pub(super) fn new() -> Liveness {
+        Liveness {
             opened: Instant::now(),
             alive_ms: AtomicU64::new(0),
             blocked_ms: AtomicU64::new(NEVER),
-            greeted: AtomicBool::new(false),
+            welcomed: AtomicBool::new(false),
             over: AtomicBool::new(false),
             held_bytes_max: AtomicUsize::new(0),
         }
@@ -70,16 +70,16 @@ impl Pulse {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
-    /// The client sent something.
-    pub(super) fn heard(&self) {
+    /// Notes that the client sent something.
+    pub(super) fn received(&self) {
         self.alive_ms.store(self.now_ms(), Relaxed);
     }
 
     /// The socket took bytes. After it was full that is a sign of life: the client's side made room.
-    pub(super) fn took(&self) {
+    pub(super) fn drained(&self) {
         if self.blocked_ms.load(Relaxed) != NEVER {
             self.blocked_ms.store(NEVER, Relaxed);
-            self.heard();
+            self.received();
         }
     }
 
@@ -91,12 +91,12 @@ impl Pulse {
         }
     }
 
-    /// We know who it is.
-    pub(super) fn greet(&self) {
-        self.greeted.store(true, Relaxed);
+    /// Notes that the client is authenticated.
+    pub(super) fn set_welcomed(&self) {
+        self.welcomed.store(true, Relaxed);
     }
 
-    /// Nobody moves data any more.
+    /// Notes that the data task has ended.
     pub(super) fn end(&self) {
         self.over.store(true, Relaxed);
     }
@@ -109,18 +109,18 @@ impl Pulse {
         self.held_bytes_max.load(Relaxed)
     }
 
-    /// Why the socket is to be closed now, if it is.
-    pub(super) fn judge(&self, patience: &Patience) -> Option<Close> {
+    /// Returns why the socket must be closed now, if it must.
+    pub(super) fn expired(&self, deadlines: &Deadlines) -> Option<Close> {
         let now_ms = self.now_ms();
-        let over = |since_ms: u64, limit: Duration| u128::from(now_ms.saturating_sub(since_ms)) > limit.as_millis();
+        let exceeds = |since_ms: u64, limit: Duration| u128::from(now_ms.saturating_sub(since_ms)) > limit.as_millis();
         let blocked_ms = self.blocked_ms.load(Relaxed);
-        if blocked_ms != NEVER && over(blocked_ms, patience.stall) {
+        if blocked_ms != NEVER && exceeds(blocked_ms, deadlines.stall) {
             return Some(Close::Stalled);
         }
-        if !self.greeted.load(Relaxed) && over(0, patience.hello) {
+        if !self.welcomed.load(Relaxed) && exceeds(0, deadlines.hello) {
             return Some(Close::HelloTimeout);
         }
-        over(self.alive_ms.load(Relaxed), patience.silence).then_some(Close::NoPong)
+        exceeds(self.alive_ms.load(Relaxed), deadlines.silence).then_some(Close::NoPong)
     }
 }
 
@@ -130,58 +130,58 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_kind_of_silence_has_its_code() {
-        let patience = Patience::of(&Server::default());
-        assert_eq!((patience.stall.as_secs(), patience.silence.as_millis()), (30, 37_500));
+        let deadlines = Deadlines::of(&Server::default());
+        assert_eq!((deadlines.stall.as_secs(), deadlines.silence.as_millis()), (30, 37_500));
         let pass = |s| tokio::time::advance(Duration::from_secs(s));
 
-        let stranger = Pulse::new();
+        let stranger = Liveness::new();
         pass(10).await;
-        assert_eq!(stranger.judge(&patience), None);
+        assert_eq!(stranger.expired(&deadlines), None);
         pass(1).await;
-        assert_eq!(stranger.judge(&patience), Some(Close::HelloTimeout));
+        assert_eq!(stranger.expired(&deadlines), Some(Close::HelloTimeout));
 
-        let silent = Pulse::new();
-        silent.greet();
+        let silent = Liveness::new();
+        silent.set_welcomed();
         pass(37).await;
-        assert_eq!(silent.judge(&patience), None);
+        assert_eq!(silent.expired(&deadlines), None);
         pass(1).await;
-        assert_eq!(silent.judge(&patience), Some(Close::NoPong));
-        silent.heard();
-        assert_eq!(silent.judge(&patience), None);
+        assert_eq!(silent.expired(&deadlines), Some(Close::NoPong));
+        silent.received();
+        assert_eq!(silent.expired(&deadlines), None);
 
-        let stalled = Pulse::new();
-        stalled.greet();
+        let stalled = Liveness::new();
+        stalled.set_welcomed();
         stalled.blocked(70);
         pass(29).await;
-        stalled.heard();
-        assert_eq!(stalled.judge(&patience), None);
+        stalled.received();
+        assert_eq!(stalled.expired(&deadlines), None);
         pass(2).await;
-        assert_eq!(stalled.judge(&patience), Some(Close::Stalled), "a pong does not excuse a full socket");
+        assert_eq!(stalled.expired(&deadlines), Some(Close::Stalled), "a pong does not excuse a full socket");
         assert_eq!(stalled.held_bytes_max(), 70);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_who_drains_is_not_closed() {
-        let patience = Patience::of(&Server::default());
-        let slow = Pulse::new();
-        slow.greet();
+        let deadlines = Deadlines::of(&Server::default());
+        let slow = Liveness::new();
+        slow.set_welcomed();
         for _ in 0..100 {
             slow.blocked(1);
             tokio::time::advance(Duration::from_secs(29)).await;
-            assert_eq!(slow.judge(&patience), None);
-            slow.took();
+            assert_eq!(slow.expired(&deadlines), None);
+            slow.drained();
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_that_only_the_kernel_took_are_no_sign_of_life() {
-        let patience = Patience::of(&Server::default());
-        let gone = Pulse::new();
-        gone.greet();
+        let deadlines = Deadlines::of(&Server::default());
+        let gone = Liveness::new();
+        gone.set_welcomed();
         for _ in 0..4 {
             tokio::time::advance(Duration::from_secs(10)).await;
-            gone.took();
+            gone.drained();
         }
-        assert_eq!(gone.judge(&patience), Some(Close::NoPong));
+        assert_eq!(gone.expired(&deadlines), Some(Close::NoPong));
     }
 }

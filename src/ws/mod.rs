@@ -1,41 +1,44 @@
-//! The WebSocket door: jobs in, records out, over one socket per client.
+//! The WebSocket entrance: jobs in, records out, over one socket per client.
 //!
 //! Owns the conversation (INTERFACE 5). `serve` is one task per socket that moves data: it reads
 //! streams and writes frames. Beside it one actor owns the socket's lifetime: timers, submitted
-//! jobs, the decision to close. Promises: a slow reader costs a cursor and one frame and delays
-//! nobody; a disconnect never cancels by itself; replay and live are one loop. Does not know HTTP:
-//! the door on the port does the handshake and hands the socket over.
+//! jobs, the decision to close. Promises: a slow reader costs a cursor and one frame and delays no
+//! other; a disconnect never cancels by itself; replay and live are one loop. Does not know HTTP:
+//! the module `http` does the handshake and hands the socket over.
 
 pub mod actor;
 pub mod client;
+mod client_messages;
 mod connection;
-mod dialogue;
+
 mod heartbeat;
 mod resume;
 pub mod socket;
 mod subscription;
 
+pub use connection::serve;
+
 use crate::policy::access::Access;
 use crate::wire::frame::{Close, Protocol};
 
-/// How a socket was opened.
+/// Result of the handshake of a socket.
 #[derive(Debug)]
-pub struct Opening {
-    /// Who came, if the request said so or no keys are configured; else `hello` must.
+pub struct Handshake {
+    /// Access of the client, if the handshake had a key or none is configured; else `hello` must bring one.
     pub access: Option<Access>,
-    /// What was agreed ([`socket::choose_protocol`]).
+    /// Protocol that was agreed on ([`socket::choose_protocol`]).
     pub protocol: Protocol,
     /// `/v1/jobs/{id}/ws?cursor=`: the job and the cursor as they came. Subscribed at once, with
     /// unlimited credit; the socket closes after its `end`.
     pub implicit: Option<(Box<str>, Option<Box<str>>)>,
-    /// Where the socket's actor lives.
-    pub place: actor::Place,
+    /// Arbiter that runs the socket's actor.
+    pub arbiter: actor::SocketArbiter,
 }
 
-/// How a socket ended.
+/// End of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ending {
-    /// Why we closed it; `None` when the client did.
+pub struct SocketOutcome {
+    /// Reason for which the broker closed it; `None` if the client did.
     pub close: Option<Close>,
     /// The most bytes that were held for it while it took none.
     pub held_bytes_max: usize,

@@ -1,47 +1,47 @@
 //! One subscription as a pure machine: Hello → CatchingUp → Following → Ended.
 //!
-//! Owns what is said when. Promises: `caught_up` once per catch-up, `end` once and only after every
+//! Owns which message is due when. Promises: `caught_up` once per catch-up, `end` once and only after every
 //! record, no frame without credit. Does not read the log and does not know sockets.
 
 use crate::job::State;
 use crate::log::Tail;
 
-/// Where a subscription stands.
+/// State of a subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// `subscribed` is not said yet.
+    /// `subscribed` was not sent yet.
     Hello,
     /// Records are waiting.
     CatchingUp,
     /// Everything durable was sent.
     Following,
-    /// `end` was said.
+    /// `end` was sent.
     Ended,
 }
 
-/// What is to be done for a subscription now.
+/// Next step of a subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
-    /// Say `subscribed`.
+    /// Send the message `subscribed`.
     Hello,
     /// Send one frame of at most this many bytes (one record if that alone is larger).
     Frame {
-        /// Of the whole message.
+        /// Bytes that the whole message may have.
         bytes_max: usize,
     },
-    /// Say `caught_up`.
+    /// Send the message `caught_up`.
     CaughtUp,
-    /// Say `end`.
+    /// Send the message `end`.
     End(State),
     /// Wait for the stream's tail to move.
     AwaitTail,
     /// Wait for the client to give credit.
     AwaitCredit,
-    /// Nothing, ever.
+    /// Nothing more, ever.
     Gone,
 }
 
-/// See the module.
+/// State machine of one subscription.
 #[derive(Debug)]
 pub(super) struct Resume {
     phase: Phase,
@@ -93,7 +93,7 @@ impl Resume {
         }
     }
 
-    /// The client allows more.
+    /// Adds credit that the client gave.
     pub(super) fn add_credit(&mut self, bytes: u64) {
         if let Some(credit) = &mut self.credit {
             *credit = credit.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! The socket itself: tungstenite reads, we write.
+//! The socket itself: tungstenite reads, this module writes.
 //!
 //! Owns framing. Messages of clients are parsed by tungstenite; what we send is framed here, from
 //! one buffer straight to the connection, so that what a stalled reader costs is one frame and can
@@ -18,9 +18,7 @@ use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::heartbeat::Pulse;
-use super::{Ending, Opening, connection};
-use crate::broker::Broker;
+use super::heartbeat::Liveness;
 use crate::wire::frame::{Close, Protocol};
 
 /// Room at the front of a frame for its header.
@@ -29,15 +27,6 @@ pub(super) const HEADROOM: usize = 10;
 const READ_BYTES: usize = 4096;
 /// A buffer over this size is given back when the socket is idle or full.
 const KEEP_BYTES: usize = 4096;
-
-/// Speaks with one client until one of the two has enough. Call it after the HTTP upgrade.
-/// Dropping it closes the connection without a word.
-pub async fn serve<IO>(io: IO, broker: Arc<Broker>, opening: Opening) -> Ending
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    connection::run(io, broker, opening).await
-}
 
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`.
 #[must_use]
@@ -57,7 +46,7 @@ pub fn choose_protocol(offered: Option<&str>) -> Result<Protocol, ()> {
     offered.split(',').find_map(known).ok_or(())
 }
 
-/// What happened on a socket.
+/// An event of a socket.
 #[derive(Debug)]
 pub(super) enum Turn {
     /// A text message; valid UTF-8.
@@ -72,7 +61,7 @@ pub(super) enum Turn {
     ClosedByPeer,
     /// The client broke the protocol: close with this.
     Broken(Close),
-    /// The connection is gone.
+    /// The connection is lost.
     Lost,
 }
 
@@ -85,14 +74,14 @@ pub(super) struct Socket<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
     /// Over a connection whose handshake is done. A message over `message_bytes_max` breaks it.
-    pub(super) async fn new(io: IO, message_bytes_max: usize, pulse: Arc<Pulse>) -> Socket<IO> {
+    pub(super) async fn new(io: IO, message_bytes_max: usize, liveness: Arc<Liveness>) -> Socket<IO> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(0)
             .max_write_buffer_size(1024)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let wire = Wire { io, pulse, frame: Vec::new(), at: 0, is_begun: false };
+        let wire = Wire { io, liveness, frame: Vec::new(), at: 0, is_begun: false };
         Socket { ws: WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await, read_first: false }
     }
 
@@ -212,7 +201,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
 /// The connection under tungstenite, with our own frame in front of it.
 struct Wire<IO> {
     io: IO,
-    pulse: Arc<Pulse>,
+    liveness: Arc<Liveness>,
     /// What we send: header and payload. Empty = nothing.
     frame: Vec<u8>,
     /// The next byte of it to write.
@@ -251,12 +240,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 Poll::Ready(Ok(written)) => {
                     self.at += written;
                     self.is_begun = true;
-                    self.pulse.took();
+                    self.liveness.drained();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.shrink();
-                    self.pulse.blocked(self.frame.capacity());
+                    self.liveness.blocked(self.frame.capacity());
                     return Poll::Pending;
                 }
             }
@@ -282,7 +271,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
         let before = into.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, into);
         if into.filled().len() > before {
-            self.pulse.heard();
+            self.liveness.received();
         }
         read
     }
@@ -296,8 +285,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         }
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         match &written {
-            Poll::Ready(_) => self.pulse.took(),
-            Poll::Pending => self.pulse.blocked(0),
+            Poll::Ready(_) => self.liveness.drained(),
+            Poll::Pending => self.liveness.blocked(0),
         }
         written
     }
@@ -338,8 +327,8 @@ mod tests {
             (0xffff, &[0x81, 126, 0xff, 0xff]),
             (0x1_0000, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
-            let pulse = Arc::new(Pulse::new());
-            let mut wire = Wire { io: tokio::io::empty(), pulse, frame: Vec::new(), at: 0, is_begun: false };
+            let liveness = Arc::new(Liveness::new());
+            let mut wire = Wire { io: tokio::io::empty(), liveness, frame: Vec::new(), at: 0, is_begun: false };
             wire.put(1, vec![0; HEADROOM + bytes]);
             assert_eq!(&wire.frame[wire.at..HEADROOM], header, "{bytes}");
         }

@@ -11,9 +11,9 @@ use crate::log::{Followed, Follower};
 use crate::telemetry;
 use crate::wire::frame::{EventsFrame, Label, Protocol, ServerMessage};
 
-/// See the module.
+/// One subscription of a client.
 pub(super) struct Subscription {
-    /// What the client calls it.
+    /// Name that the client gave it.
     pub(super) name: Label,
     follower: Follower,
     resume: Resume,
@@ -21,7 +21,7 @@ pub(super) struct Subscription {
     arrived_at: u64,
     /// Rendered bytes per stored byte so far: how much to read for one frame.
     expansion: usize,
-    /// It waits for credit.
+    /// Whether it waits for credit.
     pub(super) is_parked: bool,
     /// Ends its wait for the tail.
     pub(super) waits: Option<AbortHandle>,
@@ -45,13 +45,13 @@ impl Subscription {
         Subscription { name, follower, resume, arrived_at, expansion: 4, is_parked: false, waits: None }
     }
 
-    /// What is due.
+    /// Returns the step that is due.
     pub(super) fn step(&mut self, frame_bytes: usize) -> Step {
         self.waits = None;
         self.resume.step(self.follower.next_seq(), self.follower.stream().tail(), frame_bytes)
     }
 
-    /// The client allows more. Returns whether it was waited for.
+    /// Adds credit. Returns whether the subscription waited for it.
     pub(super) fn add_credit(&mut self, bytes: u64) -> bool {
         self.resume.add_credit(bytes);
         std::mem::take(&mut self.is_parked)
@@ -60,7 +60,7 @@ impl Subscription {
     /// Appends an `events` message to `buffer`. Only when records are waiting.
     ///
     /// # Errors
-    /// What the log says; the subscription is over then.
+    /// The failure of the log; the subscription is over then.
     pub(super) async fn frame(
         &mut self,
         protocol: Protocol,
@@ -93,7 +93,7 @@ impl Subscription {
         Ok(buffer)
     }
 
-    /// `subscribed`.
+    /// The message `subscribed`.
     pub(super) fn hello(&self) -> ServerMessage {
         let stream = self.follower.stream();
         ServerMessage::Subscribed {

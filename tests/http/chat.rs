@@ -2,7 +2,7 @@
 
 use forebay::dialect::openai::{Chunks, Completion};
 use forebay::dialect::render::Collect as _;
-use forebay::dialect::render::{Render as _, Told};
+use forebay::dialect::render::{Render as _, RenderState};
 use forebay::job::{
     AttemptMode, AttemptStarted, Cancelled, Code, Completed, Cost, Delta, Event, Failed, Failure, Lost, Output,
     OutputBody, Part, Record, Restarted, Timestamp, ToolCall, Usage,
@@ -66,9 +66,9 @@ fn render(events: &[Event], include_usage: bool) -> (String, bool) {
     let (mut chunks, mut out, mut done) = (Chunks::new(&"j".parse().unwrap(), include_usage), Vec::new(), false);
     for (seq, event) in (0..).zip(events) {
         match chunks.push(Record { seq, at: AT, event: event.clone() }.into(), &mut out) {
-            Told::More => assert!(!done, "nothing follows the end"),
-            Told::Done => done = true,
-            Told::Broken(_) => return (String::from_utf8(out).unwrap(), false),
+            RenderState::More => assert!(!done, "nothing follows the end"),
+            RenderState::Done => done = true,
+            RenderState::Broken(_) => return (String::from_utf8(out).unwrap(), false),
         }
     }
     (String::from_utf8(out).unwrap(), done)

@@ -66,7 +66,7 @@ async fn a_message_handed_out_again_joins_its_job() {
     let before = services(&server.url(), Arc::clone(&log) as Arc<dyn Log>);
     let key = format!("js-{}-1", stream.cached_info().created.unix_timestamp());
     let request = forebay::wire::submit::from_json(job(&json!([{"text": "x"}])).to_string().as_bytes()).unwrap();
-    let known = forebay::wire::submit::Door {
+    let known = forebay::wire::submit::Entrance {
         gateway: Some("team-a".parse().unwrap()),
         idempotency_key: Some(key),
         ..Default::default()

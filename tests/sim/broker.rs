@@ -9,7 +9,7 @@ use forebay::log::memory::MemoryLog;
 use forebay::log::{Followed, Follower, ListQuery, Stream};
 use forebay::wire::Cursor;
 use forebay::wire::record;
-use forebay::wire::submit::{Door, from_json};
+use forebay::wire::submit::{Entrance, from_json};
 use serde_json::Value;
 
 use crate::harness;
@@ -34,7 +34,7 @@ impl TestBroker {
     }
 
     pub(crate) async fn try_submit(&self, job: &Value) -> Result<Arc<Stream>, Failure> {
-        let job = self.broker.job(from_json(job.to_string().as_bytes())?, Door::default())?;
+        let job = self.broker.job(from_json(job.to_string().as_bytes())?, Entrance::default())?;
         self.broker.submit(job).await.map(|submitted| submitted.stream)
     }
 

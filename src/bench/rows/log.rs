@@ -23,7 +23,7 @@ use crate::log::disk::DiskLog;
 use crate::log::{Batch, Followed, Follower, Log, Opened, StreamWriter, Streams};
 use crate::wire::Cursor;
 use crate::wire::record::{BodyRef, decode};
-use crate::wire::submit::{self, Door};
+use crate::wire::submit::{self, Entrance};
 
 /// Appends under way at once in the first rows.
 const IN_FLIGHT: usize = 64;
@@ -56,7 +56,7 @@ impl FreshLog {
 /// Opens the stream of a new job.
 pub(super) async fn begin(log: &Arc<DiskLog>) -> Result<StreamWriter> {
     let request = submit::from_json(br#"{"model":"bench/bench","input":"hi"}"#)?;
-    let job = request.into_job(&Door::default(), Clock::System.now())?;
+    let job = request.into_job(&Entrance::default(), Clock::System.now())?;
     match log.open(Arc::new(job)).await? {
         Opened::New(writer) => Ok(writer),
         Opened::Joined(_) => bail!("a new job was taken for an old one"),

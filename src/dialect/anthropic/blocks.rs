@@ -8,7 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::scan::Scan;
-use super::seal;
+use super::signature;
 use crate::job::{Code, Failure, JobId, Part, ToolCall};
 
 /// Bytes that are held back while a call is under way.
@@ -16,11 +16,11 @@ const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A block as it begins.
 pub(super) enum Block<'a> {
-    /// Text.
+    /// A text block.
     Text,
-    /// Thoughts.
+    /// A thinking block.
     Thinking,
-    /// Thoughts that only their maker can read.
+    /// A thinking block that only Anthropic can read.
     Redacted(&'a str),
     /// A call of a tool of the client's.
     Tool { id: &'a str, name: &'a str },
@@ -30,29 +30,29 @@ pub(super) enum Block<'a> {
 
 /// A piece of the open block.
 pub(super) enum Piece<'a> {
-    /// Of a text.
+    /// A piece of a text.
     Text(&'a str),
-    /// Of thoughts.
+    /// A piece of thinking.
     Thinking(&'a str),
-    /// The seal of thoughts, whole.
+    /// The whole signature of a thinking block.
     Signature(&'a str),
-    /// Of a call's arguments.
+    /// A piece of a call's arguments.
     Input(&'a str),
     /// A source of a text.
     Citation(&'a Value),
 }
 
-/// Who tells blocks.
+/// Receiver of blocks: a stream or a whole message.
 pub(super) trait Sink {
     /// A block begins.
     fn start(&mut self, index: u32, block: Block<'_>);
-    /// It goes on.
+    /// The open block goes on.
     fn piece(&mut self, index: u32, piece: Piece<'_>);
-    /// It ends.
+    /// The open block ends.
     fn stop(&mut self, index: u32);
 }
 
-/// What was said beside the blocks.
+/// Fields of the message beside its blocks.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) stop_sequence: Option<String>,
@@ -68,10 +68,10 @@ pub(super) struct Beside {
 pub(super) struct Blocks {
     job: JobId,
     pub(super) beside: Beside,
-    /// How many were begun.
+    /// Number of blocks that were begun.
     count: u32,
     open: Open,
-    /// Calls that were begun.
+    /// Calls whose block was begun.
     calls: Vec<u32>,
     /// What a next turn needs of thoughts, while its pieces come.
     detail: Option<Map<String, Value>>,
@@ -87,7 +87,7 @@ enum Open {
     Tool { call: u32, input: Scan },
 }
 
-/// What waits for a call to be whole.
+/// Records that wait until a call is whole.
 #[derive(Debug)]
 enum Held {
     Text(Part, String),
@@ -109,7 +109,7 @@ impl Blocks {
         }
     }
 
-    /// Whether part of the answer was told.
+    /// Whether part of the answer was written.
     pub(super) fn has_begun(&self) -> bool {
         self.count > 0
     }
@@ -218,7 +218,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Ends what is open.
+    /// Ends the block that is open.
     pub(super) fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
         self.seal(sink);
         while !self.held.is_empty() {
@@ -252,7 +252,7 @@ impl Blocks {
         }
     }
 
-    /// A block that is told at once.
+    /// Writes a block that comes whole.
     fn whole(&mut self, block: Block<'_>, sink: &mut impl Sink) {
         self.begin(Open::None, block, sink);
     }
@@ -299,7 +299,7 @@ impl Blocks {
         if signature.is_empty() && data.is_empty() && !detail.contains_key("extra_content") {
             return;
         }
-        let is_theirs = text("format") == seal::FORMAT;
+        let is_theirs = text("format") == signature::FORMAT;
         if is_theirs && signature.is_empty() {
             self.whole(Block::Redacted(data), sink);
             return sink.stop(self.at());
@@ -313,10 +313,10 @@ impl Blocks {
         }
         if self.open == Open::Thinking {
             detail.remove("text");
-            sink.piece(self.at(), Piece::Signature(&seal::wrap(&detail)));
+            sink.piece(self.at(), Piece::Signature(&signature::wrap(&detail)));
             return self.close(sink);
         }
-        self.whole(Block::Redacted(&seal::wrap(&detail)), sink);
+        self.whole(Block::Redacted(&signature::wrap(&detail)), sink);
         sink.stop(self.at());
     }
 

@@ -10,13 +10,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::blocks::{Block, Blocks, Piece, Sink};
-use super::{Envelope, Said, Stop};
-use crate::dialect::render::{Render, Served, Told};
+use super::{Envelope, ErrorBody, Stop};
+use crate::dialect::render::{Render, RenderState, Served};
 use crate::job::{Code, Completed, Event, Failure, JobId};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
 
-/// Renders one job.
+/// Renders the records of one job as the events of a message.
 #[derive(Debug)]
 pub struct Events {
     blocks: Blocks,
@@ -24,7 +24,7 @@ pub struct Events {
     served: Served,
 }
 
-/// What the first event says.
+/// Fields of the first event.
 #[derive(Debug)]
 struct Head {
     job: JobId,
@@ -35,22 +35,22 @@ struct Head {
 impl Render for Events {
     const KEEP_ALIVE: &'static [u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
-    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
-        let told = match record.body {
+    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> RenderState {
+        let rendered = match record.body {
             // Further answers have no place here.
-            BodyRef::Delta { index, .. } if index > 0 => Ok(Told::More),
+            BodyRef::Delta { index, .. } if index > 0 => Ok(RenderState::More),
             BodyRef::Delta { part, text, .. } => {
                 let mut sink = Stream { head: &mut self.head, out };
-                self.blocks.text(part, &text, &mut sink).map(|()| Told::More)
+                self.blocks.text(part, &text, &mut sink).map(|()| RenderState::More)
             }
             BodyRef::Event(event) => {
                 self.served.take(&event);
                 self.event(event, out)
             }
         };
-        told.unwrap_or_else(|failure| {
+        rendered.unwrap_or_else(|failure| {
             write_error(&failure, out);
-            Told::Broken(failure)
+            RenderState::Broken(failure)
         })
     }
 
@@ -68,14 +68,14 @@ impl Render for Events {
 }
 
 impl Events {
-    /// A rendering from record 0.
+    /// Begins a rendering at record 0.
     #[must_use]
     pub fn new(job: &JobId) -> Events {
         let head = Head { job: job.clone(), model: "".into(), is_told: false };
         Events { blocks: Blocks::new(job.clone()), head, served: Served::default() }
     }
 
-    fn event(&mut self, event: Event, out: &mut Vec<u8>) -> Result<Told, Failure> {
+    fn event(&mut self, event: Event, out: &mut Vec<u8>) -> Result<RenderState, Failure> {
         if let Some(failure) = collect::failure_of(&event) {
             return Err(failure);
         }
@@ -95,11 +95,11 @@ impl Events {
                 self.blocks.finish(&mut sink)?;
                 sink.begin();
                 self.end(&end, out);
-                return Ok(Told::Done);
+                return Ok(RenderState::Done);
             }
             _ => {}
         }
-        Ok(Told::More)
+        Ok(RenderState::More)
     }
 
     fn end(&self, end: &Completed, out: &mut Vec<u8>) {
@@ -107,7 +107,7 @@ impl Events {
         struct Delta<'a> {
             r#type: &'static str,
             delta: Stop<'a>,
-            usage: Said,
+            usage: ErrorBody,
             #[serde(skip_serializing_if = "Option::is_none")]
             context_management: Option<&'a Value>,
         }
@@ -115,7 +115,7 @@ impl Events {
         let delta = Delta {
             r#type: "message_delta",
             delta: Stop::of(end, beside),
-            usage: Said::of(&end.usage),
+            usage: ErrorBody::of(&end.usage),
             context_management: beside.context_management.as_ref(),
         };
         out.extend_from_slice(b"event: message_delta\ndata: ");
@@ -140,7 +140,7 @@ impl Stream<'_> {
         self.put("\",\"type\":\"message\",\"role\":\"assistant\",\"model\":");
         write(&self.head.model, self.out);
         self.put(",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":");
-        write(&Said::default(), self.out);
+        write(&ErrorBody::default(), self.out);
         self.put("}}\n\n");
     }
 

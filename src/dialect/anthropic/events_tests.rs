@@ -3,7 +3,7 @@
 use serde_json::{Map, json};
 
 use super::*;
-use crate::dialect::anthropic::{Whole, status};
+use crate::dialect::anthropic::{MessageCollector, status};
 use crate::dialect::render::Collect as _;
 use crate::job::{
     Accepted, AttemptMode, AttemptStarted, Cost, Delta, Failed, Gateway, Lost, Part, Record, Restarted, Tags, Task,
@@ -33,8 +33,8 @@ fn detail(fields: Value) -> Event {
 }
 
 fn call(index: u32, id: &str, arguments: &str) -> Event {
-    let said = |text: &str| (!text.is_empty()).then(|| text.into());
-    Event::ToolCall(ToolCall { index, call_id: said(id), name: said(id), arguments: arguments.into() })
+    let request = |text: &str| (!text.is_empty()).then(|| text.into());
+    Event::ToolCall(ToolCall { index, call_id: request(id), name: request(id), arguments: arguments.into() })
 }
 
 fn done(finish: &str, native: &str) -> Event {
@@ -68,10 +68,10 @@ fn job() -> JobId {
 }
 
 /// The events of the stream, and how it ended.
-fn streamed(events: &[Event]) -> (Vec<Value>, Told) {
-    let (mut render, mut out, mut last) = (Events::new(&job()), Vec::new(), Told::More);
+fn streamed(events: &[Event]) -> (Vec<Value>, RenderState) {
+    let (mut render, mut out, mut last) = (Events::new(&job()), Vec::new(), RenderState::More);
     for record in records(events) {
-        assert!(matches!(last, Told::More), "nothing follows an end");
+        assert!(matches!(last, RenderState::More), "nothing follows an end");
         last = render.push(record, &mut out);
     }
     let text = String::from_utf8(out).unwrap();
@@ -85,7 +85,7 @@ fn streamed(events: &[Event]) -> (Vec<Value>, Told) {
 }
 
 fn whole(events: &[Event]) -> Result<Value, Failure> {
-    let mut whole = Whole::new(&job());
+    let mut whole = MessageCollector::new(&job());
     records(events).for_each(|record| whole.push(record));
     whole.finish().map(|message| serde_json::to_value(message).unwrap())
 }
@@ -133,8 +133,8 @@ fn collected(events: &[Value]) -> Value {
                     message[name] = value.clone();
                 }
                 message["usage"] = event["usage"].clone();
-                if let Some(said) = event.get("context_management") {
-                    message["context_management"] = said.clone();
+                if let Some(request) = event.get("context_management") {
+                    message["context_management"] = request.clone();
                 }
             }
             "message_stop" => {}
@@ -149,8 +149,8 @@ fn collected(events: &[Value]) -> Value {
 
 /// That a stream and a whole answer hold these blocks and end for this reason.
 fn check(events: &[Event], stop_reason: &str, blocks: Value) {
-    let (stream, told) = streamed(events);
-    assert!(matches!(told, Told::Done), "{stream:?}");
+    let (stream, rendered) = streamed(events);
+    assert!(matches!(rendered, RenderState::Done), "{stream:?}");
     let message = collected(&stream);
     assert_eq!(whole(events).unwrap(), message, "whole = stream");
     assert_eq!((&message["stop_reason"], &message["content"]), (&stop_reason.into(), &blocks));
@@ -260,7 +260,7 @@ fn what_stands_beside_the_text_finds_its_place() {
     let wrap = |value: &Value, without: &str| {
         let mut fields = value.as_object().unwrap().clone();
         fields.remove(without);
-        crate::dialect::anthropic::seal::wrap(&fields)
+        crate::dialect::anthropic::signature::wrap(&fields)
     };
     check(
         &[
@@ -312,8 +312,8 @@ fn a_stream_that_breaks_says_so_and_has_no_end() {
         (vec![hi(), failed(Failure::new(Code::ProviderTimeout, "slow"))], "provider_timeout", true),
         (vec![call(0, "f", "{}"), call(1, "g", "{}"), call(0, "", "{}")], "provider_truncated", true),
     ] {
-        let (stream, told) = streamed(&events);
-        let Told::Broken(failure) = told else { panic!("{told:?}") };
+        let (stream, rendered) = streamed(&events);
+        let RenderState::Broken(failure) = rendered else { panic!("{rendered:?}") };
         assert_eq!(failure.code.as_str(), code);
         let last = stream.last().unwrap();
         assert_eq!((&last["type"], &last["error"]["code"]), (&"error".into(), &code.into()));
@@ -327,9 +327,11 @@ fn a_stream_that_breaks_says_so_and_has_no_end() {
     check(&unseen, "end_turn", json!([{"type": "text", "text": "Hi"}]));
     let held: Vec<Event> =
         std::iter::once(call(0, "f", "{")).chain((0..400).map(|_| say(Part::Text, &"x".repeat(16 * 1024)))).collect();
-    assert!(matches!(streamed(&held[..40]).1, Told::More));
+    assert!(matches!(streamed(&held[..40]).1, RenderState::More));
     let (mut render, mut out) = (Events::new(&job()), Vec::new());
-    let broke = records(&held).map(|record| render.push(record, &mut out)).any(|told| matches!(told, Told::Broken(_)));
+    let broke = records(&held)
+        .map(|record| render.push(record, &mut out))
+        .any(|rendered| matches!(rendered, RenderState::Broken(_)));
     assert!(broke, "what is held back has a limit");
 }
 
@@ -337,12 +339,12 @@ fn a_stream_that_breaks_says_so_and_has_no_end() {
 fn an_error_is_of_their_family_and_names_their_field() {
     for &code in Code::ALL {
         let failure = Failure::new(code, "no");
-        let said = serde_json::to_value(Envelope::new(&failure, Some("r1"))).unwrap();
+        let request = serde_json::to_value(Envelope::new(&failure, Some("r1"))).unwrap();
         assert_eq!(
-            (&said["type"], &said["request_id"], &said["error"]["code"]),
+            (&request["type"], &request["request_id"], &request["error"]["code"]),
             (&"error".into(), &"r1".into(), &code.as_str().into())
         );
-        let kind = said["error"]["type"].as_str().unwrap();
+        let kind = request["error"]["type"].as_str().unwrap();
         let expected = match status(&failure) {
             401 => "authentication_error",
             403 => "permission_error",
@@ -360,7 +362,7 @@ fn an_error_is_of_their_family_and_names_their_field() {
     }
     let busy = Failure::new(Code::ProviderUnavailable, "busy").with_status(529);
     assert_eq!((status(&busy), crate::dialect::anthropic::family(&busy)), (529, "overloaded_error"));
-    for (param, message, field, said) in [
+    for (param, message, field, request) in [
         ("input.stop", "input.stop: no", "stop_sequences", "stop_sequences: no"),
         ("input.messages[3].content[1]", "input.messages[3].content[1]: no", "messages", "messages: no"),
         ("input.top_k", "no", "top_k", "no"),
@@ -369,6 +371,6 @@ fn an_error_is_of_their_family_and_names_their_field() {
         let said_error =
             serde_json::to_value(Envelope::new(&Failure::new(Code::Invalid, message).with_param(param), None)).unwrap();
         let error: &Map<String, Value> = said_error["error"].as_object().unwrap();
-        assert_eq!((&error["param"], &error["message"]), (&field.into(), &said.into()));
+        assert_eq!((&error["param"], &error["message"]), (&field.into(), &request.into()));
     }
 }

@@ -8,15 +8,15 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Blocks, Piece, Sink};
-use super::{Said, Stop};
+use super::{ErrorBody, Stop};
 use crate::dialect::render::{Collect, Served};
 use crate::job::{Event, Failure, JobId};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
 
-/// Puts a message together, record by record.
+/// Collects a message, record by record.
 #[derive(Debug)]
-pub struct Whole {
+pub struct MessageCollector {
     job: JobId,
     model: Box<str>,
     blocks: Blocks,
@@ -55,7 +55,7 @@ enum Built {
     Own(Map<String, Value>),
 }
 
-impl Collect for Whole {
+impl Collect for MessageCollector {
     fn push(&mut self, record: RecordRef<'_>) {
         let pushed = match record.body {
             BodyRef::Delta { index, .. } if index > 0 => Ok(()),
@@ -75,11 +75,11 @@ impl Collect for Whole {
     }
 }
 
-impl Whole {
-    /// A message from record 0.
+impl MessageCollector {
+    /// Begins a message at record 0.
     #[must_use]
-    pub fn new(job: &JobId) -> Whole {
-        Whole {
+    pub fn new(job: &JobId) -> MessageCollector {
+        MessageCollector {
             job: job.clone(),
             model: "".into(),
             blocks: Blocks::new(job.clone()),
@@ -112,7 +112,7 @@ impl Whole {
         Ok(())
     }
 
-    /// The message.
+    /// Returns the message.
     ///
     /// # Errors
     /// What the job failed with; `internal` before its terminal.
@@ -126,7 +126,7 @@ impl Whole {
             content: Vec<Built>,
             #[serde(flatten)]
             rest: Value,
-            usage: Said,
+            usage: ErrorBody,
         }
         let without_end = || Failure::internal("the job ended without a terminal");
         let end = match self.end.take() {
@@ -139,8 +139,8 @@ impl Whole {
             return Err(failure);
         }
         let mut rest = json!(Stop::of(&end, &self.blocks.beside));
-        if let Some(said) = self.blocks.beside.context_management.take() {
-            rest["context_management"] = said;
+        if let Some(value) = self.blocks.beside.context_management.take() {
+            rest["context_management"] = value;
         }
         Ok(Message {
             id: format!("msg_{}", self.job),
@@ -149,7 +149,7 @@ impl Whole {
             model: self.model,
             content: self.content.0,
             rest,
-            usage: Said::of(&end.usage),
+            usage: ErrorBody::of(&end.usage),
         })
     }
 }

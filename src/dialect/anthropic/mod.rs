@@ -1,17 +1,17 @@
-//! Anthropic's dialect: what its clients say, and what they read back.
+//! Anthropic's Messages API: requests of its clients and the answers that they read.
 //!
 //! Owns the requests and answers of `/v1/messages`. A request becomes a chat like any other; what only
-//! Anthropic reads goes along in a field of its own, which everybody else ignores. Pure: the same
+//! Anthropic reads goes along in a field of its own, which other providers ignore. Pure: the same
 //! records give the same bytes, from record 0, at every reading; the id comes from the job. Does not
-//! know HTTP: the door sends the bytes and picks the status.
+//! know HTTP: the entrance sends the bytes and picks the status.
 
-mod asked;
 mod blocks;
 mod events;
 mod input;
 mod message;
+mod request;
 mod scan;
-mod seal;
+mod signature;
 mod turns;
 
 use serde::Serialize;
@@ -20,9 +20,9 @@ use serde_json::Value;
 use crate::job::{Code, Completed, Failure, Usage};
 use blocks::Beside;
 
-pub use asked::{count, message};
 pub use events::Events;
-pub use message::Whole;
+pub use message::MessageCollector;
+pub use request::{count, message};
 
 /// The field of a chat that holds what only Anthropic reads.
 const OWN_FIELD: &str = "anthropic";
@@ -98,7 +98,7 @@ fn family(failure: &Failure) -> &'static str {
 /// Anthropic's `usage`: what was read from a cache or written to it is counted apart there. Its two
 /// counts are never left out, so one that is not known is 0.
 #[derive(Serialize, Default)]
-struct Said {
+struct ErrorBody {
     input_tokens: u64,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
@@ -112,11 +112,11 @@ struct Details {
     thinking_tokens: u64,
 }
 
-impl Said {
-    fn of(usage: &Usage) -> Said {
+impl ErrorBody {
+    fn of(usage: &Usage) -> ErrorBody {
         let (read, written) = (usage.cached_input_tokens, usage.cache_write_tokens);
         let cached = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
-        Said {
+        ErrorBody {
             input_tokens: usage.input_tokens.unwrap_or(0).saturating_sub(cached),
             cache_creation_input_tokens: written,
             cache_read_input_tokens: read,

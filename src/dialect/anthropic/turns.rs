@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::input::{Object, list, typed};
-use super::seal;
+use super::signature;
 use crate::job::Failure;
 
 #[derive(Deserialize)]
@@ -93,13 +93,13 @@ pub(super) fn read(turns: &RawValue, out: &mut Vec<String>) -> Result<(), Failur
         let param = format!("messages[{at}]");
         let turn: Turn<'_> = typed(raw, &param)?;
         let place = format!("{param}.content");
-        let said = turn.content.ok_or_else(|| Failure::invalid(&place, "is missing"))?;
-        let is_text = said.get().starts_with('"');
+        let raw_content = turn.content.ok_or_else(|| Failure::invalid(&place, "is missing"))?;
+        let is_text = raw_content.get().starts_with('"');
         match &*turn.role {
-            "user" if !is_text => user(said, &place, out)?,
-            "assistant" if !is_text => assistant(said, &place, out)?,
+            "user" if !is_text => user(raw_content, &place, out)?,
+            "assistant" if !is_text => assistant(raw_content, &place, out)?,
             "user" | "assistant" | "system" => {
-                let content = content(said, &place)?;
+                let content = content(raw_content, &place)?;
                 out.push(
                     Object::with_room(content.len() + 64).put("role", &turn.role).put_json("content", &content).json(),
                 );
@@ -110,9 +110,9 @@ pub(super) fn read(turns: &RawValue, out: &mut Vec<String>) -> Result<(), Failur
     Ok(())
 }
 
-fn blocks<'a>(said: &'a RawValue, param: &str) -> Result<Vec<(&'a RawValue, Block<'a>, String)>, Failure> {
-    let raw: Vec<&RawValue> = match said.get().as_bytes().first() {
-        Some(b'[') => typed(said, param)?,
+fn blocks<'a>(raw_content: &'a RawValue, param: &str) -> Result<Vec<(&'a RawValue, Block<'a>, String)>, Failure> {
+    let raw: Vec<&RawValue> = match raw_content.get().as_bytes().first() {
+        Some(b'[') => typed(raw_content, param)?,
         _ => return Err(Failure::invalid(param, "must be a string or a list of blocks")),
     };
     let read = |(at, raw): (usize, &'a RawValue)| {
@@ -123,11 +123,11 @@ fn blocks<'a>(said: &'a RawValue, param: &str) -> Result<Vec<(&'a RawValue, Bloc
 }
 
 /// The value of `content`: a text as it came, else its parts.
-fn content<'a>(said: &'a RawValue, param: &str) -> Result<Cow<'a, str>, Failure> {
-    if said.get().starts_with('"') {
-        return Ok(said.get().into());
+fn content<'a>(raw_content: &'a RawValue, param: &str) -> Result<Cow<'a, str>, Failure> {
+    if raw_content.get().starts_with('"') {
+        return Ok(raw_content.get().into());
     }
-    let blocks = blocks(said, param)?;
+    let blocks = blocks(raw_content, param)?;
     let mut parts = Vec::with_capacity(blocks.len());
     for (raw, block, place) in &blocks {
         parts.push(part(raw, block, place)?);
@@ -145,8 +145,8 @@ fn one_or_list(blocks: &[&Block<'_>], parts: &[String]) -> String {
     }
 }
 
-fn user(said: &RawValue, param: &str, out: &mut Vec<String>) -> Result<(), Failure> {
-    let blocks = blocks(said, param)?;
+fn user(raw_content: &RawValue, param: &str, out: &mut Vec<String>) -> Result<(), Failure> {
+    let blocks = blocks(raw_content, param)?;
     let (mut parts, mut kept) = (Vec::new(), Vec::new());
     for (raw, block, place) in &blocks {
         if block.r#type == "tool_result" {
@@ -165,12 +165,13 @@ fn user(said: &RawValue, param: &str, out: &mut Vec<String>) -> Result<(), Failu
 fn tool_result(block: &Block<'_>, param: &str) -> Result<String, Failure> {
     let id =
         block.tool_use_id.as_deref().ok_or_else(|| Failure::invalid(&format!("{param}.tool_use_id"), "is missing"))?;
-    let said = match block.content.filter(|said| said.get() != "null") {
-        Some(said) => content(said, &format!("{param}.content"))?,
+    let raw_content = match block.content.filter(|raw_content| raw_content.get() != "null") {
+        Some(raw_content) => content(raw_content, &format!("{param}.content"))?,
         None => "\"\"".into(),
     };
-    let message = Object::with_room(said.len() + 96).put("role", "tool").put("tool_call_id", id);
-    let message = message.put_json("content", &said).put_some("is_error", block.is_error.filter(|is_error| *is_error));
+    let message = Object::with_room(raw_content.len() + 96).put("role", "tool").put("tool_call_id", id);
+    let message =
+        message.put_json("content", &raw_content).put_some("is_error", block.is_error.filter(|is_error| *is_error));
     Ok(message.put_some("cache_control", block.cache_control).json())
 }
 
@@ -225,9 +226,9 @@ fn document(block: &Block<'_>, source: &Source<'_>) -> Option<Object> {
 
 /// What a turn of the model's becomes, while it is read.
 #[derive(Default)]
-struct Said {
+struct ModelTurn {
     details: Vec<Value>,
-    /// Thoughts that nobody sealed.
+    /// Thinking without a signature.
     thoughts: String,
     parts: Vec<String>,
     /// Whether the only part is a plain text.
@@ -239,16 +240,16 @@ struct Said {
 }
 
 fn assistant(turn: &RawValue, param: &str, out: &mut Vec<String>) -> Result<(), Failure> {
-    let mut said = Said::default();
+    let mut model_turn = ModelTurn::default();
     for (raw, block, place) in blocks(turn, param)? {
-        said.cache_control = None;
+        model_turn.cache_control = None;
         match &*block.r#type {
             "thinking" | "redacted_thinking" => {
                 // Thoughts stand before what they led to. Two messages of one side are one turn.
-                if !said.parts.is_empty() && said.calls.is_empty() {
-                    std::mem::take(&mut said).write(out);
+                if !model_turn.parts.is_empty() && model_turn.calls.is_empty() {
+                    std::mem::take(&mut model_turn).write(out);
                 }
-                said.think(block);
+                model_turn.think(block);
             }
             "tool_use" => {
                 let need = |name: &str| Failure::invalid(&format!("{place}.{name}"), "is missing");
@@ -256,25 +257,25 @@ fn assistant(turn: &RawValue, param: &str, out: &mut Vec<String>) -> Result<(), 
                 let input = block.input.map_or("{}", RawValue::get);
                 let function = Object::with_room(input.len() + 64).put("name", &name).put("arguments", input);
                 let call = Object::new().put("id", &id).put("type", "function");
-                said.calls.push(call.put_json("function", &function.json()));
-                said.cache_control = block.cache_control.map(|mark| mark.get().to_owned());
+                model_turn.calls.push(call.put_json("function", &function.json()));
+                model_turn.cache_control = block.cache_control.map(|mark| mark.get().to_owned());
             }
             _ => {
-                let is_plain = said.parts.is_empty() && block.r#type == "text" && block.cache_control.is_none();
-                said.text = block.text.filter(|_| is_plain).map(|text| text.get().to_owned());
-                said.parts.push(part(raw, &block, &place)?);
+                let is_plain = model_turn.parts.is_empty() && block.r#type == "text" && block.cache_control.is_none();
+                model_turn.text = block.text.filter(|_| is_plain).map(|text| text.get().to_owned());
+                model_turn.parts.push(part(raw, &block, &place)?);
             }
         }
     }
-    said.write(out);
+    model_turn.write(out);
     Ok(())
 }
 
-impl Said {
+impl ModelTurn {
     fn think(&mut self, block: Block<'_>) {
         let thinking = block.thinking.unwrap_or_default();
         let seal = block.signature.or(block.data).unwrap_or_default();
-        if let Some(mut detail) = seal::unwrap(&seal) {
+        if let Some(mut detail) = signature::unwrap(&seal) {
             if let (Some(at), Some(content)) =
                 (detail.get("call").and_then(Value::as_u64), detail.remove("extra_content"))
             {
@@ -285,7 +286,7 @@ impl Said {
                 detail.insert("text".into(), thinking.into());
             }
             self.details.push(detail.into());
-        } else if seal.is_empty() || seal::is_wrapped(&seal) {
+        } else if seal.is_empty() || signature::is_wrapped(&seal) {
             self.thoughts.push_str(&thinking);
         } else {
             let (kind, name) = match &*block.r#type {
@@ -294,7 +295,7 @@ impl Said {
             };
             let mut detail = Map::new();
             detail.insert("type".into(), kind.into());
-            detail.insert("format".into(), seal::FORMAT.into());
+            detail.insert("format".into(), signature::FORMAT.into());
             detail.insert("index".into(), self.details.len().into());
             detail.insert(name.into(), seal.into());
             if kind == "reasoning.text" {

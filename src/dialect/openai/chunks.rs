@@ -11,21 +11,21 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Envelope, KEEP_ALIVE, call_id, level, set_parts_aside, usage};
-use crate::dialect::render::{Render, Served, Told};
+use crate::dialect::render::{Render, RenderState, Served};
 use crate::job::{Code, Completed, Delta, Event, Failure, JobId, Output, OutputBody, Part, ToolCall};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
 
-/// Renders one job.
+/// Renders the records of one job as `chat.completion.chunk`s.
 #[derive(Debug)]
 pub struct Chunks {
     job: JobId,
     include_usage: bool,
     created: u64,
     model: Box<str>,
-    /// What each chunk begins with.
+    /// Beginning of each chunk.
     prefix: String,
-    /// Who served it, so far.
+    /// Attempts, target and cost so far.
     served: Served,
     /// Whether an answer has had its last chunk, by its index; absent = not begun.
     answers: BTreeMap<u32, bool>,
@@ -36,7 +36,7 @@ pub struct Chunks {
 impl Render for Chunks {
     const KEEP_ALIVE: &'static [u8] = KEEP_ALIVE;
 
-    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
+    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> RenderState {
         match record.body {
             BodyRef::Delta { part, index, text } => self.text(part, index, &text, out),
             BodyRef::Event(event) => {
@@ -44,7 +44,7 @@ impl Render for Chunks {
                 return self.event(event, record.at.0 / 1000, out);
             }
         }
-        Told::More
+        RenderState::More
     }
 
     fn has_begun(&self) -> bool {
@@ -61,7 +61,7 @@ impl Render for Chunks {
 }
 
 impl Chunks {
-    /// A rendering from record 0.
+    /// Begins a rendering at record 0.
     #[must_use]
     pub fn new(job: &JobId, include_usage: bool) -> Chunks {
         Chunks {
@@ -76,7 +76,7 @@ impl Chunks {
         }
     }
 
-    fn event(&mut self, event: Event, at_s: u64, out: &mut Vec<u8>) -> Told {
+    fn event(&mut self, event: Event, at_s: u64, out: &mut Vec<u8>) -> RenderState {
         if let Some(failure) = collect::failure_of(&event) {
             return breaks(failure, out);
         }
@@ -92,11 +92,11 @@ impl Chunks {
             Event::Restarted(_) if self.has_begun() => return breaks(begins_anew(), out),
             Event::Completed(end) => {
                 self.end(&end, out);
-                return Told::Done;
+                return RenderState::Done;
             }
             _ => {}
         }
-        Told::More
+        RenderState::More
     }
 
     fn is_by(&mut self, model: Box<str>) {
@@ -255,9 +255,9 @@ pub(super) fn write_error(failure: &Failure, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n\n");
 }
 
-pub(super) fn breaks(failure: Failure, out: &mut Vec<u8>) -> Told {
+pub(super) fn breaks(failure: Failure, out: &mut Vec<u8>) -> RenderState {
     write_error(&failure, out);
-    Told::Broken(failure)
+    RenderState::Broken(failure)
 }
 
 pub(super) fn begins_anew() -> Failure {
@@ -299,7 +299,7 @@ fn write_fields(fields: &Map<String, Value>, out: &mut Vec<u8>) {
     }
 }
 
-/// A further field.
+/// Writes a further field.
 fn write_field(name: &str, value: &Value, out: &mut Vec<u8>) {
     out.push(b',');
     write(name, out);

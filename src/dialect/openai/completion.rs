@@ -15,7 +15,7 @@ use crate::wire::collect::{self, WholeCall};
 use crate::wire::extra::Extras;
 use crate::wire::record::{BodyRef, RecordRef};
 
-/// Puts a completion together, record by record.
+/// Collects a completion, record by record.
 #[derive(Debug, Default)]
 pub struct Completion {
     created: u64,
@@ -30,7 +30,7 @@ pub struct Completion {
 /// One of several answers.
 #[derive(Debug, Default)]
 struct Answer {
-    /// By [`Part`].
+    /// Texts of the answer, by [`Part`].
     texts: [Option<String>; 4],
     /// `images`, `outputs`: as a stream has them.
     media: Map<String, Value>,
@@ -99,7 +99,7 @@ impl Completion {
         }
     }
 
-    /// The completion.
+    /// Returns the completion.
     ///
     /// # Errors
     /// What the job failed with; `internal` before its terminal.
@@ -176,8 +176,8 @@ impl Answer {
         beside.extend(message);
         let mut choice = level(&mut extra, "choice");
         // The job's own reason is the first answer's.
-        let told = choice.remove("finish_reason").filter(|_| index > 0);
-        choice.insert("finish_reason".into(), told.unwrap_or_else(|| (*end.finish_reason).into()));
+        let reason = choice.remove("finish_reason").filter(|_| index > 0);
+        choice.insert("finish_reason".into(), reason.unwrap_or_else(|| (*end.finish_reason).into()));
         if let Some(native) = end.native_finish_reason.as_deref().filter(|_| index == 0) {
             choice.insert("native_finish_reason".into(), native.into());
         }

@@ -110,12 +110,12 @@ enum Form {
 impl Form {
     fn of(input: &RawValue) -> Form {
         #[derive(Deserialize)]
-        struct Said<'a> {
+        struct FormatField<'a> {
             #[serde(borrow, default)]
             encoding_format: Option<Cow<'a, str>>,
         }
-        match serde_json::from_str::<Said<'_>>(input.get()) {
-            Ok(Said { encoding_format: Some(form) }) if form == "base64" => Form::Base64,
+        match serde_json::from_str::<FormatField<'_>>(input.get()) {
+            Ok(FormatField { encoding_format: Some(form) }) if form == "base64" => Form::Base64,
             _ => Form::Numbers,
         }
     }

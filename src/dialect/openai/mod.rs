@@ -1,13 +1,13 @@
-//! OpenAI's dialect: what its clients say, and what they read back.
+//! OpenAI's API: requests of its clients and the answers that they read.
 //!
 //! Owns the requests and answers of `/v1/chat/completions`, `/v1/completions` and `/v1/embeddings`. Pure:
 //! the same records give the same bytes, from record 0, at every reading; ids come from the job, dates from
-//! its `accepted` record. Does not know HTTP: the door sends the bytes and picks the status.
+//! its `accepted` record. Does not know HTTP: the entrance sends the bytes and picks the status.
 
-mod asked;
 mod chunks;
 mod completion;
 mod embeddings;
+mod request;
 mod text;
 
 use serde::Serialize;
@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 
 use crate::job::{Code, Failure, Usage};
 
-pub use asked::{Chat, chat, completion, embedding};
 pub use chunks::Chunks;
 pub use completion::Completion;
 pub use embeddings::Embeddings;
+pub use request::{Chat, chat, completion, embedding};
 pub use text::{Texts, of_chat};
 
 /// A sign of life on streams of this dialect: a comment. An empty line after it would make OpenAI's
@@ -75,7 +75,7 @@ fn usage(usage: &Usage) -> Option<Value> {
         return None;
     }
     let (prompt, completion) = (usage.input_tokens.unwrap_or(0), usage.output_tokens.unwrap_or(0));
-    let mut said = json!({
+    let mut usage_json = json!({
         "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt.saturating_add(completion),
     });
     let of_prompt = [
@@ -88,13 +88,13 @@ fn usage(usage: &Usage) -> Option<Value> {
         let known = counts.iter().filter_map(|(name, count)| Some(((*name).to_owned(), (*count)?.into())));
         let known: Map<String, Value> = known.collect();
         if !known.is_empty() {
-            said[level] = known.into();
+            usage_json[level] = known.into();
         }
     }
-    Some(said)
+    Some(usage_json)
 }
 
-/// Takes a level of what a provider said beside the answer.
+/// Takes the fields that a provider sent beside the answer at one level.
 pub(crate) fn level(extra: &mut Value, name: &str) -> Map<String, Value> {
     match extra.get_mut(name).map(Value::take) {
         Some(Value::Object(fields)) => fields,

@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 
 use super::chunks::{begins_anew, breaks, write, write_end, write_error};
 use super::{KEEP_ALIVE, usage};
-use crate::dialect::render::{Render, Served, Told};
+use crate::dialect::render::{Render, RenderState, Served};
 use crate::job::{Completed, Event, Failure, JobId, Part};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
 
-/// Renders one job.
+/// Renders the records of one job as chunks of a `text_completion`.
 #[derive(Debug)]
 pub struct Texts {
     job: JobId,
     include_usage: bool,
     created: u64,
     model: Box<str>,
-    /// What each chunk begins with.
+    /// Beginning of each chunk.
     prefix: String,
     served: Served,
     /// Why each answer ended, as far as it was said.
@@ -32,7 +32,7 @@ pub struct Texts {
 impl Render for Texts {
     const KEEP_ALIVE: &'static [u8] = KEEP_ALIVE;
 
-    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
+    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> RenderState {
         match record.body {
             BodyRef::Delta { part, index, text } => self.text(part, index, &text, out),
             BodyRef::Event(event) => {
@@ -40,7 +40,7 @@ impl Render for Texts {
                 return self.event(event, record.at.0 / 1000, out);
             }
         }
-        Told::More
+        RenderState::More
     }
 
     fn has_begun(&self) -> bool {
@@ -57,7 +57,7 @@ impl Render for Texts {
 }
 
 impl Texts {
-    /// A rendering from record 0.
+    /// Begins a rendering at record 0.
     #[must_use]
     pub fn new(job: &JobId, include_usage: bool) -> Texts {
         Texts {
@@ -71,7 +71,7 @@ impl Texts {
         }
     }
 
-    fn event(&mut self, event: Event, at_s: u64, out: &mut Vec<u8>) -> Told {
+    fn event(&mut self, event: Event, at_s: u64, out: &mut Vec<u8>) -> RenderState {
         if let Some(failure) = collect::failure_of(&event) {
             return breaks(failure, out);
         }
@@ -91,11 +91,11 @@ impl Texts {
             Event::Restarted(_) if self.has_begun() => return breaks(begins_anew(), out),
             Event::Completed(end) => {
                 self.end(&end, out);
-                return Told::Done;
+                return RenderState::Done;
             }
             _ => {}
         }
-        Told::More
+        RenderState::More
     }
 
     fn is_by(&mut self, model: Box<str>) {

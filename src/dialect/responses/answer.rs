@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::sealed;
+use super::encrypted_content;
 use crate::dialect::openai::call_id;
 use crate::job::{JobId, Output, OutputBody};
 
@@ -66,7 +66,7 @@ pub(super) enum Progress {
     /// Nothing of it was told yet.
     Begun,
     /// As far as it got.
-    Told,
+    Sent,
     /// As far as it got, and it will not go on.
     BrokenOff,
 }
@@ -134,9 +134,9 @@ impl Item {
                 message
             }
             Body::Reasoning { text, details } => {
-                let said = (!is_begun && !text.is_empty()).then(|| json!({"type": "summary_text", "text": text}));
-                let mut item = json!({"type": "reasoning", "status": status, "summary": Vec::from_iter(said)});
-                if let Some(seal) = (!is_begun).then(|| sealed::seal(details)).flatten() {
+                let note = (!is_begun && !text.is_empty()).then(|| json!({"type": "summary_text", "text": text}));
+                let mut item = json!({"type": "reasoning", "status": status, "summary": Vec::from_iter(note)});
+                if let Some(seal) = (!is_begun).then(|| encrypted_content::seal(details)).flatten() {
                     item["encrypted_content"] = seal.into();
                 }
                 item
@@ -191,13 +191,13 @@ pub(super) fn media(output: &Output) -> Value {
 }
 
 /// An annotation as this dialect has it: in a chat its fields stand under its kind.
-pub(super) fn annotation(said: Value) -> Value {
-    let Value::Object(mut said) = said else { return said };
-    let kind = said.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if let Some(Value::Object(fields)) = said.remove(&kind) {
-        said.extend(fields);
+pub(super) fn annotation(note: Value) -> Value {
+    let Value::Object(mut note) = note else { return note };
+    let kind = note.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(Value::Object(fields)) = note.remove(&kind) {
+        note.extend(fields);
     }
-    Value::Object(said)
+    Value::Object(note)
 }
 
 /// Takes a list out of a level of what a provider said beside the answer.

@@ -11,31 +11,31 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::answer::{Body, Call, Item, Progress, State, TextPart, annotation, list, media};
-use super::object::{About, Response, write};
-use super::teller::Teller;
+use super::event_writer::EventWriter;
+use super::object::{Response, ResponseMeta, write};
 use crate::dialect::openai::{Envelope, KEEP_ALIVE, level};
-use crate::dialect::render::{Render, Served, Told};
+use crate::dialect::render::{Render, RenderState, Served};
 use crate::job::{Code, Delta, Event, Failure, Part, ToolCall};
 use crate::wire::collect;
 use crate::wire::record::{BodyRef, RecordRef};
 
-/// Renders one job.
+/// Renders the records of one job as events of a response.
 #[derive(Debug)]
 pub struct Events {
-    pub(super) about: About,
+    pub(super) about: ResponseMeta,
     model: Box<str>,
     pub(super) items: Vec<Item>,
     /// Those of `items` that are open, in order.
     pub(super) open: Vec<usize>,
-    /// Reasoning that was told of while something else was being said.
+    /// Reasoning that came while another item was open.
     late: Vec<Value>,
     /// What must come back with calls that are not begun yet.
     contents: BTreeMap<u32, Value>,
-    /// Whether somebody was asked.
+    /// Whether an attempt was made.
     is_begun: bool,
     end: Option<Event>,
     served: Served,
-    pub(super) teller: Teller,
+    pub(super) writer: EventWriter,
     /// Whether only the object is wanted: then an answer that begins anew is a new answer.
     is_whole: bool,
 }
@@ -43,7 +43,7 @@ pub struct Events {
 impl Render for Events {
     const KEEP_ALIVE: &'static [u8] = KEEP_ALIVE;
 
-    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> Told {
+    fn push(&mut self, record: RecordRef<'_>, out: &mut Vec<u8>) -> RenderState {
         match record.body {
             BodyRef::Delta { part, index, text } => self.text((part, index), &text, Beside::default(), out),
             BodyRef::Event(event) => {
@@ -51,15 +51,15 @@ impl Render for Events {
                 return self.event(event, out);
             }
         }
-        Told::More
+        RenderState::More
     }
 
     fn has_begun(&self) -> bool {
-        !self.teller.holds()
+        !self.writer.holds()
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {
-        self.teller.release(out);
+        self.writer.release(out);
     }
 
     fn served(&self) -> &Served {
@@ -73,7 +73,7 @@ impl Render for Events {
     }
 }
 
-/// What is said beside a piece of text.
+/// Fields that come beside a piece of text.
 #[derive(Default)]
 struct Beside {
     logprobs: Vec<Value>,
@@ -81,25 +81,25 @@ struct Beside {
 }
 
 impl Events {
-    /// For who waits for the answer: nothing is told before there is some of it.
+    /// Events for the submitter: nothing is written before there is some of the answer.
     #[must_use]
-    pub fn of_submitter(about: About) -> Events {
-        Events::new(about, Teller::held())
+    pub fn of_submitter(about: ResponseMeta) -> Events {
+        Events::new(about, EventWriter::held())
     }
 
-    /// For a reader, from the event after `after`.
+    /// Events for a reader, from the event after `after`.
     #[must_use]
-    pub fn of_reader(about: About, after: Option<u64>) -> Events {
-        Events::new(about, Teller::after(after))
+    pub fn of_reader(about: ResponseMeta, after: Option<u64>) -> Events {
+        Events::new(about, EventWriter::after(after))
     }
 
-    /// For who wants the object only.
+    /// For the whole object only: no event is written.
     #[must_use]
-    pub fn of_whole(about: About) -> Events {
-        Events { is_whole: true, ..Events::new(about, Teller::silent()) }
+    pub fn of_whole(about: ResponseMeta) -> Events {
+        Events { is_whole: true, ..Events::new(about, EventWriter::silent()) }
     }
 
-    fn new(about: About, teller: Teller) -> Events {
+    fn new(about: ResponseMeta, writer: EventWriter) -> Events {
         Events {
             about,
             model: "".into(),
@@ -110,18 +110,18 @@ impl Events {
             is_begun: false,
             end: None,
             served: Served::default(),
-            teller,
+            writer,
             is_whole: false,
         }
     }
 
-    /// How many events there are so far.
+    /// Number of events so far.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.teller.next
+        self.writer.next
     }
 
-    /// How the job ended, once it has.
+    /// The terminal event, once there is one.
     #[must_use]
     pub fn end(&self) -> Option<&Event> {
         self.end.as_ref()
@@ -138,7 +138,7 @@ impl Events {
     /// The items of the output that were told whole or in part.
     #[must_use]
     pub fn output(&self) -> Vec<Value> {
-        (0..).zip(&self.items).map(|(at, item)| item.json(&self.about.job, at, Progress::Told)).collect()
+        (0..).zip(&self.items).map(|(at, item)| item.json(&self.about.job, at, Progress::Sent)).collect()
     }
 
     fn response(&self) -> Response<'_> {
@@ -151,7 +151,7 @@ impl Events {
         }
     }
 
-    fn event(&mut self, event: Event, out: &mut Vec<u8>) -> Told {
+    fn event(&mut self, event: Event, out: &mut Vec<u8>) -> RenderState {
         match event {
             Event::Accepted(accepted) => {
                 self.model = accepted.model.as_str().into();
@@ -178,32 +178,32 @@ impl Events {
             Event::Restarted(_) if !self.items.is_empty() => {
                 let failure = begins_anew();
                 self.error(&failure, out);
-                return Told::Broken(failure);
+                return RenderState::Broken(failure);
             }
             event if event.terminal().is_some() => return self.ended(event, out),
             _ => {}
         }
-        Told::More
+        RenderState::More
     }
 
     /// An event with the whole response.
     fn stage(&mut self, kind: &'static str, out: &mut Vec<u8>) {
-        let mut teller = std::mem::take(&mut self.teller);
-        teller.tell(kind, out, |out| {
+        let mut writer = std::mem::take(&mut self.writer);
+        writer.tell(kind, out, |out| {
             out.extend_from_slice(b"\"response\":");
             self.response().write(out);
             out.push(b',');
         });
-        self.teller = teller;
+        self.writer = writer;
     }
 
-    fn ended(&mut self, end: Event, out: &mut Vec<u8>) -> Told {
+    fn ended(&mut self, end: Event, out: &mut Vec<u8>) -> RenderState {
         let failure = collect::failure_of(&end);
         if let Some(failure) = &failure
-            && self.teller.holds()
+            && self.writer.holds()
         {
             self.end = Some(end);
-            return Told::Broken(failure.clone());
+            return RenderState::Broken(failure.clone());
         }
         if !self.late.is_empty() && failure.is_none() {
             let details = std::mem::take(&mut self.late);
@@ -218,7 +218,7 @@ impl Events {
                 self.close(at, if status == "completed" || is_whole { State::Done } else { State::Cut }, out);
             }
         }
-        self.teller.release(out);
+        self.writer.release(out);
         let kind = match status {
             "completed" => "response.completed",
             "incomplete" => "response.incomplete",
@@ -226,7 +226,7 @@ impl Events {
             _ => "response.failed",
         };
         self.stage(kind, out);
-        Told::Done
+        RenderState::Done
     }
 
     /// A piece of text, if any, and what the provider said beside it.
@@ -234,7 +234,7 @@ impl Events {
         let mut extra = piece.extra.map(|extra| *extra).unwrap_or_default();
         let (mut delta, mut choice) = (level(&mut extra, "delta"), level(&mut extra, "choice"));
         let logprobs = match choice.remove("logprobs") {
-            Some(Value::Object(mut said)) => list(&mut said, "content"),
+            Some(Value::Object(mut fields)) => list(&mut fields, "content"),
             _ => Vec::new(),
         };
         let beside = Beside { logprobs, phase: delta.remove("phase") };
@@ -246,8 +246,8 @@ impl Events {
                 self.content_of_call(index, content);
             }
         }
-        for said in list(&mut delta, "annotations") {
-            self.annotation(annotation(said), out);
+        for fields in list(&mut delta, "annotations") {
+            self.annotation(annotation(fields), out);
         }
         for item in list(&mut delta, "output") {
             self.whole(item, out);
@@ -276,11 +276,11 @@ impl Events {
         let kind = if is_refusal { "response.refusal.delta" } else { "response.output_text.delta" };
         let Body::Message { parts, .. } = &self.items[at].body else { return };
         let place = (id, Some(("content_index", parts.len() - 1)));
-        self.teller.tell(kind, out, |out| {
-            Teller::write_place(place, out);
-            Teller::write_field("delta", text, out);
+        self.writer.tell(kind, out, |out| {
+            EventWriter::write_place(place, out);
+            EventWriter::write_field("delta", text, out);
             if !is_refusal {
-                Teller::write_field("logprobs", &beside.logprobs, out);
+                EventWriter::write_field("logprobs", &beside.logprobs, out);
             }
         });
         let Body::Message { parts, .. } = &mut self.items[at].body else { return };
@@ -300,9 +300,9 @@ impl Events {
         let Body::Reasoning { text, .. } = &self.items[at].body else { return };
         if text.is_empty() {
             let part = json!({"type": "summary_text", "text": ""});
-            self.teller.place("response.reasoning_summary_part.added", (id, SUMMARY), out, ("part", &part));
+            self.writer.place("response.reasoning_summary_part.added", (id, SUMMARY), out, ("part", &part));
         }
-        self.teller.piece("response.reasoning_summary_text.delta", (id, SUMMARY), piece, out);
+        self.writer.piece("response.reasoning_summary_text.delta", (id, SUMMARY), piece, out);
         let Body::Reasoning { text, .. } = &mut self.items[at].body else { return };
         text.push_str(piece);
     }
@@ -348,7 +348,7 @@ impl Events {
         if self.items[at].state == State::Open {
             let id = self.items[at].id(&self.about.job, at);
             let kind = "response.function_call_arguments.delta";
-            self.teller.piece(kind, (id, None), &piece.arguments, out);
+            self.writer.piece(kind, (id, None), &piece.arguments, out);
         }
         if let Body::Call(call) = &mut self.items[at].body {
             call.arguments.push_str(&piece.arguments);
@@ -374,10 +374,10 @@ impl Events {
         let Some(part) = parts.last_mut().filter(|part| !part.is_refusal) else { return };
         let number = part.annotations.len();
         let place = (id, Some(("content_index", place)));
-        self.teller.tell("response.output_text.annotation.added", out, |out| {
-            Teller::write_place(place, out);
-            Teller::write_field("annotation_index", &number, out);
-            Teller::write_field("annotation", &annotation, out);
+        self.writer.tell("response.output_text.annotation.added", out, |out| {
+            EventWriter::write_place(place, out);
+            EventWriter::write_field("annotation_index", &number, out);
+            EventWriter::write_field("annotation", &annotation, out);
         });
         part.annotations.push(annotation);
     }

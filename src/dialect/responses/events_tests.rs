@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 
 const AT: Timestamp = Timestamp(1_790_000_000_123);
 
-fn about(echo: Option<&str>) -> About {
+fn about(echo: Option<&str>) -> ResponseMeta {
     let echo = echo.map(|echo| RawValue::from_string(echo.to_owned()).expect("JSON"));
-    About { job: "j".parse().expect("an id"), submitted_at: AT, echo, is_kept: true }
+    ResponseMeta { job: "j".parse().expect("an id"), submitted_at: AT, echo, is_kept: true }
 }
 
 fn attempt(attempt: u32) -> Event {
@@ -64,13 +64,13 @@ fn job(events: Vec<Event>) -> Vec<Event> {
     [accepted, attempt(1)].into_iter().chain(events).collect()
 }
 
-fn render(mut events: Events, records: &[Event]) -> (String, Option<Told>, Events) {
+fn render(mut events: Events, records: &[Event]) -> (String, Option<RenderState>, Events) {
     let (mut out, mut end) = (Vec::new(), None);
     for (seq, event) in (0..).zip(records) {
         assert!(end.is_none(), "nothing follows the end");
         match events.push(Record { seq, at: AT, event: event.clone() }.into(), &mut out) {
-            Told::More => {}
-            told => end = Some(told),
+            RenderState::More => {}
+            rendered => end = Some(rendered),
         }
     }
     (String::from_utf8(out).expect("UTF-8"), end, events)
@@ -85,9 +85,9 @@ fn short(event: &Value) -> String {
         (Some(at), None) => format!(" @{at}"),
         (Some(at), Some(part)) => format!(" @{at}.{part}"),
     };
-    let said = ["delta", "text", "refusal", "arguments"].iter().find_map(|name| event[name].as_str());
-    let said = said.or(event["item"]["type"].as_str()).or(event["response"]["status"].as_str());
-    format!("{kind}{place} {}", said.or(event["part"]["type"].as_str()).unwrap_or_default())
+    let request = ["delta", "text", "refusal", "arguments"].iter().find_map(|name| event[name].as_str());
+    let request = request.or(event["item"]["type"].as_str()).or(event["response"]["status"].as_str());
+    format!("{kind}{place} {}", request.or(event["part"]["type"].as_str()).unwrap_or_default())
 }
 
 /// What is true of every stream; the events in short.
@@ -115,9 +115,9 @@ fn check(records: Vec<Event>, expected: &[&str]) -> Vec<Value> {
     }
     let (held, ..) = render(Events::of_submitter(about(None)), &records);
     assert_eq!(held, whole, "who waits reads the same");
-    let (told, _, object) = render(Events::of_whole(about(None)), &records);
+    let (rendered, _, object) = render(Events::of_whole(about(None)), &records);
     let object: Value = serde_json::from_slice(&object.object()).expect("JSON");
-    assert_eq!((told.as_str(), &object), ("", &events.last().expect("an end")["response"]));
+    assert_eq!((rendered.as_str(), &object), ("", &events.last().expect("an end")["response"]));
     for event in events.iter().filter(|event| event["type"] == "response.output_item.done") {
         let at = usize::try_from(event["output_index"].as_u64().expect("a place")).expect("small");
         assert_eq!(event["item"], object["output"][at], "an item ends as it stands in the output");
@@ -135,8 +135,8 @@ fn with_begun<'a>(rest: &[&'a str]) -> Vec<&'a str> {
 fn records_are_events_to_the_byte() {
     let records = job(vec![text("Hel"), text(""), text("lo\n\"🦀\""), completed("stop")]);
     let echo = r#"{"instructions":"be brief","tools":[{"z":1,"a":2}],"background":false,"metadata":{"k":"v"}}"#;
-    let (told, end, _) = render(Events::of_reader(about(Some(echo)), None), &records);
-    assert!(matches!(end, Some(Told::Done)));
+    let (rendered, end, _) = render(Events::of_reader(about(Some(echo)), None), &records);
+    assert!(matches!(end, Some(RenderState::Done)));
     let response = |status: &str, model: &str, output: &str, usage: &str| {
         format!(
             r#""response":{{"id":"resp_j","object":"response","created_at":1790000000,"status":"{status}","error":null,"incomplete_details":null,"model":"{model}","output":[{output}],"usage":{usage},"background":false,"instructions":"be brief","max_output_tokens":null,"metadata":{{"k":"v"}},"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{{"effort":null,"summary":null}},"store":true,"temperature":null,"text":{{"format":{{"type":"text"}}}},"tool_choice":"auto","tools":[{{"z":1,"a":2}}],"top_p":null,"truncation":"disabled"}}"#
@@ -147,9 +147,9 @@ fn records_are_events_to_the_byte() {
     };
     let part = |text: &str| format!(r#"{{"annotations":[],"logprobs":[],"text":"{text}","type":"output_text"}}"#);
     let place = r#""item_id":"msg_j_0","output_index":0,"content_index":0"#;
-    let said = r#"Hello\n\"🦀\""#;
+    let request = r#"Hello\n\"🦀\""#;
     let usage = r#"{"input_tokens":3,"input_tokens_details":{"cache_write_tokens":0,"cached_tokens":0},"output_tokens":2,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":5}"#;
-    let done = message(&part(said), "completed");
+    let done = message(&part(request), "completed");
     let expected = [
         ("response.created", response("in_progress", "smart", "", "null")),
         ("response.in_progress", response("in_progress", "m-1", "", "null")),
@@ -157,8 +157,8 @@ fn records_are_events_to_the_byte() {
         ("response.content_part.added", format!(r#"{place},"part":{}"#, part(""))),
         ("response.output_text.delta", format!(r#"{place},"delta":"Hel","logprobs":[]"#)),
         ("response.output_text.delta", format!(r#"{place},"delta":"lo\n\"🦀\"","logprobs":[]"#)),
-        ("response.output_text.done", format!(r#"{place},"text":"{said}","logprobs":[]"#)),
-        ("response.content_part.done", format!(r#"{place},"part":{}"#, part(said))),
+        ("response.output_text.done", format!(r#"{place},"text":"{request}","logprobs":[]"#)),
+        ("response.content_part.done", format!(r#"{place},"part":{}"#, part(request))),
         ("response.output_item.done", format!(r#""output_index":0,"item":{done}"#)),
         ("response.completed", response("completed", "m-1", &done, usage)),
     ];
@@ -169,10 +169,10 @@ fn records_are_events_to_the_byte() {
             format!("event: {kind}\ndata: {{\"type\":\"{kind}\",{fields},\"sequence_number\":{number}}}\n\n")
         })
         .collect();
-    for (told, expected) in told.split_inclusive("\n\n").zip(&expected) {
-        assert_eq!(told, expected);
+    for (rendered, expected) in rendered.split_inclusive("\n\n").zip(&expected) {
+        assert_eq!(rendered, expected);
     }
-    assert_eq!(told, expected.concat());
+    assert_eq!(rendered, expected.concat());
 }
 
 #[test]
@@ -346,9 +346,9 @@ fn a_response_ends_in_exactly_one_way() {
 
 #[test]
 fn who_waits_for_the_answer_is_told_nothing_before_there_is_some() {
-    let (told, end, events) = render(Events::of_submitter(about(None)), &job(vec![failed(Code::OverBudget)]));
-    assert_eq!((told.as_str(), events.has_begun()), ("", false));
-    assert!(matches!(end, Some(Told::Broken(failure)) if failure.code == Code::OverBudget));
+    let (rendered, end, events) = render(Events::of_submitter(about(None)), &job(vec![failed(Code::OverBudget)]));
+    assert_eq!((rendered.as_str(), events.has_begun()), ("", false));
+    assert!(matches!(end, Some(RenderState::Broken(failure)) if failure.code == Code::OverBudget));
     let mut events = Events::of_submitter(about(None));
     let (mut first, mut rest) = (Vec::new(), Vec::new());
     let records = job(vec![failed(Code::OverBudget)]);
@@ -360,32 +360,32 @@ fn who_waits_for_the_answer_is_told_nothing_before_there_is_some() {
     events.begin(&mut first);
     assert!(first.starts_with(b"event: response.created\n") && events.has_begun(), "the head has left");
     push(&mut events, 1, &mut rest);
-    assert!(matches!(push(&mut events, 2, &mut rest), Told::Done), "so the failure is an event");
+    assert!(matches!(push(&mut events, 2, &mut rest), RenderState::Done), "so the failure is an event");
     assert!(String::from_utf8(rest).expect("UTF-8").contains("event: response.failed\n"));
 }
 
 #[test]
 fn an_answer_that_begins_anew_breaks_its_stream_and_is_whole_in_the_object() {
     let anew = |before: Vec<Event>| job([before, restarted(), vec![text("new"), completed("stop")]].concat());
-    let (told, end, _) = render(Events::of_reader(about(None), None), &anew(vec![text("old")])[..5]);
-    assert!(matches!(end, Some(Told::Broken(failure)) if failure.code == Code::ProviderTruncated));
+    let (rendered, end, _) = render(Events::of_reader(about(None), None), &anew(vec![text("old")])[..5]);
+    assert!(matches!(end, Some(RenderState::Broken(failure)) if failure.code == Code::ProviderTruncated));
     assert!(
-        told.trim_end().rsplit("\n\n").next().is_some_and(|last| last.starts_with(r#"data: {"error":{"#)),
-        "{told}"
+        rendered.trim_end().rsplit("\n\n").next().is_some_and(|last| last.starts_with(r#"data: {"error":{"#)),
+        "{rendered}"
     );
     let (_, _, whole) = render(Events::of_whole(about(None)), &anew(vec![text("old"), call(0, Some("a"), "{")]));
     let object: Value = serde_json::from_slice(&whole.object()).expect("JSON");
     assert_eq!((&object["status"], object["output"].as_array().map(Vec::len)), (&json!("completed"), Some(1)));
     assert_eq!(object["output"][0]["content"][0]["text"], "new");
-    let (told, end, _) = render(Events::of_reader(about(None), None), &anew(Vec::new()));
-    assert!(matches!(end, Some(Told::Done)) && told.contains("response.completed"), "nothing was told");
+    let (rendered, end, _) = render(Events::of_reader(about(None), None), &anew(Vec::new()));
+    assert!(matches!(end, Some(RenderState::Done)) && rendered.contains("response.completed"), "nothing was told");
 }
 
 #[test]
 fn one_in_the_background_says_that_it_waits() {
     let about = || about(Some(r#"{"background":true}"#));
-    let (told, ..) = render(Events::of_reader(about(), None), &job(Vec::new()));
-    let kinds: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("event: response.")).collect();
+    let (rendered, ..) = render(Events::of_reader(about(), None), &job(Vec::new()));
+    let kinds: Vec<&str> = rendered.lines().filter_map(|line| line.strip_prefix("event: response.")).collect();
     assert_eq!(kinds, ["created", "queued", "in_progress"]);
     for (read, status) in [(1, "queued"), (2, "in_progress")] {
         let (_, _, whole) = render(Events::of_whole(about()), &job(Vec::new())[..read]);

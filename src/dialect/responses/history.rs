@@ -6,8 +6,8 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::asked::raw;
-use super::sealed;
+use super::encrypted_content;
+use super::request::raw;
 use crate::job::{Failure, Fields, Job, JobId};
 
 /// Items of a page, where nobody says how many.
@@ -112,9 +112,9 @@ fn of_message(mut message: Map<String, Value>, items: &mut Vec<Value>) {
             let (details, plain) = (take("reasoning_details"), take("reasoning_content"));
             let details = details.as_array().cloned().unwrap_or_default();
             if !details.is_empty() || plain.is_string() {
-                let said = plain.as_str().map(|text| json!({"type": "summary_text", "text": text}));
-                let mut item = json!({"type": "reasoning", "summary": Vec::from_iter(said)});
-                if let Some(seal) = sealed::seal(&details) {
+                let raw_part = plain.as_str().map(|text| json!({"type": "summary_text", "text": text}));
+                let mut item = json!({"type": "reasoning", "summary": Vec::from_iter(raw_part)});
+                if let Some(seal) = encrypted_content::seal(&details) {
                     item["encrypted_content"] = seal.into();
                 }
                 items.push(item);
@@ -142,26 +142,28 @@ fn parts(content: Value, kind: &str) -> Vec<Value> {
     match content {
         Value::String(text) if text.is_empty() && kind == "output_text" => Vec::new(),
         Value::String(text) => vec![part(json!({"type": "text", "text": text}), kind)],
-        Value::Array(parts) => parts.into_iter().map(|said| part(said, kind)).collect(),
+        Value::Array(parts) => parts.into_iter().map(|raw_part| part(raw_part, kind)).collect(),
         _ => Vec::new(),
     }
 }
 
-fn part(mut said: Value, kind: &str) -> Value {
-    match said["type"].as_str() {
-        Some("text") if kind == "output_text" => json!({"type": kind, "text": said["text"].take(), "annotations": []}),
-        Some("text") => json!({"type": kind, "text": said["text"].take()}),
+fn part(mut raw_part: Value, kind: &str) -> Value {
+    match raw_part["type"].as_str() {
+        Some("text") if kind == "output_text" => {
+            json!({"type": kind, "text": raw_part["text"].take(), "annotations": []})
+        }
+        Some("text") => json!({"type": kind, "text": raw_part["text"].take()}),
         Some("image_url") => {
-            let mut image = said["image_url"].take();
+            let mut image = raw_part["image_url"].take();
             let detail = image.get_mut("detail").map_or_else(|| json!("auto"), Value::take);
             let url = if image.is_string() { image } else { image["url"].take() };
             json!({"type": "input_image", "image_url": url, "detail": detail})
         }
         Some("file") => {
-            let mut file = said["file"].take();
+            let mut file = raw_part["file"].take();
             file["type"] = "input_file".into();
             file
         }
-        _ => said,
+        _ => raw_part,
     }
 }

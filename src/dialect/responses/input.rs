@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::asked::{quoted, raw};
-use super::sealed;
+use super::encrypted_content;
+use super::request::{quoted, raw};
 use crate::job::Failure;
 
 /// Items that say nothing to anybody but who made them.
@@ -25,12 +25,12 @@ pub(super) enum Input<'a> {
     /// One text of the user's, as JSON.
     Text(&'a RawValue),
     /// Items, in order.
-    Items(Vec<Said<'a>>),
+    Items(Vec<RawItem<'a>>),
 }
 
 /// An item as it is said.
 #[derive(Debug, Deserialize)]
-pub(super) struct Said<'a> {
+pub(super) struct RawItem<'a> {
     #[serde(borrow, rename = "type", default)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -55,7 +55,7 @@ pub(super) struct Said<'a> {
     extra_content: Option<&'a RawValue>,
 }
 
-impl Said<'_> {
+impl RawItem<'_> {
     fn kind(&self) -> &str {
         match self.kind.as_deref() {
             None if self.role.is_some() => "message",
@@ -66,13 +66,13 @@ impl Said<'_> {
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn read(said: Option<&'a RawValue>) -> Result<Input<'a>, Failure> {
-        let Some(said) = said else { return Err(Failure::invalid("input", "is missing")) };
-        match said.get().as_bytes().first() {
-            Some(b'"') => Ok(Input::Text(said)),
+    pub(super) fn read(raw_input: Option<&'a RawValue>) -> Result<Input<'a>, Failure> {
+        let Some(raw_input) = raw_input else { return Err(Failure::invalid("input", "is missing")) };
+        match raw_input.get().as_bytes().first() {
+            Some(b'"') => Ok(Input::Text(raw_input)),
             Some(b'[') => {
                 let items: Vec<&RawValue> =
-                    serde_json::from_str(said.get()).map_err(|error| Failure::invalid("input", error))?;
+                    serde_json::from_str(raw_input.get()).map_err(|error| Failure::invalid("input", error))?;
                 let items = items.into_iter().enumerate().map(|(at, raw)| {
                     let read = serde_json::from_str(raw.get());
                     read.map_err(|error| Failure::invalid(&format!("input[{at}]"), error))
@@ -138,7 +138,7 @@ struct Turn {
 }
 
 impl Messages {
-    fn push(&mut self, item: &Said<'_>, param: &str) -> Result<(), Failure> {
+    fn push(&mut self, item: &RawItem<'_>, param: &str) -> Result<(), Failure> {
         let need = |field: &str| Failure::invalid(&format!("{param}.{field}"), "is missing");
         match item.kind() {
             "message" => self.message(item, param),
@@ -172,9 +172,9 @@ impl Messages {
         }
     }
 
-    fn message(&mut self, item: &Said<'_>, param: &str) -> Result<(), Failure> {
-        let said = item.content.ok_or_else(|| Failure::invalid(&format!("{param}.content"), "is missing"))?;
-        let content = content(said, &format!("{param}.content"))?;
+    fn message(&mut self, item: &RawItem<'_>, param: &str) -> Result<(), Failure> {
+        let raw_input = item.content.ok_or_else(|| Failure::invalid(&format!("{param}.content"), "is missing"))?;
+        let content = content(raw_input, &format!("{param}.content"))?;
         let role = match item.role.as_deref() {
             Some("assistant") => {
                 if self.turn.content.is_some() || !self.turn.tool_calls.is_empty() {
@@ -194,7 +194,7 @@ impl Messages {
         Ok(())
     }
 
-    fn reasoning(&mut self, item: &Said<'_>, param: &str) -> Result<(), Failure> {
+    fn reasoning(&mut self, item: &RawItem<'_>, param: &str) -> Result<(), Failure> {
         if self.turn.content.is_some() && self.turn.tool_calls.is_empty() {
             self.end_turn()?;
         }
@@ -206,7 +206,7 @@ impl Messages {
             texts.extend(parts.into_iter().filter_map(|part| part.text).map(Cow::into_owned));
         }
         if let Some(seal) = item.encrypted_content.as_deref().filter(|seal| !seal.is_empty()) {
-            self.turn.reasoning_details.extend(sealed::open(item.id.as_deref(), &texts, seal));
+            self.turn.reasoning_details.extend(encrypted_content::open(item.id.as_deref(), &texts, seal));
         }
         // With a seal of ours the text may stand here only.
         for text in texts {
@@ -256,12 +256,12 @@ struct Part<'a> {
 }
 
 /// A content as a chat has it, as JSON: one text as it is.
-fn content(said: &RawValue, param: &str) -> Result<String, Failure> {
-    if said.get().starts_with('"') {
-        return Ok(said.get().to_owned());
+fn content(raw_input: &RawValue, param: &str) -> Result<String, Failure> {
+    if raw_input.get().starts_with('"') {
+        return Ok(raw_input.get().to_owned());
     }
-    let parts: Vec<&RawValue> =
-        serde_json::from_str(said.get()).map_err(|_| Failure::invalid(param, "must be a string or a list of parts"))?;
+    let parts: Vec<&RawValue> = serde_json::from_str(raw_input.get())
+        .map_err(|_| Failure::invalid(param, "must be a string or a list of parts"))?;
     let mut out = Vec::with_capacity(parts.len());
     let is_one = parts.len() == 1;
     for (at, raw) in parts.into_iter().enumerate() {

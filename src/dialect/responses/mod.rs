@@ -1,4 +1,4 @@
-//! OpenAI's Responses: what its clients say, and what they read back.
+//! OpenAI's Responses API: requests of its clients and the answers that they read.
 //!
 //! Owns the requests of `/v1/responses`, its events and its whole objects. Pure: the same records
 //! give the same events with the same numbers, from record 0, at every reading; ids come from the
@@ -7,22 +7,22 @@
 //! travels sealed in `encrypted_content`. Does not know HTTP, nor where jobs are kept.
 
 mod answer;
-mod asked;
+mod encrypted_content;
+mod event_writer;
 mod events;
 mod history;
 mod input;
 mod object;
-mod sealed;
-mod teller;
+mod request;
 
 use serde_json::{Value, json};
 
 use crate::job::{Failure, JobId};
 
-pub use asked::Asked;
 pub use events::Events;
 pub use history::{input_items, turns};
-pub use object::About;
+pub use object::ResponseMeta;
+pub use request::ResponseRequest;
 
 /// What stands before the job's id in a response's.
 const PREFIX: &str = "resp_";

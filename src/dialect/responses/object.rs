@@ -47,7 +47,7 @@ pub(super) fn is_repeated(name: &str) -> bool {
 
 /// Which job it is.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct ResponseMeta {
     /// The job.
     pub job: JobId,
     /// When it came in.
@@ -60,7 +60,7 @@ pub struct About {
 
 /// A response as far as it is.
 pub(super) struct Response<'a> {
-    pub(super) about: &'a About,
+    pub(super) about: &'a ResponseMeta,
     pub(super) model: &'a str,
     pub(super) items: &'a [Item],
     /// Whether somebody was asked.
@@ -68,7 +68,7 @@ pub(super) struct Response<'a> {
     pub(super) end: Option<&'a Event>,
 }
 
-impl About {
+impl ResponseMeta {
     /// Whether its client does not wait for it.
     pub(super) fn is_in_background(&self) -> bool {
         #[derive(serde::Deserialize)]
@@ -97,7 +97,7 @@ impl Response<'_> {
     /// Appends it as JSON.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let job = &self.about.job;
-        let progress = if self.end.is_some() { Progress::BrokenOff } else { Progress::Told };
+        let progress = if self.end.is_some() { Progress::BrokenOff } else { Progress::Sent };
         let output: Vec<Value> = (0..).zip(self.items).map(|(at, item)| item.json(job, at, progress)).collect();
         let why = match self.end {
             Some(Event::Completed(end)) => why_incomplete(&end.finish_reason),
@@ -124,12 +124,12 @@ impl Response<'_> {
 
     fn repeat(&self, out: &mut Vec<u8>) {
         let echo = self.about.echo.as_ref().and_then(|echo| serde_json::from_str::<Fields<'_>>(echo.get()).ok());
-        let said = echo.unwrap_or_default().0;
+        let repeated = echo.unwrap_or_default().0;
         for (name, default) in REPEATED {
-            let said = said.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
+            let repeated = repeated.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
             let kept = if self.about.is_kept { "true" } else { "false" };
             let default = if *name == "store" { Some(kept) } else { *default };
-            if let Some(value) = said.or(default) {
+            if let Some(value) = repeated.or(default) {
                 field(name, out);
                 out.extend_from_slice(value.as_bytes());
             }

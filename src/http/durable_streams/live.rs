@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::time::Sleep;
 
-use super::params::Asked;
+use super::params::ReadParams;
 use super::source::{End, Source, budget};
 use crate::broker::Broker;
 use crate::dialect::durable_streams;
@@ -21,7 +21,7 @@ use crate::http::body::{Cut, Pieces};
 use crate::http::context::RequestContext;
 use crate::http::response;
 use crate::http::response::Reply;
-use crate::http::sse::Counted;
+use crate::http::sse::ReaderCount;
 use crate::job::Failure;
 use crate::log::IdleTimer;
 use crate::telemetry;
@@ -30,13 +30,13 @@ use crate::telemetry;
 const FRAME_BYTES: usize = 32 * 1024;
 /// The same of a job's stored records.
 const FRAME_STORED_BYTES: usize = 8 * 1024;
-/// How long a reader stays, in long polls: a minute, if nobody says otherwise.
+/// Length of a reader's stay in long polls: a minute with the default of `server.long_poll_ms`.
 const STAY_POLLS: u32 = 3;
 /// A sign of life that no reader of events sees.
 const COMMENT: &[u8] = b":\n\n";
 
-/// `live=sse`.
-pub(super) fn events(context: &RequestContext<'_>, source: Source, from: u64, asked: Asked) -> Reply {
+/// Answers a reader with `live=sse`.
+pub(super) fn events(context: &RequestContext<'_>, source: Source, from: u64, params: ReadParams) -> Reply {
     let broker = context.broker();
     let is_binary = source.form() == Form::Binary;
     let (heartbeat, stay) = {
@@ -48,13 +48,13 @@ pub(super) fn events(context: &RequestContext<'_>, source: Source, from: u64, as
         broker: Arc::clone(broker),
         source,
         from,
-        asked: asked.cursor,
+        client_cursor: params.cursor,
         cursor: 0,
-        told: None,
-        goes: Goes::On,
+        reported: None,
+        state: StreamState::Open,
         idle: IdleTimer::new(heartbeat),
         stay: Box::pin(tokio::time::sleep(stay)),
-        _counted: Counted::new(),
+        _reader_count: ReaderCount::new(),
     };
     let mut reply = response::events(Some(reader.pieces()));
     if is_binary {
@@ -64,10 +64,10 @@ pub(super) fn events(context: &RequestContext<'_>, source: Source, from: u64, as
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Goes {
-    On,
+enum StreamState {
+    Open,
     Ended,
-    /// The connection is to be cut.
+    /// The connection must be cut.
     Broken,
 }
 
@@ -75,15 +75,15 @@ struct Reader {
     broker: Arc<Broker>,
     source: Source,
     from: u64,
-    asked: Option<Box<str>>,
-    /// The last one that was told: it never goes back.
+    client_cursor: Option<Box<str>>,
+    /// The last `Stream-Cursor` that was sent: it never goes back.
     cursor: u64,
-    /// Where the reader was told to be up to date, and whether that is the end.
-    told: Option<(u64, bool)>,
-    goes: Goes,
+    /// Position at which the last `control` event reported the reader up to date, and whether that was the end.
+    reported: Option<(u64, bool)>,
+    state: StreamState,
     idle: IdleTimer,
     stay: Pin<Box<Sleep>>,
-    _counted: Counted,
+    _reader_count: ReaderCount,
 }
 
 impl Reader {
@@ -93,10 +93,10 @@ impl Reader {
 
     /// The next piece. Cancel-safe.
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
-        match self.goes {
-            Goes::On => {}
-            Goes::Ended => return None,
-            Goes::Broken => return Some(Err(Cut::after_the_rest().await)),
+        match self.state {
+            StreamState::Open => {}
+            StreamState::Ended => return None,
+            StreamState::Broken => return Some(Err(Cut::after_the_rest().await)),
         }
         loop {
             let end = self.source.end();
@@ -106,7 +106,7 @@ impl Reader {
             if self.from < end.next {
                 return Some(self.content().await);
             }
-            if self.told != Some((self.from, end.closed)) {
+            if self.reported != Some((self.from, end.closed)) {
                 let mut out = Vec::new();
                 self.control(&mut out, end);
                 return Some(Ok(out.into()));
@@ -130,7 +130,7 @@ impl Reader {
         let bytes = if let Source::Job(..) = self.source { FRAME_STORED_BYTES } else { bytes };
         let page = match self.source.read(self.from, bytes).await {
             Ok(page) => page,
-            Err(failure) => return Err(self.breaks(&failure).await),
+            Err(failure) => return Err(self.break_off(&failure).await),
         };
         self.from = page.next;
         self.source.used();
@@ -142,24 +142,25 @@ impl Reader {
     }
 
     fn control(&mut self, out: &mut Vec<u8>, end: End) {
-        let cursor = durable_streams::stream_cursor(self.broker.clock.now(), self.asked.as_deref(), fastrand::u64(..));
+        let cursor =
+            durable_streams::stream_cursor(self.broker.clock.now(), self.client_cursor.as_deref(), fastrand::u64(..));
         self.cursor = self.cursor.max(cursor);
         let up_to_date = self.from >= end.next;
         let closed = up_to_date && end.closed;
         let next = self.source.cursor(self.from);
         durable_streams::put_control(out, &Control { next, cursor: self.cursor, up_to_date, closed });
         if up_to_date {
-            self.told = Some((self.from, end.closed));
+            self.reported = Some((self.from, end.closed));
         }
         if closed {
-            self.goes = Goes::Ended;
+            self.state = StreamState::Ended;
         }
     }
 
-    async fn breaks(&mut self, failure: &Failure) -> Cut {
+    async fn break_off(&mut self, failure: &Failure) -> Cut {
         telemetry::error(failure);
         tracing::warn!(error = %failure, "a reader of a durable stream was cut off");
-        self.goes = Goes::Broken;
+        self.state = StreamState::Broken;
         Cut::after_the_rest().await
     }
 }

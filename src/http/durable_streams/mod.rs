@@ -1,7 +1,7 @@
-//! The door of the Durable Streams protocol: jobs' streams to read, users' own to write, too.
+//! The entrance of the Durable Streams protocol: jobs' streams to read, users' own to read and write.
 //!
-//! Owns the protocol's status codes and headers. A position is a cursor as every other door gives it.
-//! Promises that a reader is told only what is durable, and that one who waits holds a connection and
+//! Owns the protocol's headers. A position is a cursor, as at every other entrance.
+//! Promises that a reader sees only what is durable, and that a waiting reader holds a connection and
 //! nothing else. Errors have our own envelope.
 
 mod live;
@@ -51,7 +51,7 @@ pub(super) async fn serve_job(context: &RequestContext<'_>, id: &str) -> Result<
     read::answer(context, Source::Job(jobs::find(context, id).await?, log)).await
 }
 
-/// What every answer of this door has: what its users wrote is not to be taken for a page of ours.
+/// Adds the headers of every answer of this entrance: content of users must not pass as a page of ours.
 pub(super) fn security_headers(reply: &mut Reply) {
     response::set(reply, "x-content-type-options", "nosniff");
     // Pages of other origins read with CORS, where they may, or not at all.

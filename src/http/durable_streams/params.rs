@@ -7,25 +7,25 @@ use crate::wire::Cursor;
 /// How a reader wants to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
-    /// What is there.
+    /// Read what is there.
     CatchUp,
-    /// Waiting for something.
+    /// Wait until there is something.
     LongPoll,
-    /// Events without end.
+    /// Read events until the stream ends.
     Events,
 }
 
-/// What the address says.
-pub(super) struct Asked {
+/// Parameters of the query.
+pub(super) struct ReadParams {
     pub(super) offset: Option<Cursor>,
     pub(super) mode: Mode,
     /// The reader's `Stream-Cursor`.
     pub(super) cursor: Option<Box<str>>,
 }
 
-impl Asked {
+impl ReadParams {
     /// Other parameters are not ours to refuse: the protocol lets them pass.
-    pub(super) fn of(query: Option<&str>) -> Result<Asked, Failure> {
+    pub(super) fn of(query: Option<&str>) -> Result<ReadParams, Failure> {
         let query = Query::parse(query);
         let offset = query.one("offset", Code::Invalid)?;
         let wrong = |_| Failure::invalid("offset", "must be -1, now, or one that this broker gave");
@@ -39,7 +39,7 @@ impl Asked {
         if mode != Mode::CatchUp && offset.is_none() {
             return Err(Failure::invalid("offset", "must be there when live is"));
         }
-        Ok(Asked { offset, mode, cursor: query.one("cursor", Code::Invalid)?.map(Into::into) })
+        Ok(ReadParams { offset, mode, cursor: query.one("cursor", Code::Invalid)?.map(Into::into) })
     }
 }
 
@@ -50,7 +50,9 @@ mod tests {
 
     #[test]
     fn an_address_says_where_and_how_to_read() {
-        let of = |query| Asked::of(Some(query)).map(|asked| (asked.offset, asked.mode)).map_err(|failure| failure.code);
+        let of = |query| {
+            ReadParams::of(Some(query)).map(|params| (params.offset, params.mode)).map_err(|failure| failure.code)
+        };
         let at = Cursor::At { epoch: Epoch(1), seq: 5 };
         for (query, expected) in [
             ("", Ok((None, Mode::CatchUp))),

@@ -1,4 +1,4 @@
-//! Reading: what is there, what comes next, and what it is.
+//! Reading a durable stream: catching up, long polls, and `HEAD`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 
 use super::live;
-use super::params::{Asked, Mode};
+use super::params::{Mode, ReadParams};
 use super::source::{End, Source, budget, no_stream};
 use crate::dialect::durable_streams;
 use crate::dialect::durable_streams::Lifetime;
@@ -21,23 +21,23 @@ use crate::wire::Cursor;
 /// Bytes of content in one answer.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// `GET` and `HEAD`.
+/// Answers `GET` and `HEAD`.
 pub(super) async fn answer(context: &RequestContext<'_>, source: Source) -> Result<Reply, Failure> {
     if context.is_head() {
         return Ok(head(&source));
     }
-    let asked = Asked::of(context.parts.uri.query())?;
+    let params = ReadParams::of(context.parts.uri.query())?;
     let end = source.end();
-    let from = asked.offset.unwrap_or(Cursor::Start).resolve(source.epoch(), end.next)?;
+    let from = params.offset.unwrap_or(Cursor::Start).resolve(source.epoch(), end.next)?;
     source.used();
     if from > 0 {
         telemetry::resumed("stream");
     }
     telemetry::replayed(end.next - from);
-    match asked.mode {
-        Mode::Events => Ok(live::events(context, source, from, asked)),
-        Mode::LongPoll => long_poll(context, &source, from, &asked).await,
-        Mode::CatchUp if asked.offset == Some(Cursor::Now) => {
+    match params.mode {
+        Mode::Events => Ok(live::events(context, source, from, params)),
+        Mode::LongPoll => long_poll(context, &source, from, &params).await,
+        Mode::CatchUp if params.offset == Some(Cursor::Now) => {
             let mut reply = whole(&source, Page { content: Vec::new(), next: from }, end);
             reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             Ok(reply)
@@ -61,7 +61,7 @@ fn type_of(source: &Source) -> HeaderValue {
     HeaderValue::try_from(source.content_type()).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-/// Says where the reader is.
+/// Adds the headers that say where the reader is.
 fn place(reply: &mut Reply, source: &Source, next: u64, end: End) {
     response::set(reply, "stream-next-offset", source.cursor(next).to_string());
     // What came after the page was read is not in it.
@@ -106,7 +106,12 @@ fn cached(context: &RequestContext<'_>, mut reply: Reply, from: u64) -> Reply {
     reply
 }
 
-async fn long_poll(context: &RequestContext<'_>, source: &Source, from: u64, asked: &Asked) -> Result<Reply, Failure> {
+async fn long_poll(
+    context: &RequestContext<'_>,
+    source: &Source,
+    from: u64,
+    params: &ReadParams,
+) -> Result<Reply, Failure> {
     let limit = Duration::from_millis(context.broker().snapshot.load().config.server.long_poll_ms);
     source.wait_for(from, limit).await?;
     let end = source.end();
@@ -124,7 +129,7 @@ async fn long_poll(context: &RequestContext<'_>, source: &Source, from: u64, ask
         reply
     };
     let now = context.broker().clock.now();
-    let cursor = durable_streams::stream_cursor(now, asked.cursor.as_deref(), fastrand::u64(..));
+    let cursor = durable_streams::stream_cursor(now, params.cursor.as_deref(), fastrand::u64(..));
     response::set(&mut reply, "stream-cursor", cursor.to_string());
     Ok(reply)
 }

@@ -25,11 +25,11 @@ pub(super) fn no_stream() -> Failure {
 pub(super) enum Source {
     /// A job's records, as JSON messages.
     Job(Arc<log::Stream>, Arc<dyn log::Streams>),
-    /// A user's own.
+    /// A user's own stream.
     Feed(Arc<Feed>, Arc<UserStreams>),
 }
 
-/// What to read so that about `bytes` are told.
+/// Stored bytes to read so that about `bytes` are sent.
 pub(super) fn budget(source: &Source, bytes: usize) -> usize {
     match source {
         Source::Job(..) => bytes.min(PAGE_STORED_BYTES),
@@ -37,7 +37,7 @@ pub(super) fn budget(source: &Source, bytes: usize) -> usize {
     }
 }
 
-/// How far it is durable.
+/// How far a stream is durable, and whether it has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct End {
     pub(super) next: u64,
@@ -84,7 +84,7 @@ impl Source {
         }
     }
 
-    /// Somebody reads it: its time goes on.
+    /// Notes that the stream is read, which prolongs its lifetime.
     pub(super) fn used(&self) {
         if let Source::Feed(feed, feeds) = self {
             feed.used(feeds);
@@ -104,7 +104,7 @@ impl Source {
         if waited { Ok(()) } else { Err(Failure::internal("the log is closed")) }
     }
 
-    /// The same, for at most `limit`.
+    /// Waits as `wait` does, but for at most `limit`.
     pub(super) async fn wait_for(&self, from: u64, limit: Duration) -> Result<(), Failure> {
         tokio::time::timeout(limit, self.wait(from)).await.unwrap_or(Ok(()))
     }

@@ -17,12 +17,12 @@ use crate::job::{Code, Failure};
 use crate::streams::{Append, CONTENT_TYPE_BYTES_MAX, Created, Done, Feed, Key, Plan, Refused};
 use crate::wire::Cursor;
 
-/// What a stream holds if nobody says.
+/// Content type of a stream whose creator names none.
 const ANY_TYPE: &str = "application/octet-stream";
 /// Headers of forks, which are not to be had here.
 const FORKS: [&str; 3] = ["stream-forked-from", "stream-fork-offset", "stream-fork-sub-offset"];
 
-/// `PUT`, `POST` and `DELETE`.
+/// Answers `PUT`, `POST` and `DELETE`.
 pub(super) async fn answer(context: &RequestContext<'_>, key: Key) -> Result<Reply, Failure> {
     let body = body::read(context).await?;
     match context.parts.method {
@@ -35,13 +35,13 @@ pub(super) async fn answer(context: &RequestContext<'_>, key: Key) -> Result<Rep
     }
 }
 
-/// One of our headers.
-fn said<'a>(context: &'a RequestContext<'_>, name: &str) -> Result<Option<&'a str>, Failure> {
+/// Returns the text of one of the protocol's headers.
+fn text_header<'a>(context: &'a RequestContext<'_>, name: &str) -> Result<Option<&'a str>, Failure> {
     header(&context.parts.headers, name, Code::Invalid)
 }
 
 fn content_type<'a>(context: &'a RequestContext<'_>) -> Result<Option<&'a str>, Failure> {
-    let content_type = said(context, CONTENT_TYPE.as_str())?.map(str::trim).filter(|text| !text.is_empty());
+    let content_type = text_header(context, CONTENT_TYPE.as_str())?.map(str::trim).filter(|text| !text.is_empty());
     match content_type {
         Some(text) if text.len() > CONTENT_TYPE_BYTES_MAX || !text.is_ascii() => {
             Err(Failure::invalid("content-type", format!("must have at most {CONTENT_TYPE_BYTES_MAX} ASCII bytes")))
@@ -56,8 +56,8 @@ async fn create(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<R
     }
     let plan = Plan {
         content_type: content_type(context)?.unwrap_or(ANY_TYPE).into(),
-        lifetime: Lifetime::of(said(context, "stream-ttl")?, said(context, "stream-expires-at")?)?,
-        closed: durable_streams::is_true(said(context, "stream-closed")?),
+        lifetime: Lifetime::of(text_header(context, "stream-ttl")?, text_header(context, "stream-expires-at")?)?,
+        closed: durable_streams::is_true(text_header(context, "stream-closed")?),
     };
     let (status, feed) = match context.broker().user_streams.create(key, plan, body).await? {
         Created::New(feed) => (StatusCode::CREATED, feed),
@@ -96,10 +96,13 @@ fn place(reply: &mut Reply, feed: &Feed, next: u64, closed: bool) {
 
 async fn append(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<Reply, Failure> {
     let feed = find(context, &key).await?;
-    let producer =
-        Producer::of(said(context, "producer-id")?, said(context, "producer-epoch")?, said(context, "producer-seq")?)?;
-    let closes = durable_streams::is_true(said(context, "stream-closed")?);
-    let seq = said(context, "stream-seq")?;
+    let producer = Producer::of(
+        text_header(context, "producer-id")?,
+        text_header(context, "producer-epoch")?,
+        text_header(context, "producer-seq")?,
+    )?;
+    let closes = durable_streams::is_true(text_header(context, "stream-closed")?);
+    let seq = text_header(context, "stream-seq")?;
     if seq.is_some_and(|seq| seq.len() > SEQ_BYTES_MAX) {
         return Err(Failure::invalid("stream-seq", format!("must have at most {SEQ_BYTES_MAX} bytes")));
     }
@@ -128,7 +131,7 @@ async fn append(context: &RequestContext<'_>, key: Key, body: Bytes) -> Result<R
     Ok(reply)
 }
 
-/// Why an append is not taken, as the protocol says it.
+/// The answer to an append that was refused, in the form of the protocol.
 fn not_taken(why: &Refused) -> Reply {
     let conflict = |message: &'static str| Failure::new(Code::Conflict, message);
     let failure = match why {

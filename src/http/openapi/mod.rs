@@ -2,7 +2,7 @@
 //! are read and written.
 //!
 //! Promises that it is OpenAPI 3.1, made once, and that every schema is the type's own. What an
-//! operation takes and gives is said in `table.rs`, beside nothing else.
+//! operation takes and gives is in the route table.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -20,11 +20,11 @@ use crate::job::{Failure, Gateway, JobId};
 #[schemars(title = "Error")]
 #[expect(dead_code, reason = "only its schema is used")]
 struct ErrorEnvelope {
-    /// What went wrong.
+    /// The failure itself.
     error: Failure,
 }
 
-/// What stands in braces in a path: its name, what it is, an example, its shape.
+/// Parameters of paths: name, meaning, example, shape.
 const IN_PATH: &[(&str, &str, &str, Shape)] = &[
     ("id", "the job's id", "turn-17", Shape::Of(of::<JobId>)),
     ("account", "any", "mine", Shape::Text),
@@ -35,7 +35,7 @@ const IN_PATH: &[(&str, &str, &str, Shape)] = &[
     ("model", "the model's name; its slashes may stand as they are", "openai/gpt-5-mini", Shape::Text),
 ];
 
-/// The document.
+/// The OpenAPI document as JSON.
 pub(super) fn document(routes: Routes) -> Bytes {
     static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
     DOCUMENT.get_or_init(|| serde_json::to_vec(&build(routes)).expect("keys are strings").into()).clone()
@@ -131,7 +131,7 @@ fn describe(path: &str, operation: &Operation, types: &mut SchemaGenerator) -> V
     described
 }
 
-/// What stands in braces in a path.
+/// Describes a parameter of a path.
 fn path_parameter(name: &str, types: &mut SchemaGenerator) -> Value {
     let mut parameter = json!({"name": name, "in": "path", "required": true});
     match IN_PATH.iter().find(|(known, ..)| *known == name) {
@@ -145,7 +145,7 @@ fn path_parameter(name: &str, types: &mut SchemaGenerator) -> Value {
     parameter
 }
 
-/// What every answer carries.
+/// Headers that every answer has.
 fn headers() -> Value {
     let what = "the client's, or one of ours: what our log calls this request";
     json!({"x-request-id": {"description": what, "schema": {"type": "string"}}})

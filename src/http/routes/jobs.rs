@@ -10,7 +10,7 @@ use crate::http::{jobs, outputs, run, sse};
 use crate::job::caps::LIST_ROWS_MAX;
 use crate::log::Status;
 use crate::wire::collect::Answer;
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
 const PACKED: &str = "application/msgpack";
 /// Error statuses of a WebSocket's route; 426 is for a request without a handshake.
@@ -28,7 +28,7 @@ pub(super) static JOBS: &[RouteSpec] = &[
         dialect: Dialect::Own,
         operations: &[Operation {
             parameters: SUBMITS,
-            body: &[(JSON, Of(of::<Said>)), (PACKED, Any)],
+            body: &[(JSON, Of(of::<JobRequest>)), (PACKED, Any)],
             example: r#"{"model": "openai/gpt-5-mini", "input": "Name three rivers.", "metadata": {"teamId": "AI"}}"#,
             answers: &[
                 ("200", "the answer, or its records as they come", COLLECTED),

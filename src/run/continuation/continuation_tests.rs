@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::{Delta, Progress, ProgressState, Restarted, Timestamp, ToolCall};
-use crate::wire::submit::{Door, from_json};
+use crate::wire::submit::{Entrance, from_json};
 
 const EXACT: ContinueBy = ContinueBy::Prefill(Prefill::Exact);
 const REPEATS: ContinueBy = ContinueBy::Prefill(Prefill::Repeats);
@@ -206,7 +206,7 @@ fn only_a_free_text_of_a_chat_can_go_on() {
         ("chat", free, PartialAnswer { is_more: true, ..told("A") }, false),
     ] {
         let json = format!(r#"{{"model":"p/m","task":"{task}","input":{input}}}"#);
-        let job = from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap();
+        let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
         assert_eq!(partial.can_continue(&job), expected, "{task} {input} {partial:?}");
     }
 }

@@ -2,13 +2,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::job::Timestamp;
-use crate::wire::submit::{Door, from_json};
+use crate::wire::submit::{Entrance, from_json};
 
 const TEXT: &str = "The river runs  ";
 
 fn job_of(input: &str) -> Arc<Job> {
     let json = format!(r#"{{"model":"p/m","task":"chat","input":{input}}}"#);
-    Arc::new(from_json(json.as_bytes()).unwrap().into_job(&Door::default(), Timestamp(0)).unwrap())
+    Arc::new(from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap())
 }
 
 async fn asked(input: &str, text: &str, way: ContinueBy) -> Continued {

@@ -6,7 +6,7 @@ use super::*;
 use crate::job::{Target, Timestamp};
 use crate::provider::protocol::anthropic::{Form, OtherModels, Site, request};
 use crate::provider::{Ask, Endpoint};
-use crate::wire::submit::Door;
+use crate::wire::submit::Entrance;
 
 /// A request with these fields beside what every request has.
 fn body(more: Value) -> Value {
@@ -16,13 +16,13 @@ fn body(more: Value) -> Value {
     body
 }
 
-fn asked(body: &Value) -> Said {
+fn parsed(body: &Value) -> JobRequest {
     message(body.to_string().as_bytes(), &[]).unwrap_or_else(|failure| panic!("{body}: {failure} {:?}", failure.param))
 }
 
 /// The chat, without what every chat here has.
 fn chat(body: &Value) -> Value {
-    let mut input: Value = serde_json::from_str(asked(body).input.get()).unwrap();
+    let mut input: Value = serde_json::from_str(parsed(body).input.get()).unwrap();
     let fields = input.as_object_mut().unwrap();
     assert_eq!(fields.remove("max_tokens"), Some(9.into()));
     if fields[OWN_FIELD] == json!({}) {
@@ -33,7 +33,7 @@ fn chat(body: &Value) -> Value {
 
 /// What Anthropic gets, without what every request to it has.
 fn sent(body: &Value) -> Value {
-    let job = asked(body).into_job(&Door::default(), Timestamp(0)).unwrap();
+    let job = parsed(body).into_job(&Entrance::default(), Timestamp(0)).unwrap();
     let target = Target { provider: "p".into(), model: "claude-sonnet-4-5".into() };
     let endpoint = Endpoint::plain("p", "http://h");
     let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
@@ -118,7 +118,7 @@ fn blocks_become_messages_and_parts() {
         detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         detail
     };
-    for (said, expected) in [
+    for (request, expected) in [
         (
             json!([{"role": "user", "content": [{"type": "image", "source": png},
                 {"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "Hi"}},
@@ -156,7 +156,7 @@ fn blocks_become_messages_and_parts() {
                     "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}]),
         ),
     ] {
-        assert_eq!(chat(&turns(said.clone()))["messages"], expected, "{said}");
+        assert_eq!(chat(&turns(request.clone()))["messages"], expected, "{request}");
     }
 }
 
@@ -166,7 +166,7 @@ fn anthropic_gets_what_its_client_said() {
     let user = json!({"role": "user", "content": "Hi"});
     let tool = json!({"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}, "strict": true,
         "cache_control": mark, "eager_input_streaming": true});
-    for said in [
+    for request in [
         turns(json!([{"role": "user", "content": [
             {"type": "text", "text": "a", "cache_control": mark},
             {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}, "cache_control": mark},
@@ -194,17 +194,17 @@ fn anthropic_gets_what_its_client_said() {
         body(json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}})),
         body(json!({"service_tier": "standard_only", "mcp_servers": [], "of_tomorrow": {"a": [1]}})),
     ] {
-        assert_eq!(sent(&said), said);
+        assert_eq!(sent(&request), request);
     }
 }
 
 #[test]
 fn what_others_need_back_comes_back_and_is_not_told_to_anthropic() {
-    let wrap = |detail: Value| crate::dialect::anthropic::seal::wrap(detail.as_object().unwrap());
+    let wrap = |detail: Value| crate::dialect::anthropic::signature::wrap(detail.as_object().unwrap());
     let google = json!({"type": "reasoning.text", "format": "google-gemini-v1", "signature": "G", "index": 0});
     let openai = json!({"type": "reasoning.encrypted", "format": "openai-responses-v1", "id": "rs_1", "data": "E"});
     let of_call = json!({"data": "", "call": 0, "extra_content": {"google": {"thought_signature": "C"}}});
-    let said = turns(json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [
+    let request = turns(json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [
         {"type": "thinking", "thinking": "hm", "signature": wrap(google.clone())},
         {"type": "redacted_thinking", "data": wrap(openai.clone())},
         {"type": "tool_use", "id": "a", "name": "f", "input": {}},
@@ -213,10 +213,10 @@ fn what_others_need_back_comes_back_and_is_not_told_to_anthropic() {
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}]}]));
     let mut with_text = google;
     with_text["text"] = "hm".into();
-    let message = &chat(&said)["messages"][1];
+    let message = &chat(&request)["messages"][1];
     assert_eq!(message["reasoning_details"], json!([with_text, openai]));
     assert_eq!(message["tool_calls"][0]["extra_content"], json!({"google": {"thought_signature": "C"}}));
-    let blocks = &sent(&said)["messages"][1]["content"];
+    let blocks = &sent(&request)["messages"][1]["content"];
     assert_eq!(blocks, &json!([{"type": "tool_use", "id": "a", "name": "f", "input": {}}]));
 }
 

@@ -1,4 +1,4 @@
-//! What a client's bytes mean.
+//! Reads the messages of WebSocket clients.
 //!
 //! Every message is read by one flat struct: one pass, a job that stays as it was written, and an
 //! error that names the field.
@@ -22,16 +22,16 @@ pub fn decode(protocol: Protocol, bytes: &[u8]) -> Result<ClientMessage, Failure
     match protocol {
         Protocol::Json => {
             let reader = serde_json::Deserializer::from_slice(bytes);
-            let said: Said<Box<RawValue>> = strict::json(reader).map_err(|error| named(&error))?;
-            said.meant()
+            let message: RawMessage<Box<RawValue>> = strict::json(reader).map_err(|error| named(&error))?;
+            message.into_message()
         }
         Protocol::Msgpack => {
             let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
             reader.set_max_depth(JSON_DEPTH_MAX);
-            let mut said: Said<Value> = strict::read(&mut reader).map_err(|error| named(&error))?;
-            let job = said.job.take().map(|job| RawValue::from_string(job.to_string())).transpose();
+            let mut message: RawMessage<Value> = strict::read(&mut reader).map_err(|error| named(&error))?;
+            let job = message.job.take().map(|job| RawValue::from_string(job.to_string())).transpose();
             let job = job.map_err(|error| Failure::invalid("job", error))?;
-            said.with_job(job).meant()
+            message.with_job(job).into_message()
         }
     }
 }
@@ -39,7 +39,7 @@ pub fn decode(protocol: Protocol, bytes: &[u8]) -> Result<ClientMessage, Failure
 /// Every field of every message: one pass over the bytes, and a job stays as it was written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said<J> {
+struct RawMessage<J> {
     #[serde(rename = "type")]
     kind: Box<str>,
     token: Option<Box<str>>,
@@ -70,33 +70,33 @@ fn text_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
     }))
 }
 
-impl<J> Said<J> {
-    fn with_job<K>(self, job: Option<K>) -> Said<K> {
-        let Said { kind, token, client, reference, sub, id, cursor, credit, add, n, .. } = self;
-        Said { kind, token, client, reference, job, sub, id, cursor, credit, add, n }
+impl<J> RawMessage<J> {
+    fn with_job<K>(self, job: Option<K>) -> RawMessage<K> {
+        let RawMessage { kind, token, client, reference, sub, id, cursor, credit, add, n, .. } = self;
+        RawMessage { kind, token, client, reference, job, sub, id, cursor, credit, add, n }
     }
 }
 
-impl Said<Box<RawValue>> {
-    fn meant(mut self) -> Result<ClientMessage, Failure> {
+impl RawMessage<Box<RawValue>> {
+    fn into_message(mut self) -> Result<ClientMessage, Failure> {
         let message = match &*self.kind {
             "hello" => ClientMessage::Hello { token: self.token.take(), client: self.client.take() },
             "run" => ClientMessage::Run {
                 reference: label("ref", self.reference.take())?,
-                job: need("job", self.job.take())?,
+                job: required("job", self.job.take())?,
             },
             "subscribe" => ClientMessage::Subscribe {
                 sub: label("sub", self.sub.take())?,
-                id: need("id", self.id.take())?,
+                id: required("id", self.id.take())?,
                 cursor: self.cursor.take(),
                 credit: self.credit.take(),
             },
             "credit" => {
-                ClientMessage::Credit { sub: label("sub", self.sub.take())?, add: need("add", self.add.take())? }
+                ClientMessage::Credit { sub: label("sub", self.sub.take())?, add: required("add", self.add.take())? }
             }
             "unsubscribe" => ClientMessage::Unsubscribe { sub: label("sub", self.sub.take())? },
-            "cancel" => ClientMessage::Cancel { id: need("id", self.id.take())? },
-            "ping" => ClientMessage::Ping { n: need("n", self.n.take())? },
+            "cancel" => ClientMessage::Cancel { id: required("id", self.id.take())? },
+            "ping" => ClientMessage::Ping { n: required("n", self.n.take())? },
             other => return Err(Failure::invalid("type", format!("`{other:.32}` is not a message"))),
         };
         match self.leftover() {
@@ -118,16 +118,16 @@ impl Said<Box<RawValue>> {
             ("add", self.add.is_some()),
             ("n", self.n.is_some()),
         ];
-        fields.into_iter().find(|(_, said)| *said).map(|(field, _)| field)
+        fields.into_iter().find(|(_, message)| *message).map(|(field, _)| field)
     }
 }
 
-fn need<T>(field: &str, value: Option<T>) -> Result<T, Failure> {
+fn required<T>(field: &str, value: Option<T>) -> Result<T, Failure> {
     value.ok_or_else(|| Failure::invalid(field, "is missing"))
 }
 
 fn label(field: &str, value: Option<Label>) -> Result<Label, Failure> {
-    match need(field, value)? {
+    match required(field, value)? {
         Label::Text(text) if text.is_empty() || text.len() > ID_BYTES_MAX => {
             Err(Failure::invalid(field, format!("must be a number or 1 to {ID_BYTES_MAX} bytes")))
         }

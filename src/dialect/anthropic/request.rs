@@ -2,7 +2,7 @@
 //!
 //! Owns what becomes of each field. What a chat has a word for gets that word; `thinking`,
 //! `output_config` and `metadata` go to Anthropic as they came, in a field of their own, beside the word
-//! that everybody else understands; a field that nobody here knows stays where it was, for Anthropic
+//! that other providers understand; an unknown field stays where it was, for Anthropic
 //! to take and for others to refuse by name.
 
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::input::{Object, list, read, typed};
 use super::{OWN_FIELD, turns};
 use crate::job::{Code, Failure, Fields, ModelName};
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
 /// Tokens of thinking below which the effort is low, and below which it is no more than medium.
 const EFFORTS: [(u64, &str); 2] = [(4096, "low"), (16_384, "medium")];
@@ -24,23 +24,23 @@ const USER_BYTES_MAX: usize = 64;
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn message(body: &[u8], betas: &[&str]) -> Result<Said, Failure> {
+pub fn message(body: &[u8], betas: &[&str]) -> Result<JobRequest, Failure> {
     let mut fields = Taken::read(body)?;
     let max_tokens = fields.take("max_tokens")?.ok_or_else(|| Failure::invalid("max_tokens", "is missing"))?;
     read::<u64>(max_tokens, "max_tokens", "must be a whole number")?;
     let stream = fields.take("stream")?;
     let stream: Option<bool> = stream.map(|raw| read(raw, "stream", "must be true or false")).transpose()?;
     let input = Object::with_room(body.len() + 256).put("max_tokens", max_tokens);
-    said(fields, input, betas, stream.unwrap_or(false))
+    job_request(fields, input, betas, stream.unwrap_or(false))
 }
 
 /// Reads the body of `/v1/messages/count_tokens`: the same without an answer to come.
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn count(body: &[u8]) -> Result<Said, Failure> {
+pub fn count(body: &[u8]) -> Result<JobRequest, Failure> {
     let fields = Taken::read(body)?;
-    said(fields, Object::with_room(body.len() + 256), &[], false)
+    job_request(fields, Object::with_room(body.len() + 256), &[], false)
 }
 
 /// The fields that were not taken yet. Null is the same as absent.
@@ -68,15 +68,15 @@ impl<'a> Taken<'a> {
     }
 }
 
-fn said(mut fields: Taken<'_>, mut input: Object, betas: &[&str], stream: bool) -> Result<Said, Failure> {
+fn job_request(mut fields: Taken<'_>, mut input: Object, betas: &[&str], stream: bool) -> Result<JobRequest, Failure> {
     let model = fields.take("model")?.ok_or_else(|| Failure::invalid("model", "is missing"))?;
     let model: ModelName = read::<String>(model, "model", "must be a string")?.parse()?;
     let mut messages = Vec::new();
     if let Some(system) = fields.take("system")? {
         turns::rules(system, &mut messages)?;
     }
-    let said = fields.take("messages")?.ok_or_else(|| Failure::invalid("messages", "is missing"))?;
-    turns::read(said, &mut messages)?;
+    let turns_json = fields.take("messages")?.ok_or_else(|| Failure::invalid("messages", "is missing"))?;
+    turns::read(turns_json, &mut messages)?;
     input.add("messages", &list(&messages));
     if let Some(tools) = fields.take("tools")? {
         let tools: Vec<&RawValue> = typed(tools, "tools")?;
@@ -111,10 +111,10 @@ fn said(mut fields: Taken<'_>, mut input: Object, betas: &[&str], stream: bool) 
     }
     let input = input.put_json(OWN_FIELD, &own.json()).json();
     let input = RawValue::from_string(input).map_err(|error| Failure::new(Code::Invalid, error.to_string()))?;
-    Ok(Said::of(model, input, Some(stream)))
+    Ok(JobRequest::new(model, input, Some(stream)))
 }
 
-/// Whether and how much to think, and the shape of the answer: as they came, and in everybody's words.
+/// Whether and how much to think, and the shape of the answer: as they came, and in the words of a chat.
 fn thinking(fields: &mut Taken<'_>, input: &mut Object, own: &mut Object) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Thinking {
@@ -169,7 +169,7 @@ fn response_format(format: &RawValue, input: &mut Object) -> Result<(), Failure>
     Ok(())
 }
 
-/// Who asks, if others than Anthropic can be told.
+/// The user, where providers other than Anthropic take one.
 fn user(metadata: &RawValue) -> Result<Option<String>, Failure> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -237,5 +237,5 @@ fn tool_choice(raw: &RawValue, input: &mut Object) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-#[path = "asked_tests.rs"]
+#[path = "request_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! A request's body, as a job: what is the door's is taken out, the rest is the input to the byte.
+//! A request's body as a job: the entrance's fields are taken out, the rest is the input to the byte.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::job::{Code, Failure, Fields, ModelName};
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
-/// What a client of `/v1/chat/completions` says.
+/// A request to `/v1/chat/completions`.
 #[derive(Debug)]
 pub struct Chat {
     /// The job; its `stream` is how the answer is read.
-    pub said: Said,
+    pub request: JobRequest,
     /// Whether the stream ends with the usage.
     pub include_usage: bool,
 }
@@ -29,7 +29,7 @@ pub fn chat(body: &[u8]) -> Result<Chat, Failure> {
         None => return Err(Failure::invalid("messages", "is missing")),
     }
     let (stream, include_usage) = streaming(stream, options)?;
-    Ok(Chat { said: said(model, rest, Some(stream))?, include_usage })
+    Ok(Chat { request: job_request(model, rest, Some(stream))?, include_usage })
 }
 
 /// Reads the body of `/v1/completions`: a chat of one message.
@@ -69,7 +69,7 @@ pub fn completion(body: &[u8]) -> Result<Chat, Failure> {
     let comma = if rest[1..].trim_ascii_start().starts_with('}') { "" } else { "," };
     let messages = format!(r#"{{"messages":[{{"role":"user","content":{prompt}}}]{comma}"#);
     let (stream, include_usage) = streaming(stream, options)?;
-    Ok(Chat { said: said(model, messages + &rest[1..], Some(stream))?, include_usage })
+    Ok(Chat { request: job_request(model, messages + &rest[1..], Some(stream))?, include_usage })
 }
 
 /// Whether there is to be a stream, and whether it ends with the usage.
@@ -92,19 +92,19 @@ fn streaming(stream: Option<&RawValue>, options: Option<&RawValue>) -> Result<(b
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn embedding(body: &[u8]) -> Result<Said, Failure> {
+pub fn embedding(body: &[u8]) -> Result<JobRequest, Failure> {
     let (rest, [model, input]) = take_out(body, ["model"], "input")?;
     if input.is_none_or(|input| input.get() == "null") {
         return Err(Failure::invalid("input", "is missing"));
     }
-    said(model, rest, Some(false))
+    job_request(model, rest, Some(false))
 }
 
-fn said(model: Option<&RawValue>, rest: String, stream: Option<bool>) -> Result<Said, Failure> {
+fn job_request(model: Option<&RawValue>, rest: String, stream: Option<bool>) -> Result<JobRequest, Failure> {
     let model: Option<String> = field("model", model, "must be a string")?;
     let model: ModelName = model.ok_or_else(|| Failure::invalid("model", "is missing"))?.parse()?;
     let input = RawValue::from_string(rest).map_err(|error| Failure::new(Code::Invalid, error.to_string()))?;
-    Ok(Said::of(model, input, stream))
+    Ok(JobRequest::new(model, input, stream))
 }
 
 fn field<'a, T: Deserialize<'a>>(name: &str, value: Option<&'a RawValue>, wanted: &str) -> Result<Option<T>, Failure> {
@@ -178,13 +178,13 @@ mod tests {
                 false,
             ),
         ] {
-            let asked = chat(body.as_bytes()).unwrap_or_else(|failure| panic!("{body}: {failure}"));
-            assert_eq!(asked.said.input.get(), input);
-            assert_eq!((asked.said.stream, asked.include_usage), (Some(stream), include_usage), "{body}");
-            assert_eq!(asked.said.model.as_str(), "m");
+            let parsed = chat(body.as_bytes()).unwrap_or_else(|failure| panic!("{body}: {failure}"));
+            assert_eq!(parsed.request.input.get(), input);
+            assert_eq!((parsed.request.stream, parsed.include_usage), (Some(stream), include_usage), "{body}");
+            assert_eq!(parsed.request.model.as_str(), "m");
         }
-        let said = embedding(br#"{"input": ["a"], "model": "m", "dimensions": 3}"#).unwrap();
-        assert_eq!(said.input.get(), r#"{"input": ["a"], "dimensions": 3}"#);
+        let request = embedding(br#"{"input": ["a"], "model": "m", "dimensions": 3}"#).unwrap();
+        assert_eq!(request.input.get(), r#"{"input": ["a"], "dimensions": 3}"#);
     }
 
     #[test]
@@ -196,8 +196,8 @@ mod tests {
                 r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":5,"n":2}"#,
             ),
         ] {
-            let asked = completion(body.as_bytes()).unwrap_or_else(|failure| panic!("{body}: {failure}"));
-            assert_eq!(asked.said.input.get(), input);
+            let parsed = completion(body.as_bytes()).unwrap_or_else(|failure| panic!("{body}: {failure}"));
+            assert_eq!(parsed.request.input.get(), input);
         }
         for (body, code, param) in [
             (r#"{"model":"m"}"#, Code::Invalid, "prompt"),

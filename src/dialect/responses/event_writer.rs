@@ -7,46 +7,46 @@ use super::answer::{Body, Item, ItemId, Progress, State, TextPart};
 use super::events::{Events, SUMMARY};
 use super::object::write;
 
-/// Where in the output something is said: an item, and a part of it.
+/// Place in the output: an item, and a part of it.
 pub(super) type Place<'a> = (ItemId<'a>, Option<(&'static str, usize)>);
 
-/// Writes events, but for those that are not wanted.
+/// Writes events with their numbers, but for those that the reader does not want.
 #[derive(Debug, Default)]
-pub(super) struct Teller {
+pub(super) struct EventWriter {
     /// The number of the next event.
     pub(super) next: u64,
     /// The last event that is not wanted.
     after: Option<u64>,
-    /// What is not told before there is some of the answer.
+    /// Events that are held back until there is some of the answer.
     held: Option<Vec<u8>>,
 }
 
-impl Teller {
-    pub(super) fn held() -> Teller {
-        Teller { held: Some(Vec::new()), ..Teller::default() }
+impl EventWriter {
+    pub(super) fn held() -> EventWriter {
+        EventWriter { held: Some(Vec::new()), ..EventWriter::default() }
     }
 
-    pub(super) fn after(after: Option<u64>) -> Teller {
-        Teller { after, ..Teller::default() }
+    pub(super) fn after(after: Option<u64>) -> EventWriter {
+        EventWriter { after, ..EventWriter::default() }
     }
 
-    pub(super) fn silent() -> Teller {
-        Teller::after(Some(u64::MAX))
+    pub(super) fn silent() -> EventWriter {
+        EventWriter::after(Some(u64::MAX))
     }
 
-    /// Whether nothing was told yet.
+    /// Whether events are still held back.
     pub(super) fn holds(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Tells what was held back.
+    /// Writes the events that were held back.
     pub(super) fn release(&mut self, out: &mut Vec<u8>) {
         if let Some(held) = self.held.take() {
             out.extend_from_slice(&held);
         }
     }
 
-    /// An event; `fields` writes each of its fields with a comma after it.
+    /// Writes an event; `fields` writes each of its fields with a comma after it.
     pub(super) fn tell(&mut self, kind: &str, out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
         let number = self.next;
         self.next += 1;
@@ -66,16 +66,16 @@ impl Teller {
     /// An event with one field beside its place.
     pub(super) fn place(&mut self, kind: &str, place: Place<'_>, out: &mut Vec<u8>, field: (&str, &impl Serialize)) {
         self.tell(kind, out, |out| {
-            Teller::write_place(place, out);
-            Teller::write_field(field.0, field.1, out);
+            EventWriter::write_place(place, out);
+            EventWriter::write_field(field.0, field.1, out);
         });
     }
 
-    /// A piece of text.
+    /// Writes an event with a piece of text.
     pub(super) fn piece(&mut self, kind: &str, place: Place<'_>, text: &str, out: &mut Vec<u8>) {
         self.tell(kind, out, |out| {
-            Teller::write_place(place, out);
-            Teller::write_field("delta", text, out);
+            EventWriter::write_place(place, out);
+            EventWriter::write_field("delta", text, out);
         });
     }
 
@@ -101,9 +101,9 @@ impl Teller {
 
 /// How items begin and end.
 impl Events {
-    /// A new item, after those that it closes.
+    /// Begins a new item, after ending those that it closes.
     pub(super) fn add(&mut self, body: Body, out: &mut Vec<u8>) -> usize {
-        self.teller.release(out);
+        self.writer.release(out);
         let is_message = matches!(body, Body::Message { .. });
         for at in self.open.clone() {
             let ends = match &self.items[at].body {
@@ -122,13 +122,13 @@ impl Events {
         at
     }
 
-    /// An item that comes in one piece.
+    /// Writes an item that comes in one piece.
     pub(super) fn whole(&mut self, item: Value, out: &mut Vec<u8>) {
         let at = self.add(Body::Whole(item), out);
         self.close(at, State::Done, out);
     }
 
-    /// The end of an item.
+    /// Ends an item.
     pub(super) fn close(&mut self, at: usize, state: State, out: &mut Vec<u8>) {
         self.open.retain(|open| *open != at);
         self.items[at].state = state;
@@ -139,17 +139,17 @@ impl Events {
                 let part = serde_json::json!({"type": "summary_text", "text": text});
                 let (done, part_done) =
                     ("response.reasoning_summary_text.done", "response.reasoning_summary_part.done");
-                self.teller.place(done, (id, SUMMARY), out, ("text", text));
-                self.teller.place(part_done, (id, SUMMARY), out, ("part", &part));
+                self.writer.place(done, (id, SUMMARY), out, ("text", text));
+                self.writer.place(part_done, (id, SUMMARY), out, ("part", &part));
             }
-            Body::Call(call) => self.teller.tell("response.function_call_arguments.done", out, |out| {
-                Teller::write_place((id, None), out);
-                Teller::write_field("name", call.name.as_deref().unwrap_or_default(), out);
-                Teller::write_field("arguments", &call.arguments, out);
+            Body::Call(call) => self.writer.tell("response.function_call_arguments.done", out, |out| {
+                EventWriter::write_place((id, None), out);
+                EventWriter::write_field("name", call.name.as_deref().unwrap_or_default(), out);
+                EventWriter::write_field("arguments", &call.arguments, out);
             }),
             Body::Reasoning { .. } | Body::Whole(_) => {}
         }
-        self.item_event("response.output_item.done", at, Progress::Told, out);
+        self.item_event("response.output_item.done", at, Progress::Sent, out);
     }
 
     /// The end of a message's last part, if it has one.
@@ -159,15 +159,15 @@ impl Events {
         let Some(part) = parts.last() else { return };
         let kind = if part.is_refusal { "response.refusal.done" } else { "response.output_text.done" };
         let place = (id, Some(("content_index", parts.len() - 1)));
-        self.teller.tell(kind, out, |out| {
-            Teller::write_place(place, out);
-            Teller::write_field(part.field(), &part.text, out);
+        self.writer.tell(kind, out, |out| {
+            EventWriter::write_place(place, out);
+            EventWriter::write_field(part.field(), &part.text, out);
             if !part.is_refusal {
-                Teller::write_field("logprobs", &part.logprobs, out);
+                EventWriter::write_field("logprobs", &part.logprobs, out);
             }
         });
-        let json = part.json(Progress::Told);
-        self.teller.place("response.content_part.done", place, out, ("part", &json));
+        let json = part.json(Progress::Sent);
+        self.writer.place("response.content_part.done", place, out, ("part", &json));
     }
 
     /// The beginning of a part.
@@ -175,14 +175,14 @@ impl Events {
         let id = self.items[at].id(&self.about.job, at);
         let Body::Message { parts, .. } = &self.items[at].body else { return };
         let place = (id, Some(("content_index", parts.len())));
-        self.teller.place(kind, place, out, ("part", &part.json(Progress::Begun)));
+        self.writer.place(kind, place, out, ("part", &part.json(Progress::Begun)));
     }
 
     fn item_event(&mut self, kind: &str, at: usize, progress: Progress, out: &mut Vec<u8>) {
         let item: Value = self.items[at].json(&self.about.job, at, progress);
-        self.teller.tell(kind, out, |out| {
-            Teller::write_field("output_index", &at, out);
-            Teller::write_field("item", &item, out);
+        self.writer.tell(kind, out, |out| {
+            EventWriter::write_field("output_index", &at, out);
+            EventWriter::write_field("item", &item, out);
         });
     }
 }

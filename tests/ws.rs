@@ -6,17 +6,17 @@
 mod harness;
 #[path = "support/job.rs"]
 mod job;
-#[path = "session/support.rs"]
+#[path = "ws/support.rs"]
 mod support;
 
-#[path = "session/laws.rs"]
+#[path = "ws/laws.rs"]
 mod laws;
 
-#[path = "session/errors.rs"]
+#[path = "ws/errors.rs"]
 mod errors;
 
-#[path = "session/load.rs"]
+#[path = "ws/load.rs"]
 mod load;
 
-#[path = "session/jobs.rs"]
+#[path = "ws/jobs.rs"]
 mod jobs;

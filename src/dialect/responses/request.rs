@@ -1,4 +1,4 @@
-//! A request's body: what is the door's, what a chat has too, and what answers repeat.
+//! A request's body: fields of the entrance, fields that a chat has too, and fields that answers repeat.
 //!
 //! Owns the fields. What a chat has under another name gets that name; what it does not have stays
 //! as it came, so that a provider of this dialect gets it. `store`, `background` and
@@ -14,22 +14,22 @@ use serde_json::value::RawValue;
 use super::input::Input;
 use super::object::is_repeated;
 use crate::job::{Code, Failure, Fields, ModelName};
-use crate::wire::submit::Said;
+use crate::wire::submit::JobRequest;
 
 /// What is asked for where it says nothing new: reasoning that can come back always does.
 const SEALED: &str = "reasoning.encrypted_content";
 const LOGPROBS: &str = "message.output_text.logprobs";
 
-/// What a client of `/v1/responses` says.
+/// A request to `/v1/responses`.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct ResponseRequest<'a> {
     /// Whether the answer is read as events.
     pub stream: bool,
-    /// Whether nobody waits for it.
+    /// Whether the client does not wait for the answer.
     pub background: bool,
-    /// Whether it may be gone on from later, so that its input is kept.
+    /// Whether a later response may continue this one, so that its input is kept.
     pub store: bool,
-    /// The response that it goes on from.
+    /// Id of the response that this one continues.
     pub previous: Option<Cow<'a, str>>,
     model: ModelName,
     input: Input<'a>,
@@ -42,12 +42,12 @@ pub struct Asked<'a> {
 /// Fields under construction, their values as JSON.
 type Draft<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-impl<'a> Asked<'a> {
-    /// Reads a body.
+impl<'a> ResponseRequest<'a> {
+    /// Reads the body of a request.
     ///
     /// # Errors
     /// `invalid` or `unsupported`, naming the field.
-    pub fn read(body: &'a [u8]) -> Result<Asked<'a>, Failure> {
+    pub fn read(body: &'a [u8]) -> Result<ResponseRequest<'a>, Failure> {
         let wrong =
             |error: &dyn std::fmt::Display| Failure::new(Code::Invalid, format!("the body is not JSON: {error}"));
         let text = std::str::from_utf8(body).map_err(|error| wrong(&error))?;
@@ -55,32 +55,33 @@ impl<'a> Asked<'a> {
             return Err(Failure::new(Code::Invalid, "the body must be a JSON object"));
         }
         let Fields(fields) = serde_json::from_str(text).map_err(|error| wrong(&error))?;
-        let mut said = BTreeMap::new();
+        let mut body_fields = BTreeMap::new();
         for (name, value) in fields {
-            if said.contains_key(&name) {
+            if body_fields.contains_key(&name) {
                 return Err(Failure::invalid(&name, "is given twice"));
             }
-            said.insert(name, value);
+            body_fields.insert(name, value);
         }
-        said.retain(|_, value| value.get() != "null");
-        if said.contains_key("messages") {
+        body_fields.retain(|_, value| value.get() != "null");
+        if body_fields.contains_key("messages") {
             return Err(Failure::invalid("messages", "is not a field of this route: it takes input"));
         }
-        let echo = echo(&said);
-        let model: Option<String> = take(&mut said, "model", "must be a string")?;
+        let echo = echo(&body_fields);
+        let model: Option<String> = take(&mut body_fields, "model", "must be a string")?;
         let model: ModelName = model.ok_or_else(|| Failure::invalid("model", "is missing"))?.parse()?;
         let flag = "must be true or false";
-        let (stream, background) = (take(&mut said, "stream", flag)?, take(&mut said, "background", flag)?);
-        let store = take(&mut said, "store", flag)?.unwrap_or(true);
-        let previous = take(&mut said, "previous_response_id", "must be a response's id")?;
+        let (stream, background) =
+            (take(&mut body_fields, "stream", flag)?, take(&mut body_fields, "background", flag)?);
+        let store = take(&mut body_fields, "store", flag)?.unwrap_or(true);
+        let previous = take(&mut body_fields, "previous_response_id", "must be a response's id")?;
         // Nothing is added to our events to hide how long they are.
-        said.remove("stream_options");
-        let instructions = said.remove("instructions");
-        if instructions.is_some_and(|said| !said.get().starts_with('"')) {
+        body_fields.remove("stream_options");
+        let instructions = body_fields.remove("instructions");
+        if instructions.is_some_and(|body_fields| !body_fields.get().starts_with('"')) {
             return Err(Failure::invalid("instructions", "must be a string"));
         }
-        let input = Input::read(said.remove("input"))?;
-        Ok(Asked {
+        let input = Input::read(body_fields.remove("input"))?;
+        Ok(ResponseRequest {
             stream: stream.unwrap_or(false),
             background: background.unwrap_or(false),
             store,
@@ -88,7 +89,7 @@ impl<'a> Asked<'a> {
             model,
             input,
             instructions,
-            fields: as_chat(said)?,
+            fields: as_chat(body_fields)?,
             echo,
         })
     }
@@ -98,12 +99,16 @@ impl<'a> Asked<'a> {
         self.input.references()
     }
 
-    /// The job: what was said before, as messages of a chat, comes after the instructions of now.
+    /// Makes the job: the messages of earlier turns come after the instructions of this request.
     /// `known` are the items that the input names.
     ///
     /// # Errors
     /// `invalid` or `unsupported`, naming the field.
-    pub fn into_said(self, before: &[Box<RawValue>], known: &BTreeMap<String, Value>) -> Result<Said, Failure> {
+    pub fn into_job_request(
+        self,
+        before: &[Box<RawValue>],
+        known: &BTreeMap<String, Value>,
+    ) -> Result<JobRequest, Failure> {
         let mut messages = String::from("[");
         let mut push = |message: &str| {
             if messages.len() > 1 {
@@ -123,24 +128,24 @@ impl<'a> Asked<'a> {
         messages.push(']');
         let mut fields = self.fields;
         fields.insert("messages".into(), messages.into());
-        let mut said = Said::of(self.model, raw(object(&fields))?, Some(self.stream));
-        said.echo = Some(raw(self.echo)?);
-        Ok(said)
+        let mut request = JobRequest::new(self.model, raw(object(&fields))?, Some(self.stream));
+        request.echo = Some(raw(self.echo)?);
+        Ok(request)
     }
 }
 
 fn take<'a, T: Deserialize<'a>>(
-    said: &mut BTreeMap<Cow<'a, str>, &'a RawValue>,
+    body_fields: &mut BTreeMap<Cow<'a, str>, &'a RawValue>,
     name: &str,
     wanted: &str,
 ) -> Result<Option<T>, Failure> {
-    let Some(value) = said.remove(name) else { return Ok(None) };
+    let Some(value) = body_fields.remove(name) else { return Ok(None) };
     serde_json::from_str(value.get()).map(Some).map_err(|_| Failure::invalid(name, wanted))
 }
 
-/// What answers repeat, as it was said.
-fn echo(said: &BTreeMap<Cow<'_, str>, &RawValue>) -> String {
-    let repeated = said.iter().filter(|(name, _)| is_repeated(name));
+/// The fields that answers repeat, as they came.
+fn echo(body_fields: &BTreeMap<Cow<'_, str>, &RawValue>) -> String {
+    let repeated = body_fields.iter().filter(|(name, _)| is_repeated(name));
     object(&repeated.map(|(name, value)| (name.clone(), Cow::Borrowed(value.get()))).collect())
 }
 
@@ -159,34 +164,34 @@ fn object(fields: &Draft<'_>) -> String {
 }
 
 /// The fields of a chat; what it does not have stays.
-fn as_chat<'a>(mut said: BTreeMap<Cow<'a, str>, &'a RawValue>) -> Result<Draft<'a>, Failure> {
+fn as_chat<'a>(mut body_fields: BTreeMap<Cow<'a, str>, &'a RawValue>) -> Result<Draft<'a>, Failure> {
     let mut draft = Draft::new();
-    if let Some(limit) = said.remove("max_output_tokens") {
+    if let Some(limit) = body_fields.remove("max_output_tokens") {
         draft.insert("max_completion_tokens".into(), limit.get().into());
     }
-    if let Some(tools) = said.remove("tools") {
+    if let Some(tools) = body_fields.remove("tools") {
         draft.insert("tools".into(), chat_tools(tools)?.into());
     }
-    if let Some(choice) = said.remove("tool_choice") {
+    if let Some(choice) = body_fields.remove("tool_choice") {
         draft.insert("tool_choice".into(), chat_choice(choice).into());
     }
-    if let Some(text) = said.remove("text") {
+    if let Some(text) = body_fields.remove("text") {
         chat_text(text, &mut draft)?;
     }
-    if let Some(reasoning) = said.remove("reasoning") {
+    if let Some(reasoning) = body_fields.remove("reasoning") {
         chat_reasoning(reasoning, &mut draft)?;
     }
-    if let Some(include) = said.remove("include") {
+    if let Some(include) = body_fields.remove("include") {
         chat_include(include, &mut draft)?;
     }
-    if said.get("top_logprobs").is_some_and(|count| count.get() != "0") {
+    if body_fields.get("top_logprobs").is_some_and(|count| count.get() != "0") {
         draft.insert("logprobs".into(), "true".into());
     }
     // Nothing is cut unless it is asked for, here as everywhere.
-    if said.get("truncation").is_some_and(|word| word.get() == "\"disabled\"") {
-        said.remove("truncation");
+    if body_fields.get("truncation").is_some_and(|word| word.get() == "\"disabled\"") {
+        body_fields.remove("truncation");
     }
-    for (name, value) in said {
+    for (name, value) in body_fields {
         draft.entry(name).or_insert(value.get().into());
     }
     Ok(draft)
@@ -201,10 +206,10 @@ fn chat_tools(tools: &RawValue) -> Result<String, Failure> {
         #[serde(borrow, default)]
         name: Option<Cow<'a, str>>,
     }
-    let said: Vec<&RawValue> =
+    let raw_tools: Vec<&RawValue> =
         serde_json::from_str(tools.get()).map_err(|_| Failure::invalid("tools", "must be an array"))?;
-    let mut out = Vec::with_capacity(said.len());
-    for (at, raw) in said.into_iter().enumerate() {
+    let mut out = Vec::with_capacity(raw_tools.len());
+    for (at, raw) in raw_tools.into_iter().enumerate() {
         let wrong = |_| Failure::invalid(&format!("tools[{at}]"), "must be an object with a type");
         let tool: Tool<'_> = serde_json::from_str(raw.get()).map_err(wrong)?;
         match &*tool.kind {
@@ -268,7 +273,7 @@ fn chat_text<'a>(text: &'a RawValue, draft: &mut Draft<'a>) -> Result<(), Failur
     Ok(())
 }
 
-/// `None` for what everybody does anyway.
+/// `None` for what every provider does anyway.
 fn chat_format(format: &RawValue) -> Result<Option<String>, Failure> {
     #[derive(Deserialize)]
     struct Kind<'a> {
@@ -319,16 +324,16 @@ fn chat_include(include: &RawValue, draft: &mut Draft<'_>) -> Result<(), Failure
     Ok(())
 }
 
-/// A text as JSON.
+/// Writes a text as JSON.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string is JSON")
 }
 
-/// JSON that we wrote.
+/// Makes a raw value of JSON that this module wrote.
 pub(super) fn raw(json: String) -> Result<Box<RawValue>, Failure> {
     RawValue::from_string(json).map_err(|error| Failure::new(Code::Invalid, error.to_string()))
 }
 
 #[cfg(test)]
-#[path = "asked_tests.rs"]
+#[path = "request_tests.rs"]
 mod tests;

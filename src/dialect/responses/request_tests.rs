@@ -5,15 +5,15 @@ use serde_json::json;
 use super::*;
 use crate::dialect::responses::{as_asked, input_items, item_of, jobs_of, turns};
 use crate::job::{Job, Timestamp};
-use crate::wire::submit::Door;
+use crate::wire::submit::Entrance;
 
-fn said(body: &Value) -> Result<Said, Failure> {
-    Asked::read(body.to_string().as_bytes())?.into_said(&[], &BTreeMap::new())
+fn request(body: &Value) -> Result<JobRequest, Failure> {
+    ResponseRequest::read(body.to_string().as_bytes())?.into_job_request(&[], &BTreeMap::new())
 }
 
 fn input_of(body: Value) -> Value {
-    let said = said(&body).unwrap_or_else(|failure| panic!("{body}: {failure}"));
-    serde_json::from_str(said.input.get()).expect("JSON")
+    let request = request(&body).unwrap_or_else(|failure| panic!("{body}: {failure}"));
+    serde_json::from_str(request.input.get()).expect("JSON")
 }
 
 fn check(mut body: Value, expected: Value) {
@@ -73,8 +73,10 @@ fn fields_become_a_chats_or_stay() {
         check(body, wanted);
     }
     let schema = r#"{"model":"m","input":"x","tools":[{"type":"function","name":"f","parameters":{"z":1,"a":1.50}}]}"#;
-    let said = Asked::read(schema.as_bytes()).and_then(|asked| asked.into_said(&[], &BTreeMap::new())).expect("a job");
-    assert!(said.input.get().contains(r#"{"z":1,"a":1.50}"#), "a schema stays to the byte");
+    let request = ResponseRequest::read(schema.as_bytes())
+        .and_then(|parsed| parsed.into_job_request(&[], &BTreeMap::new()))
+        .expect("a job");
+    assert!(request.input.get().contains(r#"{"z":1,"a":1.50}"#), "a schema stays to the byte");
 }
 
 #[test]
@@ -160,11 +162,15 @@ fn what_is_wrong_is_named_as_it_was_said() {
         (json!({"model": "m", "input": [{"type": "computer_call"}]}), "input[0].type"),
         (json!({"model": "m", "input": [{"type": "item_reference", "id": "msg_x_0"}]}), "input[0].id"),
     ] {
-        let failure = said(&body).expect_err(&body.to_string());
+        let failure = request(&body).expect_err(&body.to_string());
         assert_eq!(failure.param.as_deref(), Some(param), "{body}: {failure}");
     }
-    assert!(Asked::read(b"[]").is_err() && Asked::read(b"\xff").is_err() && Asked::read(b"{").is_err());
-    assert!(Asked::read(br#"{"model":"m","input":"x","input":"y"}"#).is_err());
+    assert!(
+        ResponseRequest::read(b"[]").is_err()
+            && ResponseRequest::read(b"\xff").is_err()
+            && ResponseRequest::read(b"{").is_err()
+    );
+    assert!(ResponseRequest::read(br#"{"model":"m","input":"x","input":"y"}"#).is_err());
     for (ours, theirs) in [
         ("input.messages[3].content", "input"),
         ("input.max_completion_tokens", "max_output_tokens"),
@@ -191,12 +197,12 @@ fn ids_name_jobs_and_items() {
 
 #[test]
 fn a_conversation_goes_on_without_its_instructions() {
-    let door = Door::default();
+    let door = Entrance::default();
     let job = |body: Value, before: &[Box<RawValue>]| -> Job {
-        let asked = body.to_string();
-        let asked = Asked::read(asked.as_bytes()).expect("a request");
-        let said = asked.into_said(before, &BTreeMap::new()).expect("a job");
-        said.into_job(&door, Timestamp(0)).expect("a valid job")
+        let parsed = body.to_string();
+        let parsed = ResponseRequest::read(parsed.as_bytes()).expect("a request");
+        let request = parsed.into_job_request(before, &BTreeMap::new()).expect("a job");
+        request.into_job(&door, Timestamp(0)).expect("a valid job")
     };
     let first = job(json!({"model": "m", "input": "one", "instructions": "rules"}), &[]);
     let answer = json!({"choices": [{"message": {"role": "assistant", "content": "1", "refusal": null,

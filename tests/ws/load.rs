@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay::job::State;
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
-use forebay::ws::Ending;
+use forebay::ws::SocketOutcome;
 use forebay::ws::client::{Follow, follow};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
@@ -62,7 +62,7 @@ async fn a_reader_that_does_not_read_holds_one_frame_is_closed_and_delays_nobody
     assert_eq!(count, 402, "others are served meanwhile");
     let endings = broker.endings(3).await;
     // Neither answers a ping: which clock runs out first depends on how much the kernel took in.
-    let closed = |ending: &&Ending| matches!(ending.close, Some(Close::Stalled | Close::NoPong));
+    let closed = |ending: &&SocketOutcome| matches!(ending.close, Some(Close::Stalled | Close::NoPong));
     let closed: Vec<_> = endings.iter().filter(closed).collect();
     assert_eq!(closed.len(), 2, "{endings:?}");
     for ending in closed {
@@ -125,7 +125,7 @@ async fn a_client_that_is_not_there_is_closed_for_want_of_a_pong() {
     }
     drop(dead);
     let endings = broker.endings(2).await;
-    assert!(endings.contains(&Ending { close: Some(Close::NoPong), held_bytes_max: 0 }), "{endings:?}");
+    assert!(endings.contains(&SocketOutcome { close: Some(Close::NoPong), held_bytes_max: 0 }), "{endings:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
-//! What the client's messages do.
+//! Handles the messages of a client.
 //!
-//! Owns who may do what over this door. An error of a stream or a request is an `error` message; only
-//! what breaks the conversation itself closes the socket. Somebody else's job is `not_found`.
+//! Owns what a client may do over a WebSocket. An error of a stream or a request is an `error` message; only
+//! what breaks the protocol itself closes the socket. A job of another gateway is `not_found`.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::wire::{Cursor, submit};
 const CREDIT_BYTES_DEFAULT: u64 = 262_144;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    /// Before the client says anything.
+    /// Prepares the connection before the first message of the client.
     pub(super) async fn open(&mut self) -> Result<(), Close> {
         if self.access.is_none() {
             self.access = authenticate(&self.broker.snapshot.load().config, None).ok();
@@ -34,22 +34,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// We know who it is.
+    /// Welcomes an authenticated client.
     async fn enter(&mut self) -> Result<(), Close> {
         let access = self.access()?;
         if !access.has(Scope::Read) && !access.has(Scope::Run) {
             self.refuse(None, None, Failure::new(Code::Forbidden, "this key may neither run nor read"));
             return Err(Close::Forbidden);
         }
-        self.welcome();
+        self.send_welcome();
         if let Some((id, cursor)) = self.implicit.take() {
-            self.going = Some(Close::Normal);
+            self.close_when_idle = Some(Close::Normal);
             self.subscribe(Label::Text(id.clone()), &id, cursor.as_deref(), None).await?;
         }
         Ok(())
     }
 
-    /// A message came.
+    /// Handles the bytes of one message.
     pub(super) async fn on_bytes(&mut self, protocol: Protocol, bytes: &[u8]) -> Result<(), Close> {
         self.rate.count()?;
         if protocol != self.protocol {
@@ -125,13 +125,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.enter().await
     }
 
-    /// The valid job that this client may run.
+    /// Reads a job and checks that this client may run it.
     fn job(&self, raw: &RawValue) -> Result<Job, Failure> {
         let bytes_max = self.broker.snapshot.load().config.server.body_bytes_max;
         if raw.get().len() > bytes_max {
             return Err(Failure::new(Code::TooLarge, format!("a job may have {bytes_max} bytes")));
         }
-        let job = self.broker.job(submit::from_json(raw.get().as_bytes())?, submit::Door::default())?;
+        let job = self.broker.job(submit::from_json(raw.get().as_bytes())?, submit::Entrance::default())?;
         match self.access.as_ref().is_some_and(|access| access.may(Scope::Run, &job.gateway)) {
             true => Ok(job),
             false => Err(Failure::new(Code::Forbidden, "this key may not run jobs in that gateway")),
@@ -171,7 +171,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.control.give(Command::Cancel(id))
     }
 
-    /// A job that this client may see.
+    /// Finds a job that this client may see.
     async fn find(&mut self, id: &str, scope: Scope) -> Result<(JobId, Arc<Stream>), Failure> {
         let nothing = || Failure::new(Code::NotFound, "no such job").with_param("id");
         let access = self.access.as_ref().ok_or_else(nothing)?;

@@ -1,7 +1,7 @@
 //! Every error and every close code.
 
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
-use forebay::ws::Ending;
+use forebay::ws::SocketOutcome;
 use serde_json::{Value, json};
 
 use crate::support::{Raw, TestBroker};
@@ -165,7 +165,7 @@ async fn a_fragmented_message_with_a_ping_inside_is_a_message() {
     assert_eq!(raw.message().await, ServerMessage::Pong { n: 3.into() });
     raw.frame(0x88, &1000_u16.to_be_bytes()).await;
     assert_eq!(raw.close_code().await, Some(1000), "a close is answered");
-    assert_eq!(broker.endings(1).await, [Ending { close: None, held_bytes_max: 0 }]);
+    assert_eq!(broker.endings(1).await, [SocketOutcome { close: None, held_bytes_max: 0 }]);
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use forebay::job::{Event, State};
 use forebay::log::{Opened, StreamWriter};
 use forebay::policy::access::authenticate;
 use forebay::wire::frame::{self, ClientMessage, Protocol, ServerMessage};
-use forebay::ws::socket::{accept_key, choose_protocol, serve};
-use forebay::ws::{Ending, Opening};
+use forebay::ws::socket::{accept_key, choose_protocol};
+use forebay::ws::{Handshake, SocketOutcome, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct TestBroker {
     pub(crate) svc: Arc<Broker>,
     pub(crate) address: String,
-    endings: Arc<Mutex<Vec<Ending>>>,
+    endings: Arc<Mutex<Vec<SocketOutcome>>>,
     ended: Arc<Notify>,
 }
 
@@ -57,7 +57,7 @@ impl TestBroker {
     }
 
     /// Waits until `count` sockets have ended.
-    pub(crate) async fn endings(&self, count: usize) -> Vec<Ending> {
+    pub(crate) async fn endings(&self, count: usize) -> Vec<SocketOutcome> {
         within(async {
             loop {
                 let ended = self.ended.notified();
@@ -105,7 +105,7 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// The HTTP side: just enough of an upgrade.
-async fn door(mut socket: TcpStream, svc: Arc<Broker>) -> Option<Ending> {
+async fn door(mut socket: TcpStream, svc: Arc<Broker>) -> Option<SocketOutcome> {
     socket.set_nodelay(true).ok()?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -131,7 +131,7 @@ async fn door(mut socket: TcpStream, svc: Arc<Broker>) -> Option<Ending> {
         let (id, cursor) = rest.split_once("/ws").unwrap();
         (id.into(), cursor.strip_prefix("?cursor=").map(Into::into))
     });
-    Some(serve(socket, svc, Opening { access, protocol, implicit, place: harness::actors() }).await)
+    Some(serve(socket, svc, Handshake { access, protocol, implicit, arbiter: harness::actors() }).await)
 }
 
 /// A client that does exactly what a test says.
