@@ -79,7 +79,7 @@ pub fn failure(failure: &Failure) -> Value {
 }
 
 /// The number that their clients know for a failure: Workers AI's list of errors
-/// (developers.cloudflare.com/workers-ai/platform/errors/), and 10000 of their API for who may not.
+/// (developers.cloudflare.com/workers-ai/platform/errors/), and 10000 of their API for a missing permission.
 fn number(failure: &Failure) -> u32 {
     match failure.code {
         Code::Unauthenticated | Code::Forbidden => 10_000,

@@ -1,4 +1,4 @@
-//! The Durable Streams protocol as bytes: what its headers say, and its server-sent events.
+//! The Durable Streams protocol as bytes: its headers and its server-sent events.
 //!
 //! Pure. Source of what is here and not in INTERFACE: the protocol's draft 1.0. Does not know what is
 //! read, only whether it is JSON, text or neither.
@@ -45,7 +45,7 @@ impl Lifetime {
         }
     }
 
-    /// What `Stream-TTL` and `Stream-Expires-At` say together.
+    /// Reads the lifetime from `Stream-TTL` and `Stream-Expires-At`.
     ///
     /// # Errors
     /// `invalid`, naming the header.
@@ -89,7 +89,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// What `Producer-Id`, `Producer-Epoch` and `Producer-Seq` say together: all three or none.
+    /// Reads the producer from `Producer-Id`, `Producer-Epoch` and `Producer-Seq`: all three or none.
     ///
     /// # Errors
     /// `invalid`, naming the header.
@@ -158,8 +158,8 @@ pub fn same_type(one: &str, other: &str) -> bool {
     essence(one).eq_ignore_ascii_case(essence(other))
 }
 
-/// The `Stream-Cursor` of an answer given now to a reader that has `asked`: one whose own is not behind
-/// the clock gets a larger one by chance, so that it never asks the same again. `chance` is any number.
+/// The `Stream-Cursor` of an answer given now to a reader that sent `client_cursor`: if that is not behind
+/// the clock, a random larger one, so that no request is repeated. `chance` is any number.
 #[must_use]
 pub fn stream_cursor(now: Timestamp, client_cursor: Option<&str>, chance: u64) -> u64 {
     let current = (now.0 / 1000).saturating_sub(CURSOR_EPOCH_S) / CURSOR_INTERVAL_S;
@@ -210,7 +210,7 @@ fn put_lines(out: &mut Vec<u8>, text: &[u8]) {
 pub struct Control {
     /// Cursor from which to resume.
     pub next: Cursor,
-    /// The `Stream-Cursor`.
+    /// The `Stream-Cursor` of the answer.
     pub cursor: u64,
     /// Whether everything was read.
     pub up_to_date: bool,

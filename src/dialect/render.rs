@@ -61,7 +61,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Notes what an event says about attempts and cost.
+    /// Notes what an event contains about attempts and cost.
     pub fn take(&mut self, event: &Event) {
         match event {
             Event::Attempt(attempt) => {

@@ -20,7 +20,7 @@ use crate::log::Stream;
 use crate::meter::tokens;
 use crate::wire::submit::JobRequest;
 
-/// `POST /v1/messages`.
+/// The entrance `POST /v1/messages`.
 pub(super) struct Message;
 
 impl Answers for Message {
@@ -50,7 +50,7 @@ impl ApiEntrance for Message {
 }
 
 /// `POST /v1/messages/count_tokens`: counted here, with the tokenizer that also counts for providers
-/// that tell no usage. No job is made.
+/// that report no usage. No job is made.
 pub(super) async fn count_tokens(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let body = entrance::read(context).await?;
     let request = anthropic::count(&body)?;

@@ -54,7 +54,7 @@ pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Cut>> + Send>>;
 
 /// Body of an answer.
 pub(super) enum Body {
-    /// The whole body.
+    /// The whole body at once.
     Whole(Bytes),
     /// Piece by piece; the connection asks for the next when the last is on its way.
     Pieces(Pieces),

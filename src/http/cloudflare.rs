@@ -53,12 +53,12 @@ fn accepted(job: &SubmittedJob) -> Reply {
     let stream = &job.submitted.stream;
     let status = serde_json::to_value(Status::of(stream)).unwrap_or_default();
     let mut reply = response::json(StatusCode::ACCEPTED, &cloudflare::success(status));
-    submit::locate(&mut reply, &stream.head().id);
+    submit::set_location(&mut reply, &stream.head().id);
     job.add_headers(&mut reply);
     reply
 }
 
-/// A chat's answer.
+/// The answer to a chat.
 struct Chat;
 
 impl Answers for Chat {
@@ -79,7 +79,7 @@ impl Answers for Chat {
     }
 }
 
-/// An embedding's answer.
+/// The answer to an embedding.
 struct Vectors {
     /// Whether the model is one of Workers AI, whose list has a form of its own.
     is_theirs: bool,
@@ -120,7 +120,7 @@ async fn other(context: &RequestContext<'_>, job: &SubmittedJob) -> Result<Reply
     let answer = collector.finish(stream.head().id.clone());
     let mut answer = answer.ok_or_else(|| Failure::internal("the job ended without a terminal"))?;
     let mut reply = match answer.error.take() {
-        Some(failure) => Dialect::Cloudflare.refused(&failure, &context.request_id),
+        Some(failure) => Dialect::Cloudflare.failure_reply(&failure, &context.request_id),
         None => {
             let mut outputs =
                 answer.result.as_mut().map(|result| std::mem::take(&mut result.outputs)).unwrap_or_default();

@@ -12,7 +12,7 @@ pub(super) enum Via<'a> {
     Cloudflare { provider: Option<&'a str> },
 }
 
-/// Our name of the provider that Cloudflare calls `slug`; one that is on under that very name is meant.
+/// Our name of the provider that Cloudflare calls `slug`; a provider that is on under that very name wins.
 pub(super) fn provider_of(slug: &str, is_on: impl Fn(&str) -> bool) -> &str {
     match slug {
         _ if is_on(slug) => slug,

@@ -17,7 +17,7 @@ use super::context::{Connection, ServerState};
 use super::dispatch;
 
 /// Bytes of a request's head, and of answers that wait for a slow reader before the next frame is
-/// asked for.
+/// taken.
 const BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// Bytes that a connection's socket takes beyond what the network is carrying. What is under way to a
 /// distant reader is not limited by this.
@@ -112,7 +112,7 @@ where
 /// Small writes must not wait for acknowledgements. And the kernel must not take megabytes for a
 /// reader that does not read: the log keeps them better, and until then they are work like any other.
 /// The kernel's keep-alive is the only sign of life while an answer that is not a stream is awaited:
-/// its first byte is its status, which nobody knows before the end.
+/// its first byte is its status, which is not known before the end.
 fn configure_socket(stream: &TcpStream, heartbeat_ms: u64) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");

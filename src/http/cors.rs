@@ -1,4 +1,4 @@
-//! Browsers: which pages may use the port, and what their browsers are told about it.
+//! Browsers: which pages may use the port, and the CORS headers that their browsers read.
 //!
 //! A page of another origin may read answers only where `server.cors_origins` lets it. And it may not
 //! act: a browser sends some requests, and opens WebSockets, without asking us first, and a broker
@@ -25,9 +25,9 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, stream-ttl, stream-expires-at, \
      stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, producer-received-seq",
 );
-/// Seconds that a browser may keep what a preflight said.
+/// Seconds that a browser may keep the answer to a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
-/// Bytes of the header names that a preflight asks for; they are said back.
+/// Bytes of the header names that a preflight asks for; the answer repeats them.
 const REQUESTED_BYTES_MAX: usize = 4096;
 
 /// Checks that a page of another origin may send this request.
@@ -48,7 +48,7 @@ pub(super) fn check(config: &Config, parts: &Parts, is_socket: bool) -> Result<(
 }
 
 /// Whether the page came from this very host and port. A broker that is open because only its own
-/// machine reaches it goes by names of that machine alone: anybody can have a name of theirs point
+/// machine reaches it goes by names of that machine alone: any owner of a domain can have a name point
 /// to it.
 fn is_own(origin: &HeaderValue, parts: &Parts, config: &Config) -> bool {
     let host = match parts.uri.authority() {
@@ -62,7 +62,7 @@ fn is_own(origin: &HeaderValue, parts: &Parts, config: &Config) -> bool {
     })
 }
 
-/// Tells the browser what its page may do. A route with rules of its own says
+/// Adds the headers that say what the browser's page may do. A route with rules of its own sets
 /// `access-control-allow-origin` itself, and is left alone.
 pub(super) fn add_headers(server: &Server, parts: &Parts, reply: &mut Reply) {
     if server.cors_origins.is_empty() || reply.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
@@ -81,7 +81,7 @@ pub(super) fn add_headers(server: &Server, parts: &Parts, reply: &mut Reply) {
         }
         Allowed::Named => {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            // Cookies mean nothing to us, but may to a proxy before us; who is named is trusted with them.
+            // Cookies mean nothing to us, but may to a proxy before us; a named origin is trusted with them.
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }
@@ -97,7 +97,7 @@ pub(super) fn add_headers(server: &Server, parts: &Parts, reply: &mut Reply) {
 }
 
 /// The header names that a preflight asks for: any may be sent, since none means more from a page than
-/// from anybody else. Named, since `*` does not cover `Authorization`.
+/// from any other client. Named, since `*` does not cover `Authorization`.
 fn requested_headers(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut names = String::new();
     for value in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {

@@ -31,11 +31,11 @@ pub(super) async fn answer(connection: &Arc<Connection>, request: Request<Incomi
     let uri = parts.uri.clone();
     let matched = routes::find(uri.path());
     let (dialect, via) = matched.as_ref().map_or((Dialect::Own, Via::Own), |found| (found.route.dialect, found.via));
-    let answered = match matched {
+    let result = match matched {
         Some(matched) => dispatch(connection, &mut parts, body, matched, (arrived, &request_id)).await,
         None => Err(Failure::new(Code::NotFound, "there is no such route")),
     };
-    let mut reply = answered.unwrap_or_else(|failure| dialect.refused(&failure, &request_id));
+    let mut reply = result.unwrap_or_else(|failure| dialect.failure_reply(&failure, &request_id));
     if dialect == Dialect::Anthropic {
         reply.headers_mut().insert(HeaderName::from_static("request-id"), request_id.clone());
     }

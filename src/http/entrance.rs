@@ -1,7 +1,7 @@
 //! The one shape of the entrances for clients of other APIs: parse, submit, then stream or collect.
 //!
-//! Owns the headers of these answers. An entrance says how a body becomes a job, and how the job's records
-//! become the answer; clients are told not to try again what the job itself has tried.
+//! Owns the headers of these answers. An entrance defines how a body becomes a job, and how the job's records
+//! become the answer; `x-should-retry` keeps clients from repeating what the job itself has tried.
 
 use std::sync::Arc;
 
@@ -87,39 +87,39 @@ pub(super) async fn answer<A: Answers>(
 ) -> Reply {
     let broker = context.broker();
     let stream = Arc::clone(&job.submitted.stream);
-    let submitter = job.submitter.take();
+    let guard = job.guard.take();
     let events = if streamed { answers.events(&stream.head().id) } else { None };
     let answered = match events {
         Some(events) => {
-            let (reply, served) = rendered::stream(broker, &stream, events, submitter).await;
-            Answered { reply, served }
+            let (reply, served) = rendered::stream(broker, &stream, events, guard).await;
+            JobAnswer { reply, served }
         }
         None => {
             let mut whole = answers.whole(&stream.head().id);
             let read = submit::read_whole(broker, &stream, |record| whole.push(record)).await;
-            drop(submitter);
+            drop(guard);
             let served = whole.served().clone();
             let reply = match read {
                 Ok(()) => answers.finish(whole, broker, &stream).await,
                 Err(failure) => Err(failure),
             };
-            Answered { reply, served }
+            JobAnswer { reply, served }
         }
     };
     answered.reply(A::DIALECT, context, &job)
 }
 
-/// An answer, or why there is none; and who served it.
-pub(super) struct Answered {
+/// An answer or a failure; and the job's attempts, target and cost.
+pub(super) struct JobAnswer {
     pub(super) reply: Result<Reply, Failure>,
     pub(super) served: Served,
 }
 
-impl Answered {
-    /// With its headers.
+impl JobAnswer {
+    /// Makes the reply, with its headers.
     pub(super) fn reply(self, dialect: Dialect, context: &RequestContext<'_>, job: &SubmittedJob) -> Reply {
         let mut reply = self.reply.unwrap_or_else(|failure| {
-            let mut reply = dialect.refused(&failure, &context.request_id);
+            let mut reply = dialect.failure_reply(&failure, &context.request_id);
             // All that could be tried was. One that we broke off ourselves may be asked anew.
             if job.submitted.stream.tail().state != State::Interrupted {
                 reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));

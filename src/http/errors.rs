@@ -1,7 +1,7 @@
 //! The error answers of each dialect.
 //!
-//! Owns which body and status a failure has for the clients of another API. Clients are told not to try
-//! again what is not worth it.
+//! Owns which body and status a failure has for the clients of another API. `x-should-retry` keeps them
+//! from requests that would fail again.
 
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
@@ -17,34 +17,37 @@ pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-re
 /// The API in whose form a route answers errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
-    /// Our own API.
+    /// This broker's own API.
     Own,
     /// The Durable Streams protocol's: our own body, some other statuses.
     DurableStreams,
-    /// OpenAI's API.
+    /// OpenAI's chat, completions, embeddings and models.
     OpenAi,
-    /// OpenAI's Responses.
+    /// OpenAI's Responses API.
     Responses,
-    /// Anthropic's API.
+    /// Anthropic's Messages API.
     Anthropic,
-    /// Cloudflare's API.
+    /// Cloudflare's AI Gateway and Workers AI.
     Cloudflare,
 }
 
 impl Dialect {
     /// Answers with a failure in the form that this API's clients read.
-    pub(super) fn refused(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
+    pub(super) fn failure_reply(self, failure: &Failure, request_id: &HeaderValue) -> Reply {
         let mut reply = match self {
-            Dialect::Own => return response::refused(failure),
-            Dialect::DurableStreams => return stream_refused(failure),
-            Dialect::OpenAi => response::failed(failure, &openai::Envelope::new(failure)),
-            Dialect::Responses => response::failed(failure, &openai::Envelope::new(&responses::as_asked(failure))),
+            Dialect::Own => return response::failure_reply(failure),
+            Dialect::DurableStreams => return stream_failure_reply(failure),
+            Dialect::OpenAi => response::failure_reply_with(failure, &openai::Envelope::new(failure)),
+            Dialect::Responses => {
+                response::failure_reply_with(failure, &openai::Envelope::new(&responses::in_request_terms(failure)))
+            }
             Dialect::Anthropic => {
-                let mut reply = response::failed(failure, &anthropic::Envelope::new(failure, request_id.to_str().ok()));
+                let mut reply =
+                    response::failure_reply_with(failure, &anthropic::Envelope::new(failure, request_id.to_str().ok()));
                 *reply.status_mut() = StatusCode::from_u16(anthropic::status(failure)).unwrap_or(reply.status());
                 reply
             }
-            Dialect::Cloudflare => response::failed(failure, &cloudflare::failure(failure)),
+            Dialect::Cloudflare => response::failure_reply_with(failure, &cloudflare::failure(failure)),
         };
         if !failure.retryable {
             reply.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -54,8 +57,8 @@ impl Dialect {
 }
 
 /// The answer to a failure in the status codes of the Durable Streams protocol.
-pub(super) fn stream_refused(failure: &Failure) -> Reply {
-    let mut reply = response::refused(failure);
+pub(super) fn stream_failure_reply(failure: &Failure) -> Reply {
+    let mut reply = response::failure_reply(failure);
     match failure.code {
         Code::BadCursor | Code::CursorAhead => *reply.status_mut() = StatusCode::BAD_REQUEST,
         // What stood there is gone: begin anew.

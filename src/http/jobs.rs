@@ -33,7 +33,7 @@ pub(super) async fn find(context: &RequestContext<'_>, id: &str) -> Result<Arc<S
     }
 }
 
-/// `GET /v1/jobs/{id}`.
+/// Handles `GET /v1/jobs/{id}`.
 pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;
     no_parameters(context)?;
@@ -56,7 +56,7 @@ fn status(stream: &Stream) -> Reply {
     reply
 }
 
-/// `DELETE /v1/jobs/{id}`.
+/// Handles `DELETE /v1/jobs/{id}`.
 pub(super) async fn forget(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Run)?;
     no_parameters(context)?;

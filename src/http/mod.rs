@@ -2,7 +2,7 @@
 //!
 //! Owns connections and their limits. Promises that whatever comes in gets an answer that names
 //! what is wrong and leaves the connection usable where HTTP allows it; that a slow reader holds one
-//! frame; that a reader who leaves cancels nothing. Does not know providers.
+//! frame; that a reader which leaves cancels nothing. Does not know providers.
 
 mod anthropic;
 mod auth;

@@ -19,7 +19,7 @@ use crate::job::{Failure, JobId, Task};
 use crate::log::Stream;
 use crate::wire::submit::JobRequest;
 
-/// `POST /v1/chat/completions`.
+/// The entrance `POST /v1/chat/completions`.
 pub(super) struct Chat {
     include_usage: bool,
 }
@@ -51,7 +51,7 @@ impl ApiEntrance for Chat {
     }
 }
 
-/// `POST /v1/completions`: a chat in an older format.
+/// The entrance `POST /v1/completions`: a chat in an older format.
 pub(super) struct Completion {
     include_usage: bool,
 }
@@ -84,7 +84,7 @@ impl ApiEntrance for Completion {
     }
 }
 
-/// `POST /v1/embeddings`.
+/// The entrance `POST /v1/embeddings`.
 pub(super) struct Embeddings {
     input: Box<RawValue>,
 }

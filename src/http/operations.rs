@@ -24,12 +24,12 @@ const OTHER_PATHS: &str = "\
 are Cloudflare's names for the same.
 ";
 
-/// `GET /healthz`.
+/// Handles `GET /healthz`.
 pub(super) fn healthz() -> Reply {
     response::text(StatusCode::OK, "ok\n")
 }
 
-/// `GET /readyz`.
+/// Handles `GET /readyz`.
 pub(super) fn readyz(broker: &Broker) -> Reply {
     match broker.unready() {
         None => response::json(StatusCode::OK, &json!({ "ready": true })),
@@ -37,12 +37,12 @@ pub(super) fn readyz(broker: &Broker) -> Reply {
     }
 }
 
-/// `GET /openapi.json`.
+/// Handles `GET /openapi.json`.
 pub(super) fn openapi(routes: Routes) -> Reply {
     response::whole(StatusCode::OK, HeaderValue::from_static("application/json"), openapi::document(routes))
 }
 
-/// `GET /`.
+/// Handles `GET /`.
 pub(super) fn landing(routes: Routes) -> Reply {
     response::text(StatusCode::OK, landing_page(routes))
 }
@@ -59,7 +59,7 @@ pub(super) fn landing_page(routes: Routes) -> String {
     format!("{TITLE}\n\n{}\n{OTHER_PATHS}", lines.collect::<String>())
 }
 
-/// `GET /metrics`.
+/// Handles `GET /metrics`.
 pub(super) fn metrics(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;
     let broker = context.broker();
@@ -76,7 +76,7 @@ pub(super) fn models(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     Ok(response::json(StatusCode::OK, &context.broker().snapshot.load().models(&query, None)))
 }
 
-/// `GET /v1/models/{id…}`.
+/// Handles `GET /v1/models/{id…}`.
 pub(super) fn model(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;
     jobs::no_parameters(context)?;
@@ -100,7 +100,7 @@ pub(super) async fn rebuild_costs(context: &RequestContext<'_>) -> Result<Reply,
     Ok(response::json(StatusCode::OK, &json!({ "lines": lines })))
 }
 
-/// `GET /v1/costs`.
+/// Handles `GET /v1/costs`.
 pub(super) async fn costs(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;
     let query = Query::parse(context.parts.uri.query());

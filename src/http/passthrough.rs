@@ -64,16 +64,16 @@ async fn metered(
 ) -> Result<Reply, Failure> {
     submit::apply_headers(context, &mut request)?;
     check(&request.options)?;
-    // `Idempotency-Key` is the provider's: we could give nobody the same bytes again.
+    // `Idempotency-Key` is the provider's: the same bytes cannot be given again.
     let entrance = Entrance { gateway: context.auth.gateway.clone(), idempotency_key: None, task: None };
     let (provider, model) = (upstream.0.provider.to_owned(), upstream.1.model.clone());
     let (mut job, mut tee) = submit::pass_on(context, (request, entrance), upstream).await?;
     let mut reply = match tee.head().await {
         Some((status, headers)) => {
-            let submitter = job.submitter.take();
-            answer(status, headers, Body::Pieces(pieces(tee, submitter)))
+            let guard = job.guard.take();
+            answer(status, headers, Body::Pieces(pieces(tee, guard)))
         }
-        None => Dialect::Cloudflare.refused(&provider_failure(&job).await?, &context.request_id),
+        None => Dialect::Cloudflare.failure_reply(&provider_failure(&job).await?, &context.request_id),
     };
     response::set(&mut reply, "forebay-provider", provider.as_bytes());
     response::set(&mut reply, "forebay-model", model.as_bytes());
@@ -89,8 +89,8 @@ fn check(options: &Options) -> Result<(), Failure> {
         ("options.provider", options.provider.is_some()),
         ("options.hedge_ms", options.hedge_ms.is_some()),
     ];
-    let upstream = never.into_iter().find(|(_, is_asked)| *is_asked);
-    upstream.map_or(Ok(()), |(field, _)| {
+    let unsupported = never.into_iter().find(|(_, is_set)| *is_set);
+    unsupported.map_or(Ok(()), |(field, _)| {
         Err(Failure::unsupported(field, "what is passed on goes to one provider, once, and its answer comes back"))
     })
 }
@@ -104,16 +104,16 @@ async fn provider_failure(job: &SubmittedJob) -> Result<Failure, Failure> {
     Ok(failure.unwrap_or_else(|| Failure::new(Code::Cancelled, "the job was ended before its provider answered")))
 }
 
-fn pieces(tee: TeeReader, submitter: Option<DisconnectGuard>) -> Pieces {
-    Box::pin(stream::unfold((tee, submitter), |(mut tee, submitter)| async {
+fn pieces(tee: TeeReader, guard: Option<DisconnectGuard>) -> Pieces {
+    Box::pin(stream::unfold((tee, guard), |(mut tee, guard)| async {
         match tee.next().await {
-            TeeItem::Piece(piece) => Some((Ok(piece), (tee, submitter))),
+            TeeItem::Piece(piece) => Some((Ok(piece), (tee, guard))),
             TeeItem::End => {
-                // The job ends a little later; it is not to be ended by that its client goes.
-                submitter.into_iter().for_each(DisconnectGuard::served);
+                // The job ends a little later: its client may leave before that.
+                guard.into_iter().for_each(DisconnectGuard::complete);
                 None
             }
-            TeeItem::Broken => Some((Err(Cut::after_the_rest().await), (tee, submitter))),
+            TeeItem::Broken => Some((Err(Cut::after_the_rest().await), (tee, guard))),
         }
     }))
 }

@@ -20,17 +20,17 @@ use crate::log::{Chunk, Followed, Follower, IdleTimer, Stream};
 use crate::telemetry;
 use crate::wire::{Cursor, record};
 
-/// Answers with the stream of a job from its first record, rendered; and says who served the job so far.
+/// Answers with the stream of a job from its first record, rendered; and returns who served it so far.
 /// Unless the rendering begins at once, the head waits for the first piece of the answer, for a failure, or
 /// until a sign of life is due.
 pub(super) async fn stream<R: Render>(
     broker: &Broker,
     stream: &Arc<Stream>,
     render: R,
-    submitter: Option<DisconnectGuard>,
+    guard: Option<DisconnectGuard>,
 ) -> (Result<Reply, Failure>, Served) {
     match Follower::new(broker.log.clone(), Arc::clone(stream), Cursor::Start) {
-        Ok(follower) => Reader::new(broker, follower, render, submitter).answer().await,
+        Ok(follower) => Reader::new(broker, follower, render, guard).answer().await,
         Err(failure) => (Err(failure), Served::default()),
     }
 }
@@ -53,23 +53,15 @@ struct Reader<R> {
     /// Piece that was read for the head and is not sent yet.
     first: Option<Bytes>,
     state: StreamState,
-    _submitter: Option<DisconnectGuard>,
+    _guard: Option<DisconnectGuard>,
     _reader_count: ReaderCount,
 }
 
 impl<R: Render> Reader<R> {
-    fn new(broker: &Broker, follower: Follower, render: R, submitter: Option<DisconnectGuard>) -> Reader<R> {
+    fn new(broker: &Broker, follower: Follower, render: R, guard: Option<DisconnectGuard>) -> Reader<R> {
         let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
         let (idle, _reader_count) = (IdleTimer::new(heartbeat), ReaderCount::new());
-        Reader {
-            follower,
-            render,
-            idle,
-            first: None,
-            state: StreamState::Open,
-            _submitter: submitter,
-            _reader_count,
-        }
+        Reader { follower, render, idle, first: None, state: StreamState::Open, _guard: guard, _reader_count }
     }
 
     async fn answer(mut self) -> (Result<Reply, Failure>, Served) {

@@ -62,12 +62,12 @@ struct Envelope<'a> {
 }
 
 /// The answer to a failure in our own form.
-pub(super) fn refused(failure: &Failure) -> Reply {
-    failed(failure, &Envelope { error: failure })
+pub(super) fn failure_reply(failure: &Failure) -> Reply {
+    failure_reply_with(failure, &Envelope { error: failure })
 }
 
 /// The answer to a failure, with a body of the caller's.
-pub(super) fn failed(failure: &Failure, body: &impl Serialize) -> Reply {
+pub(super) fn failure_reply_with(failure: &Failure, body: &impl Serialize) -> Reply {
     telemetry::error(failure);
     let status = StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = json(status, body);
@@ -85,7 +85,7 @@ pub(super) fn failed(failure: &Failure, body: &impl Serialize) -> Reply {
 
 /// The answer to a method that the route does not have; `allow` names those that it has.
 pub(super) fn wrong_method(allow: &str) -> Reply {
-    let mut reply = refused(&Failure::invalid("method", format!("this route takes {allow}")));
+    let mut reply = failure_reply(&Failure::invalid("method", format!("this route takes {allow}")));
     *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     set(&mut reply, "allow", allow);
     reply

@@ -1,4 +1,4 @@
-//! OpenAI's Responses over HTTP: jobs that are asked for, read, followed, cancelled and forgotten
+//! OpenAI's Responses over HTTP: jobs that are submitted, read, followed, cancelled and forgotten
 //! by `resp_…` ids. Any chat job of the gateway is a response, whichever entrance took it.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::context::RequestContext;
-use super::entrance::{self, Answered, Answers};
+use super::entrance::{self, Answers, JobAnswer};
 use super::errors::Dialect;
 use super::query::{Query, decode};
 use super::rendered;
@@ -34,7 +34,7 @@ use crate::wire::{Cursor, submit::JobRequest};
 /// Jobs that one input may name items of: each is read whole.
 const REFERENCED_MAX: usize = 64;
 
-/// `POST /v1/responses`.
+/// Handles `POST /v1/responses`.
 pub(super) async fn create(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     let body = entrance::read(context).await?;
     let parsed = ResponseRequest::read(&body)?;
@@ -53,8 +53,8 @@ pub(super) async fn create(context: &RequestContext<'_>) -> Result<Reply, Failur
     let broker = context.broker();
     let about = about(broker, &job.submitted.stream).await?;
     if in_background && !streamed {
-        let read_durable = read_durable(broker, &job.submitted.stream, Events::of_whole(about)).await?;
-        return Ok(Answered::from(read_durable).reply(Dialect::Responses, context, &job));
+        let so_far = read_durable(broker, &job.submitted.stream, Events::of_whole(about)).await?;
+        return Ok(JobAnswer::from(so_far).reply(Dialect::Responses, context, &job));
     }
     Ok(entrance::answer(context, Response { about, in_background }, job, streamed).await)
 }
@@ -93,7 +93,7 @@ impl Answers for Response {
     }
 
     async fn finish(self, whole: Whole, _: &Broker, _: &Arc<Stream>) -> Result<Reply, Failure> {
-        Answered::from(whole.0).reply
+        JobAnswer::from(whole.0).reply
     }
 }
 
@@ -198,11 +198,11 @@ pub(super) async fn show(context: &RequestContext<'_>, id: &str) -> Result<Reply
                 telemetry::resumed("responses");
             }
             let (reply, served) = rendered::stream(broker, &stream, Events::of_reader(about, after), None).await;
-            Answered { reply, served }
+            JobAnswer { reply, served }
         }
         (false, _) => {
             let whole = read_durable(broker, &stream, Events::of_whole(about)).await?;
-            Answered { served: whole.served().clone(), reply: Ok(object(&whole)) }
+            JobAnswer { served: whole.served().clone(), reply: Ok(object(&whole)) }
         }
     };
     let mut reply = answered.reply?;
@@ -237,7 +237,7 @@ pub(super) async fn delete(context: &RequestContext<'_>, id: &str) -> Result<Rep
     Ok(response::json(StatusCode::OK, &request))
 }
 
-/// `GET /v1/responses/{id}/input_items`.
+/// Handles `GET /v1/responses/{id}/input_items`.
 pub(super) async fn input_items(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;
     let query = Query::parse(context.parts.uri.query());
@@ -322,10 +322,10 @@ fn object(whole: &Events) -> Reply {
 }
 
 /// The answer to a client that waited for the whole response: one that failed is an error.
-impl From<Events> for Answered {
-    fn from(whole: Events) -> Answered {
+impl From<Events> for JobAnswer {
+    fn from(whole: Events) -> JobAnswer {
         let failure = whole.end().filter(|end| !matches!(end, Event::Cancelled(_))).and_then(failure_of);
         let served = whole.served().clone();
-        Answered { reply: failure.map_or_else(|| Ok(object(&whole)), Err), served }
+        JobAnswer { reply: failure.map_or_else(|| Ok(object(&whole)), Err), served }
     }
 }

@@ -40,11 +40,11 @@ pub(super) async fn run(context: &RequestContext<'_>, model: Option<&str>) -> Re
     let (request, entrance) = jobs::with_headers(context, request, None)?;
     let (background, streamed) = (request.options.background, wants_stream(context, &request));
     let mut job = jobs::submit_job(context, request, entrance).await?;
-    let (submitted, submitter) = (&job.submitted, job.submitter.take());
+    let (submitted, guard) = (&job.submitted, job.guard.take());
     let mut reply = match (background, streamed) {
         (true, _) => accepted(submitted),
-        (false, true) => sse::answer(&server.broker, submitted, submitter)?,
-        (false, false) => collected(&server.broker, submitted, submitter).await?,
+        (false, true) => sse::answer(&server.broker, submitted, guard)?,
+        (false, false) => collected(&server.broker, submitted, guard).await?,
     };
     job.add_headers(&mut reply);
     Ok(reply)
@@ -62,20 +62,20 @@ fn wants_stream(context: &RequestContext<'_>, request: &JobRequest) -> bool {
 
 fn accepted(submitted: &Submitted) -> Reply {
     let mut reply = response::json(StatusCode::ACCEPTED, &Status::of(&submitted.stream));
-    jobs::locate(&mut reply, &submitted.stream.head().id);
+    jobs::set_location(&mut reply, &submitted.stream.head().id);
     reply
 }
 
 async fn collected(
     broker: &Arc<Broker>,
     submitted: &Submitted,
-    submitter: Option<DisconnectGuard>,
+    guard: Option<DisconnectGuard>,
 ) -> Result<Reply, Failure> {
     let answer = collect(broker, &submitted.stream).await?;
-    drop(submitter);
+    drop(guard);
     let mut reply = match &answer.error {
         None => response::json(StatusCode::OK, &answer),
-        Some(failure) => response::failed(failure, &answer),
+        Some(failure) => response::failure_reply_with(failure, &answer),
     };
     response::set(&mut reply, "forebay-attempts", answer.attempts.to_string());
     if answer.cost.priced {

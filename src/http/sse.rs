@@ -1,7 +1,7 @@
 //! Records as server-sent events.
 //!
 //! Owns the frame: `id:` is the cursor after the record, `event:` its kind, `data:` one line of
-//! JSON. The connection asks for a frame when the last one is on its way, so a slow reader holds
+//! JSON. The connection takes a frame when the last one is on its way, so a slow reader holds
 //! one. A stream that breaks is never ended politely: an `error` event, then the connection is cut.
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const RENDERED_BYTES: u64 = 224;
 /// A sign of life that no reader of events sees.
 const COMMENT: &[u8] = b":\n\n";
 
-/// `GET /v1/jobs/{id}/events`.
+/// Handles `GET /v1/jobs/{id}/events`.
 pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;
     let broker = context.broker();
@@ -58,10 +58,10 @@ pub(super) async fn follow(context: &RequestContext<'_>, id: &str) -> Result<Rep
 pub(super) fn answer(
     broker: &Arc<Broker>,
     submitted: &Submitted,
-    submitter: Option<DisconnectGuard>,
+    guard: Option<DisconnectGuard>,
 ) -> Result<Reply, Failure> {
     let follower = Follower::new(broker.log.clone(), Arc::clone(&submitted.stream), Cursor::Start)?;
-    Ok(response::events(Some(Reader::new(broker, follower, submitter).pieces())))
+    Ok(response::events(Some(Reader::new(broker, follower, guard).pieces())))
 }
 
 /// Where a reader begins.
@@ -107,7 +107,7 @@ struct Reader {
     follower: Follower,
     idle: IdleTimer,
     broken: bool,
-    _submitter: Option<DisconnectGuard>,
+    _guard: Option<DisconnectGuard>,
     _reader_count: ReaderCount,
 }
 
@@ -128,11 +128,11 @@ impl Drop for ReaderCount {
 }
 
 impl Reader {
-    fn new(broker: &Broker, follower: Follower, submitter: Option<DisconnectGuard>) -> Reader {
+    fn new(broker: &Broker, follower: Follower, guard: Option<DisconnectGuard>) -> Reader {
         let heartbeat = Duration::from_millis(broker.snapshot.load().config.server.heartbeat_ms.max(1));
         let idle = IdleTimer::new(heartbeat);
-        let (_submitter, _reader_count) = (submitter, ReaderCount::new());
-        Reader { follower, idle, broken: false, _submitter, _reader_count }
+        let (_guard, _reader_count) = (guard, ReaderCount::new());
+        Reader { follower, idle, broken: false, _guard, _reader_count }
     }
 
     fn pieces(self) -> Pieces {

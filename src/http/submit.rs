@@ -28,7 +28,7 @@ use crate::wire::{Cursor, header_options, record};
 pub(super) struct SubmittedJob {
     pub(super) submitted: Submitted,
     /// Must be kept as long as the client waits.
-    pub(super) submitter: Option<DisconnectGuard>,
+    pub(super) guard: Option<DisconnectGuard>,
     overhead_us: u128,
 }
 
@@ -54,11 +54,11 @@ pub(super) async fn submit_job(
     let background = job.options.background;
     let broker = Arc::clone(&server.broker);
     let with_guard = move |submitted: Submitted| {
-        let submitter = if background { None } else { DisconnectGuard::new(broker, &submitted) };
-        (submitted, submitter)
+        let guard = if background { None } else { DisconnectGuard::new(broker, &submitted) };
+        (submitted, guard)
     };
-    let (submitted, submitter) = server.broker.submit_then(job, with_guard).await?;
-    Ok(SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() })
+    let (submitted, guard) = server.broker.submit_then(job, with_guard).await?;
+    Ok(SubmittedJob { submitted, guard, overhead_us: context.overhead().as_micros() })
 }
 
 /// Submits a request in a provider's own format; and returns the reader of its answer.
@@ -68,15 +68,15 @@ pub(super) async fn pass_on(
     upstream: (PassthroughRequest<'_>, Reading),
 ) -> Result<(SubmittedJob, TeeReader), Failure> {
     let broker = context.broker();
-    // Whatever is asked, it is not asked in the shape that a task's body has here.
+    // The body has the provider's form, not that of a task here.
     request.task = Some(Task::Prediction);
     let job = Job { task: upstream.1.task, ..broker.job(request, entrance)? };
     telemetry::overhead(OurStage::Parse, context.arrived.elapsed());
     context.auth.access.require_in(Scope::Run, &job.gateway)?;
-    let broker_of_guard = Arc::clone(broker);
-    let with_guard = move |submitted: Submitted| (DisconnectGuard::new(broker_of_guard, &submitted), submitted);
-    let ((submitter, submitted), tee) = broker.pass_on_job(job, upstream, with_guard).await?;
-    Ok((SubmittedJob { submitted, submitter, overhead_us: context.overhead().as_micros() }, tee))
+    let for_guard = Arc::clone(broker);
+    let with_guard = move |submitted: Submitted| (DisconnectGuard::new(for_guard, &submitted), submitted);
+    let ((guard, submitted), tee) = broker.pass_on_job(job, upstream, with_guard).await?;
+    Ok((SubmittedJob { submitted, guard, overhead_us: context.overhead().as_micros() }, tee))
 }
 
 /// Whether the body is MessagePack.
@@ -124,36 +124,36 @@ pub(super) fn apply_headers(context: &RequestContext<'_>, request: &mut JobReque
 }
 
 /// Adds the header `Location` of the job.
-pub(super) fn locate(reply: &mut Reply, id: &JobId) {
+pub(super) fn set_location(reply: &mut Reply, id: &JobId) {
     if let Ok(place) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
         reply.headers_mut().insert(LOCATION, place);
     }
 }
 
-/// Tells the job when the client that submitted it leaves before its end.
+/// Notifies the job when the client that submitted it leaves before its end.
 pub(super) struct DisconnectGuard {
     broker: Arc<Broker>,
     stream: Arc<Stream>,
-    is_served: bool,
+    is_complete: bool,
 }
 
 impl DisconnectGuard {
     /// `None` for a client that joined a job of another: it may not end that job.
     fn new(broker: Arc<Broker>, submitted: &Submitted) -> Option<DisconnectGuard> {
         let stream = Arc::clone(&submitted.stream);
-        (!submitted.reused).then_some(DisconnectGuard { broker, stream, is_served: false })
+        (!submitted.reused).then_some(DisconnectGuard { broker, stream, is_complete: false })
     }
 
     /// Notes that the client has its whole answer, although the job has not ended yet.
-    pub(super) fn served(mut self) {
-        self.is_served = true;
+    pub(super) fn complete(mut self) {
+        self.is_complete = true;
     }
 }
 
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
         // Connections that we cut because we go down are not clients that left.
-        if !self.is_served && !self.stream.tail().state.is_terminal() && !self.broker.is_draining() {
+        if !self.is_complete && !self.stream.tail().state.is_terminal() && !self.broker.is_draining() {
             self.broker.client_left(&self.stream);
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn upgrade(
 ) -> Result<Reply, Failure> {
     let broker = &connection.server.broker;
     let Some(accept) = accept_key(&parts.headers) else {
-        let mut reply = response::refused(&Failure::invalid("upgrade", "this route is a WebSocket (version 13)"));
+        let mut reply = response::failure_reply(&Failure::invalid("upgrade", "this route is a WebSocket (version 13)"));
         *reply.status_mut() = StatusCode::UPGRADE_REQUIRED;
         let headers = reply.headers_mut();
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

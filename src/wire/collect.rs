@@ -13,7 +13,7 @@ use super::extra::Extras;
 use super::record::{BodyRef, RecordRef};
 use crate::job::{Code, Cost, Event, Failure, JobId, Output, Part, State, ToolCall, Usage};
 
-/// What `POST /v1/run` answers when nobody asked for a stream.
+/// Answer of `POST /v1/run` to a request without a stream.
 #[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct Answer {
     /// The job.

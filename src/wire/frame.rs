@@ -85,7 +85,7 @@ pub enum ClientMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         client: Option<Box<str>>,
     },
-    /// Submits a job.
+    /// Submits a job for the client.
     Run {
         /// Reference that comes back in the answer.
         #[serde(rename = "ref")]
@@ -124,7 +124,7 @@ pub enum ClientMessage {
         /// The job, or its id.
         id: Box<str>,
     },
-    /// Asks for a `pong`.
+    /// Asks the broker for a `pong`.
     Ping {
         /// Number that comes back in the `pong`.
         #[schemars(with = "f64")]
@@ -166,7 +166,7 @@ pub enum ServerMessage {
         /// Whether it existed already.
         reused: bool,
     },
-    /// A subscription begins.
+    /// A subscription has begun.
     Subscribed {
         /// Name of the subscription.
         sub: Label,
@@ -202,7 +202,7 @@ pub enum ServerMessage {
         sub: Label,
         /// Cursor after the terminal record.
         cursor: Box<str>,
-        /// The terminal's kind.
+        /// Kind of the terminal record.
         state: State,
     },
     /// A sign of life.
@@ -218,7 +218,7 @@ pub enum ServerMessage {
         /// Reference of the request that failed.
         #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<Label>,
-        /// The failure itself.
+        /// The failure of the request or the subscription.
         error: Failure,
     },
     /// The broker is going down: come back with the same cursors.

@@ -45,7 +45,7 @@ pub const MSGPACK: &str = "application/msgpack";
 /// Format in which messages are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
-    /// JSON text.
+    /// Messages are JSON text.
     #[default]
     Json,
     /// MessagePack with field names.
@@ -94,7 +94,7 @@ pub struct First<'a> {
     pub reused: bool,
 }
 
-/// The kind of a message that says only that nothing has happened.
+/// Kind of a message that only reports that nothing has happened.
 pub const HEARTBEAT: &str = "heartbeat";
 
 /// The message of that kind. It goes to inboxes only: what consumes a subject of its own, a JetStream
@@ -119,7 +119,7 @@ pub struct Subjects {
 }
 
 impl Subjects {
-    /// Subjects below `prefix`.
+    /// Makes the subjects below `prefix`.
     ///
     /// # Errors
     /// `invalid`, naming `nats.prefix`, unless it is dot-separated tokens without wildcards.

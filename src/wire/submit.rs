@@ -19,7 +19,7 @@ use crate::job::{
     CacheMode, Code, Failure, Gateway, Job, JobId, ModelName, Options, ProviderChoice, StreamId, Tags, Task, Timestamp,
 };
 
-/// A job as a client says it: the body of `POST /v1/run`, of a NATS request, of a WebSocket `run`.
+/// A job as a client sends it: the body of `POST /v1/run`, of a NATS request, of a WebSocket `run`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 // The name in `/openapi.json` is a public one.
@@ -33,7 +33,7 @@ pub struct JobRequest {
     /// 1–64 of `[A-Za-z0-9_-]`. Default: a UUIDv7.
     #[serde(default)]
     pub id: Option<JobId>,
-    /// Default: `default`, or the door's.
+    /// Default: `default`, or the entrance's.
     #[serde(default)]
     pub gateway: Option<Gateway>,
     /// Default: the model's.

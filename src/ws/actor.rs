@@ -2,7 +2,7 @@
 //!
 //! * Role: owns the lifetime of the socket — its timers, the jobs it submitted, the decision to close.
 //! * Mailbox: bounded; a full one is an answer (`overloaded`), never a wait.
-//! * It holds no socket and awaits none: what it has to say goes over a bounded line to the task that
+//! * It holds no socket and awaits none: its messages go over a bounded channel to the task that
 //!   moves data, from futures beside its handlers, so that its timers run whatever the client does.
 //! * It ends when the data task is over and every submission under way has come to something.
 
@@ -30,9 +30,9 @@ const RETRY_AFTER_MS: u64 = 1000;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) enum Command {
-    /// Submit this job.
+    /// Submit this job for the client.
     Run(Label, Box<Job>),
-    /// Cancel this job.
+    /// Cancel this job for the client.
     Cancel(JobId),
     /// The data task is over.
     Over,
@@ -141,7 +141,7 @@ impl SocketActor {
         }
     }
 
-    /// Ends the work for a client that left: its jobs' own options say whether they go on.
+    /// Ends the work for a client that left: its jobs' own options decide whether they go on.
     fn disconnected(&mut self, ctx: &mut Context<Self>) {
         self.is_over = true;
         for stream in self.submitted.drain(..) {

@@ -38,7 +38,7 @@ pub struct Client {
 /// Reason for which a connection is over.
 #[derive(Debug)]
 pub enum Over {
-    /// Come back with the same cursors, after this many milliseconds if the broker said so.
+    /// Come back with the same cursors, after this many milliseconds if the broker named a time.
     Lost(Option<u64>),
     /// Coming back unchanged cannot help.
     Refused(Failure),
@@ -57,7 +57,7 @@ impl Client {
             let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
             request.headers_mut().insert("Authorization", bearer.map_err(|error| bad(&error))?);
         }
-        // On the heap: with TLS it is large, and whoever follows would be as large.
+        // On the heap: with TLS it is large, and every follower would be as large.
         let connecting = Box::pin(tokio_tungstenite::connect_async_with_config(request, None, true));
         let (ws, _) = match timeout(Duration::from_millis(CONNECT_MS), connecting).await {
             Ok(Ok(connected)) => connected,
@@ -73,7 +73,7 @@ impl Client {
         }
     }
 
-    /// Sends a message.
+    /// Sends a message to the broker.
     ///
     /// # Errors
     /// [`Over::Lost`].
@@ -145,10 +145,10 @@ fn refused(error: Error) -> Over {
     }
 }
 
-/// What [`follow`] follows.
+/// Parameters of [`follow`]: broker, job and start.
 #[derive(Clone, Debug)]
 pub struct Follow {
-    /// `ws://host:port/v1/ws`.
+    /// Address of the broker: `ws://host:port/v1/ws`.
     pub url: String,
     /// The key, where one is needed.
     pub token: Option<String>,
@@ -164,7 +164,7 @@ pub struct Follow {
 /// Cancel-safe in that nothing is lost that was not given yet.
 ///
 /// # Errors
-/// What the broker says about the job or the cursor; `internal` when records have a gap;
+/// The broker's error about the job or the cursor; `internal` when records have a gap;
 /// `overloaded` when the broker stays away.
 pub async fn follow(what: Follow, mut on_record: impl FnMut(&Record)) -> Result<State, Failure> {
     let mut arbiter = SocketArbiter { cursor: what.cursor.clone(), next_seq: None };

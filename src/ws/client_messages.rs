@@ -19,7 +19,7 @@ use crate::telemetry;
 use crate::wire::frame::{self, ClientMessage, Close, Label, Protocol};
 use crate::wire::{Cursor, submit};
 
-/// Bytes of `events` messages that a subscription gets if it does not say otherwise.
+/// Bytes of `events` messages that a subscription gets if it names no credit.
 const CREDIT_BYTES_DEFAULT: u64 = 262_144;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
@@ -83,7 +83,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 self.subscribe(sub, &id, cursor.as_deref(), Some(credit)).await
             }
             ClientMessage::Credit { sub, add } => {
-                // A credit that crosses the stream's end on its way is nobody's mistake.
+                // A credit that crosses the stream's end on its way is no mistake of the client.
                 let slot = self.slot_of(&sub);
                 if let Some(slot) = slot
                     && self.subs.get_mut(&slot).is_some_and(|sub| sub.add_credit(add))

@@ -18,11 +18,11 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Deadlines {
     /// Time between two heartbeats.
     pub(super) heartbeat: Duration,
-    /// Time until `hello`.
+    /// Time from the handshake until `hello`.
     pub(super) hello: Duration,
     /// Time with data waiting and none taken.
     pub(super) stall: Duration,
-    /// Without a pong, anything else from the client, or room in a full socket: two and a half
+    /// Time without a pong, another message of the client, or progress in a full socket: two and a half
     /// heartbeats, so that with a look every quarter a client is gone within three.
     pub(super) silence: Duration,
 }
@@ -75,7 +75,7 @@ impl Liveness {
         self.alive_ms.store(self.now_ms(), Relaxed);
     }
 
-    /// The socket took bytes. After it was full that is a sign of life: the client's side made room.
+    /// Notes that the socket took bytes. After it was full that is a sign of life: the client's side read.
     pub(super) fn drained(&self) {
         if self.blocked_ms.load(Relaxed) != NEVER {
             self.blocked_ms.store(NEVER, Relaxed);

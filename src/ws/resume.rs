@@ -9,13 +9,13 @@ use crate::log::Tail;
 /// State of a subscription.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// `subscribed` was not sent yet.
+    /// The message `subscribed` was not sent yet.
     Hello,
-    /// Records are waiting.
+    /// Records are waiting to be sent.
     CatchingUp,
     /// Everything durable was sent.
     Following,
-    /// `end` was sent.
+    /// The message `end` was sent.
     Ended,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Step {
     AwaitTail,
     /// Wait for the client to give credit.
     AwaitCredit,
-    /// Nothing more, ever.
+    /// Remove the subscription: its `end` was sent.
     Gone,
 }
 
@@ -56,7 +56,7 @@ impl Resume {
     }
 
     /// What is to be done, when `next_seq` is the record to send next and the stream stands at
-    /// `tail`. What is to be said counts as said.
+    /// `tail`. A message that is returned counts as sent.
     pub(super) fn step(&mut self, next_seq: u64, tail: Tail, frame_bytes: usize) -> Step {
         match self.phase {
             Phase::Ended => Step::Gone,

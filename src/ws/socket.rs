@@ -2,7 +2,7 @@
 //!
 //! Owns framing. Messages of clients are parsed by tungstenite; what we send is framed here, from
 //! one buffer straight to the connection, so that what a stalled reader costs is one frame and can
-//! be counted. Promises that a frame is never torn by a pong. Does not know what a message says.
+//! be counted. Promises that a frame is never torn by a pong. Does not know what a message means.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use super::heartbeat::Liveness;
 use crate::wire::frame::{Close, Protocol};
 
-/// Room at the front of a frame for its header.
+/// Bytes at the front of a frame that are kept free for its header.
 pub(super) const HEADROOM: usize = 10;
 /// Bytes read from the connection at once.
 const READ_BYTES: usize = 4096;
@@ -35,10 +35,10 @@ pub fn accept_key(sec_websocket_key: &str) -> String {
 }
 
 /// The subprotocol for a `Sec-WebSocket-Protocol` header (several joined by commas): the client's
-/// first that we speak, JSON if it offers none. Echo [`Protocol::name`] only if it offered some.
+/// first that the broker knows, JSON if it offers none. Echo [`Protocol::name`] only if it offered some.
 ///
 /// # Errors
-/// When it offers only what we do not speak: refuse the upgrade.
+/// When it offers only unknown protocols: refuse the upgrade.
 #[expect(clippy::result_unit_err, reason = "there is one way to fail, and the door words it")]
 pub fn choose_protocol(offered: Option<&str>) -> Result<Protocol, ()> {
     let Some(offered) = offered.filter(|offered| !offered.trim().is_empty()) else { return Ok(Protocol::Json) };
@@ -51,7 +51,7 @@ pub fn choose_protocol(offered: Option<&str>) -> Result<Protocol, ()> {
 pub(super) enum Turn {
     /// A text message; valid UTF-8.
     Text(Bytes),
-    /// A binary message.
+    /// A binary message of the client.
     Binary(Bytes),
     /// A ping or a pong; answered where need be.
     Sign,
@@ -68,7 +68,7 @@ pub(super) enum Turn {
 /// One WebSocket, server side.
 pub(super) struct Socket<IO> {
     ws: WebSocketStream<Wire<IO>>,
-    /// Reading and writing take turns at being asked first, so that neither starves the other.
+    /// Whether reading is polled before writing: the two take turns, so that neither starves the other.
     read_first: bool,
 }
 
@@ -90,7 +90,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         self.ws.get_ref().is_busy()
     }
 
-    /// The buffer for the next frame, emptied, with room for its header.
+    /// Returns the buffer for the next frame, emptied but for the bytes of its header.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         let mut buffer = std::mem::take(&mut self.ws.get_mut().frame);
         buffer.clear();
@@ -163,7 +163,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Socket<IO> {
         self.ws.get_mut().poll_drain(cx)
     }
 
-    /// Finishes what is under way, says why, and waits for the client to hang up.
+    /// Finishes the frame that is under way, sends the close frame, and waits for the client to close.
     pub(super) async fn close(&mut self, close: Close) -> io::Result<()> {
         if self.is_busy() {
             poll_fn(|cx| self.poll_send(cx)).await?;

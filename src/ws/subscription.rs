@@ -1,4 +1,4 @@
-//! One subscription: a follower of a stream, and the machine that says what is due.
+//! One subscription: a follower of a stream, and the state machine that decides what is due.
 
 use std::future::Future;
 
@@ -93,7 +93,7 @@ impl Subscription {
         Ok(buffer)
     }
 
-    /// The message `subscribed`.
+    /// Makes the message `subscribed`.
     pub(super) fn hello(&self) -> ServerMessage {
         let stream = self.follower.stream();
         ServerMessage::Subscribed {

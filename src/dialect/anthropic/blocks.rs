@@ -1,9 +1,9 @@
 //! A job's records as content blocks, one after the other.
 //!
 //! Owns the order of an answer in this dialect: a block is closed before the next begins. Calls whose
-//! pieces come interleaved are told one by one: what comes while another call's arguments are not
-//! whole is held back, within a limit, until they are. Does not know how a block is told: that is the
-//! [`Sink`]'s, so that a stream and a whole answer say the same.
+//! pieces come interleaved are written one by one: what comes while another call's arguments are not
+//! whole is held back, within a limit, until they are. Does not know how a block is written: that is the
+//! [`Sink`]'s, so that a stream and a whole answer have the same content.
 
 use serde_json::{Map, Value, json};
 
@@ -16,9 +16,9 @@ const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A block as it begins.
 pub(super) enum Block<'a> {
-    /// A text block.
+    /// A block of text.
     Text,
-    /// A thinking block.
+    /// A block of thinking.
     Thinking,
     /// A thinking block that only Anthropic can read.
     Redacted(&'a str),
@@ -44,11 +44,11 @@ pub(super) enum Piece<'a> {
 
 /// Receiver of blocks: a stream or a whole message.
 pub(super) trait Sink {
-    /// A block begins.
+    /// Begins a block.
     fn start(&mut self, index: u32, block: Block<'_>);
-    /// The open block goes on.
+    /// Adds a piece to the open block.
     fn piece(&mut self, index: u32, piece: Piece<'_>);
-    /// The open block ends.
+    /// Ends the open block.
     fn stop(&mut self, index: u32);
 }
 
@@ -168,7 +168,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// What a provider said beside a piece of the answer.
+    /// Handles the extra fields that a provider sent beside a piece of the answer.
     pub(super) fn extra(&mut self, mut extra: Value, sink: &mut impl Sink) -> Result<(), Failure> {
         if self.is_busy() && extra.get("delta").is_some() {
             self.held_bytes += extra.to_string().len();
@@ -290,7 +290,7 @@ impl Blocks {
         self.detail = Some(detail);
     }
 
-    /// Tells what a next turn needs of thoughts. Without a seal that is nothing: only what somebody
+    /// Writes what a next turn needs of thinking. Without a signature that is nothing: only what a provider
     /// can check or read is worth sending back.
     fn seal(&mut self, sink: &mut impl Sink) {
         let Some(mut detail) = self.detail.take() else { return };
@@ -347,7 +347,7 @@ impl Blocks {
         if fits { Ok(()) } else { Err(broken("too much is told before a call's arguments are whole")) }
     }
 
-    /// Tells what was held back, as far as no call is under way again.
+    /// Writes what was held back, as far as no call is under way again.
     fn release(&mut self, sink: &mut impl Sink) -> Result<(), Failure> {
         self.held_bytes = 0;
         for held in std::mem::take(&mut self.held) {

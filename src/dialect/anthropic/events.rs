@@ -1,7 +1,7 @@
 //! An answer as Anthropic's stream of events, record by record.
 //!
-//! Owns the stream of `/v1/messages`. What was consumed is known at the end only: `message_start` says
-//! 0, `message_delta` all of it. An answer that begins anew cannot be told once part of it was: then,
+//! Owns the stream of `/v1/messages`. The usage is known at the end only: `message_start` reports
+//! 0, `message_delta` all of it. An answer that restarts cannot be written once part of it was: then,
 //! as after every failure, the stream ends with an `error` and without `message_stop`.
 
 use std::io::Write as _;

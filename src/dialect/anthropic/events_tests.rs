@@ -1,4 +1,4 @@
-//! Answers: golden streams, and that a whole answer says what the stream of the same records says.
+//! Answers: golden streams, and that a whole answer equals the stream of the same records.
 
 use serde_json::{Map, json};
 

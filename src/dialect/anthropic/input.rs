@@ -74,7 +74,7 @@ pub(super) fn list(items: &[String]) -> String {
     json
 }
 
-/// Reads a value that owns itself, or says which field is wrong and what it must be.
+/// Reads an owned value; the error names the field and what it must be.
 pub(super) fn read<T: DeserializeOwned>(value: &RawValue, param: &str, wanted: &str) -> Result<T, Failure> {
     serde_json::from_str(value.get()).map_err(|_| Failure::invalid(param, wanted))
 }

@@ -1,6 +1,6 @@
 //! A whole answer as one `message`.
 //!
-//! Owns the collected answer of `/v1/messages`: the blocks that a stream of the same records tells.
+//! Owns the collected answer of `/v1/messages`: the blocks that a stream of the same records has.
 //! Honours `restarted`: what came before is discarded. Never invents an end.
 
 use serde::Serialize;
@@ -112,7 +112,7 @@ impl MessageCollector {
         Ok(())
     }
 
-    /// Returns the message.
+    /// Returns the whole message.
     ///
     /// # Errors
     /// What the job failed with; `internal` before its terminal.

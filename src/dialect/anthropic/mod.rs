@@ -69,7 +69,7 @@ fn theirs(param: &str) -> &str {
     }
 }
 
-/// The status of the answer: one of theirs stands for what is full, whoever it is.
+/// HTTP status of a failure: Anthropic's own status for overload stands for an overloaded broker or provider.
 #[must_use]
 pub fn status(failure: &Failure) -> u16 {
     match family(failure) {
@@ -126,7 +126,7 @@ impl ErrorBody {
     }
 }
 
-/// Why an answer ended, and what was said of it.
+/// Reason for which an answer ended, and its details.
 #[derive(Serialize)]
 struct Stop<'a> {
     stop_reason: &'a str,

@@ -20,7 +20,7 @@ const EFFORTS: [(u64, &str); 2] = [(4096, "low"), (16_384, "medium")];
 /// Bytes of a user's id that others than Anthropic take.
 const USER_BYTES_MAX: usize = 64;
 
-/// Reads the body of `/v1/messages`. `betas` is what its header says of betas, for Anthropic.
+/// Reads the body of `/v1/messages`. `betas` are the betas that its header names, for Anthropic.
 ///
 /// # Errors
 /// `invalid`, naming the field.
@@ -179,7 +179,7 @@ fn user(metadata: &RawValue) -> Result<Option<String>, Failure> {
     Ok(metadata.user_id.filter(|user| user.len() <= USER_BYTES_MAX))
 }
 
-/// A tool. One with a schema is a function; what else is said of it only Anthropic reads. One of
+/// Reads a tool. One with a schema is a function; its other fields only Anthropic reads. One of
 /// Anthropic's own stays as it came.
 fn tool(raw: &RawValue, param: &str) -> Result<String, Failure> {
     let Fields(fields) = typed(raw, param)?;

@@ -83,7 +83,7 @@ pub(super) fn rules(system: &RawValue, out: &mut Vec<String>) -> Result<(), Fail
     Ok(())
 }
 
-/// Adds the messages that the turns say.
+/// Adds the turns as messages.
 pub(super) fn read(turns: &RawValue, out: &mut Vec<String>) -> Result<(), Failure> {
     let turns: Vec<&RawValue> = typed(turns, "messages")?;
     if turns.is_empty() {
@@ -209,7 +209,7 @@ fn address(source: &Source<'_>) -> Option<String> {
     }
 }
 
-/// A document as a file; `None` where that would say less.
+/// A document as a file; `None` where a file would lose part of it.
 fn document(block: &Block<'_>, source: &Source<'_>) -> Option<Object> {
     let cites = block.citations.as_ref().is_some_and(|citations| citations["enabled"] == true);
     if cites || block.context.is_some() {

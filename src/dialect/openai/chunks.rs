@@ -1,9 +1,9 @@
 //! A chat answer as `chat.completion.chunk`s, record by record.
 //!
 //! Owns the stream of `/v1/chat/completions`: `data:` lines only, since more than those breaks
-//! OpenAI's own libraries. An answer that begins anew cannot be told once part of it was: then, as
+//! OpenAI's own libraries. An answer that restarts cannot be written once part of it was: then, as
 //! after every failure, the stream ends with an error and without `[DONE]`. Tool calls belong to
-//! the first answer: a record does not say to which of several.
+//! the first answer: a record does not name the answer of a call.
 
 use std::collections::BTreeMap;
 
@@ -131,7 +131,7 @@ impl Chunks {
         self.close(None, Map::new(), Map::new(), out);
     }
 
-    /// A piece of text, if any, and what the provider said beside it.
+    /// Writes a piece of text, if any, and the extra fields beside it.
     fn delta(&mut self, piece: Delta, out: &mut Vec<u8>) {
         let (index, text) = (piece.index, piece.text);
         let Some(mut extra) = piece.extra else { return self.text(piece.part, index, &text, out) };
@@ -169,7 +169,7 @@ impl Chunks {
         }
         function.insert("arguments".into(), piece.arguments.into());
         let mut call = json!({"index": piece.index});
-        // A client joins what it is told twice: an id is told once.
+        // A client joins what it gets twice: an id is sent once.
         if is_first {
             call["id"] = piece.call_id.map_or_else(|| call_id(self.job.as_str(), piece.index), Into::into).into();
             call["type"] = "function".into();
@@ -185,7 +185,7 @@ impl Chunks {
         self.close(None, Map::new(), Map::new(), out);
     }
 
-    /// An answer's first chunk says who speaks.
+    /// The first chunk of an answer has the role.
     fn begin(&mut self, index: u32, content: &str, out: &mut Vec<u8>) {
         if self.answers.contains_key(&index) {
             return;

@@ -22,7 +22,7 @@ pub struct Completion {
     model: Box<str>,
     served: Served,
     answers: BTreeMap<u32, Answer>,
-    /// Of the first answer: a record does not say to which of several a call belongs.
+    /// Calls of the first answer: a record does not name the answer of a call.
     calls: BTreeMap<u32, WholeCall>,
     end: Option<Event>,
 }
@@ -71,7 +71,7 @@ impl Completion {
             Event::Delta(delta) => {
                 self.text(delta.part, delta.index, &delta.text);
                 if let Some(extra) = delta.extra {
-                    // The first of its own: what is kept is told at its own choice.
+                    // The first of its own: extras that are kept belong to their own choice.
                     self.answers.entry(delta.index).or_default().extras.push(0, *extra);
                 }
             }
@@ -99,7 +99,7 @@ impl Completion {
         }
     }
 
-    /// Returns the completion.
+    /// Returns the whole completion.
     ///
     /// # Errors
     /// What the job failed with; `internal` before its terminal.
@@ -133,7 +133,7 @@ impl Completion {
 }
 
 impl Answer {
-    /// What it says; what was said beside it stays.
+    /// The message of the answer; extra fields beside it stay.
     fn message(&mut self, mut calls: BTreeMap<u32, WholeCall>, job: &JobId) -> Map<String, Value> {
         for (at, content) in std::mem::take(&mut self.extras.of_calls) {
             if let Some(call) = calls.get_mut(&at) {
@@ -161,7 +161,7 @@ impl Answer {
         message
     }
 
-    /// The choice with its message; what the provider said of the whole goes into `fields`.
+    /// The choice with its message; extra fields of the whole answer go into `fields`.
     fn choice(
         self,
         index: u32,

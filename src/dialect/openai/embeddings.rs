@@ -1,6 +1,6 @@
 //! Vectors as OpenAI's clients read them.
 //!
-//! Owns the answer of `/v1/embeddings`, and that vectors are in the form asked for, whoever wrote
+//! Owns the answer of `/v1/embeddings`, and that vectors are in the form asked for, whichever provider wrote
 //! them. They are copied as text where they already are.
 
 use std::borrow::Cow;
@@ -57,7 +57,7 @@ impl Embeddings {
         self.output.take().ok_or_else(missing)
     }
 
-    /// The answer, of the vectors' bytes and the input that asked for them.
+    /// Makes the answer from the vectors' bytes and the input of the job.
     ///
     /// # Errors
     /// `internal` when they are no vectors.
@@ -103,7 +103,7 @@ struct One<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Numbers,
-    /// Base64 of little-endian 32-bit floats: what OpenAI's own libraries ask for.
+    /// Base64 of little-endian 32-bit floats: the form that OpenAI's own libraries request.
     Base64,
 }
 

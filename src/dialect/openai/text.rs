@@ -25,7 +25,7 @@ pub struct Texts {
     /// Beginning of each chunk.
     prefix: String,
     served: Served,
-    /// Why each answer ended, as far as it was said.
+    /// Reasons for which the answers ended, as far as they are known.
     answers: BTreeMap<u32, Option<Box<str>>>,
 }
 

@@ -34,7 +34,7 @@ pub(super) enum Body {
     Message { index: u32, phase: Option<Value>, parts: Vec<TextPart> },
     /// Reasoning: all its text is one summary, which is what every client shows.
     Reasoning { text: String, details: Vec<Value> },
-    /// A tool call.
+    /// A call of a tool.
     Call(Call),
     /// Something whole: what a built-in tool did, a picture.
     Whole(Value),
@@ -49,7 +49,7 @@ pub(super) struct TextPart {
     pub(super) logprobs: Vec<Value>,
 }
 
-/// A tool call.
+/// A call of a tool.
 #[derive(Debug, Default)]
 pub(super) struct Call {
     pub(super) index: u32,
@@ -63,7 +63,7 @@ pub(super) struct Call {
 /// How far an item is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
-    /// Nothing of it was told yet.
+    /// Nothing of the item was sent yet.
     Begun,
     /// As far as it got.
     Sent,
@@ -71,7 +71,7 @@ pub(super) enum Progress {
     BrokenOff,
 }
 
-/// An item's id.
+/// Id of an item.
 #[derive(Clone, Copy)]
 pub(super) struct ItemId<'a> {
     pub(super) kind: &'static str,
@@ -166,7 +166,7 @@ impl Call {
         item
     }
 
-    /// Whether nothing more can come: providers give one call after the other, but nothing says so.
+    /// Whether nothing more can come: providers send one call after the other, but none guarantees it.
     pub(super) fn is_whole(&self) -> bool {
         self.arguments.ends_with('}') && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
     }
@@ -200,7 +200,7 @@ pub(super) fn annotation(note: Value) -> Value {
     Value::Object(note)
 }
 
-/// Takes a list out of a level of what a provider said beside the answer.
+/// Takes a list out of the extra fields of one level.
 pub(super) fn list(level: &mut Map<String, Value>, name: &str) -> Vec<Value> {
     match level.remove(name) {
         Some(Value::Array(values)) => values,

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// What a seal of ours begins with; what begins otherwise is OpenAI's own.
+/// Prefix of content that this broker encoded; any other is OpenAI's own.
 const OURS: &str = "forebay.1.";
 /// Whose a seal is that is not ours: what clients of this dialect bring along is OpenAI's.
 const OPENAI: &str = "openai-responses-v1";
 
-/// The seal of an answer's details; `None` if its text says all that they say.
+/// Encodes the details of an answer; `None` if its text has all that they contain.
 pub(super) fn seal(details: &[Value]) -> Option<String> {
     let is_secret = |detail: &Value| detail["signature"].is_string() || detail["data"].is_string();
     if !details.iter().any(is_secret) {

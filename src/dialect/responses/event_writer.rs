@@ -128,7 +128,7 @@ impl Events {
         self.close(at, State::Done, out);
     }
 
-    /// Ends an item.
+    /// Ends an item of the output.
     pub(super) fn close(&mut self, at: usize, state: State, out: &mut Vec<u8>) {
         self.open.retain(|open| *open != at);
         self.items[at].state = state;

@@ -1,10 +1,10 @@
 //! An answer as the events of a response, record by record.
 //!
-//! Owns their grammar and their numbers, which are dense from 0 and the same at every reading: who
+//! Owns their grammar and their numbers, which are dense from 0 and the same at every reading: a reader that
 //! has seen some gets the rest. An item closes before one of another kind opens; tool calls close
-//! when their arguments are whole, since nothing says that a provider gives one after the other.
-//! Reasoning that is told of late is an item of its own at the end. An answer that begins anew
-//! cannot be told once part of it was: then the stream breaks, and only the whole object has it.
+//! when their arguments are whole, since a provider may send several at once.
+//! Reasoning that comes late is an item of its own at the end. An answer that restarts
+//! cannot be written once part of it was: then the stream breaks, and only the whole object has it.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ impl Events {
         out
     }
 
-    /// The items of the output that were told whole or in part.
+    /// The items of the output that were sent whole or in part.
     #[must_use]
     pub fn output(&self) -> Vec<Value> {
         (0..).zip(&self.items).map(|(at, item)| item.json(&self.about.job, at, Progress::Sent)).collect()
@@ -229,7 +229,7 @@ impl Events {
         RenderState::Done
     }
 
-    /// A piece of text, if any, and what the provider said beside it.
+    /// Writes a piece of text, if any, and the extra fields beside it.
     fn delta(&mut self, piece: Delta, out: &mut Vec<u8>) {
         let mut extra = piece.extra.map(|extra| *extra).unwrap_or_default();
         let (mut delta, mut choice) = (level(&mut extra, "delta"), level(&mut extra, "choice"));
@@ -344,7 +344,7 @@ impl Events {
         if piece.arguments.is_empty() {
             return;
         }
-        // What follows arguments that were whole is blank, or nobody's JSON: it is in the object.
+        // What follows arguments that were whole is blank, or no JSON at all: it is in the object.
         if self.items[at].state == State::Open {
             let id = self.items[at].id(&self.about.job, at);
             let kind = "response.function_call_arguments.delta";

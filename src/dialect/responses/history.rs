@@ -1,6 +1,6 @@
-//! What was said before: as messages to go on from, and as items to be listed.
+//! Earlier turns: as messages of the next job, and as items of a list.
 //!
-//! Owns the reading of an earlier job, whichever door it came by. Its instructions are not part of
+//! Owns the reading of an earlier job, whichever entrance took it. Its instructions are not part of
 //! the conversation; its input, and what it answered, are.
 
 use serde_json::value::RawValue;
@@ -10,7 +10,7 @@ use super::encrypted_content;
 use super::request::raw;
 use crate::job::{Failure, Fields, Job, JobId};
 
-/// Items of a page, where nobody says how many.
+/// Items of a page if the request does not say how many.
 const PAGE_DEFAULT: usize = 20;
 /// Items of a page.
 const PAGE_MAX: usize = 100;
@@ -18,7 +18,7 @@ const PAGE_MAX: usize = 100;
 const KEPT: &[&str] = &["role", "content", "refusal", "tool_calls", "reasoning_details", "reasoning_content"];
 
 /// The conversation up to a job's answer, which is given as a chat completion: messages of a chat.
-/// `None` when the job has none, since it was asked in some provider's own shape.
+/// `None` when the job has none, since its input is in a provider's own form.
 #[must_use]
 pub fn turns(job: &Job, mut completion: Value) -> Option<Vec<Box<RawValue>>> {
     let mut turns: Vec<Box<RawValue>> = messages(job)?.into_iter().map(RawValue::to_owned).collect();
@@ -46,10 +46,10 @@ fn messages(job: &Job) -> Option<Vec<&RawValue>> {
     Some(messages)
 }
 
-/// A page of what a job was asked, as items: `limit`, `after` and `order` as the query has them.
+/// A page of the input of a job, as items: `limit`, `after` and `order` as the query has them.
 ///
 /// # Errors
-/// `invalid`, naming the parameter; `not_found` for a job that was asked in some provider's own shape.
+/// `invalid`, naming the parameter; `not_found` for a job whose input is in a provider's own form.
 pub fn input_items(job: &Job, limit: Option<&str>, after: Option<&str>, order: Option<&str>) -> Result<Value, Failure> {
     let limit = match limit {
         None => PAGE_DEFAULT,

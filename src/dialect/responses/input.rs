@@ -1,8 +1,8 @@
 //! The items of an input as messages of a chat.
 //!
-//! Owns which items make one message: what a model says in one go (its reasoning, a text, its calls)
-//! is one message of the assistant. What built-in tools did is not told again: nobody else can read
-//! it, and who did it says so in its reasoning. Order and values stay; an error names the item.
+//! Owns which items make one message: what a model writes in one turn (its reasoning, a text, its calls)
+//! is one message of the assistant. Items of built-in tools are left out: no other provider can read
+//! them, and the model's reasoning has their results. Order and values stay; an error names the item.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,20 +15,20 @@ use super::encrypted_content;
 use super::request::{quoted, raw};
 use crate::job::Failure;
 
-/// Items that say nothing to anybody but who made them.
+/// Items that only the provider that made them can read.
 const OF_BUILT_IN_TOOLS: &[&str] =
     &["web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "output"];
 
-/// What is said.
+/// The value of the field `input`.
 #[derive(Debug)]
 pub(super) enum Input<'a> {
     /// One text of the user's, as JSON.
     Text(&'a RawValue),
-    /// Items, in order.
+    /// A list of items, in order.
     Items(Vec<RawItem<'a>>),
 }
 
-/// An item as it is said.
+/// An item of the list, as it came.
 #[derive(Debug, Deserialize)]
 pub(super) struct RawItem<'a> {
     #[serde(borrow, rename = "type", default)]
@@ -119,14 +119,14 @@ impl<'a> Input<'a> {
 #[derive(Default)]
 struct Messages {
     done: Vec<Box<RawValue>>,
-    /// What the model says in one go.
+    /// What the model wrote in one turn.
     turn: Turn,
 }
 
 /// A message of the assistant.
 #[derive(Default, Serialize)]
 struct Turn {
-    /// As JSON.
+    /// The message as JSON.
     content: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Value>,

@@ -34,7 +34,7 @@ pub fn jobs_of(id: &str) -> Vec<JobId> {
     [id.strip_prefix(PREFIX), Some(id)].into_iter().flatten().filter_map(|id| id.parse().ok()).collect()
 }
 
-/// The job that said an item, and the item's place in its output.
+/// The job that an item belongs to, and the item's place in its output.
 #[must_use]
 pub fn item_of(id: &str) -> Option<(JobId, usize)> {
     let (_, rest) = id.split_once('_')?;
@@ -55,7 +55,7 @@ pub fn no_previous(id: &str) -> Value {
 
 /// A failure with its field named as clients of this dialect wrote it.
 #[must_use]
-pub fn as_asked(failure: &Failure) -> Failure {
+pub fn in_request_terms(failure: &Failure) -> Failure {
     const NAMES: &[(&str, &str)] = &[
         ("input.messages", "input"),
         ("input.max_completion_tokens", "max_output_tokens"),
@@ -68,7 +68,7 @@ pub fn as_asked(failure: &Failure) -> Failure {
     let mut failure = failure.clone();
     let Some(param) = failure.param.take() else { return failure };
     let named = NAMES.iter().find_map(|(ours, theirs)| {
-        // Which message it was says nothing to who wrote items.
+        // The number of the message means nothing to a client that wrote items.
         param
             .strip_prefix(ours)
             .map(|rest| if *theirs == "input" { (*theirs).into() } else { format!("{theirs}{rest}") })

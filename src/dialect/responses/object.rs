@@ -12,8 +12,8 @@ use super::answer::{Item, Progress};
 use crate::job::{Code, Event, Failure, Fields, JobId, Timestamp, Usage};
 use crate::wire::collect::failure_of;
 
-/// What is repeated, and what stands there if nothing was said. Optional fields of which OpenAI
-/// itself says nothing either have no default.
+/// Fields that a response repeats, and their defaults. Optional fields for which OpenAI
+/// itself has none have no default.
 const REPEATED: &[(&str, Option<&str>)] = &[
     ("background", Some("false")),
     ("conversation", None),
@@ -48,7 +48,7 @@ pub(super) fn is_repeated(name: &str) -> bool {
 /// Which job it is.
 #[derive(Clone, Debug)]
 pub struct ResponseMeta {
-    /// The job.
+    /// Id of the job.
     pub job: JobId,
     /// When it came in.
     pub submitted_at: Timestamp,
@@ -63,7 +63,7 @@ pub(super) struct Response<'a> {
     pub(super) about: &'a ResponseMeta,
     pub(super) model: &'a str,
     pub(super) items: &'a [Item],
-    /// Whether somebody was asked.
+    /// Whether an attempt was made.
     pub(super) is_begun: bool,
     pub(super) end: Option<&'a Event>,
 }
@@ -166,7 +166,7 @@ fn usage_of(end: &Event) -> Option<&Usage> {
     }
 }
 
-/// `None` where nothing is known; of what is told, no count is left out, so one that is not known is 0.
+/// `None` where nothing is known; otherwise no count is left out, so one that is not known is 0.
 fn usage(usage: &Usage) -> Option<Value> {
     if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
         return None;

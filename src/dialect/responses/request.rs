@@ -16,7 +16,7 @@ use super::object::is_repeated;
 use crate::job::{Code, Failure, Fields, ModelName};
 use crate::wire::submit::JobRequest;
 
-/// What is asked for where it says nothing new: reasoning that can come back always does.
+/// A value of `include` that changes nothing: reasoning that can come back always does.
 const SEALED: &str = "reasoning.encrypted_content";
 const LOGPROBS: &str = "message.output_text.logprobs";
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::dialect::responses::{as_asked, input_items, item_of, jobs_of, turns};
+use crate::dialect::responses::{in_request_terms, input_items, item_of, jobs_of, turns};
 use crate::job::{Job, Timestamp};
 use crate::wire::submit::Entrance;
 
@@ -177,7 +177,7 @@ fn what_is_wrong_is_named_as_it_was_said() {
         ("input.response_format.type", "text.format.type"),
         ("input.tools[0]", "input.tools[0]"),
     ] {
-        let failure = as_asked(&Failure::invalid(ours, "is odd"));
+        let failure = in_request_terms(&Failure::invalid(ours, "is odd"));
         assert_eq!((failure.param.as_deref(), &*failure.message), (Some(theirs), &*format!("{theirs}: is odd")));
     }
 }

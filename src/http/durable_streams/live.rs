@@ -1,7 +1,7 @@
 //! A durable stream as server-sent events: content, and after each piece where that leaves the reader.
 //!
-//! One loop over the log, as every reader's. The end of a stream is said and then kept; a reader that
-//! is not told of it comes again from where it is, which also happens after some time, so that caches
+//! One loop over the log, as every reader's. The end of a stream is reported; a reader that is not at the
+//! end comes again from where it is, which also happens after some time, so that caches
 //! and balancers between us get their turn.
 
 use std::pin::Pin;
@@ -118,7 +118,7 @@ impl Reader {
                 },
                 () = self.stay.as_mut() => return None,
                 () = self.idle.elapsed() => {
-                    self.source.used();
+                    self.source.touch();
                     return Some(Ok(Bytes::from_static(COMMENT)));
                 }
             }
@@ -133,7 +133,7 @@ impl Reader {
             Err(failure) => return Err(self.break_off(&failure).await),
         };
         self.from = page.next;
-        self.source.used();
+        self.source.touch();
         self.idle.restart();
         let mut out = Vec::with_capacity(page.content.len() + 256);
         durable_streams::put_data(&mut out, self.source.form(), &page.content);

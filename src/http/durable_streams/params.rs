@@ -19,7 +19,7 @@ pub(super) enum Mode {
 pub(super) struct ReadParams {
     pub(super) offset: Option<Cursor>,
     pub(super) mode: Mode,
-    /// The reader's `Stream-Cursor`.
+    /// The `Stream-Cursor` that the reader sent.
     pub(super) cursor: Option<Box<str>>,
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn answer(context: &RequestContext<'_>, source: Source) -> Resu
     let params = ReadParams::of(context.parts.uri.query())?;
     let end = source.end();
     let from = params.offset.unwrap_or(Cursor::Start).resolve(source.epoch(), end.next)?;
-    source.used();
+    source.touch();
     if from > 0 {
         telemetry::resumed("stream");
     }
@@ -118,7 +118,7 @@ async fn long_poll(
     if end.gone {
         return Err(no_stream());
     }
-    source.used();
+    source.touch();
     let mut reply = if end.next > from {
         let page = source.read(from, budget(source, PAGE_BYTES)).await?;
         cached(context, whole(source, page, source.end()), from)

@@ -85,7 +85,7 @@ impl Source {
     }
 
     /// Notes that the stream is read, which prolongs its lifetime.
-    pub(super) fn used(&self) {
+    pub(super) fn touch(&self) {
         if let Source::Feed(feed, feeds) = self {
             feed.used(feeds);
         }

@@ -10,7 +10,7 @@ use crate::dialect::durable_streams::{Lifetime, Producer, SEQ_BYTES_MAX};
 use crate::http::auth::header;
 use crate::http::body;
 use crate::http::context::RequestContext;
-use crate::http::errors::stream_refused;
+use crate::http::errors::stream_failure_reply;
 use crate::http::response;
 use crate::http::response::Reply;
 use crate::job::{Code, Failure};
@@ -144,7 +144,7 @@ fn not_taken(why: &Refused) -> Reply {
         Refused::OtherType => conflict("the stream holds another content type").with_param("content-type"),
         Refused::OldSeq => conflict("does not come after the last").with_param("stream-seq"),
     };
-    let mut reply = stream_refused(&failure);
+    let mut reply = stream_failure_reply(&failure);
     match why {
         Refused::Fenced { epoch } => response::set(&mut reply, "producer-epoch", epoch.to_string()),
         Refused::Gap { expected, received } => {

@@ -20,7 +20,7 @@ use crate::job::{Failure, Gateway, JobId};
 #[schemars(title = "Error")]
 #[expect(dead_code, reason = "only its schema is used")]
 struct ErrorEnvelope {
-    /// The failure itself.
+    /// The failure that the request met.
     error: Failure,
 }
 

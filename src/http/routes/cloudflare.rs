@@ -24,7 +24,7 @@ const fn passed_on(method: &'static str, id: &'static str) -> Operation {
     }
 }
 
-/// All of them.
+/// Routes of the Cloudflare part of the table.
 pub(super) static CLOUDFLARE: &[RouteSpec] = &[AI_RUN, AI_RUN_MODEL, PASSTHROUGH];
 
 /// `ai/run` with the model in the body.

@@ -11,7 +11,7 @@ use crate::http::{anthropic, entrance, openai, operations};
 /// Error statuses of a submission in Anthropic's dialect, which has a status of its own for overload.
 const MESSAGE: &[&str] = &["400", "401", "403", "404", "409", "410", "413", "429", "4XX", "500", "502", "504", "529"];
 
-/// The rows.
+/// Routes for clients of OpenAI and Anthropic.
 pub(super) static DIALECTS: &[RouteSpec] = &[
     RouteSpec {
         pattern: "/v1/chat/completions",

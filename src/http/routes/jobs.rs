@@ -21,7 +21,7 @@ const CURSOR: Parameter = Parameter("query", "cursor", "after which to begin: -1
 const COLLECTED: &[(&str, Shape)] = &[(JSON, Of(of::<Answer>)), EVENTS];
 const STATUS: &[(&str, Shape)] = &[(JSON, Of(of::<Status>))];
 
-/// The rows.
+/// Routes for jobs and WebSockets.
 pub(super) static JOBS: &[RouteSpec] = &[
     RouteSpec {
         pattern: "/v1/run",

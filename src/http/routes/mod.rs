@@ -17,7 +17,7 @@ pub(super) use spec::{Handler, JSON, Matched, Operation, Parameter, Routes, Shap
 
 use super::cloudflare_names::Via;
 
-/// All routes. The first that matches a path is meant.
+/// All routes. The first that matches a path wins.
 pub(super) static ROUTES: Routes = &[
     jobs::JOBS,
     dialects::DIALECTS,
@@ -42,10 +42,12 @@ fn own(path: &str) -> Option<Matched<'_>> {
         }
         None => (None, path),
     };
-    if gateway.is_some() && !path.starts_with("/v1/") {
-        return None;
-    }
-    let (route, params) = spec::find(OWN, "", path)?;
+    let (prefix, rest) = match path.strip_prefix("/v1/") {
+        Some(rest) => ("/v1/", rest),
+        None if gateway.is_some() => return None,
+        None => ("/", path.strip_prefix('/')?),
+    };
+    let (route, params) = spec::find(OWN, prefix, rest)?;
     Some(Matched { route, params, gateway, via: Via::Own })
 }
 

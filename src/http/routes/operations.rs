@@ -11,7 +11,7 @@ use crate::meter::CostAnswer;
 
 const PLAIN: &str = "text/plain";
 
-/// The rows.
+/// Routes about the broker itself.
 pub(super) static OPERATIONS: &[RouteSpec] = &[
     RouteSpec {
         pattern: "/v1/costs",

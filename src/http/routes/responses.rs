@@ -8,7 +8,7 @@ use crate::http::responses;
 
 const RESPONSE: Shape = Object(&[("id", "string"), ("status", "string"), ("output", "array")]);
 
-/// The rows.
+/// Routes of OpenAI's Responses.
 pub(super) static RESPONSES: &[RouteSpec] = &[
     RouteSpec {
         pattern: "/v1/responses",

@@ -1,4 +1,4 @@
-//! What the route table says of a route: its path, its methods, who handles them and how they are described.
+//! A row of the route table: path, methods, handlers and descriptions.
 //!
 //! Dispatch, `Allow`, `/openapi.json` and the landing page read nothing else. Imports no handler.
 
@@ -80,15 +80,15 @@ pub(crate) enum Shape {
     /// An object of another API with these fields, named with their JSON types, and any other field that the
     /// API has.
     Object(&'static [(&'static str, &'static str)]),
-    /// Any string.
+    /// Any string at all.
     Text,
     /// One of these strings.
     OneOf(&'static [&'static str]),
     /// An integer in this range.
     Number(u64, u64),
-    /// `true` or `false`.
+    /// Either `true` or `false`.
     Bool,
-    /// Any value.
+    /// Any JSON value or bytes.
     Any,
 }
 

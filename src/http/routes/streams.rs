@@ -21,7 +21,7 @@ const STREAM_READ: &[(&str, &str, &[(&str, Shape)])] = &[
 ];
 const CLOSES: Parameter = Parameter("header", "Stream-Closed", "`true`: nothing comes after it", Text);
 
-/// The rows.
+/// Routes of the Durable Streams protocol.
 pub(super) static STREAMS: &[RouteSpec] = &[
     RouteSpec {
         pattern: "/v1/stream/jobs/{id*...}",

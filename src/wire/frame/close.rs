@@ -34,7 +34,7 @@ closes! {
     TooLarge = 1009, "the message is too large";
     /// The broker has a bug.
     Internal = 1011, "internal error";
-    /// The broker restarts.
+    /// The broker is restarting.
     Restart = 1012, "restarting; resume with the same cursors";
     /// The broker is full.
     Overloaded = 1013, "overloaded; come back later";
