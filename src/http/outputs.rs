@@ -89,7 +89,7 @@ fn ranged(
         Wanted::Whole => (StatusCode::OK, 0..len),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Nothing => {
-            let mut reply = response::refused(&Failure::invalid("range", format!("the output has {len} bytes")));
+            let mut reply = response::failure_reply(&Failure::invalid("range", format!("the output has {len} bytes")));
             *reply.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             response::set(&mut reply, "content-range", format!("bytes */{len}"));
             return reply;

@@ -123,8 +123,8 @@ impl Actor for SocketActor {
         ctx.run_interval(self.deadlines.heartbeat, |actor, _| actor.heartbeat_due.notify_one());
         ctx.run_interval(self.deadlines.check(), SocketActor::check);
         ctx.run_later(self.deadlines.hello + Duration::from_millis(2), SocketActor::check);
-        let close_mode = close_mode(Arc::clone(&self.broker), self.replies.clone());
-        ctx.spawn(close_mode.into_actor(self).map(|(), actor, _| actor.end(Close::Restart)));
+        let goaway = send_goaway(Arc::clone(&self.broker), self.replies.clone());
+        ctx.spawn(goaway.into_actor(self).map(|(), actor, _| actor.end(Close::Restart)));
     }
 }
 
@@ -245,7 +245,7 @@ async fn cancel(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>, id: J
 
 /// Sends `goaway` when the broker starts going down; resolves when readers have had their time to
 /// see how their jobs ended.
-async fn close_mode(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>) {
+async fn send_goaway(broker: Arc<Broker>, replies: mpsc::Sender<ServerMessage>) {
     broker.draining().await;
     let _ = replies.send(ServerMessage::Goaway { retry_after_ms: RETRY_AFTER_MS }).await;
     let drain_s = broker.snapshot.load().config.server.drain_s;
