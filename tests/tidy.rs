@@ -233,7 +233,7 @@ fn a_word_that_is_not_plain_is_seen() {
         ("src/a.rs", "// this room owns it", "// there is no room for one more"),
         ("src/a.rs", "// two rooms", "let rooms = 2;"),
         ("src/a.rs", "pub struct Said { x: u8 }", "pub struct SaidWord(Said);"),
-        ("src/a.rs", "pub(crate) enum Door {}", "use submit::Entrance;"),
+        ("src/a.rs", "pub(crate) enum Door {}", "use submit::Door;"),
     ] {
         check(words::words_are_plain, path, bad, good);
     }

@@ -1,4 +1,4 @@
-//! The WebSocket door over real sockets: laws, errors, close codes, bad clients, many readers.
+//! The WebSocket entrance over real sockets: laws, errors, close codes, bad clients, many readers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

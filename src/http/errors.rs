@@ -23,9 +23,9 @@ pub(super) enum Dialect {
     DurableStreams,
     /// OpenAI's chat, completions, embeddings and models.
     OpenAi,
-    /// OpenAI's Responses API.
+    /// The Responses API of OpenAI.
     Responses,
-    /// Anthropic's Messages API.
+    /// The Messages API of Anthropic.
     Anthropic,
     /// Cloudflare's AI Gateway and Workers AI.
     Cloudflare,

@@ -65,7 +65,7 @@ pub(super) async fn forget(context: &RequestContext<'_>, id: &str) -> Result<Rep
     Ok(response::json(StatusCode::OK, &json!({ "id": found.head().id, "deleted": true })))
 }
 
-/// `GET /v1/jobs?state=&tag.teamId=&limit=&after=`. `after` is the `next` of the page before, or
+/// Handles `GET /v1/jobs?state=&tag.teamId=&limit=&after=`. `after` is the `next` of the page before, or
 /// the id of its last job.
 pub(super) async fn list(context: &RequestContext<'_>) -> Result<Reply, Failure> {
     context.auth.access.require(Scope::Read)?;

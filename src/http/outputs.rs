@@ -112,7 +112,7 @@ fn ranged(
 /// What a request wants of an output.
 #[derive(PartialEq, Eq, Debug)]
 enum Wanted {
-    /// All of it.
+    /// The whole of the output.
     Whole,
     /// These bytes, at least one.
     Part(Range<u64>),

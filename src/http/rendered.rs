@@ -87,7 +87,7 @@ impl<R: Render> Reader<R> {
         Box::pin(futures_util::stream::unfold(self, |mut reader| async { Some((reader.next().await?, reader)) }))
     }
 
-    /// The next piece. Cancel-safe.
+    /// Returns the next piece. Cancel-safe.
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));

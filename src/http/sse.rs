@@ -139,7 +139,7 @@ impl Reader {
         Box::pin(stream::unfold(self, |mut reader| async { Some((reader.next().await?, reader)) }))
     }
 
-    /// The next frame. Cancel-safe.
+    /// Returns the next frame. Cancel-safe.
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
         if self.broken {
             return Some(Err(Cut::after_the_rest().await));

@@ -16,9 +16,9 @@ use crate::job::{Code, Cost, Event, Failure, JobId, Output, Part, State, ToolCal
 /// Answer of `POST /v1/run` to a request without a stream.
 #[derive(Clone, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct Answer {
-    /// The job.
+    /// Id of the job.
     pub id: JobId,
-    /// How it ended.
+    /// State in which the job ended.
     pub state: State,
     /// What the model said, as far as it got.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ pub struct AnswerBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub texts: Vec<String>,
-    /// The model's reasoning.
+    /// Reasoning of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
     /// The model's own refusal.
@@ -61,11 +61,11 @@ pub struct AnswerBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub reasoning_details: Vec<Value>,
-    /// Calls, in order.
+    /// Tool calls, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub tool_calls: Vec<WholeCall>,
-    /// Outputs, in order.
+    /// Outputs of the job, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub outputs: Vec<Output>,
@@ -86,10 +86,10 @@ pub struct WholeCall {
     /// The provider's id of the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call_id: Option<Box<str>>,
-    /// The tool.
+    /// Name of the tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Box<str>>,
-    /// The JSON text.
+    /// Arguments as JSON text.
     pub arguments: String,
     /// What must be sent back with the call.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -26,10 +26,10 @@ use crate::job::{Failure, JobId, Record, State};
 /// Encoding of the messages of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Protocol {
-    /// `forebay.v1.json`: text frames.
+    /// `forebay.v1.json`: text frames with JSON.
     #[default]
     Json,
-    /// `forebay.v1.msgpack`: binary frames.
+    /// `forebay.v1.msgpack`: binary frames with MessagePack.
     Msgpack,
 }
 

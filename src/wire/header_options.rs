@@ -50,7 +50,7 @@ pub fn apply(request: &mut JobRequest, name: &str, value: &str) -> Result<(), Fa
         "cf-aig-skip-cache" => boolean(name, value).map(drop),
         "cf-aig-cache-ttl" => number::<u64>(name, value).map(drop),
         "cf-aig-cache-key" => Ok(()),
-        // Whoever says one of these counts on it.
+        // A client that sends one of these relies on it.
         "cf-aig-zdr" if boolean(name, value)? => {
             Err(Failure::unsupported(name, "what a provider keeps is between it and the owner of the key"))
         }

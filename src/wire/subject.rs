@@ -29,7 +29,7 @@ pub mod header {
     pub const REPLY: &str = "Forebay-Reply";
     /// The caller's own name for the message, which is an idempotency key.
     pub const MSG_ID: &str = "Nats-Msg-Id";
-    /// `application/msgpack`, or JSON.
+    /// Media type of the payload: `application/msgpack`, or JSON.
     pub const CONTENT_TYPE: &str = "Content-Type";
     /// Format that the answer must have; without it, the format of the request.
     pub const ACCEPT: &str = "Accept";

@@ -30,13 +30,13 @@ pub struct JobRequest {
     /// A string, `{"prompt": …}`, `{"input": …}`, or the task's body.
     #[schemars(with = "JobInput")]
     pub input: Box<RawValue>,
-    /// 1–64 of `[A-Za-z0-9_-]`. Default: a UUIDv7.
+    /// Id of the job: 1–64 of `[A-Za-z0-9_-]`. Default: a UUIDv7.
     #[serde(default)]
     pub id: Option<JobId>,
-    /// Default: `default`, or the entrance's.
+    /// Gateway of the job. Default: `default`, or the entrance's.
     #[serde(default)]
     pub gateway: Option<Gateway>,
-    /// Default: the model's.
+    /// Task of the job. Default: the model's.
     #[serde(default)]
     pub task: Option<Task>,
     /// What cost is broken down by.
@@ -83,9 +83,9 @@ impl JobRequest {
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum JobInput {
-    /// A prompt.
+    /// A prompt as text.
     Text(String),
-    /// The task's body.
+    /// The body of the task.
     Body(serde_json::Map<String, Value>),
 }
 

@@ -39,7 +39,7 @@ pub fn accept_key(sec_websocket_key: &str) -> String {
 ///
 /// # Errors
 /// When it offers only unknown protocols: refuse the upgrade.
-#[expect(clippy::result_unit_err, reason = "there is one way to fail, and the door words it")]
+#[expect(clippy::result_unit_err, reason = "there is one way to fail, and the caller words it")]
 pub fn choose_protocol(offered: Option<&str>) -> Result<Protocol, ()> {
     let Some(offered) = offered.filter(|offered| !offered.trim().is_empty()) else { return Ok(Protocol::Json) };
     let known = |name: &str| Protocol::ALL.into_iter().find(|protocol| protocol.name() == name.trim());

@@ -51,7 +51,7 @@ impl Subscription {
         self.resume.step(self.follower.next_seq(), self.follower.stream().tail(), frame_bytes)
     }
 
-    /// Adds credit. Returns whether the subscription waited for it.
+    /// Adds credit, and returns whether the subscription waited for it.
     pub(super) fn add_credit(&mut self, bytes: u64) -> bool {
         self.resume.add_credit(bytes);
         std::mem::take(&mut self.is_parked)

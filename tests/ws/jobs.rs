@@ -6,7 +6,7 @@ use forebay::job::State;
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
 use serde_json::{Value, json};
 
-use crate::support::{Heard, Raw, TestBroker, completed, spawn, within};
+use crate::support::{Received, Raw, TestBroker, completed, spawn, within};
 
 fn job(id: &str, script: Value, options: Value) -> Value {
     let input = json!({"messages": [], "script": script});
@@ -94,9 +94,9 @@ async fn a_reader_of_a_silent_job_hears_heartbeats() {
     raw.subscribe("s", "quiet", "-1", 100_000).await;
     let mut tails = Vec::new();
     while tails.len() < 3 {
-        match raw.hear().await {
-            Heard::Ping => raw.frame(0x8a, b"").await,
-            Heard::Message(message, _) => match *message {
+        match raw.receive().await {
+            Received::Ping => raw.frame(0x8a, b"").await,
+            Received::Message(message, _) => match *message {
                 ServerMessage::Heartbeat { tails: said } if !said.is_empty() => tails.push(said),
                 _ => {}
             },

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Heard, Raw, TestBroker, completed, delta, spawn, within};
+use crate::support::{Received, Raw, TestBroker, completed, delta, spawn, within};
 
 async fn whole(broker: &TestBroker, id: &str, protocol: Protocol) -> Vec<Record> {
     let mut records = Vec::new();
@@ -147,7 +147,7 @@ async fn until_quiet(raw: &mut Raw) -> Vec<usize> {
     raw.say(json!({"type": "ping", "n": 1})).await;
     while pongs < 2 {
         match raw.next().await {
-            Heard::Message(message, bytes) => match *message {
+            Received::Message(message, bytes) => match *message {
                 ServerMessage::Events { .. } => {
                     frames.push(bytes);
                     pongs = 0;

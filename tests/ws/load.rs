@@ -9,7 +9,7 @@ use forebay::ws::client::{Follow, follow};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Heard, Raw, TestBroker, completed, delta, spawn, within};
+use crate::support::{Received, Raw, TestBroker, completed, delta, spawn, within};
 
 /// What one reader may cost us.
 const HELD_BYTES_MAX: usize = 64 * 1024;
@@ -99,9 +99,9 @@ async fn a_client_that_is_not_there_is_closed_for_want_of_a_pong() {
     let living = spawn(async move {
         let mut tails = 0;
         loop {
-            match alive.hear().await {
-                Heard::Ping => alive.frame(0x8a, b"").await,
-                Heard::Message(message, _) => {
+            match alive.receive().await {
+                Received::Ping => alive.frame(0x8a, b"").await,
+                Received::Message(message, _) => {
                     if let ServerMessage::Heartbeat { tails: said } = *message {
                         assert_eq!(said.len(), 1);
                         tails += 1;
@@ -117,9 +117,9 @@ async fn a_client_that_is_not_there_is_closed_for_want_of_a_pong() {
     within(living).await.unwrap();
     // It hears the code if it was only slow to answer.
     loop {
-        match dead.hear().await {
-            Heard::Close(code, _) => break assert_eq!(code, 4101),
-            Heard::End => panic!("no close"),
+        match dead.receive().await {
+            Received::Close(code, _) => break assert_eq!(code, 4101),
+            Received::End => panic!("no close"),
             _ => {}
         }
     }

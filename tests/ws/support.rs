@@ -1,4 +1,4 @@
-//! A broker that is nothing but the WebSocket door over a `MemoryLog`, and a client that can misbehave.
+//! A broker that is nothing but the WebSocket entrance over a `MemoryLog`, and a client that can misbehave.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -144,7 +144,7 @@ pub(crate) struct Raw {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Message(Box<ServerMessage>, usize),
     Ping,
     Close(u16, String),
@@ -206,7 +206,7 @@ impl Raw {
     }
 
     /// The next thing that is heard; pings are answered only by those who read on with `next`.
-    pub(crate) async fn hear(&mut self) -> Heard {
+    pub(crate) async fn receive(&mut self) -> Received {
         loop {
             if let Some(heard) = self.parse() {
                 return heard;
@@ -214,10 +214,10 @@ impl Raw {
             let mut chunk = vec![0; 16 * 1024];
             let most = self.allowance.min(chunk.len());
             if most == 0 {
-                return Heard::End;
+                return Received::End;
             }
             match within(self.socket.read(&mut chunk[..most])).await {
-                Ok(0) | Err(_) => return Heard::End,
+                Ok(0) | Err(_) => return Received::End,
                 Ok(n) => {
                     self.allowance -= n;
                     self.buffer.extend_from_slice(&chunk[..n]);
@@ -226,7 +226,7 @@ impl Raw {
         }
     }
 
-    fn parse(&mut self) -> Option<Heard> {
+    fn parse(&mut self) -> Option<Received> {
         let (opcode, length) = (*self.buffer.first()? & 0x0f, *self.buffer.get(1)?);
         assert_eq!(self.buffer[0] & 0xf0, 0x80, "final, no reserved bits");
         assert!(length < 128, "a server does not mask");
@@ -238,22 +238,22 @@ impl Raw {
         let payload = self.buffer.get(start..start + bytes)?.to_vec();
         self.buffer.drain(..start + bytes);
         Some(match opcode {
-            1 | 2 => Heard::Message(Box::new(frame::decode_server(self.protocol, &payload).unwrap()), bytes),
-            8 => Heard::Close(
+            1 | 2 => Received::Message(Box::new(frame::decode_server(self.protocol, &payload).unwrap()), bytes),
+            8 => Received::Close(
                 u16::from_be_bytes([payload[0], payload[1]]),
                 String::from_utf8(payload[2..].to_vec()).unwrap(),
             ),
-            9 => Heard::Ping,
+            9 => Received::Ping,
             other => panic!("opcode {other}"),
         })
     }
 
     /// What is heard next but pings (answered) and heartbeats.
-    pub(crate) async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Received {
         loop {
-            match self.hear().await {
-                Heard::Ping => self.frame(0x8a, b"").await,
-                Heard::Message(message, _) if matches!(*message, ServerMessage::Heartbeat { .. }) => {}
+            match self.receive().await {
+                Received::Ping => self.frame(0x8a, b"").await,
+                Received::Message(message, _) if matches!(*message, ServerMessage::Heartbeat { .. }) => {}
                 other => return other,
             }
         }
@@ -261,7 +261,7 @@ impl Raw {
 
     pub(crate) async fn message(&mut self) -> ServerMessage {
         match self.next().await {
-            Heard::Message(message, _) => *message,
+            Received::Message(message, _) => *message,
             other => panic!("{other:?}"),
         }
     }
@@ -270,8 +270,8 @@ impl Raw {
     pub(crate) async fn close_code(&mut self) -> Option<u16> {
         loop {
             match self.next().await {
-                Heard::Close(code, _) => return Some(code),
-                Heard::End => return None,
+                Received::Close(code, _) => return Some(code),
+                Received::End => return None,
                 _ => {}
             }
         }
@@ -286,7 +286,7 @@ impl Raw {
         let mut read = Read::default();
         loop {
             match self.next().await {
-                Heard::Message(message, bytes) => match *message {
+                Received::Message(message, bytes) => match *message {
                     ServerMessage::Events { cursor, items, .. } => {
                         read.cursor = Some(cursor.to_string());
                         read.items.extend(items.iter().map(|record| (record.seq, record.clone())));
@@ -299,8 +299,8 @@ impl Raw {
                     }
                     _ => {}
                 },
-                Heard::Close(..) | Heard::End => return read,
-                Heard::Ping => {}
+                Received::Close(..) | Received::End => return read,
+                Received::Ping => {}
             }
         }
     }

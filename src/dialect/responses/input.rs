@@ -115,7 +115,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Messages under construction.
+/// Messages that are being put together.
 #[derive(Default)]
 struct Messages {
     done: Vec<Box<RawValue>>,

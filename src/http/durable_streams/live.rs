@@ -91,7 +91,7 @@ impl Reader {
         Box::pin(stream::unfold(self, |mut reader| async { Some((reader.next().await?, reader)) }))
     }
 
-    /// The next piece. Cancel-safe.
+    /// Returns the next piece. Cancel-safe.
     async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
         match self.state {
             StreamState::Open => {}

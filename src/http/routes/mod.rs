@@ -17,7 +17,7 @@ pub(super) use spec::{Handler, JSON, Matched, Operation, Parameter, Routes, Shap
 
 use super::cloudflare_names::Via;
 
-/// All routes. The first that matches a path wins.
+/// The whole table of routes. The first that matches a path wins.
 pub(super) static ROUTES: Routes = &[
     jobs::JOBS,
     dialects::DIALECTS,
