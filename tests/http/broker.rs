@@ -101,7 +101,7 @@ fn actors() -> (actix::ArbiterHandle, actix::System, std::thread::JoinHandle<()>
     let thread = std::thread::spawn(move || {
         let runner = actix::System::new();
         let system = actix::System::current();
-        runner.block_on(async move { give.send((system.arbiter().clone(), system)).expect("somebody waits") });
+        runner.block_on(async move { give.send((system.arbiter().clone(), system)).expect("the test waits") });
         drop(runner.run());
     });
     let (handle, system) = take.recv().expect("actors start");
