@@ -86,14 +86,3 @@ fn bad_input_is_named_and_leaves_the_connection_usable() {
         assert_eq!(client.get("/healthz").status, 200, "{what}: the connection is of no more use");
     }
 }
-
-#[test]
-fn a_failed_job_answers_with_its_own_error() {
-    let broker = TestBroker::start("");
-    let body = r#"{"model":"echo","input":{"messages":[],"script":[{"status":{"status":429,"retry_after_ms":1500}}]},
-        "options":{"retry":{"max_attempts":1}}}"#;
-    let answer = Client::connect(broker.addr).post("/v1/run", body);
-    assert_eq!(answer.error().1, "provider_rate_limited", "{}", answer.text());
-    assert_eq!((answer.status, &answer.json()["state"]), (429, &"failed".into()));
-    assert_eq!(answer.header("forebay-attempts"), "1");
-}

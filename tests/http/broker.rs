@@ -9,7 +9,7 @@ use forebay::http::{self, Limits};
 use forebay::job::{Event, Job, JobId};
 use forebay::log::memory::MemoryLog;
 use forebay::log::{Batch, Log, Opened, Stream, StreamWriter, Streams};
-use forebay::wire::submit::{self, Door};
+use forebay::wire::submit::{self, Entrance};
 use tokio::sync::oneshot;
 
 #[path = "../support/harness.rs"]
@@ -110,5 +110,5 @@ fn actors() -> (actix::ArbiterHandle, actix::System, std::thread::JoinHandle<()>
 
 fn job_of(job: &str) -> Job {
     let request = submit::from_json(job.as_bytes()).expect("a job");
-    request.into_job(&Door::default(), Clock::System.now()).expect("a valid job")
+    request.into_job(&Entrance::default(), Clock::System.now()).expect("a valid job")
 }
