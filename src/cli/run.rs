@@ -139,7 +139,9 @@ mod tests {
         assert_eq!(made, expected, "{arguments:?}");
         let bytes = made.to_string();
         let request = crate::wire::submit::from_json(bytes.as_bytes()).unwrap();
-        request.into_job(&crate::wire::submit::Entrance::default(), crate::job::Timestamp(0)).expect("the broker takes it");
+        request
+            .into_job(&crate::wire::submit::Entrance::default(), crate::job::Timestamp(0))
+            .expect("the broker takes it");
     }
 
     #[test]

@@ -179,8 +179,11 @@ fn job_of(shared: &Shared, message: &Message, fallback_key: String) -> Result<Jo
         "" => Some(fallback_key),
         key => Some(key.to_owned()),
     };
-    let known =
-        submit::Entrance { gateway: Some(shared.subjects.gateway_of(&message.subject)?), idempotency_key: key, task: None };
+    let known = submit::Entrance {
+        gateway: Some(shared.subjects.gateway_of(&message.subject)?),
+        idempotency_key: key,
+        task: None,
+    };
     shared.broker.job(request, known)
 }
 

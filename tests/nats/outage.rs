@@ -22,7 +22,8 @@ async fn nats_may_come_after_the_broker() {
     let mut server = NatsServer::reserve(true, &[]);
     let broker = TestBroker::open(&server.url(), MemoryLog::new(Clock::System));
     let request = submit::from_json(job(&json!([{"text": "x"}])).to_string().as_bytes()).unwrap();
-    let submitted = broker.broker.submit(broker.broker.job(request, submit::Entrance::default()).unwrap()).await.unwrap();
+    let submitted =
+        broker.broker.submit(broker.broker.job(request, submit::Entrance::default()).unwrap()).await.unwrap();
     assert!(!submitted.reused && !broker.is_connected(), "the other entrances are open");
     server.up();
     let client = client(&server).await;

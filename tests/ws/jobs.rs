@@ -6,7 +6,7 @@ use forebay::job::State;
 use forebay::wire::frame::{Close, Protocol, ServerMessage};
 use serde_json::{Value, json};
 
-use crate::support::{Received, Raw, TestBroker, completed, spawn, within};
+use crate::support::{Raw, Received, TestBroker, completed, spawn, within};
 
 fn job(id: &str, script: Value, options: Value) -> Value {
     let input = json!({"messages": [], "script": script});

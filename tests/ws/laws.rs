@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Received, Raw, TestBroker, completed, delta, spawn, within};
+use crate::support::{Raw, Received, TestBroker, completed, delta, spawn, within};
 
 async fn whole(broker: &TestBroker, id: &str, protocol: Protocol) -> Vec<Record> {
     let mut records = Vec::new();

@@ -9,7 +9,7 @@ use forebay::ws::client::{Follow, follow};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Received, Raw, TestBroker, completed, delta, spawn, within};
+use crate::support::{Raw, Received, TestBroker, completed, delta, spawn, within};
 
 /// What one reader may cost us.
 const HELD_BYTES_MAX: usize = 64 * 1024;
