@@ -38,13 +38,13 @@ const _: () = assert!(NAMES.len() <= u32::BITS as usize, "an ability is a bit");
 pub struct Abilities(u32);
 
 impl Abilities {
-    /// Whether the catalog says that it can. An unknown name is nobody's ability.
+    /// Whether the catalog says that the model can. No model has an ability of an unknown name.
     #[must_use]
     pub fn has(self, name: &str) -> bool {
         bit(name).is_some_and(|bit| self.0 & bit != 0)
     }
 
-    /// The same, and this.
+    /// Returns the same abilities and this one.
     #[must_use]
     pub fn with(self, name: &str) -> Option<Abilities> {
         Some(Abilities(self.0 | bit(name)?))

@@ -2,7 +2,7 @@
 //!
 //! Owns the embedded catalog (`models.tsv`, written by `scripts/catalog.py`, and `providers.tsv`), the finding of a model
 //! by any of its names, and which entries are the same model. Promises that it is read once, when
-//! somebody first asks, and that its texts are never copied. Does not know which providers are on.
+//! it is first used, and that its texts are never copied. Does not know which providers are on.
 
 mod ability;
 mod name;
@@ -31,7 +31,7 @@ pub struct Entry {
     pub id: &'static str,
     /// The only region for which this holds; none = wherever no entry of its own is.
     pub region: Option<&'static str>,
-    /// What it does.
+    /// Task that the model serves.
     pub task: Task,
     /// The most tokens that go in.
     pub input_tokens_max: Option<u64>,
@@ -44,9 +44,9 @@ pub struct Entry {
     /// What it can do: names as in the listing (`tools`, `vision`, `reasoning`, `prefill`,
     /// `structured_output`, `streaming`, `responses_only`, …).
     pub abilities: Abilities,
-    /// What it costs.
+    /// Prices of the model.
     pub prices: Prices,
-    /// What it is called everywhere.
+    /// Name that the model has everywhere.
     pub name: Name<'static>,
 }
 
@@ -89,7 +89,7 @@ pub fn has_unlisted_fee(provider: &str) -> bool {
     provider::facts(provider).has_search_fee
 }
 
-/// When the prices held: `2026-11`.
+/// Returns the month in which the prices held: `2026-11`.
 #[must_use]
 pub fn date() -> &'static str {
     CATALOG.date
@@ -165,8 +165,8 @@ pub fn targets_of(entry: &Entry) -> Vec<&'static Entry> {
 /// that `is_on`.
 #[must_use]
 pub fn near(model: &str, count_max: usize, is_on: impl Fn(&Entry) -> bool) -> Vec<&'static str> {
-    let asked = Name::of("", model);
-    let pairs: Vec<&[u8]> = asked.base.as_bytes().windows(2).collect();
+    let request = Name::of("", model);
+    let pairs: Vec<&[u8]> = request.base.as_bytes().windows(2).collect();
     let mut found: Vec<(usize, &'static str)> = Vec::new();
     for (base, same) in &CATALOG.by_name {
         let shared = base.as_bytes().windows(2).filter(|pair| pairs.contains(pair)).count();

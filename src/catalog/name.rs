@@ -19,7 +19,7 @@ use super::provider::{IdForm, facts};
 pub struct Name<'a> {
     /// Lower case, with dashes only.
     pub base: Cow<'a, str>,
-    /// The date.
+    /// Date as a number.
     pub date: u32,
 }
 

@@ -37,13 +37,13 @@ names! {
         Output "out",
         /// Input tokens read from the provider's cache.
         Cached "cached",
-        /// The same, where the cache was made by an explicit call.
+        /// Input tokens read from a cache that an explicit call made.
         CachedExplicit "cached_explicit",
         /// Input tokens written to the provider's cache for minutes.
         Write "write",
-        /// The same, for an hour.
+        /// Input tokens written to a cache for an hour.
         Write1h "write_1h",
-        /// The same, for half a day and longer.
+        /// Input tokens written to a cache for half a day and longer.
         Write12h "write_12h",
         /// Output tokens spent on reasoning, where they cost something else.
         Reasoning "reasoning",
@@ -67,7 +67,7 @@ names! {
         VideoTokenIn "video_token_in",
         /// Output tokens that are video.
         VideoTokenOut "video_token_out",
-        /// Requests.
+        /// Requests that are made.
         Request "request",
         /// Text messages of a voice session.
         Message "message",
@@ -140,27 +140,27 @@ impl Unit {
 names! {
     /// How a provider serves a request.
     Service {
-        /// As usual.
+        /// The request is served as usual.
         Standard "",
-        /// Hours later.
+        /// The request is served hours later.
         Batch "batch",
-        /// When there is room.
+        /// The request is served when there is capacity.
         Flex "flex",
-        /// Before others.
+        /// The request is served before others.
         Priority "priority",
-        /// Faster than that.
+        /// The request is served faster than with priority.
         Ultrafast "ultrafast",
-        /// Yes or no only.
+        /// The answer is yes or no only.
         Decisions "decisions",
         /// At hours when the provider has room ([`Prices::off_peak`]).
         OffPeak "off_peak",
     }
 }
 
-/// One price.
+/// One price of a model.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Price {
-    /// What is paid for.
+    /// Unit that is paid for.
     pub unit: Unit,
     /// Size, quality or resolution, where the price depends on it.
     pub variant: Cow<'static, str>,
@@ -172,7 +172,7 @@ pub struct Price {
     pub pico: i128,
 }
 
-/// What a model costs.
+/// All prices of a model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Prices(pub(super) &'static str);
 

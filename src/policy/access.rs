@@ -12,7 +12,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::config::{Config, KeyConfig, Scope};
 use crate::job::{Code, Failure, Gateway};
 
-/// What somebody who came in may do.
+/// What a client may do after it was authenticated.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Access {
     /// The key's name, for logs.
@@ -24,7 +24,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Where no keys are configured, everybody may do everything.
+    /// Returns the access of a client where no keys are configured: it may do everything.
     #[must_use]
     pub fn anonymous() -> Access {
         Access { name: "anonymous".into(), gateways: None, scopes: vec![Scope::Admin] }
@@ -91,7 +91,7 @@ pub fn authenticate(config: &Config, presented: Option<&str>) -> Result<Access, 
     Ok(Access { name: key.name.clone(), gateways: Some(key.gateways.clone()), scopes: key.scopes.clone() })
 }
 
-/// The rule that a broker which anybody can reach has keys.
+/// Checks that a broker which other machines can reach has keys.
 ///
 /// # Errors
 /// `invalid`, naming `server.listen` or the key that is no digest.

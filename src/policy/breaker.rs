@@ -3,11 +3,11 @@
 //! | what happened | what follows |
 //! | --- | --- |
 //! | failures in a row, or many of the recent calls, or two in a row that never got there | its breaker opens; then one probe at a time, until one speaks |
-//! | it asks us to wait, or throttles | it cools down: nobody asks it until then |
-//! | it says that no request or token is left | nobody asks it until they are there again |
+//! | it asks us to wait, or throttles | it cools down: no call goes to it until then |
+//! | it says that no request or token is left | no call goes to it until they are there again |
 //! | more retries than a share of the first calls | retries wait; first calls do not |
 //!
-//! Promises that whoever is refused is told until when, and that no target is locked out for good.
+//! Promises that every refusal tells until when it holds, and that no target is locked out for good.
 //! Does not know what a target is, nor who waits for it.
 
 mod recent;
@@ -23,7 +23,7 @@ const COOL_MS_MAX: u64 = 600_000;
 /// How long a target cools down that throttles without advice; doubled while it goes on doing so.
 const THROTTLED_MS: u64 = 1_000;
 const THROTTLED_MS_MAX: u64 = 60_000;
-/// Requests in a row that never reached the provider and open the breaker: nobody is there.
+/// Requests in a row that never reached the provider and open the breaker: no server is there.
 const UNSENT_MAX: u32 = 2;
 /// Retries that can be saved up.
 const RETRIES_BURST: f64 = 10.0;
@@ -37,27 +37,27 @@ const FORGET_MS: u64 = 600_000;
 /// A target that may not be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unavailable {
-    /// When it may be, as far as one can tell now.
+    /// Time at which the target may be called again, as far as it is known now.
     pub until: Timestamp,
-    /// Why.
+    /// Reason why the target may not be called.
     pub reason: QueueReason,
 }
 
-/// A breaker's state.
+/// State of a circuit breaker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Breaker {
-    /// Calls go through.
+    /// Calls go through to the target.
     Closed,
     /// One probe at a time goes through.
     HalfOpen,
-    /// None does.
+    /// No call goes through.
     Open,
 }
 
-/// What can be told about a target.
+/// A report about a target.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Report {
-    /// Its breaker.
+    /// State of its circuit breaker.
     pub breaker: Breaker,
     /// Why a first call would be refused, and until when.
     pub shut: Option<Unavailable>,
@@ -67,13 +67,13 @@ pub struct Report {
     pub failures_in_a_row: u32,
     /// Recent calls that ended.
     pub calls: u32,
-    /// Those of them that failed.
+    /// Recent calls that failed.
     pub errors: u32,
     /// What is left of its own limits.
     pub limits: Limits,
 }
 
-/// See the module.
+/// Health of one target: its breaker, its cool-down, its limits and its speed.
 #[derive(Debug)]
 pub struct Health {
     state: State,
@@ -82,8 +82,8 @@ pub struct Health {
     recent: Recent,
     cooling_until: Timestamp,
     throttled_in_a_row: u32,
-    requests: Option<Left>,
-    tokens: Option<Left>,
+    requests: Option<RemainingLimit>,
+    tokens: Option<RemainingLimit>,
     retries: f64,
     retries_at: Timestamp,
     first_token: Option<(f64, Timestamp)>,
@@ -99,7 +99,7 @@ enum State {
 
 /// What is left of a provider's own limit.
 #[derive(Clone, Copy, Debug)]
-struct Left {
+struct RemainingLimit {
     limit: Option<u64>,
     remaining: u64,
     resets_at: Timestamp,
@@ -109,12 +109,12 @@ struct Left {
     is_assumed: bool,
 }
 
-impl Left {
+impl RemainingLimit {
     /// What is left after the reset: the whole limit, until the provider says more, and for one such
     /// span only. So those who waited for it do not all go at once. `None` = not known.
-    fn renewed(self, now: Timestamp) -> Option<Left> {
+    fn renewed(self, now: Timestamp) -> Option<RemainingLimit> {
         let limit = self.limit.filter(|limit| *limit > 0 && !self.is_assumed)?;
-        Some(Left { remaining: limit, resets_at: now.plus_ms(self.span_ms), is_assumed: true, ..self })
+        Some(RemainingLimit { remaining: limit, resets_at: now.plus_ms(self.span_ms), is_assumed: true, ..self })
     }
 }
 
@@ -124,7 +124,7 @@ enum Verdict {
     Answered,
     /// It works, and throttles.
     Throttled,
-    /// It does not work.
+    /// The target does not work.
     Failed,
     /// Nothing: the trouble was ours or the caller's.
     Nothing,
@@ -208,7 +208,7 @@ impl Health {
         Ok(is_probe)
     }
 
-    /// What only time changes.
+    /// Applies the changes that only time makes.
     fn pass_time(&mut self, rules: &HealthConfig, now: Timestamp) {
         if let State::Open { until, for_ms } = self.state
             && until <= now
@@ -236,7 +236,7 @@ impl Health {
         self.close(is_probe);
     }
 
-    /// A call ended well.
+    /// Records that a call ended well.
     pub fn ended(&mut self, is_probe: bool, rules: &HealthConfig, now: Timestamp) {
         self.recent.add(false, rules.window_s, now);
         self.failures_in_a_row = 0;
@@ -245,7 +245,7 @@ impl Health {
         self.close(is_probe);
     }
 
-    /// A call was lost.
+    /// Records that a call was lost.
     pub fn lost(&mut self, failure: &Failure, is_probe: bool, rules: &HealthConfig, now: Timestamp) {
         self.cool(failure, now);
         match verdict(failure) {
@@ -320,7 +320,7 @@ impl Health {
         let left = |window: Window| {
             let span_ms = window.reset_ms.min(COOL_MS_MAX);
             let (limit, remaining) = (window.limit, window.remaining);
-            Left { limit, remaining, resets_at: now.plus_ms(span_ms), span_ms, is_assumed: false }
+            RemainingLimit { limit, remaining, resets_at: now.plus_ms(span_ms), span_ms, is_assumed: false }
         };
         self.requests = limits.requests.map(left).or(self.requests);
         self.tokens = limits.tokens.map(left).or(self.tokens);
@@ -335,17 +335,17 @@ impl Health {
         (age < FORGET_MS).then(|| Duration::from_secs_f64(ms * kept(age) / 1000.0))
     }
 
-    /// When it was last asked.
+    /// Returns the time at which it was last called.
     #[must_use]
     pub fn used_at(&self) -> Timestamp {
         self.used_at
     }
 
-    /// What can be told about it.
+    /// Returns a report about the target.
     pub fn report(&mut self, rules: &HealthConfig, now: Timestamp) -> Report {
         let shut = self.check(false, rules, now).err();
         let (calls, errors) = self.recent.sums(rules.window_s, now);
-        let told = |left: Option<Left>| {
+        let window = |left: Option<RemainingLimit>| {
             left.filter(|left| !left.is_assumed).map(|left| Window {
                 limit: left.limit,
                 remaining: left.remaining,
@@ -363,7 +363,7 @@ impl Health {
             failures_in_a_row: self.failures_in_a_row,
             calls,
             errors,
-            limits: Limits { requests: told(self.requests), tokens: told(self.tokens) },
+            limits: Limits { requests: window(self.requests), tokens: window(self.tokens) },
         }
     }
 }

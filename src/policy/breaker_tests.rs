@@ -180,7 +180,7 @@ fn who_asks_us_to_wait_is_not_asked() {
     check("it grows", growing.into_iter().flat_map(again).chain([Good(1)]).chain(again(1000)).collect());
 }
 
-fn told(requests: Option<(u64, u64)>, tokens: Option<(u64, u64)>) -> Step {
+fn learn(requests: Option<(u64, u64)>, tokens: Option<(u64, u64)>) -> Step {
     let window = |(remaining, reset_ms)| Window { limit: None, remaining, reset_ms };
     Learn(Limits { requests: requests.map(window), tokens: tokens.map(window) })
 }
@@ -191,18 +191,18 @@ fn what_is_left_of_a_limit_is_counted_down() {
         Learn(Limits { requests: Some(Window { limit: Some(limit), remaining: 0, reset_ms }), tokens: None })
     };
     let shut = |ms| Step::Unavailable(ms, RateLimited);
-    check("none left", vec![told(Some((0, 3000)), None), shut(3000), Permit(3000), Free(false)]);
-    check("two left", vec![told(Some((2, 3000)), None), Good(2), shut(3000), Permit(3000), Good(20)]);
-    check("no tokens", vec![told(None, Some((0, 900))), shut(900), Permit(900), Free(false)]);
-    check("told anew", vec![told(Some((0, 3000)), None), told(Some((1, 10)), None), Free(false)]);
-    check("the other stays", vec![told(Some((0, 3000)), None), told(None, Some((5, 10))), shut(3000)]);
+    check("none left", vec![learn(Some((0, 3000)), None), shut(3000), Permit(3000), Free(false)]);
+    check("two left", vec![learn(Some((2, 3000)), None), Good(2), shut(3000), Permit(3000), Good(20)]);
+    check("no tokens", vec![learn(None, Some((0, 900))), shut(900), Permit(900), Free(false)]);
+    check("told anew", vec![learn(Some((0, 3000)), None), learn(Some((1, 10)), None), Free(false)]);
+    check("the other stays", vec![learn(Some((0, 3000)), None), learn(None, Some((5, 10))), shut(3000)]);
     check(
         "as many as the limit go after a reset",
         vec![limited(2, 3000), shut(3000), Permit(3000), Good(2), shut(3000)],
     );
     check("once", vec![limited(2, 3000), Permit(3000), Good(2), Permit(3000), Good(9)]);
-    check("believed for ten minutes", vec![told(Some((0, 86_400_000)), None), shut(600_000)]);
-    check("the longest is told", vec![told(Some((0, 3000)), None), Permit(1), told(None, Some((0, 10))), shut(2999)]);
+    check("believed for ten minutes", vec![learn(Some((0, 86_400_000)), None), shut(600_000)]);
+    check("the longest is told", vec![learn(Some((0, 3000)), None), Permit(1), learn(None, Some((0, 10))), shut(2999)]);
 }
 
 #[test]

@@ -28,25 +28,25 @@ const DEFAULT_RETRY: Retry = Retry {
 /// first event, so neither lifecycle packets nor comments extend it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EffectiveOptions {
-    /// To open a connection.
+    /// Time-out of opening a connection.
     pub connect: Duration,
     /// From request sent to the first event.
     pub first_token: Duration,
     /// Between two signs of life.
     pub idle: Duration,
-    /// For the whole job.
+    /// Time-out of the whole job.
     pub total: Duration,
-    /// In line, when no target is free.
+    /// Time-out of waiting in the queue when no target is free.
     pub queue: Duration,
     /// How long an attempt may be silent before a second target is asked beside it.
     pub hedge: Option<Duration>,
     /// Attempts at one target, the first included.
     pub attempts_max: u32,
-    /// How the wait grows.
+    /// How the wait between two tries grows.
     pub backoff: Backoff,
     /// The first wait, before jitter.
     pub delay_ms: u64,
-    /// The longest wait.
+    /// Longest wait between two tries.
     pub delay_ms_max: u64,
 }
 
@@ -58,7 +58,7 @@ pub fn timeouts(own: Timeouts, gateway: &Gateway, config: &Config) -> Timeouts {
 }
 
 impl EffectiveOptions {
-    /// The terms of `job`.
+    /// Returns the options that hold for `job`.
     #[must_use]
     pub fn of(job: &Job, config: &Config) -> EffectiveOptions {
         let gateway = config.gateways.get(job.gateway.as_str());

@@ -8,16 +8,16 @@
 use super::retry::Next;
 use crate::job::{Failure, Target};
 
-/// See the module.
+/// The targets of a job, in order, and what each is still good for.
 #[derive(Clone, Debug)]
 pub struct FailoverPlan {
-    places: Vec<Place>,
+    places: Vec<PlannedTarget>,
     /// The target to ask first, if it may be asked.
     preferred: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
-struct Place {
+struct PlannedTarget {
     target: Target,
     tries: u32,
     standing: TargetState,
@@ -26,32 +26,32 @@ struct Place {
 /// What a target is still good for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum TargetState {
-    /// It may be asked.
+    /// The target may be called.
     Open,
     /// It has had its tries, the last of which did not reach it.
     Unreached,
-    /// It cannot help this job any more.
+    /// The target cannot help this job any more.
     Out,
 }
 
 /// A target that may be asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// Which.
+    /// The target that may be called.
     pub target: Target,
     /// Whether this job has asked it before: retries have a budget.
     pub is_retry: bool,
 }
 
 impl FailoverPlan {
-    /// A walk that has not begun.
+    /// A plan that has not begun.
     #[must_use]
     pub fn new(plan: Vec<Target>) -> FailoverPlan {
-        let place = |target| Place { target, tries: 0, standing: TargetState::Open };
+        let place = |target| PlannedTarget { target, tries: 0, standing: TargetState::Open };
         FailoverPlan { places: plan.into_iter().map(place).collect(), preferred: None }
     }
 
-    /// Those that may be asked, in order. Empty when none is left.
+    /// Returns the targets that may be called, in order. Empty when none is left.
     #[must_use]
     pub fn candidates(&self) -> Vec<Candidate> {
         let all = |wanted: TargetState| -> Vec<Candidate> {
@@ -71,7 +71,7 @@ impl FailoverPlan {
     }
 
     /// An attempt at `target` begins.
-    pub fn asked(&mut self, target: &Target) {
+    pub fn mark_tried(&mut self, target: &Target) {
         if let Some(at) = self.place(target) {
             self.places[at].tries = self.places[at].tries.saturating_add(1);
         }
@@ -120,11 +120,11 @@ impl FailoverPlan {
     }
 }
 
-/// What is to be known of a lost attempt.
+/// Facts about a lost attempt.
 pub struct Loss<'a> {
-    /// Why it was lost.
+    /// Failure by which the attempt was lost.
     pub failure: &'a Failure,
-    /// What was decided.
+    /// What the retry policy decided.
     pub next: Next,
     /// Whether the job allows more than one try.
     pub wants_retries: bool,
@@ -141,30 +141,30 @@ mod tests {
         Target { provider: name.into(), model: "m".into() }
     }
 
-    fn names(walk: &FailoverPlan) -> String {
+    fn names(plan: &FailoverPlan) -> String {
         let name = |candidate: &Candidate| format!("{}{}", candidate.target.provider, u8::from(candidate.is_retry));
-        walk.candidates().iter().map(name).collect::<Vec<_>>().join(" ")
+        plan.candidates().iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
     /// Walks a, b, c through these losses; after each the candidates, `1` marking those asked before.
     fn check(steps: &[(&str, Next, bool, &str)]) {
-        let mut walk = FailoverPlan::new(vec![target("a"), target("b"), target("c")]);
-        assert_eq!(names(&walk), "a0 b0 c0");
+        let mut plan = FailoverPlan::new(vec![target("a"), target("b"), target("c")]);
+        assert_eq!(names(&plan), "a0 b0 c0");
         for (name, next, never_sent, expected) in steps {
             let mut failure = Failure::new(Code::ProviderUnavailable, "down");
             failure.never_sent = *never_sent;
-            walk.asked(&target(name));
+            plan.mark_tried(&target(name));
             let is_larger = |of: &Target| *of.provider == *"c";
-            walk.lost(
+            plan.lost(
                 &target(name),
                 &Loss { failure: &failure, next: *next, wants_retries: true, is_larger: &is_larger },
             );
-            assert_eq!(names(&walk), *expected, "after {name} {next:?} of {steps:?}");
+            assert_eq!(names(&plan), *expected, "after {name} {next:?} of {steps:?}");
         }
     }
 
     #[test]
-    fn a_walk_goes_from_target_to_target_and_never_back_to_one_that_cannot_help() {
+    fn a_plan_goes_from_target_to_target_and_never_back_to_one_that_cannot_help() {
         let again = Next::Again { after_ms: 0 };
         check(&[
             ("a", again, false, "a1 b0 c0"),
@@ -190,9 +190,9 @@ mod tests {
 
     #[test]
     fn a_try_that_showed_only_how_to_ask_does_not_count() {
-        let mut walk = FailoverPlan::new(vec![target("a"), target("b")]);
-        walk.asked(&target("b"));
-        walk.not_counted(&target("b"));
-        assert_eq!((names(&walk).as_str(), walk.tries(&target("b"))), ("b0 a0", 0));
+        let mut plan = FailoverPlan::new(vec![target("a"), target("b")]);
+        plan.mark_tried(&target("b"));
+        plan.not_counted(&target("b"));
+        assert_eq!((names(&plan).as_str(), plan.tries(&target("b"))), ("b0 a0", 0));
     }
 }

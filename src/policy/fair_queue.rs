@@ -2,13 +2,13 @@
 //!
 //! Owns that order: by priority, 0 first; within a priority the values of a tag take turns, so that
 //! one with a thousand jobs does not hold up another's one; within a value the oldest first. Does
-//! not know what they wait for: whoever walks the line takes whom it can use. Its owner bounds it.
+//! not know what they wait for: the owner walks the queue and takes the jobs that it can use. The owner bounds it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::job::{StreamId, Timestamp};
 
-/// Where a job stands in line; also its ticket to leave it.
+/// Place of a job in the queue, by which it can leave.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
     priority: u8,
@@ -16,27 +16,27 @@ pub struct Place {
     age: Age,
 }
 
-/// Older first; among equals, who came to the line first.
+/// Order by age: older first; among equals, the one that joined the queue first.
 type Age = (Timestamp, StreamId, u64);
 
-/// Who comes to the line.
+/// A job that joins the queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// 0 goes first.
+    /// Priority of the job; 0 goes first.
     pub priority: u8,
     /// The value of the tag that takes turns.
     pub share: Option<Box<str>>,
-    /// When the job came in.
+    /// Time at which the job was submitted.
     pub since: Timestamp,
-    /// The job.
+    /// Stream of the job.
     pub stream: StreamId,
 }
 
-/// See the module.
+/// A queue in which the values of a tag share the turns fairly.
 pub struct FairQueue<T> {
     lanes: BTreeMap<u8, Lane<T>>,
     len: usize,
-    /// Of comers and of turns: each is one of its kind.
+    /// Number of the next entry or turn; each number is used once.
     next: u64,
 }
 
@@ -47,7 +47,7 @@ struct Lane<T> {
 
 /// The jobs of one value, oldest first.
 struct Share<T> {
-    /// Who was served last has the highest.
+    /// Number of its last turn; the value that was served last has the highest.
     turn: u64,
     jobs: VecDeque<Waiting<T>>,
 }
@@ -64,19 +64,19 @@ impl<T> Default for FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// Jobs in line.
+    /// Returns the number of jobs in the queue.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nobody waits.
+    /// Whether no job waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Takes a place. A value that had nobody in line gets the last turn.
+    /// Adds a job. A value that had no job in the queue gets the last turn.
     pub fn join(&mut self, comer: Entry, what: T) -> Place {
         let Entry { priority, share, since, stream } = comer;
         let number = self.number();
@@ -120,14 +120,14 @@ impl<T> FairQueue<T> {
         Some(waiting.what)
     }
 
-    /// What waits there.
+    /// Returns what waits at that place.
     #[must_use]
     pub fn get(&self, place: &Place) -> Option<&T> {
         let share = self.lanes.get(&place.priority)?.shares.get(&place.share)?;
         Some(&share.jobs.get(share.index(place)?)?.what)
     }
 
-    /// How many stand before. Takes time by the number of values in line, not of jobs.
+    /// Counts the jobs before this place. Takes time by the number of values in the queue, not of jobs.
     #[must_use]
     pub fn position(&self, place: &Place) -> Option<usize> {
         let lane = self.lanes.get(&place.priority)?;
@@ -141,7 +141,7 @@ impl<T> FairQueue<T> {
         Some(earlier + lane.shares.values().map(before).sum::<usize>())
     }
 
-    /// Everybody, in the order in which they may go.
+    /// Iterates over all jobs, in the order in which they may go.
     pub fn in_order(&self) -> impl Iterator<Item = (&Place, &T)> {
         self.lanes.values().flat_map(Lane::in_order)
     }

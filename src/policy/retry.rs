@@ -22,7 +22,7 @@ const PATIENCE_MS: u64 = 1000;
 /// An attempt that ended without the provider's own end.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LostAttempt<'a> {
-    /// Why.
+    /// Failure by which the attempt was lost.
     pub failure: &'a Failure,
     /// Attempts at this target so far, this one included.
     pub at_target: u32,
@@ -30,23 +30,23 @@ pub struct LostAttempt<'a> {
     pub in_all: u32,
 }
 
-/// What comes next.
+/// What happens after a lost attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// The same target again.
+    /// The same target is tried again.
     Again {
         /// Milliseconds to wait first.
         after_ms: u64,
     },
     /// Whichever target is free first, this one included: it cools down.
     WhenFree,
-    /// The next target; this one has had its tries.
+    /// The next target is tried; this one has had its tries.
     NextTarget,
     /// The next target, and never this one again.
     Elsewhere,
     /// A target that takes a longer prompt.
     LargerWindow,
-    /// Nothing helps.
+    /// The job fails: no further try helps.
     GiveUp,
 }
 
@@ -72,30 +72,30 @@ pub fn next(lost: &LostAttempt<'_>, terms: &EffectiveOptions, jitter: f64) -> Ne
     }
 }
 
-/// What becomes of the output that readers have seen.
+/// What happens to the output that readers have seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Seam {
-    /// It stands, and the next attempt goes on from it.
+pub enum AfterLoss {
+    /// The output stands, and the next attempt continues from it.
     Continue,
-    /// It is discarded, and the next attempt begins anew.
+    /// The output is discarded, and the next attempt begins anew.
     Restart,
-    /// It is all there will be.
+    /// The job fails with this output.
     Fail,
 }
 
 /// What becomes of emitted output by the job's rule. What cannot be gone on with (half a tool call,
 /// half a JSON document) is begun anew instead.
 #[must_use]
-pub fn seam(rule: OnStreamFailure, can_continue: bool) -> Seam {
+pub fn after_loss(rule: OnStreamFailure, can_continue: bool) -> AfterLoss {
     match rule {
-        OnStreamFailure::Fail => Seam::Fail,
-        OnStreamFailure::Continue if can_continue => Seam::Continue,
-        OnStreamFailure::Continue | OnStreamFailure::Restart => Seam::Restart,
+        OnStreamFailure::Fail => AfterLoss::Fail,
+        OnStreamFailure::Continue if can_continue => AfterLoss::Continue,
+        OnStreamFailure::Continue | OnStreamFailure::Restart => AfterLoss::Restart,
     }
 }
 
 /// How long to wait before an answer is looked at again that is not there yet. `in_all` attempts were
-/// made so far. Nobody failed, so nothing has to be spread.
+/// made so far. No attempt failed, so nothing has to be spread.
 #[must_use]
 pub fn look_again_ms(terms: &EffectiveOptions, in_all: u32) -> u64 {
     grown_ms(terms, in_all)
@@ -172,12 +172,12 @@ mod tests {
     #[test]
     fn what_a_reader_may_have_seen_is_never_silently_replaced() {
         for (rule, can_continue, expected) in [
-            (OnStreamFailure::Fail, true, Seam::Fail),
-            (OnStreamFailure::Continue, true, Seam::Continue),
-            (OnStreamFailure::Continue, false, Seam::Restart),
-            (OnStreamFailure::Restart, true, Seam::Restart),
+            (OnStreamFailure::Fail, true, AfterLoss::Fail),
+            (OnStreamFailure::Continue, true, AfterLoss::Continue),
+            (OnStreamFailure::Continue, false, AfterLoss::Restart),
+            (OnStreamFailure::Restart, true, AfterLoss::Restart),
         ] {
-            assert_eq!(seam(rule, can_continue), expected, "{rule:?} {can_continue}");
+            assert_eq!(after_loss(rule, can_continue), expected, "{rule:?} {can_continue}");
         }
     }
 

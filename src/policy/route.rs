@@ -19,7 +19,7 @@ use super::strategy::{self, Candidate};
 
 pub use super::strategy::Measures;
 
-/// Names that are told to whoever asks for a model that nobody knows.
+/// Names that an error suggests for a model that no provider has.
 const NEAR_MAX: usize = 5;
 
 /// The providers that are on: their names, sorted, and the kind of each.
@@ -34,7 +34,7 @@ pub fn plan(job: &Job, config: &Config, on: &On, measures: &mut Measures<'_>) ->
     gather(job, config, on, |candidates, model| strategy::order(candidates, model, job, measures))
 }
 
-/// The targets of `job` before any strategy orders them: for who asks only whether anybody serves it.
+/// Returns the targets of `job` before any strategy orders them: enough to know whether any provider serves it.
 ///
 /// # Errors
 /// As [`plan`].
@@ -108,7 +108,7 @@ pub fn of_model(model: &ModelName, config: &Config, on: &On) -> Result<Vec<Targe
     Ok(candidates.into_iter().map(|candidate| candidate.target).take(TARGETS_MAX).collect())
 }
 
-/// Who may serve one model: at least one.
+/// Returns the targets that may serve one model: at least one.
 fn candidates(model: &ModelName, elsewhere: bool, config: &Config, on: &On) -> Result<Vec<Candidate>, Failure> {
     if let Some(alias) = config.models.get(model.as_str()) {
         let weights = alias.weights.iter().copied().chain(std::iter::repeat(1.0));
@@ -153,7 +153,7 @@ pub fn kind_of(provider: &str, on: &On) -> Option<&'static str> {
     on.binary_search_by(|(name, _)| (**name).cmp(provider)).ok().map(|at| on[at].1)
 }
 
-/// Adds everybody else who serves the model that `provider` calls `id`. A provider that is off still
+/// Adds all other providers that serve the model that `provider` calls `id`. A provider that is off still
 /// says by its kind which model is meant.
 fn add_same(targets: &mut Vec<Target>, provider: &str, id: &str, on: &On) {
     let kind = kind_of(provider, on).unwrap_or(provider);

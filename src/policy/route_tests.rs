@@ -74,15 +74,15 @@ fn a_bare_name_is_a_model_wherever_it_is_served() {
 
 #[test]
 fn who_asks_for_an_unknown_model_is_told_what_is_near() {
-    let said = |model: &str, on: &On| {
+    let raw = |model: &str, on: &On| {
         let failure = of_model(&model.parse().unwrap(), &Config::default(), on).unwrap_err();
         assert_eq!(failure.code, Code::UnknownModel);
         failure.message.to_string()
     };
     let on: &On = &[("anthropic".into(), "anthropic")];
-    assert!(said("claude-sonet-4.5", on).contains("near: `claude-sonnet-4-"), "{}", said("claude-sonet-4.5", on));
-    assert!(said("claude-sonnet-4.5", &[]).contains("is at anthropic, google-vertex-ai"));
-    assert!(!said("claude-sonet-4.5", &[]).contains("near"));
+    assert!(raw("claude-sonet-4.5", on).contains("near: `claude-sonnet-4-"), "{}", raw("claude-sonet-4.5", on));
+    assert!(raw("claude-sonnet-4.5", &[]).contains("is at anthropic, google-vertex-ai"));
+    assert!(!raw("claude-sonet-4.5", &[]).contains("near"));
 }
 
 /// What `model` with these options is served by, where these providers are on.
@@ -219,7 +219,7 @@ fn a_longer_prompt_goes_where_the_catalog_allows_it() {
         ("openai/gpt-4o", "anthropic/claude-sonnet-4-5", true),
         // The same model has the same window, wherever it is served.
         ("anthropic/claude-sonnet-4-5", "work/claude-sonnet-4-5", false),
-        // Where nobody knows, another model may.
+        // Where it is not known, another model may.
         ("openai/gpt-4o", "local/mine", true),
         ("local/mine", "openai/gpt-4o", true),
         ("local/mine", "local/other", true),

@@ -19,7 +19,7 @@ use crate::job::{Job, Target, Usd};
 pub struct Measures<'a> {
     /// A fresh number in 0..1 at each call.
     pub random: &'a mut dyn FnMut() -> f64,
-    /// The time to first token of late, where somebody measured it.
+    /// Recent time to the first token, where it was measured.
     pub first_token: &'a dyn Fn(&Target) -> Option<Duration>,
     /// What such a job costs there, where that is known.
     pub price: &'a dyn Fn(&Target) -> Option<Usd>,

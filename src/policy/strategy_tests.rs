@@ -40,7 +40,7 @@ fn each_strategy_has_its_order() {
     for (strategy, given, expected) in [
         ("failover", "cab", "cab"),
         ("fastest", "abc", "bca"),
-        // Who was never measured must be, and nobody loses a place by being like another.
+        // A target that was never measured must be, and none loses its place by being like another.
         ("fastest", "axcby", "xybca"),
         ("cheapest", "abc", "bca"),
         ("cheapest", "xacyb", "cbaxy"),
@@ -138,7 +138,7 @@ fn what_sticks_is_a_gateways_tag() {
     let never = &mut || panic!("chance has no part in it");
     let mut order =
         |gateway: &str, metadata: &str| ordered(candidates("abcdefgh", &[]), &model, &job(gateway, metadata), never);
-    // Written down, so that nobody changes the hash unawares: it would move every user's home.
+    // Written down, so that a change of the hash is seen: it would move every user's home.
     assert_eq!(order("default", r#"{"userId":"u-1"}"#), "gdecabfh");
     assert_eq!(order("default", r#"{"userId":"7","n":1}"#), order("default", r#"{"userId":7}"#));
     assert_ne!(order("default", r#"{"userId":"u-1"}"#), order("other", r#"{"userId":"u-1"}"#));

@@ -23,7 +23,7 @@ use crate::job::{Code, Failure};
 /// second does not, and cannot hold a job with it.
 const SIGN_OF_LIFE_BYTES: usize = 64 * 1024;
 
-/// Cuts one reply. Feed it a piece, then take packets until there is none.
+/// Cuts one reply into packets. Feed it a piece, then take packets until there is none.
 pub struct Framer {
     mode: Mode,
     /// The piece being read, and how far it is read.
@@ -39,7 +39,7 @@ pub struct Framer {
     given: bool,
     /// What `Mode::Frames` reads with, instead of all the above.
     frames: aws::Frames,
-    /// See [`Framer::signs_of_life`].
+    /// Count that [`Framer::signs_of_life`] returns.
     signs: u64,
     /// Bytes since the last of them.
     since_sign: usize,

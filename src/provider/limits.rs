@@ -46,7 +46,7 @@ const EPOCH_MS_MIN: f64 = 1e12;
 
 /// What the headers say about one resource.
 #[derive(Clone, Copy, Default)]
-struct Said<'a> {
+struct RawLimit<'a> {
     limit: Option<&'a str>,
     remaining: Option<&'a str>,
     reset: Option<&'a str>,
@@ -57,31 +57,31 @@ struct Said<'a> {
 /// limits of a kind, the one with the least left; a reset that is not told is now.
 #[must_use]
 pub fn read(headers: &Headers, now: Timestamp) -> Option<Limits> {
-    let mut said = [Said::default(); RESOURCES.len()];
+    let mut raw = [RawLimit::default(); RESOURCES.len()];
     let mut any = false;
     for (name, value) in headers {
         let Some((resource, field)) = parts(name.as_str()) else { continue };
         let Some(at) = RESOURCES.iter().position(|known| *known == resource) else { continue };
         let value = value.to_str().ok().map(str::trim);
         match field {
-            "limit" => said[at].limit = value,
+            "limit" => raw[at].limit = value,
             "remaining" => {
-                said[at].remaining = value;
+                raw[at].remaining = value;
                 any |= value.is_some();
             }
-            "reset" => said[at].reset = value,
-            _ => said[at].has_period = true,
+            "reset" => raw[at].reset = value,
+            _ => raw[at].has_period = true,
         }
     }
     if !any {
         return None;
     }
-    let now = Now { ours: now, headers };
-    let least = |said: &[Said<'_>]| {
-        let windows = said.iter().filter_map(|said| said.window(&now));
+    let now = Received { ours: now, headers };
+    let least = |raw: &[RawLimit<'_>]| {
+        let windows = raw.iter().filter_map(|raw| raw.window(&now));
         windows.min_by_key(|window| (window.remaining, std::cmp::Reverse(window.reset_ms)))
     };
-    let limits = Limits { requests: least(&said[..OF_REQUESTS]), tokens: least(&said[OF_REQUESTS..]) };
+    let limits = Limits { requests: least(&raw[..OF_REQUESTS]), tokens: least(&raw[OF_REQUESTS..]) };
     (limits != Limits::default()).then_some(limits)
 }
 
@@ -100,9 +100,9 @@ fn parts(name: &str) -> Option<(&str, &str)> {
     FIELDS.contains(&field).then_some((resource.unwrap_or(after), field))
 }
 
-impl Said<'_> {
+impl RawLimit<'_> {
     /// Nothing where nothing is left to count, or nothing is limited: `-1`.
-    fn window(&self, now: &Now<'_>) -> Option<Window> {
+    fn window(&self, now: &Received<'_>) -> Option<Window> {
         let limit = self.limit.map(number);
         if limit.is_some_and(|limit| limit.is_some_and(|limit| limit < 0.0)) {
             return None;
@@ -127,7 +127,7 @@ fn number(text: &str) -> Option<f64> {
 }
 
 /// Milliseconds until a reset that is said in any of the ways above.
-fn wait_ms(reset: &str, is_ms: bool, now: &Now<'_>) -> Option<u64> {
+fn wait_ms(reset: &str, is_ms: bool, now: &Received<'_>) -> Option<u64> {
     let ms = match number(reset) {
         Some(at) if at >= EPOCH_MS_MIN => at - now.ms(),
         Some(at) if at >= EPOCH_S_MIN => at * 1000.0 - now.ms(),
@@ -166,12 +166,12 @@ fn duration_ms(text: &str) -> Option<f64> {
 
 /// The moment that a reset counts from: the answer's own `date`, so that a clock of ours that is wrong
 /// does no harm, else ours.
-struct Now<'a> {
+struct Received<'a> {
     ours: Timestamp,
     headers: &'a Headers,
 }
 
-impl Now<'_> {
+impl Received<'_> {
     fn ms(&self) -> f64 {
         let date = self.headers.get("date").and_then(|date| date.to_str().ok());
         let theirs = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());

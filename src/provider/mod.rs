@@ -35,30 +35,30 @@ use crate::job::{Bill, Event, Failure, Job, Usage};
 pub use crate::provider::credential::Credential;
 pub use crate::provider::prefill::Prefill;
 
-/// What the outside needs to know of a provider's kind.
+/// Facts about a provider's kind that are known before a request is made.
 #[derive(Debug)]
 pub struct Card {
     /// The name in `provider/model`, or the `kind` in the configuration.
     pub id: &'static str,
-    /// Where it is, unless the configuration says otherwise; `{name}` stands for a setting. Empty =
+    /// Address of its API, unless the configuration says otherwise; `{name}` stands for a setting. Empty =
     /// the configuration must say.
     pub base_url: &'static str,
     /// The well-known variables of the whole address, the first that is set wins.
     pub base_url_variables: &'static [&'static str],
     /// The well-known variables of its key, the first that is set wins. Empty = needs none.
     pub key_variables: &'static [&'static str],
-    /// How the key travels.
+    /// How the key travels in a request.
     pub auth: Auth,
-    /// What else must be known of an account.
+    /// Other facts about an account that must be known.
     pub settings: &'static [Setting],
     /// Whether it plays scripts instead of calling a server.
     pub plays_scripts: bool,
-    /// Where its format is documented.
+    /// Address of the documentation of its format.
     pub docs: &'static str,
 }
 
 impl Card {
-    /// What most cards leave as it is: for `..Card::PLAIN`.
+    /// Values that most cards leave as they are: for `..Card::PLAIN`.
     pub const PLAIN: Card = Card {
         id: "",
         base_url: "",
@@ -76,20 +76,21 @@ impl Card {
 pub struct Setting {
     /// The key in `[providers.NAME]`, and its place in `base_url`.
     pub name: &'static str,
-    /// Its well-known variables, the first that is set wins.
+    /// Its well-known environment variables; the first that is set wins.
     pub variables: &'static [&'static str],
-    /// What holds if nobody says. Empty = somebody must, if `base_url` needs it.
+    /// Value that holds if neither the configuration nor a variable gives one. Empty = one of them must, if `base_url`
+    /// needs it.
     pub default: &'static str,
 }
 
 /// How a provider's key travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Auth {
-    /// There is none.
+    /// The provider takes no key.
     None,
-    /// `authorization: Bearer KEY`.
+    /// The key travels as `authorization: Bearer KEY`.
     Bearer,
-    /// In a header of this (lower-case) name.
+    /// The key travels in a header of this (lower-case) name.
     Header(&'static str),
     /// Google Cloud's: an API key in a header, else a token that is fetched (`credential/google.rs`).
     Google,
@@ -116,11 +117,11 @@ pub enum Framing {
 /// A request to a provider, complete but for time-outs.
 #[derive(Clone, Debug)]
 pub struct Outbound {
-    /// How it travels.
+    /// How the request travels.
     pub route: Route,
-    /// The body.
+    /// Body of the request.
     pub body: Bytes,
-    /// How the reply is cut.
+    /// How the reply is cut into packets.
     pub framing: Framing,
     /// Fields of the input that were left out because the provider does not take them.
     pub dropped: Vec<Box<str>>,
@@ -128,7 +129,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// The request as attempt number `attempt` of its job (from 1) makes it: a script may hold a
-    /// timeline per attempt, everybody else is asked the same again.
+    /// timeline per attempt; every other provider gets the same request again.
     #[must_use]
     pub fn for_attempt(mut self, attempt: u32) -> Outbound {
         if let Route::Script(script) = &mut self.route {
@@ -141,18 +142,18 @@ impl Outbound {
 /// How a request travels.
 #[derive(Clone)]
 pub enum Route {
-    /// Over HTTP.
+    /// The request travels over HTTP.
     Http {
-        /// `POST`; `GET` to take up what goes on at the provider.
+        /// HTTP method: `POST`, or `GET` to listen again to work that goes on at the provider.
         method: Method,
-        /// Where to.
+        /// Address that the request goes to.
         url: Box<str>,
         /// Headers, perhaps a key among them: never print this.
         headers: Headers,
-        /// What else proves who sends it.
+        /// Credential that is more than a header.
         credential: Credential,
     },
-    /// To the built-in player; nothing leaves the process.
+    /// The built-in player answers; nothing leaves the process.
     Script(script::Script),
 }
 
@@ -172,9 +173,9 @@ impl std::fmt::Debug for Route {
 pub enum Packet<'a> {
     /// A server-sent event: its `event` field (empty if none) and its `data` lines joined by LF.
     Sse {
-        /// The `event` field.
+        /// The `event` field of the packet.
         event: &'a str,
-        /// The data.
+        /// The `data` lines of the packet.
         data: &'a [u8],
     },
     /// A line that is not blank, without its end.
@@ -188,7 +189,7 @@ pub enum Packet<'a> {
         /// The payload; of an error without one its `:error-message`.
         data: &'a [u8],
     },
-    /// A whole body.
+    /// A whole body in one packet.
     Whole(&'a [u8]),
 }
 
@@ -201,7 +202,7 @@ pub enum Step {
     Done,
 }
 
-/// What a provider says at its end.
+/// How an answer ended, as its provider tells it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finish {
     /// `stop`, `length`, `tool_calls`, `content_filter`, … mapped to one vocabulary.
@@ -212,7 +213,7 @@ pub struct Finish {
     pub usage: Option<Usage>,
 }
 
-/// Work that goes on at the provider whether or not anybody listens, and can be listened to again.
+/// Work that goes on at the provider without a reader, and that can be listened to again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Upstream {
     /// The provider's id of it.
@@ -222,14 +223,14 @@ pub struct Upstream {
     pub sequence: Option<u64>,
 }
 
-/// What is asked of whom.
+/// A job and the target that it goes to: everything that an encoder and a decoder need.
 #[derive(Clone, Copy)]
-pub struct Ask<'a> {
-    /// The job.
+pub struct ModelCall<'a> {
+    /// The job that is carried out.
     pub job: &'a Job,
     /// The provider's name in the configuration, and its own id of the model.
     pub target: &'a Target,
-    /// Where the provider is.
+    /// Address and credential of the provider.
     pub endpoint: &'a Endpoint,
     /// Whether the last message of the job is the beginning of the answer, which the provider is to
     /// continue ([`Provider::prefill`] says who does).
@@ -238,51 +239,51 @@ pub struct Ask<'a> {
 
 /// A provider's kind: what is the same for every model it serves.
 pub trait Provider: Send + Sync + 'static {
-    /// What the outside needs to know.
+    /// Returns the facts that are known before a request is made.
     fn card(&self) -> &'static Card;
 
-    /// The request that asks for this job.
+    /// Builds the request for this job.
     ///
     /// # Errors
     /// `unsupported` or `invalid`, naming the field of the input that this provider cannot take.
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure>;
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure>;
 
     /// Whether files that the job names by their addresses must be inside it before it is encoded,
     /// because the provider fetches none.
-    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+    fn wants_files_inside(&self, _ask: ModelCall<'_>) -> bool {
         false
     }
 
     /// What becomes of a job whose last message is the beginning of the answer: what `prefill` in
     /// the configuration says, else what is known.
-    fn prefill(&self, ask: Ask<'_>) -> Prefill {
-        let said = ask.endpoint.setting("prefill").and_then(Prefill::named);
-        said.unwrap_or_else(|| self.known_prefill(ask))
+    fn prefill(&self, model_call: ModelCall<'_>) -> Prefill {
+        let raw = model_call.endpoint.setting("prefill").and_then(Prefill::named);
+        raw.unwrap_or_else(|| self.known_prefill(model_call))
     }
 
-    /// The same, where the configuration is silent.
-    fn known_prefill(&self, _ask: Ask<'_>) -> Prefill {
+    /// Tells the same where the configuration is silent.
+    fn known_prefill(&self, _ask: ModelCall<'_>) -> Prefill {
         Prefill::No
     }
 
-    /// A fresh decoder for one reply to that request.
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder>;
+    /// Returns a fresh decoder for one reply to that request.
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder>;
 
     /// The request that listens to `upstream` again: after the packet of its number, else from the
     /// start. In the first case the decoder that was cut off goes on with the reply; in the second a
-    /// fresh one hears everything again. `None` if this provider has no such thing.
-    fn resume(&self, _ask: Ask<'_>, _upstream: &Upstream) -> Option<Outbound> {
+    /// fresh one decodes everything again. `None` if this provider has no such thing.
+    fn resume(&self, _ask: ModelCall<'_>, _upstream: &Upstream) -> Option<Outbound> {
         None
     }
 
     /// The request for all of `upstream` in one piece, as it stands: for when it cannot be listened
     /// to any more. For a fresh decoder, which says `provider_unavailable` while it is under way.
-    fn fetch(&self, _ask: Ask<'_>, _upstream: &Upstream) -> Option<Outbound> {
+    fn fetch(&self, _ask: ModelCall<'_>, _upstream: &Upstream) -> Option<Outbound> {
         None
     }
 
     /// The request that ends `upstream`. Closing the socket does not.
-    fn cancel(&self, _ask: Ask<'_>, _upstream: &Upstream) -> Option<Outbound> {
+    fn cancel(&self, _ask: ModelCall<'_>, _upstream: &Upstream) -> Option<Outbound> {
         None
     }
 
@@ -292,7 +293,7 @@ pub trait Provider: Send + Sync + 'static {
         None
     }
 
-    /// What an answer with an error status means. `body` is at most 64 KiB of it.
+    /// Tells what an answer with an error status means. `body` is at most 64 KiB of it.
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure;
 }
 
@@ -301,13 +302,13 @@ pub trait Decoder: Send {
     /// The reply's headers, before its first packet: for what a provider says nowhere else.
     fn on_headers(&mut self, _headers: &Headers) {}
 
-    /// One packet; events go to `out`. Lifecycle packets make none.
+    /// Decodes one packet; its events go to `out`. Lifecycle packets make none.
     ///
     /// # Errors
     /// The provider's own error inside the reply, or `provider_truncated` for a malformed packet.
     fn on_packet(&mut self, packet: Packet<'_>, out: &mut Vec<Event>) -> Result<Step, Failure>;
 
-    /// The reply ended. The finish, if the provider had said all it had to say.
+    /// Ends the reply and returns its finish, if the provider had sent everything.
     ///
     /// # Errors
     /// `provider_truncated` when it had not.
@@ -323,7 +324,7 @@ pub trait Decoder: Send {
         None
     }
 
-    /// What else the price depends on, as far as the provider has told it.
+    /// Returns what else the price depends on, as far as the provider has told it.
     fn bill(&self) -> Bill {
         Bill::default()
     }
@@ -341,11 +342,11 @@ pub fn estimate_tokens(bytes: u64) -> u64 {
 pub struct Endpoint {
     /// The provider's name in the configuration.
     pub name: Box<str>,
-    /// Without a trailing slash.
+    /// Address of its API, without a trailing slash.
     pub base_url: Box<str>,
     /// Headers of every call, the credential among them. Not printable.
     pub headers: Headers,
-    /// What else proves who we are.
+    /// Credential that is more than a header.
     pub credential: Credential,
     /// What else is known of the account, by the names of the card's settings and those that the
     /// configuration gives.
@@ -355,7 +356,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A setting, if anybody gave it.
+    /// Returns a setting, if the configuration or the environment gave it.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(|value| &**value)

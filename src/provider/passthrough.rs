@@ -13,20 +13,20 @@ use super::vendor;
 use super::{Credential, Framing, Headers, Method, Outbound, Route, registry::Registry};
 use crate::job::{Code, Failure, Task};
 
-/// What a client asks a provider.
+/// A request that a client wrote in a provider's own format.
 #[derive(Debug)]
 pub struct PassthroughRequest<'a> {
-    /// The provider's name.
+    /// Name of the provider in the configuration.
     pub provider: &'a str,
-    /// What is done there.
+    /// HTTP method of the request.
     pub method: Method,
     /// The path after the provider, without a slash in front.
     pub path: &'a str,
-    /// What stands after the `?`.
+    /// Query of the address, without the `?`.
     pub query: Option<&'a str>,
     /// The client's headers, all of them.
     pub headers: &'a Headers,
-    /// Its body.
+    /// Body of the request.
     pub body: Bytes,
     /// Whether a key in the usual headers is the provider's rather than ours.
     pub has_own_key: bool,
@@ -51,14 +51,14 @@ impl PassthroughRequest<'_> {
     }
 }
 
-/// What is asked in a request whose answer we can read.
+/// What is known of a request whose answer a decoder can read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reading {
     /// The provider's own id of the model.
     pub model: Box<str>,
-    /// What is asked of it.
+    /// Task that the model gets.
     pub task: Task,
-    /// How the reply is cut.
+    /// How the reply is cut into packets.
     pub framing: Framing,
 }
 
@@ -100,34 +100,34 @@ const ANSWERED_PREFIXES: [&str; 5] = ["anthropic-", "openai-", "x-goog-", "x-rat
 /// The request, with our key unless the client brings one.
 ///
 /// # Errors
-/// `unknown_model` when nobody has that name; `invalid` for a path that leads elsewhere;
+/// `unknown_model` when no provider has that name; `invalid` for a path that leads elsewhere;
 /// `unsupported` for a provider that is not asked over HTTP.
-pub fn outbound(asked: PassthroughRequest<'_>, registry: &Registry) -> Result<Outbound, Failure> {
-    let has_own_key = asked.brings_key();
-    let (base_url, mut headers, credential) = match registry.get(asked.provider) {
+pub fn outbound(request: PassthroughRequest<'_>, registry: &Registry) -> Result<Outbound, Failure> {
+    let has_own_key = request.brings_key();
+    let (base_url, mut headers, credential) = match registry.get(request.provider) {
         Some(entry) if has_own_key => (&*entry.endpoint.base_url, Headers::new(), Credential::InHeaders),
         Some(entry) => (&*entry.endpoint.base_url, entry.endpoint.headers.clone(), entry.endpoint.credential.clone()),
         // Who brings a key needs none of ours.
         None => {
             let cards = vendor::ALL.iter().map(|vendor| vendor.card());
             let mut known =
-                cards.filter(|card| has_own_key && card.id == asked.provider && !card.base_url.contains('{'));
-            let card = known.next().ok_or_else(|| unknown(asked.provider))?;
+                cards.filter(|card| has_own_key && card.id == request.provider && !card.base_url.contains('{'));
+            let card = known.next().ok_or_else(|| unknown(request.provider))?;
             (card.base_url, Headers::new(), Credential::InHeaders)
         }
     };
-    let url = address(base_url, asked.path, asked.query)?;
-    for (name, value) in asked.headers {
+    let url = address(base_url, request.path, request.query)?;
+    for (name, value) in request.headers {
         let name_text = name.as_str();
         let is_key = PROVIDER_KEYS.contains(&name_text) || SHARED_KEYS.contains(&name_text);
         let is_read = ASKED.contains(&name_text) || ASKED_PREFIXES.iter().any(|prefix| name_text.starts_with(prefix));
-        let goes = if is_key { has_own_key && is_the_clients(asked.has_own_key, name) } else { is_read };
+        let goes = if is_key { has_own_key && is_the_clients(request.has_own_key, name) } else { is_read };
         if goes {
             headers.insert(name, value.clone());
         }
     }
-    let route = Route::Http { method: asked.method, url: url.as_str().into(), headers, credential };
-    Ok(Outbound { route, body: asked.body, framing: Framing::Whole, dropped: Vec::new() })
+    let route = Route::Http { method: request.method, url: url.as_str().into(), headers, credential };
+    Ok(Outbound { route, body: request.body, framing: Framing::Whole, dropped: Vec::new() })
 }
 
 fn is_the_clients(shared: bool, name: &HeaderName) -> bool {
@@ -139,7 +139,7 @@ fn unknown(provider: &str) -> Failure {
     Failure::new(Code::UnknownModel, format!("no provider `{cut}` is configured")).with_param("provider")
 }
 
-/// What of a provider's answer its client reads.
+/// Returns the headers of a provider's answer that its clients read.
 #[must_use]
 pub fn answered(headers: &Headers) -> Headers {
     let is_read =
@@ -177,7 +177,7 @@ fn address(base_url: &str, path: &str, query: Option<&str>) -> Result<Url, Failu
     if is_there { Ok(url) } else { Err(elsewhere()) }
 }
 
-/// `v1`, `v1beta`, `v4`.
+/// Whether a segment is a version: `v1`, `v1beta`, `v4`.
 fn is_version(segment: &str) -> bool {
     let digits = segment.strip_prefix('v').unwrap_or_default();
     digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())

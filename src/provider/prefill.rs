@@ -7,18 +7,18 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::Ask;
+use super::ModelCall;
 use super::protocol::openai_chat;
 use crate::catalog;
 
-/// What a model makes of a last message that is the beginning of its own answer.
+/// How a model continues from a last message that is the beginning of its own answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Prefill {
-    /// Another answer, or an error.
+    /// The model gives another answer, or an error.
     No,
-    /// The rest: the answer holds only what is new.
+    /// The answer is the rest: it holds only what is new.
     Exact,
-    /// The rest, after the beginning once more.
+    /// The answer is the beginning once more, and then the rest.
     Repeats,
 }
 
@@ -27,13 +27,13 @@ impl Prefill {
     pub const NAMES: &[(&str, Prefill)] =
         &[("none", Prefill::No), ("exact", Prefill::Exact), ("repeats", Prefill::Repeats)];
 
-    /// What a name of the configuration stands for.
+    /// Returns the value that a name of the configuration stands for.
     #[must_use]
     pub fn named(name: &str) -> Option<Prefill> {
         Prefill::NAMES.iter().find(|(known, _)| *known == name).map(|(_, prefill)| *prefill)
     }
 
-    /// This, where `takes` holds; else nothing of the kind.
+    /// Returns this value where `takes` holds, else [`Prefill::No`].
     #[must_use]
     pub fn only_if(self, takes: bool) -> Prefill {
         if takes { self } else { Prefill::No }
@@ -42,8 +42,8 @@ impl Prefill {
 
 /// Exact with those models of which the catalog says so under a provider's kind.
 #[must_use]
-pub fn by_catalog(kind: &str, ask: Ask<'_>) -> Prefill {
-    let entry = catalog::find(kind, &ask.target.model);
+pub fn by_catalog(kind: &str, model_call: ModelCall<'_>) -> Prefill {
+    let entry = catalog::find(kind, &model_call.target.model);
     Prefill::Exact.only_if(entry.is_some_and(|entry| entry.abilities.has("prefill")))
 }
 
@@ -51,11 +51,11 @@ pub fn by_catalog(kind: &str, ask: Ask<'_>) -> Prefill {
 /// thought is not at hand: it cannot begin in the middle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Thoughts {
-    /// Nothing: the model's own habit holds.
+    /// The job does not say: the model's own default holds.
     Unsaid,
-    /// It shall think.
+    /// The model shall think.
     Wanted,
-    /// It shall not.
+    /// The model shall not think.
     Unwanted,
 }
 
@@ -94,9 +94,9 @@ fn read(value: &Value) -> Thoughts {
         Value::String(word) if matches!(&**word, "none" | "disabled") => Thoughts::Unwanted,
         Value::String(_) => Thoughts::Wanted,
         Value::Object(fields) => {
-            let said = |name: &str| fields.get(name).map_or(Thoughts::Unsaid, read);
+            let parsed = |name: &str| fields.get(name).map_or(Thoughts::Unsaid, read);
             let budget = ["max_tokens", "budget_tokens"].iter().any(|name| fields.get(*name).is_some());
-            let all = ["type", "effort", "enabled", "enable_thinking", "thinking", "reasoningConfig"].map(said);
+            let all = ["type", "effort", "enabled", "enable_thinking", "thinking", "reasoningConfig"].map(parsed);
             match () {
                 () if all.contains(&Thoughts::Unwanted) => Thoughts::Unwanted,
                 () if budget || all.contains(&Thoughts::Wanted) => Thoughts::Wanted,
@@ -190,11 +190,11 @@ mod tests {
             let job = from_json(json.as_bytes()).unwrap().into_job(&Entrance::default(), Timestamp(0)).unwrap();
             let target = Target { provider: "p".into(), model: model.into() };
             let mut endpoint = Endpoint::plain("p", "http://here/v1");
-            let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-            assert_eq!(provider.prefill(ask), expected, "{vendor} {model} {input}");
+            let model_call = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+            assert_eq!(provider.prefill(model_call), expected, "{vendor} {model} {input}");
             endpoint.settings.insert("prefill".into(), "repeats".into());
-            let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-            assert_eq!(provider.prefill(ask), repeats, "{vendor}: the configuration counts");
+            let model_call = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+            assert_eq!(provider.prefill(model_call), repeats, "{vendor}: the configuration counts");
         }
     }
 

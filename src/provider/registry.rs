@@ -13,15 +13,15 @@ use super::vendor;
 use super::{Auth, Card, Credential, Endpoint, Headers, Provider};
 use crate::config::{Config, ProviderConfig, Secret};
 
-/// The environment.
+/// Reads a variable of the environment.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A provider that is on.
 #[derive(Clone)]
 pub struct Entry {
-    /// How to speak with it.
+    /// Adapter of its kind.
     pub provider: &'static dyn Provider,
-    /// Where it is.
+    /// Address and credential of the provider.
     pub endpoint: Arc<Endpoint>,
 }
 
@@ -55,18 +55,18 @@ impl Registry {
                 entries.extend(endpoint.map(|endpoint| (card.id.into(), Entry { provider: *provider, endpoint })));
             }
         }
-        for (name, said) in &config.providers {
+        for (name, raw) in &config.providers {
             if name.is_empty() || name.contains('/') {
                 problems.push(format!("providers.{name:?}: a provider's name must not be empty or hold a slash"));
                 continue;
             }
-            let wanted = said.kind.as_deref().unwrap_or(name);
+            let wanted = raw.kind.as_deref().unwrap_or(name);
             let Some(provider) = vendor::ALL.iter().find(|provider| provider.card().id == wanted) else {
                 let kinds: Vec<_> = vendor::ALL.iter().map(|provider| provider.card().id).collect();
                 problems.push(format!("providers.{name}.kind: `{wanted}` is none of {}", kinds.join(", ")));
                 continue;
             };
-            let endpoint = endpoint(name, provider.card(), said, env, &mut problems);
+            let endpoint = endpoint(name, provider.card(), raw, env, &mut problems);
             entries.extend(endpoint.map(|endpoint| (name.clone(), Entry { provider: *provider, endpoint })));
         }
         (Registry { entries }, problems)
@@ -88,27 +88,27 @@ impl Registry {
 fn endpoint(
     name: &str,
     card: &'static Card,
-    said: &ProviderConfig,
+    raw: &ProviderConfig,
     env: Env<'_>,
     problems: &mut Vec<String>,
 ) -> Option<Arc<Endpoint>> {
     let mut wrong = Vec::new();
-    let mut settings = settings(card, said, env);
+    let mut settings = settings(card, raw, env);
     let found = Credential::find(card.auth, &mut settings, env);
-    let base_url = base_url(card, said, &settings, env).unwrap_or_else(|problem| {
+    let base_url = base_url(card, raw, &settings, env).unwrap_or_else(|problem| {
         wrong.push(problem);
         "".into()
     });
-    let headers = headers(card, said, env, &mut wrong);
+    let headers = headers(card, raw, env, &mut wrong);
     // A key or a header that is configured stands before what is found.
-    let wants_credential = said.api_key.is_none() && !headers.contains_key(AUTHORIZATION);
+    let wants_credential = raw.api_key.is_none() && !headers.contains_key(AUTHORIZATION);
     let credential = found.map(|found| found.filter(|_| wants_credential)).unwrap_or_else(|problem| {
         if wants_credential && wrong.is_empty() {
             wrong.push(problem);
         }
         None
     });
-    let script = script(card, said).unwrap_or_else(|problem| {
+    let script = script(card, raw).unwrap_or_else(|problem| {
         wrong.push(problem);
         None
     });
@@ -123,14 +123,14 @@ fn first_set(variables: &[&str], env: Env<'_>) -> Option<String> {
     variables.iter().find_map(|name| env(name).filter(|value| !value.is_empty()))
 }
 
-/// The names between braces.
+/// Returns the names between braces.
 fn placeholders(template: &str) -> Vec<&str> {
     template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect()
 }
 
-/// A setting: what the configuration says, else its variables, else its default.
-fn setting(card: &Card, said: &ProviderConfig, name: &str, env: Env<'_>) -> Option<Box<str>> {
-    if let Some((_, value)) = said.settings().find(|(known, _)| *known == name) {
+/// Returns a setting: what the configuration says, else its variables, else its default.
+fn setting(card: &Card, raw: &ProviderConfig, name: &str, env: Env<'_>) -> Option<Box<str>> {
+    if let Some((_, value)) = raw.settings().find(|(known, _)| *known == name) {
         return Some(value.into());
     }
     let known = card.settings.iter().find(|setting| setting.name == name)?;
@@ -138,19 +138,19 @@ fn setting(card: &Card, said: &ProviderConfig, name: &str, env: Env<'_>) -> Opti
     first_set(known.variables, env).map(Into::into).or_else(default)
 }
 
-fn settings(card: &Card, said: &ProviderConfig, env: Env<'_>) -> BTreeMap<Box<str>, Box<str>> {
-    let names = card.settings.iter().map(|setting| setting.name).chain(said.settings().map(|(name, _)| name));
-    names.filter_map(|name| Some((name.into(), setting(card, said, name, env)?))).collect()
+fn settings(card: &Card, raw: &ProviderConfig, env: Env<'_>) -> BTreeMap<Box<str>, Box<str>> {
+    let names = card.settings.iter().map(|setting| setting.name).chain(raw.settings().map(|(name, _)| name));
+    names.filter_map(|name| Some((name.into(), setting(card, raw, name, env)?))).collect()
 }
 
 fn base_url(
     card: &Card,
-    said: &ProviderConfig,
+    raw: &ProviderConfig,
     settings: &BTreeMap<Box<str>, Box<str>>,
     env: Env<'_>,
 ) -> Result<Box<str>, String> {
     let of_variable = first_set(card.base_url_variables, env);
-    let Some(text) = said.base_url.as_deref().or(of_variable.as_deref()) else {
+    let Some(text) = raw.base_url.as_deref().or(of_variable.as_deref()) else {
         if card.base_url.is_empty() {
             return Err(format!("base_url: must be given for kind `{}`", card.id));
         }
@@ -178,12 +178,12 @@ fn base_url(
     Ok(text.trim_end_matches('/').into())
 }
 
-fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<String>) -> Headers {
+fn headers(card: &Card, raw: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<String>) -> Headers {
     let mut headers = Headers::new();
-    let key = match &said.api_key {
+    let key = match &raw.api_key {
         Some(secret) => resolve(secret, env).map(Some),
         // A profile that is named counts before a key that happens to be set.
-        None if card.auth == Auth::Aws && said.profile.is_some() => Ok(None),
+        None if card.auth == Auth::Aws && raw.profile.is_some() => Ok(None),
         None => Ok(first_set(card.key_variables, env)),
     };
     match key {
@@ -192,12 +192,12 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
             None => wrong.push("api_key: cannot be sent in a header".into()),
         },
         Ok(None) if card.auth == Auth::Aws => {}
-        // Somebody else's server behind a vendor's format may do without.
-        Ok(None) if card.key_variables.is_empty() || said.base_url.is_some() || !said.headers.is_empty() => {}
+        // Another server that speaks a vendor's format may need no key.
+        Ok(None) if card.key_variables.is_empty() || raw.base_url.is_some() || !raw.headers.is_empty() => {}
         Ok(None) => wrong.push(format!("api_key: is missing; or set {}", card.key_variables.join(" or "))),
         Err(problem) => wrong.push(format!("api_key: {problem}")),
     }
-    for (name, secret) in &said.headers {
+    for (name, secret) in &raw.headers {
         let value = resolve(secret, env).and_then(|value| {
             let mut value = HeaderValue::from_str(&value).map_err(|_| "is not a header value".to_owned())?;
             value.set_sensitive(true);
@@ -215,7 +215,7 @@ fn headers(card: &Card, said: &ProviderConfig, env: Env<'_>, wrong: &mut Vec<Str
 fn auth(card: &Card, key: &str) -> Option<(HeaderName, HeaderValue)> {
     let (name, text) = match card.auth {
         Auth::Header(name) => (HeaderName::from_static(name), key.to_owned()),
-        // A token that somebody fetched begins like this; anything else is an API key.
+        // A token that was fetched begins like this; anything else is an API key.
         Auth::Google if !key.starts_with("ya29.") => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
         Auth::Bearer | Auth::None | Auth::Google | Auth::Aws => (AUTHORIZATION, format!("Bearer {key}")),
     };
@@ -231,8 +231,8 @@ fn resolve(secret: &Secret, env: Env<'_>) -> Result<String, String> {
     }
 }
 
-fn script(card: &Card, said: &ProviderConfig) -> Result<Option<Script>, String> {
-    let Some(path) = &said.script else { return Ok(None) };
+fn script(card: &Card, raw: &ProviderConfig) -> Result<Option<Script>, String> {
+    let Some(path) = &raw.script else { return Ok(None) };
     if !card.plays_scripts {
         return Err("script: only the kind `scripted` plays one".into());
     }

@@ -114,7 +114,7 @@ fn bedrock_is_on_where_aws_credentials_are_found() {
         let credential = entry.map(|entry| &entry.endpoint.credential);
         assert_eq!(matches!(credential, Some(Credential::Aws(_))), signs, "{toml} {variables:?}");
         assert_eq!(problems.is_empty(), problem.is_empty(), "{problems:?}");
-        assert!(problems.iter().all(|told| told.contains(problem) && !told.contains("cret")), "{problems:?}");
+        assert!(problems.iter().all(|message| message.contains(problem) && !message.contains("cret")), "{problems:?}");
     }
 }
 

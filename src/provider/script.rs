@@ -209,7 +209,7 @@ pub struct Script {
     /// Whether every attempt plays the same.
     is_one: bool,
     /// Text that is left out at the beginning.
-    said: Box<str>,
+    prefix: Box<str>,
 }
 
 impl Script {
@@ -236,7 +236,7 @@ impl Script {
             let message = format!("must hold 1 to {TIMELINES_MAX} timelines");
             return Err(Failure::invalid(&format!("{place}.attempts"), message));
         }
-        Ok(Script { timelines: timelines.into(), chosen: 0, is_one, said: "".into() })
+        Ok(Script { timelines: timelines.into(), chosen: 0, is_one, prefix: "".into() })
     }
 
     /// The script that says `text` word by word.
@@ -244,7 +244,7 @@ impl Script {
     pub fn echo(text: &str) -> Script {
         let words = text.split_inclusive(char::is_whitespace).map(str::to_owned).collect();
         let timelines = [vec![ScriptStep::Text(Pieces::Many(words))]].into();
-        Script { timelines, chosen: 0, is_one: true, said: "".into() }
+        Script { timelines, chosen: 0, is_one: true, prefix: "".into() }
     }
 
     /// Chooses the timeline of attempt `attempt` (from 1).
@@ -255,9 +255,9 @@ impl Script {
 
     /// Goes on after `said`, as a model does that continues its own answer: what it said is left out.
     /// Not where there is a timeline for each attempt, which says itself what comes next.
-    pub fn go_on_after(&mut self, said: &str) {
+    pub fn go_on_after(&mut self, prefix: &str) {
         if self.is_one {
-            self.said = said.into();
+            self.prefix = prefix.into();
         }
     }
 
@@ -315,7 +315,7 @@ fn check(step: &ScriptStep, begun: bool) -> Result<(), String> {
     }
 }
 
-/// serde's message without the line and column, which nobody can find in a job.
+/// serde's message without the line and column, which cannot be found in a job.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or("").to_owned()

@@ -100,8 +100,8 @@ mod tests {
             let headers = [("content-type", "a/b"), ("set-cookie", "a=b")];
             let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             let flow = tap.send_head(203, &headers.into_iter().collect());
-            let (status, told) = tapped.head().await.unwrap();
-            assert_eq!((status, told.len()), (203, 1), "only what clients read");
+            let (status, headers_received) = tapped.head().await.unwrap();
+            assert_eq!((status, headers_received.len()), (203, 1), "only what clients read");
             assert!(give(&flow, Some(Bytes::from_static(b"a"))).await && give(&flow, Some("b".into())).await);
             assert!(!ends || give(&flow, None).await);
             drop(flow);

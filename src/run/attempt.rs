@@ -21,7 +21,7 @@ use crate::policy::effective_options::EffectiveOptions;
 use crate::provider::call::Reply;
 use crate::provider::framing::Framer;
 use crate::provider::tap::Tap;
-use crate::provider::{Ask, Decoder, Finish, Framing, Outbound, Packet, Provider, Step, Upstream, limits};
+use crate::provider::{Decoder, Finish, Framing, ModelCall, Outbound, Packet, Provider, Step, Upstream, limits};
 use crate::telemetry::{self, Labels};
 
 /// What a provider reported about the work that it did, as far as it came to that.
@@ -98,7 +98,7 @@ pub(crate) struct AttemptParams<'a> {
     pub(crate) place: usize,
     pub(crate) env: &'a Arc<Env>,
     pub(crate) provider: &'static dyn Provider,
-    pub(crate) ask: Ask<'a>,
+    pub(crate) ask: ModelCall<'a>,
     pub(crate) outbound: Outbound,
     /// The answer that the attempt receives from where it was cut off, with the decoder that was cut off if
     /// that one goes on.

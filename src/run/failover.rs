@@ -20,7 +20,7 @@ use crate::job::caps::ATTEMPTS_TOTAL_MAX;
 use crate::job::{AttemptMode, AttemptOutcome, Code, Event, Failure, OnStreamFailure, QueueReason, Target};
 use crate::policy::effective_options::EffectiveOptions;
 use crate::policy::failover::{FailoverPlan, Loss};
-use crate::policy::retry::{self, LostAttempt, Next, Seam};
+use crate::policy::retry::{self, AfterLoss, LostAttempt, Next};
 use crate::policy::route;
 use crate::provider::Finish;
 use crate::telemetry;
@@ -90,7 +90,7 @@ fn restore(run: &mut JobRun, plan: &mut FailoverPlan, options: &EffectiveOptions
             let _ = plan.prefer(&target);
             continue;
         };
-        plan.asked(&target);
+        plan.mark_tried(&target);
         let lost = LostAttempt { failure: &failure, at_target: plan.tries(&target), in_all: 0 };
         let next = match retry::next(&lost, options, 0.0) {
             // The job continued after this failure: it belonged to the target.
@@ -161,7 +161,7 @@ async fn attempt(
     permit: Permit,
     options: &EffectiveOptions,
 ) -> Result<Finish, Lost> {
-    plan.asked(permit.target());
+    plan.mark_tried(permit.target());
     let Some(mut attempt) = begin(run, permit, options).await? else {
         return Ok(Finish { reason: "length".into(), native: None, usage: None });
     };
@@ -298,7 +298,7 @@ async fn start_hedge(
 ) -> Option<Box<Attempt>> {
     let others: Vec<_> = plan.candidates().into_iter().filter(|other| other.target != *running).collect();
     let permit = run.env.admission.enter(&others).ok()?;
-    plan.asked(permit.target());
+    plan.mark_tried(permit.target());
     match begin(run, permit, options).await {
         Ok(attempt) => attempt,
         Err(lost) => {
@@ -358,13 +358,15 @@ async fn keep_or_restart(run: &mut JobRun, failure: Option<&Failure>) -> Result<
         return Ok(());
     }
     let partial = continuation::partial(run).await?;
-    match retry::seam(run.job.options.on_stream_failure, partial.can_continue(&run.job)) {
-        Seam::Continue => {
+    match retry::after_loss(run.job.options.on_stream_failure, partial.can_continue(&run.job)) {
+        AfterLoss::Continue => {
             run.next.mode = AttemptMode::Continue;
             run.next.partial = Some(partial);
         }
-        Seam::Restart => run.restart(),
-        Seam::Fail => return Err(failure.cloned().unwrap_or_else(|| Failure::internal("an answer that broke off"))),
+        AfterLoss::Restart => run.restart(),
+        AfterLoss::Fail => {
+            return Err(failure.cloned().unwrap_or_else(|| Failure::internal("an answer that broke off")));
+        }
     }
     Ok(())
 }

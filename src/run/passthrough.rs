@@ -14,7 +14,7 @@ use crate::job::{Code, Failure, Target};
 use crate::policy::effective_options::EffectiveOptions;
 use crate::policy::failover::FailoverPlan;
 use crate::provider::tap::Tap;
-use crate::provider::{Ask, Finish, Outbound};
+use crate::provider::{Finish, ModelCall, Outbound};
 
 /// A request that goes to its provider as the client wrote it.
 pub(crate) struct Passthrough {
@@ -49,7 +49,7 @@ pub(crate) async fn pass_through(
         place,
         env: &run.env,
         provider: entry.provider,
-        ask: Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
+        ask: ModelCall { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false },
         outbound,
         upstream_run: None,
         tap: Some(tap),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::job_run::{JobRun, each_record};
 use crate::job::{Code, Delta, Event, Failure, Part, Target, ToolCall};
-use crate::provider::{Ask, Decoder, Outbound, Provider, Upstream};
+use crate::provider::{Decoder, ModelCall, Outbound, Provider, Upstream};
 use crate::wire::record::BodyRef;
 
 /// Number of texts, tool calls and extra fields that are told apart in one answer. A decoder makes at most
@@ -42,7 +42,7 @@ pub(crate) struct UpstreamRun {
 
 impl UpstreamRun {
     /// The request that receives the answer again, if the provider has such a request.
-    pub(crate) fn outbound(&self, provider: &dyn Provider, ask: Ask<'_>) -> Option<Outbound> {
+    pub(crate) fn outbound(&self, provider: &dyn Provider, ask: ModelCall<'_>) -> Option<Outbound> {
         if self.is_fetch { provider.fetch(ask, &self.upstream) } else { provider.resume(ask, &self.upstream) }
     }
 }
@@ -62,7 +62,7 @@ pub(crate) async fn in_one_piece(run: &mut JobRun) -> Result<bool, Failure> {
     };
     let Some(entry) = run.snapshot.registry.get(&upstream_run.target.provider) else { return Ok(false) };
     (upstream_run.is_fetch, upstream_run.decoder, upstream_run.upstream.sequence) = (true, None, None);
-    let ask = Ask { job: &run.job, target: &upstream_run.target, endpoint: &entry.endpoint, prefilled: false };
+    let ask = ModelCall { job: &run.job, target: &upstream_run.target, endpoint: &entry.endpoint, prefilled: false };
     let can = upstream_run.outbound(entry.provider, ask).is_some();
     run.upstream.replay = filter;
     Ok(can)
@@ -83,7 +83,7 @@ pub(crate) fn cancel_upstream(run: &mut JobRun) {
 /// Cancels one answer at its provider, in the background.
 pub(crate) fn end(run: &JobRun, target: Target, upstream: Upstream) {
     let Some(entry) = run.snapshot.registry.get(&target.provider) else { return };
-    let ask = Ask { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
+    let ask = ModelCall { job: &run.job, target: &target, endpoint: &entry.endpoint, prefilled: false };
     let Some(outbound) = entry.provider.cancel(ask, &upstream) else { return };
     let (env, job) = (Arc::clone(&run.env), run.job.id.clone());
     run.env.runtime.spawn(async move {

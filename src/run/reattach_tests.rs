@@ -8,7 +8,7 @@ use super::*;
 use crate::job::{
     AttemptMode, AttemptStarted, Output, OutputBody, Progress, ProgressState, Restarted, Target, UpstreamId, for_tests,
 };
-use crate::provider::{Ask, Decoder, Endpoint, Finish, Packet, Provider, vendor};
+use crate::provider::{Decoder, Endpoint, Finish, ModelCall, Packet, Provider, vendor};
 
 fn body(exchange: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/text/openai").join(exchange);
@@ -27,7 +27,7 @@ fn decoder() -> Box<dyn Decoder> {
     let input = r#"{"input":[{"role":"user","content":"Hi"}],"background":true}"#;
     let job = for_tests::job("p/m").input(input).build();
     let target = Target { provider: "openai".into(), model: "gpt-9".into() };
-    provider.decoder(Ask {
+    provider.decoder(ModelCall {
         job: &job,
         target: &target,
         endpoint: &Endpoint::plain("openai", "http://h/v1"),

@@ -23,7 +23,7 @@ use crate::job::{
 };
 use crate::policy::effective_options::EffectiveOptions;
 use crate::provider::registry::Entry;
-use crate::provider::{Ask, Finish, Outbound};
+use crate::provider::{Finish, ModelCall, Outbound};
 use crate::telemetry::{self, OurStage};
 
 /// Begins an attempt: its record is durable, and its request is sent when its events are awaited. Returns
@@ -56,7 +56,7 @@ pub(crate) async fn begin(
             }
         },
     };
-    let ask = Ask { job: &job, target: &target, endpoint: &entry.endpoint, prefilled };
+    let ask = ModelCall { job: &job, target: &target, endpoint: &entry.endpoint, prefilled };
     let mut encoded = match &run.upstream.unfinished {
         Some(upstream_run) => {
             upstream_run.outbound(entry.provider, ask).ok_or_else(|| Failure::internal("nothing to take up"))
@@ -83,7 +83,7 @@ async fn next_request(run: &mut JobRun, entry: &Entry, target: &Target) -> Conti
     let Some(partial) = &run.next.partial else {
         return Continued::Ask { job: Arc::clone(&run.job), prefilled: false };
     };
-    let ask = Ask { job: &run.job, target, endpoint: &entry.endpoint, prefilled: false };
+    let ask = ModelCall { job: &run.job, target, endpoint: &entry.endpoint, prefilled: false };
     let refused = run.attempts.iter().any(|record| record.is_prefill_refused && record.target == *target);
     let by = if refused { ContinueBy::Turn } else { ContinueBy::with(entry.provider.prefill(ask)) };
     run.next.trimmer = Some(OverlapTrimmer::new(partial, by));
@@ -92,17 +92,17 @@ async fn next_request(run: &mut JobRun, entry: &Entry, target: &Target) -> Conti
 
 /// Encodes the request with the job's files inside it. They are fetched once for all attempts that ask the
 /// same.
-async fn encode_with_files(run: &mut JobRun, entry: &Entry, ask: Ask<'_>) -> Result<Outbound, Failure> {
+async fn encode_with_files(run: &mut JobRun, entry: &Entry, ask: ModelCall<'_>) -> Result<Outbound, Failure> {
     let is_same = std::ptr::eq(ask.job, &raw const *run.job);
     if let Some(job) = run.with_files.as_ref().filter(|_| is_same) {
-        return entry.provider.encode(Ask { job, ..ask });
+        return entry.provider.encode(ModelCall { job, ..ask });
     }
     let with_files = inlined(ask.job, &run.snapshot.remote).await?;
     let job = with_files.map_or_else(|| Arc::new(ask.job.clone()), Arc::new);
     if is_same {
         run.with_files = Some(Arc::clone(&job));
     }
-    entry.provider.encode(Ask { job: &job, ..ask })
+    entry.provider.encode(ModelCall { job: &job, ..ask })
 }
 
 /// Makes the attempt durable before anything is sent, so that a crash never causes a second request

@@ -80,7 +80,7 @@ impl Sold {
         change(&mut usage);
         let bill = Bill { provider_usd: None, ..self.bill.clone() };
         let target = target(&self.model);
-        // A day of the week with one price: Monday, two in the morning, is at nobody's quiet hours.
+        // A day of the week with one price: Monday, two in the morning, is in no vendor's quiet hours.
         let at = Timestamp(98 * 3_600_000);
         let (job, kind) = (&self.job, self.kind);
         PriceBook::default().cost(&Sale { job, target: &target, kind, region: None, usage: &usage, bill: &bill, at })
@@ -98,8 +98,8 @@ impl Sold {
             .service_tier
             .as_deref()
             .is_none_or(|tier| matches!(tier, "default" | "standard" | "STANDARD" | "on_demand"));
-        let said = &self.job.input.get();
-        if !is_plain || said.contains("\"service_tier\"") || self.bill.searches.unwrap_or(0) > 0 {
+        let raw = &self.job.input.get();
+        if !is_plain || raw.contains("\"service_tier\"") || self.bill.searches.unwrap_or(0) > 0 {
             return None;
         }
         let all = self.usage.input_tokens?;

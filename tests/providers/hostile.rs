@@ -5,7 +5,7 @@ use forebay::provider::vendor;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::own::{Asked, exchanges};
+use super::own::{Case, exchanges};
 use super::replay::{Adapter, Outcome, Reply, replay};
 
 /// What is done to a body.
@@ -86,7 +86,7 @@ fn inflict(body: &mut Vec<u8>, harm: &Harm) {
     }
 }
 
-fn said(outcome: &Outcome) -> usize {
+fn raw(outcome: &Outcome) -> usize {
     outcome.events.iter().map(|event| serde_json::to_string(event).expect("an event is JSON").len()).sum()
 }
 
@@ -105,15 +105,15 @@ proptest! {
                 for harm in &harms {
                     inflict(&mut reply.body, harm);
                 }
-                let asked = Asked::of(&exchange);
+                let request = Case::of(&exchange);
                 let adapter = &Adapter {
-                    framing: asked.framing(*provider),
-                    decoder: &|| provider.decoder(asked.ask()),
+                    framing: request.framing(*provider),
+                    decoder: &|| provider.decoder(request.model_call()),
                     classify: &|status, headers, body| provider.classify(status, headers, body),
                 };
                 let whole = replay(adapter, &reply, [&reply.body[..]]);
                 let bound = reply.body.len() * 8 + 4096;
-                prop_assert!(said(&whole) <= bound, "{name}: {} bytes from {}", said(&whole), reply.body.len());
+                prop_assert!(raw(&whole) <= bound, "{name}: {} bytes from {}", raw(&whole), reply.body.len());
                 prop_assert_eq!(&replay(adapter, &reply, reply.body.chunks(size)), &whole, "{} in pieces of {}", name, size);
             }
         }

@@ -37,10 +37,10 @@ fn what_recorded_answers_say_is_left_is_understood() {
         let reply = Reply::of(&load(&folder.join(text("file"))));
         let read = limits::read(&reply.headers, Timestamp(0)).unwrap_or_default();
         let Limits { requests, tokens } = read;
-        let is_one = |window: Option<Window>, said: &[u64]| match window {
-            None => said.is_empty(),
+        let is_one = |window: Option<Window>, raw: &[u64]| match window {
+            None => raw.is_empty(),
             // The answers' own dates are what resets count from, not our clock, which says 1970 here.
-            Some(window) => said.iter().min() == Some(&window.remaining) && window.reset_ms < DURATION_MS_MAX,
+            Some(window) => raw.iter().min() == Some(&window.remaining) && window.reset_ms < DURATION_MS_MAX,
         };
         let [said_requests, said_tokens] = left(&reply);
         if !is_one(requests, &said_requests) || !is_one(tokens, &said_tokens) {

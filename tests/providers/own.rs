@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use forebay::job::Job;
-use forebay::provider::{Ask, Endpoint, Framing, Provider, Route, Target, vendor};
+use forebay::provider::{Endpoint, Framing, ModelCall, Provider, Route, Target, vendor};
 use serde_json::{Value, json};
 
 use super::recorded::check_cut;
@@ -110,10 +110,10 @@ fn check_exchanges(provider: &dyn Provider, files: &[PathBuf]) {
     for path in files.iter().filter(|path| is_exchange(path)) {
         let exchange = load(path);
         let reply = Reply::of(&exchange);
-        let asked = Asked::of(&exchange);
+        let request = Case::of(&exchange);
         let adapter = &Adapter {
-            framing: asked.framing(provider),
-            decoder: &|| provider.decoder(asked.ask()),
+            framing: request.framing(provider),
+            decoder: &|| provider.decoder(request.model_call()),
             classify: &|status, headers, body| provider.classify(status, headers, body),
         };
         let whole = replay(adapter, &reply, [&reply.body[..]]);
@@ -156,22 +156,22 @@ fn end_json(outcome: &Outcome) -> Value {
 fn check_requests(provider: &dyn Provider, files: &[PathBuf]) {
     for path in files.iter().filter(|path| is_request(path)) {
         let case = load(path);
-        let got = encoded(provider, &Asked::of(&case));
+        let got = encoded(provider, &Case::of(&case));
         assert_eq!(got, case["becomes"], "{}", path.display());
     }
 }
 
 /// What a case asks: `input`, and, where they matter, `task`, `model`, `settings`,
 /// `drop_unsupported`, `prefilled`.
-pub(crate) struct Asked {
+pub(crate) struct Case {
     job: Job,
     target: Target,
     endpoint: Endpoint,
     prefilled: bool,
 }
 
-impl Asked {
-    pub(crate) fn of(case: &Value) -> Asked {
+impl Case {
+    pub(crate) fn of(case: &Value) -> Case {
         let input = if case["input"].is_null() {
             json!({"messages": [{"role": "user", "content": "Hi"}]})
         } else {
@@ -185,7 +185,7 @@ impl Asked {
             endpoint.settings.insert(name.as_str().into(), value.as_str().expect("a text").into());
         }
         let model = case["model"].as_str().unwrap_or("the-model");
-        Asked {
+        Case {
             job,
             target: Target { provider: "here".into(), model: model.into() },
             endpoint,
@@ -195,11 +195,11 @@ impl Asked {
 
     /// How the reply to what is asked is cut.
     pub(crate) fn framing(&self, provider: &dyn Provider) -> Framing {
-        provider.encode(self.ask()).map_or(Framing::Sse, |outbound| outbound.framing)
+        provider.encode(self.model_call()).map_or(Framing::Sse, |outbound| outbound.framing)
     }
 
-    pub(crate) fn ask(&self) -> Ask<'_> {
-        Ask { job: &self.job, target: &self.target, endpoint: &self.endpoint, prefilled: self.prefilled }
+    pub(crate) fn model_call(&self) -> ModelCall<'_> {
+        ModelCall { job: &self.job, target: &self.target, endpoint: &self.endpoint, prefilled: self.prefilled }
     }
 }
 
@@ -213,8 +213,8 @@ pub(crate) fn exchanges(vendor: &str) -> Vec<(String, Value)> {
 /// Headers that say nothing of their own.
 const USUAL_HEADERS: &[&str] = &["content-type", "accept"];
 
-fn encoded(provider: &dyn Provider, asked: &Asked) -> Value {
-    let outbound = match provider.encode(asked.ask()) {
+fn encoded(provider: &dyn Provider, request: &Case) -> Value {
+    let outbound = match provider.encode(request.model_call()) {
         Ok(outbound) => outbound,
         Err(failure) => return json!({"error": {"code": failure.code, "param": failure.param}}),
     };
@@ -237,7 +237,7 @@ fn unknown_fields_are_handed_on_byte_for_byte() {
     let job = job(input);
     let target = Target { provider: "here".into(), model: "m\"".into() };
     let sent = provider
-        .encode(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
+        .encode(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
         .expect("a chat")
         .body;
     let expected = concat!(

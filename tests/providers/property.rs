@@ -2,13 +2,13 @@
 //! refused by the name of a field.
 //!
 //! The schemas in `schema/` are written by hand from the documented formats, strict (no field that
-//! is not named), one per family; a vendor's is found by the address that is asked.
+//! is not named), one per protocol; a vendor's is found by the address that is asked.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use forebay::job::{Code, Task};
-use forebay::provider::{Ask, Endpoint, Provider, Route, Target, vendor};
+use forebay::provider::{Endpoint, ModelCall, Provider, Route, Target, vendor};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ fn encode_with(
     }
     endpoint.settings.extend(setting.map(|(name, value)| (name.into(), value.into())));
     let prefilled = setting.is_some_and(|(name, _)| name == "prefill");
-    match provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled }) {
+    match provider.encode(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled }) {
         Ok(outbound) => {
             let Route::Http { url, .. } = outbound.route else { panic!("goes over HTTP") };
             let path = url.split('?').next().unwrap_or_default().to_owned();
@@ -121,7 +121,7 @@ fn user() -> impl Strategy<Value = Value> {
 
 /// An answer of the model, or one that calls tools, with their results.
 fn assistant() -> impl Strategy<Value = Value> {
-    let said = text().prop_map(|text| json!([{"role": "assistant", "content": text}]));
+    let raw = text().prop_map(|text| json!([{"role": "assistant", "content": text}]));
     let called = (proptest::option::of(text()), 1..3_usize, any::<bool>()).prop_map(|(content, calls, thought)| {
         let mut message = json!({"role": "assistant", "content": content, "tool_calls": []});
         if thought {
@@ -138,7 +138,7 @@ fn assistant() -> impl Strategy<Value = Value> {
         turn.insert(0, message);
         Value::Array(turn)
     });
-    prop_oneof![said, called]
+    prop_oneof![raw, called]
 }
 
 fn messages() -> impl Strategy<Value = Value> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use forebay::job::Code;
-use forebay::provider::{Ask, Endpoint};
+use forebay::provider::{Endpoint, ModelCall};
 use serde_json::{Value, json};
 
 use super::dialect::{self, Dialect};
@@ -17,8 +17,8 @@ const CUTS: usize = 150;
 /// Where the recordings are, if they are here.
 pub(crate) fn folder() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let said = std::env::var_os("FOREBAY_FIXTURES").map(PathBuf::from);
-    let folder = said.unwrap_or_else(|| root.join("../shared/fixtures")).join("text");
+    let raw = std::env::var_os("FOREBAY_FIXTURES").map(PathBuf::from);
+    let folder = raw.unwrap_or_else(|| root.join("../shared/fixtures")).join("text");
     folder.join("index.json").is_file().then_some(folder)
 }
 
@@ -178,7 +178,7 @@ fn a_recorded_request_is_what_its_job_becomes() {
         let mut job = job(&rebuild.input.to_string());
         job.task = rebuild.task;
         let (target, endpoint) = (target(&rebuild.model), Endpoint::plain("p", "http://h/v1"));
-        match rebuild.provider.encode(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }) {
+        match rebuild.provider.encode(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false }) {
             Ok(outbound) => {
                 let sent: Value = serde_json::from_slice(&outbound.body).expect("JSON");
                 if sent != rebuild.becomes {

@@ -227,7 +227,7 @@ pub(crate) fn usage_json(usage: Option<&Usage>) -> Value {
 
 /// A failure as it is committed: the message may quote the provider, so only our own parts.
 pub(crate) fn failure_json(failure: &Failure) -> Value {
-    let mut said = json!({
+    let mut raw = json!({
         "code": failure.code,
         "retryable": failure.retryable,
         "belongs_to_target": failure.belongs_to_target,
@@ -237,7 +237,7 @@ pub(crate) fn failure_json(failure: &Failure) -> Value {
         "param": failure.param,
     });
     if failure.overflows {
-        said["overflows"] = true.into();
+        raw["overflows"] = true.into();
     }
-    said
+    raw
 }

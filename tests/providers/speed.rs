@@ -1,4 +1,4 @@
-//! What an event costs, family by family: allocations (checked), and time (printed). For the time
+//! What an event costs, protocol by protocol: allocations (checked), and time (printed). For the time
 //! run it with `--release -- --ignored --nocapture`; `make bench` does.
 
 use std::time::Instant;
@@ -7,7 +7,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use forebay::job::{Event, Part};
 use forebay::provider::framing::Framer;
-use forebay::provider::{Ask, Decoder, Endpoint, Framing, Headers};
+use forebay::provider::{Decoder, Endpoint, Framing, Headers, ModelCall};
 
 use super::dialect::vendor_of;
 use super::replay::{job, target};
@@ -15,14 +15,14 @@ use super::replay::{job, target};
 /// Text deltas of one reply.
 const EVENTS: usize = 1000;
 
-/// A family's way to say one word, in a stream as its vendor sends it.
+/// How a protocol writes one word, in a stream as its vendor sends it.
 struct Family {
     vendor: &'static str,
     framing: Framing,
     content_type: &'static str,
     /// What comes before the first word.
     before: &'static [&'static str],
-    /// Three words in turn: nobody repeats himself to the byte.
+    /// Three words in turn: no model repeats itself to the byte.
     words: [&'static str; 3],
     /// Allocations that a word may need: its text, and what this format cannot do without.
     allocations_max: f64,
@@ -99,7 +99,7 @@ const FAMILIES: &[Family] = &[
     },
 ];
 
-/// A stream of the family: how it is cut on the socket, one word a piece.
+/// A stream of the protocol: how it is cut on the socket, one word a piece.
 struct Stream {
     name: &'static str,
     framing: Framing,
@@ -133,7 +133,7 @@ fn stream(family: &'static Family) -> Stream {
 
 fn decoder(vendor: &str, input: &str, model: &str) -> Box<dyn Decoder> {
     let (job, target, endpoint) = (job(input), target(model), Endpoint::plain("p", "http://h"));
-    vendor_of(vendor).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
+    vendor_of(vendor).decoder(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// OpenAI's Responses, which a native input asks for.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::job::{Target, Timestamp};
 use crate::provider::protocol::anthropic::{Form, OtherModels, Site, request};
-use crate::provider::{Ask, Endpoint};
+use crate::provider::{ModelCall, Endpoint};
 use crate::wire::submit::Entrance;
 
 /// A request with these fields beside what every request has.
@@ -36,7 +36,7 @@ fn sent(body: &Value) -> Value {
     let job = parsed(body).into_job(&Entrance::default(), Timestamp(0)).unwrap();
     let target = Target { provider: "p".into(), model: "claude-sonnet-4-5".into() };
     let endpoint = Endpoint::plain("p", "http://h");
-    let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+    let ask = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
     let site = Site { kind: "anthropic", maker: "anthropic", form: Form::Api, others: &OtherModels::PLAIN };
     let sent = request(ask, site);
     let sent = sent.unwrap_or_else(|failure| panic!("{body}: {failure}"));

@@ -5,7 +5,7 @@ use crate::job::Timestamp;
 /// Pieces that the time is cut into: what is forgotten at once.
 const SLOTS: usize = 10;
 
-/// See the module.
+/// Counts of recent calls and errors, by the second.
 #[derive(Default, Debug)]
 pub(super) struct Recent {
     slots: [Slot; SLOTS],
@@ -27,7 +27,7 @@ impl Recent {
         slot.errors = slot.errors.saturating_add(u32::from(is_error));
     }
 
-    /// Calls and errors.
+    /// Returns the numbers of calls and of errors.
     pub(super) fn sums(&mut self, window_s: u64, now: Timestamp) -> (u32, u32) {
         self.move_to(window_s, now);
         let sum = |of: fn(&Slot) -> u32| self.slots.iter().map(of).fold(0, u32::saturating_add);

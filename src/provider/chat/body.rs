@@ -14,7 +14,7 @@ impl Default for Body {
 }
 
 impl Body {
-    /// An empty object with room for so many bytes.
+    /// Creates an empty object with space for so many bytes.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Body {
         let mut text = String::with_capacity(bytes + 2);
@@ -22,7 +22,7 @@ impl Body {
         Body(text)
     }
 
-    /// Adds a field.
+    /// Adds a field to the object.
     pub fn put(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> &mut Body {
         self.name(name);
         self.0.push_str(&serde_json::to_string(value).expect("plain data is JSON"));

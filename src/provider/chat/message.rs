@@ -9,27 +9,27 @@ use super::thought::{self, Thought};
 use super::typed;
 use crate::job::Failure;
 
-/// Who speaks. `developer` is `System`.
+/// Role of a message's speaker. `developer` is `System`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// The rules.
+    /// The rules of the conversation.
     System,
-    /// The person.
+    /// The person who uses the model.
     User,
-    /// The model.
+    /// The model in an earlier turn.
     Assistant,
-    /// A tool's result.
+    /// The result of a tool.
     Tool,
 }
 
-/// One message.
+/// One message of a chat.
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
-    /// Where it stands: `input.messages[3]`, for errors.
+    /// Place in the input for errors: `input.messages[3]`.
     pub param: Box<str>,
-    /// Who speaks.
+    /// Role of the speaker.
     pub role: Role,
-    /// What is said.
+    /// Content of the message.
     pub parts: Vec<Part<'a>>,
     /// Calls that the model makes.
     pub calls: Vec<Call<'a>>,
@@ -48,34 +48,34 @@ pub struct Message<'a> {
 /// A piece of what is said.
 #[derive(Clone, Debug)]
 pub enum Part<'a> {
-    /// Text.
+    /// A part that is text.
     Text {
-        /// The text.
+        /// Text of the part.
         text: Cow<'a, str>,
         /// Where a provider's prompt cache may end.
         cache_control: Option<&'a RawValue>,
     },
-    /// An image.
+    /// A part that is an image.
     Image {
-        /// Where it is.
+        /// Place of the file.
         source: Source<'a>,
-        /// `low`, `high`, `auto`.
+        /// Resolution in which the model sees it: `low`, `high`, `auto`.
         detail: Option<Cow<'a, str>>,
         /// Where a provider's prompt cache may end.
         cache_control: Option<&'a RawValue>,
     },
-    /// Sound.
+    /// A part that is sound.
     Audio {
-        /// Base64.
+        /// Bytes of the sound in base64.
         data: Cow<'a, str>,
-        /// `wav`, `mp3`.
+        /// Format of the sound: `wav`, `mp3`.
         format: Cow<'a, str>,
     },
-    /// A document.
+    /// A part that is a document.
     File {
-        /// Where it is.
+        /// Place of the file.
         source: Source<'a>,
-        /// Its name.
+        /// Name of the file.
         filename: Option<Cow<'a, str>>,
         /// Where a provider's prompt cache may end.
         cache_control: Option<&'a RawValue>,
@@ -84,23 +84,23 @@ pub enum Part<'a> {
     Refusal(Cow<'a, str>),
     /// A part of a kind that only some provider knows, as it came.
     Native {
-        /// Its `type`.
+        /// The `type` of the part.
         kind: Cow<'a, str>,
-        /// The part.
+        /// JSON of the part.
         raw: &'a RawValue,
     },
 }
 
-/// Where a file is.
+/// Place of a file.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Source<'a> {
-    /// At an address.
+    /// The file is at an address.
     Url(Cow<'a, str>),
-    /// Here.
+    /// The file is in the message.
     Data {
-        /// `image/png`.
+        /// Media type of the file, for example `image/png`.
         mime: Cow<'a, str>,
-        /// Base64.
+        /// Bytes of the file in base64.
         base64: Cow<'a, str>,
     },
     /// At the provider, under this id.
@@ -130,7 +130,7 @@ impl<'a> Source<'a> {
 pub struct Call<'a> {
     /// Its id; empty if it has none.
     pub id: Cow<'a, str>,
-    /// The tool.
+    /// Name of the tool.
     pub name: Cow<'a, str>,
     /// The JSON text of the arguments; never empty.
     pub arguments: Cow<'a, str>,
@@ -154,13 +154,13 @@ impl Call<'_> {
 }
 
 #[derive(Deserialize)]
-struct SaidMessage<'a> {
+struct RawMessage<'a> {
     #[serde(borrow)]
     role: Cow<'a, str>,
     #[serde(borrow, default)]
     content: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    tool_calls: Option<Vec<SaidCall<'a>>>,
+    tool_calls: Option<Vec<RawCall<'a>>>,
     #[serde(borrow, default)]
     tool_call_id: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -180,17 +180,17 @@ struct SaidMessage<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidCall<'a> {
+struct RawCall<'a> {
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    function: SaidFunction<'a>,
+    function: RawFunction<'a>,
     #[serde(borrow, default)]
     extra_content: Option<Extra<'a>>,
 }
 
 #[derive(Deserialize)]
-struct SaidFunction<'a> {
+struct RawFunction<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -210,13 +210,13 @@ struct Google<'a> {
 }
 
 pub(super) fn read(value: &RawValue) -> Result<Vec<Message<'_>>, Failure> {
-    let said: Vec<&RawValue> = typed(value, "input.messages")?;
-    said.into_iter().enumerate().map(|(at, raw)| read_one(raw, format!("input.messages[{at}]"))).collect()
+    let parsed: Vec<&RawValue> = typed(value, "input.messages")?;
+    parsed.into_iter().enumerate().map(|(at, raw)| read_one(raw, format!("input.messages[{at}]"))).collect()
 }
 
 fn read_one(raw: &RawValue, param: String) -> Result<Message<'_>, Failure> {
-    let said: SaidMessage<'_> = typed(raw, &param)?;
-    let role = match &*said.role {
+    let parsed: RawMessage<'_> = typed(raw, &param)?;
+    let role = match &*parsed.role {
         "system" | "developer" => Role::System,
         "user" => Role::User,
         "assistant" => Role::Assistant,
@@ -226,10 +226,10 @@ fn read_one(raw: &RawValue, param: String) -> Result<Message<'_>, Failure> {
             return Err(Failure::invalid(&format!("{param}.role"), message));
         }
     };
-    let mut parts = said.content.map(|content| parts(content, &param)).transpose()?.unwrap_or_default();
-    parts.extend(said.refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
-    let mut thoughts = thought::joined(said.reasoning_details.unwrap_or_default());
-    let plain = said.reasoning_content.or(said.reasoning).filter(|text| !text.is_empty());
+    let mut parts = parsed.content.map(|content| parts(content, &param)).transpose()?.unwrap_or_default();
+    parts.extend(parsed.refusal.filter(|text| !text.is_empty()).map(Part::Refusal));
+    let mut thoughts = thought::joined(parsed.reasoning_details.unwrap_or_default());
+    let plain = parsed.reasoning_content.or(parsed.reasoning).filter(|text| !text.is_empty());
     match (&mut thoughts[..], plain) {
         ([], Some(text)) => {
             thoughts.push(Thought { kind: "reasoning.text".into(), text: Some(text), ..Thought::default() })
@@ -238,32 +238,32 @@ fn read_one(raw: &RawValue, param: String) -> Result<Message<'_>, Failure> {
         ([only], Some(text)) if only.kind == "reasoning.text" && only.text.is_none() => only.text = Some(text),
         _ => {}
     }
-    let calls = said.tool_calls.unwrap_or_default().into_iter().map(call).collect();
+    let calls = parsed.tool_calls.unwrap_or_default().into_iter().map(call).collect();
     Ok(Message {
         param: param.into(),
         role,
         parts,
         calls,
-        call_id: said.tool_call_id,
-        is_error: said.is_error == Some(true),
-        name: said.name,
+        call_id: parsed.tool_call_id,
+        is_error: parsed.is_error == Some(true),
+        name: parsed.name,
         thoughts,
-        cache_control: said.cache_control,
+        cache_control: parsed.cache_control,
     })
 }
 
-fn call(said: SaidCall<'_>) -> Call<'_> {
-    let arguments = match said.function.arguments {
+fn call(parsed: RawCall<'_>) -> Call<'_> {
+    let arguments = match parsed.function.arguments {
         None => Cow::Borrowed("{}"),
         Some(raw) => match serde_json::from_str::<String>(raw.get()) {
             Ok(text) if text.trim().is_empty() => Cow::Borrowed("{}"),
             Ok(text) => Cow::Owned(text),
-            // Somebody sent the object itself.
+            // The client sent the object itself.
             Err(_) => Cow::Borrowed(raw.get()),
         },
     };
-    let signature = said.extra_content.and_then(|extra| extra.google?.thought_signature);
-    Call { id: said.id.unwrap_or_default(), name: said.function.name, arguments, signature }
+    let signature = parsed.extra_content.and_then(|extra| extra.google?.thought_signature);
+    Call { id: parsed.id.unwrap_or_default(), name: parsed.function.name, arguments, signature }
 }
 
 fn parts<'a>(content: &'a RawValue, param: &str) -> Result<Vec<Part<'a>>, Failure> {
@@ -271,8 +271,8 @@ fn parts<'a>(content: &'a RawValue, param: &str) -> Result<Vec<Part<'a>>, Failur
     match content.get().as_bytes().first() {
         Some(b'"') => Ok(vec![Part::Text { text: typed(content, &param)?, cache_control: None }]),
         Some(b'[') => {
-            let said: Vec<&RawValue> = typed(content, &param)?;
-            said.into_iter().enumerate().map(|(at, raw)| part(raw, &format!("{param}[{at}]"))).collect()
+            let parsed: Vec<&RawValue> = typed(content, &param)?;
+            parsed.into_iter().enumerate().map(|(at, raw)| part(raw, &format!("{param}[{at}]"))).collect()
         }
         Some(b'n') => Ok(Vec::new()),
         _ => Err(Failure::invalid(&param, "must be a string or a list of parts")),
@@ -280,7 +280,7 @@ fn parts<'a>(content: &'a RawValue, param: &str) -> Result<Vec<Part<'a>>, Failur
 }
 
 #[derive(Deserialize)]
-struct SaidPart<'a> {
+struct RawPart<'a> {
     #[serde(borrow, rename = "type", default)]
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -298,7 +298,7 @@ struct SaidPart<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidImage<'a> {
+struct RawImage<'a> {
     #[serde(borrow)]
     url: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -306,7 +306,7 @@ struct SaidImage<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidAudio<'a> {
+struct RawAudio<'a> {
     #[serde(borrow)]
     data: Cow<'a, str>,
     #[serde(borrow)]
@@ -314,7 +314,7 @@ struct SaidAudio<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidFile<'a> {
+struct RawFile<'a> {
     #[serde(borrow, default)]
     file_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -326,31 +326,31 @@ struct SaidFile<'a> {
 }
 
 fn part<'a>(raw: &'a RawValue, param: &str) -> Result<Part<'a>, Failure> {
-    let said: SaidPart<'a> = typed(raw, param)?;
-    let cache_control = said.cache_control;
+    let parsed: RawPart<'a> = typed(raw, param)?;
+    let cache_control = parsed.cache_control;
     let need = |name: &str| Failure::invalid(&format!("{param}.{name}"), "is missing");
-    match &*said.kind {
+    match &*parsed.kind {
         "text" | "input_text" | "output_text" => {
-            Ok(Part::Text { text: said.text.ok_or_else(|| need("text"))?, cache_control })
+            Ok(Part::Text { text: parsed.text.ok_or_else(|| need("text"))?, cache_control })
         }
-        "refusal" => Ok(Part::Refusal(said.refusal.ok_or_else(|| need("refusal"))?)),
-        "image_url" | "input_image" if said.image_url.is_some() => {
-            let image = said.image_url.ok_or_else(|| need("image_url"))?;
+        "refusal" => Ok(Part::Refusal(parsed.refusal.ok_or_else(|| need("refusal"))?)),
+        "image_url" | "input_image" if parsed.image_url.is_some() => {
+            let image = parsed.image_url.ok_or_else(|| need("image_url"))?;
             let at = format!("{param}.image_url");
-            let SaidImage { url, detail } = match image.get().as_bytes().first() {
-                Some(b'"') => SaidImage { url: typed(image, &at)?, detail: None },
+            let RawImage { url, detail } = match image.get().as_bytes().first() {
+                Some(b'"') => RawImage { url: typed(image, &at)?, detail: None },
                 _ => typed(image, &at)?,
             };
             Ok(Part::Image { source: Source::from_url(url), detail, cache_control })
         }
-        "input_audio" if said.input_audio.is_some_and(|audio| audio.get().starts_with('{')) => {
-            let audio = said.input_audio.ok_or_else(|| need("input_audio"))?;
-            let SaidAudio { data, format } = typed(audio, &format!("{param}.input_audio"))?;
+        "input_audio" if parsed.input_audio.is_some_and(|audio| audio.get().starts_with('{')) => {
+            let audio = parsed.input_audio.ok_or_else(|| need("input_audio"))?;
+            let RawAudio { data, format } = typed(audio, &format!("{param}.input_audio"))?;
             Ok(Part::Audio { data, format })
         }
         "file" => {
             let at = format!("{param}.file");
-            let file: SaidFile<'a> = typed(said.file.ok_or_else(|| need("file"))?, &at)?;
+            let file: RawFile<'a> = typed(parsed.file.ok_or_else(|| need("file"))?, &at)?;
             let source = match (file.file_data, file.file_url, file.file_id) {
                 (Some(data), ..) => Source::from_url(data),
                 (_, Some(url), _) => Source::from_url(url),
@@ -359,6 +359,6 @@ fn part<'a>(raw: &'a RawValue, param: &str) -> Result<Part<'a>, Failure> {
             };
             Ok(Part::File { source, filename: file.filename, cache_control })
         }
-        _ => Ok(Part::Native { kind: said.kind, raw }),
+        _ => Ok(Part::Native { kind: parsed.kind, raw }),
     }
 }

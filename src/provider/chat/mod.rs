@@ -1,7 +1,7 @@
 //! A chat as the job says it, read once into terms from which every other dialect is written.
 //!
 //! Owns the reading of the OpenAI chat body: messages, tools, and the parameters, which an encoder
-//! takes one by one; what nobody took is refused by name, or left out if the job says so. Promises
+//! takes one by one; what was not taken is refused by name, or left out if the job says so. Promises
 //! that schemas and arguments keep the order of their fields (they are never taken apart), and that
 //! an error names the field. Does not know any other dialect.
 
@@ -22,17 +22,17 @@ use serde_json::value::RawValue;
 use crate::job::Failure;
 use crate::job::strict::typed;
 
-/// A chat.
+/// A chat that was read from a job's input.
 pub struct Chat<'a> {
     /// The messages, in order. Never empty.
     pub messages: Vec<Message<'a>>,
     /// The tools that the model may call.
     pub tools: Vec<Tool<'a>>,
-    /// Whether it must.
+    /// Whether the model must call a tool.
     pub tool_choice: Option<Choice<'a>>,
     /// The shape that the answer must have.
     pub response_format: Option<ResponseFormat<'a>>,
-    /// Everything else.
+    /// All other fields of the input.
     pub params: Params<'a>,
 }
 

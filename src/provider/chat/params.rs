@@ -9,14 +9,14 @@ use super::typed;
 use crate::job::{Failure, Fields};
 use crate::provider::protocol::openai_chat;
 
-/// Parameters that change nothing at a provider that does not know them: who asks and what the
+/// Parameters that change nothing at a provider that does not know them: the user and what the
 /// caller notes down, the form in which the stream comes, which is ours to choose, and what is said to
 /// Anthropic alone.
 const HARMLESS: &[&str] =
     &["stream", "stream_options", "user", "metadata", "store", "safety_identifier", "prompt_cache_key", ANTHROPIC];
 
 /// The field that holds what a client of Anthropic's dialect says to Anthropic alone: what is in it goes
-/// there as it came, and counts before what the rest of the chat says of the same. Everybody else
+/// there as it came, and counts before what the rest of the chat says of the same. Every other provider
 /// ignores it. A tool may have one too.
 pub const ANTHROPIC: &str = "anthropic";
 
@@ -168,20 +168,20 @@ fn is_only_summary(reasoning: &str) -> bool {
 }
 
 /// Whether leaving the field out would change the answer: `n: 1`, `logprobs: false` and the like ask
-/// for what everybody does anyway, and some are only for the caller's own notes.
+/// for what every provider does anyway, and some are only for the caller's own notes.
 #[must_use]
 pub fn asks(name: &str, value: &str) -> bool {
     match (name, value) {
         (name, _) if HARMLESS.contains(&name) => false,
-        // The one switch that is on unless somebody turns it off.
-        ("parallel_tool_calls", said) => said != "true",
+        // The one switch that is on unless the job turns it off.
+        ("parallel_tool_calls", raw) => raw != "true",
         (_, "false" | "[]" | "{}" | "\"\"") => false,
         ("n", "1") | ("service_tier", "\"auto\"" | "\"default\"") => false,
         ("frequency_penalty" | "presence_penalty" | "top_logprobs", zero) => {
             serde_json::from_str::<f64>(zero).map_or(true, |number| number != 0.0)
         }
         // Whatever reasoning there is is told.
-        ("reasoning", said) => !is_only_summary(said),
+        ("reasoning", raw) => !is_only_summary(raw),
         ("modalities", list) => list.replace(char::is_whitespace, "") != "[\"text\"]",
         _ => true,
     }

@@ -73,12 +73,12 @@ fn what_nobody_takes_is_refused_by_name_or_dropped_by_name() {
 
 #[test]
 fn that_reasoning_is_told_asks_for_nothing() {
-    for (said, expected) in [
+    for (parsed, expected) in [
         (r#"{"summary":"auto"}"#, false),
         (r#"{"summary":"auto","effort":null}"#, false),
         (r#"{"effort":"low"}"#, true),
         (r#"{"summary":"auto","max_tokens":9}"#, true),
     ] {
-        assert_eq!(asks("reasoning", said), expected, "{said}");
+        assert_eq!(asks("reasoning", parsed), expected, "{parsed}");
     }
 }

@@ -4,20 +4,20 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// A piece of reasoning of an earlier turn. `format` says whose it is: nobody else can read the
+/// A piece of reasoning of an earlier turn. `format` says whose it is: no other provider can read the
 /// signature or the data.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 pub struct Thought<'a> {
-    /// `reasoning.text`, `reasoning.summary`, `reasoning.encrypted`.
+    /// Kind of the piece: `reasoning.text`, `reasoning.summary`, `reasoning.encrypted`.
     #[serde(borrow, rename = "type", default)]
     pub kind: Cow<'a, str>,
-    /// Whose: `anthropic-claude-v1`, `google-gemini-v1`, `openai-responses-v1`.
+    /// Format that tells who can read it: `anthropic-claude-v1`, `google-gemini-v1`, `openai-responses-v1`.
     #[serde(borrow, default)]
     pub format: Option<Cow<'a, str>>,
-    /// The reasoning.
+    /// Text of the reasoning.
     #[serde(borrow, default)]
     pub text: Option<Cow<'a, str>>,
-    /// Its summary.
+    /// Summary of the reasoning.
     #[serde(borrow, default)]
     pub summary: Option<Cow<'a, str>>,
     /// The provider's proof that it is its own.
@@ -35,7 +35,7 @@ pub struct Thought<'a> {
 }
 
 impl<'a> Thought<'a> {
-    /// Adds `later`, if it is but a further piece of this: of the same index, and nobody's by itself.
+    /// Adds `later`, if it is but a further piece of this: of the same index, and without an author of its own.
     /// A seal that is too long for one event comes in pieces.
     fn join(&mut self, later: Thought<'a>) -> Option<Thought<'a>> {
         let is_piece = later.format.is_none() && later.index.is_some() && later.index == self.index;
@@ -57,9 +57,9 @@ impl<'a> Thought<'a> {
 }
 
 /// The thoughts of a message, their pieces put together.
-pub(super) fn joined(said: Vec<Thought<'_>>) -> Vec<Thought<'_>> {
-    let mut thoughts: Vec<Thought<'_>> = Vec::with_capacity(said.len());
-    for thought in said {
+pub(super) fn joined(raw: Vec<Thought<'_>>) -> Vec<Thought<'_>> {
+    let mut thoughts: Vec<Thought<'_>> = Vec::with_capacity(raw.len());
+    for thought in raw {
         let whole = match thoughts.last_mut() {
             Some(last) => last.join(thought),
             None => Some(thought),

@@ -11,7 +11,7 @@ use crate::job::Failure;
 /// A tool that the model may call.
 #[derive(Clone, Debug)]
 pub struct Tool<'a> {
-    /// Its name.
+    /// Name of the tool.
     pub name: Cow<'a, str>,
     /// What it is for.
     pub description: Option<Cow<'a, str>>,
@@ -30,30 +30,30 @@ pub struct Tool<'a> {
 /// Whether the model must call a tool.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Choice<'a> {
-    /// It may not.
+    /// The model may not call a tool.
     None,
-    /// As it likes.
+    /// The model decides.
     Auto,
-    /// Some tool.
+    /// The model must call some tool.
     Required,
-    /// This one.
+    /// The model must call this tool.
     Named(Cow<'a, str>),
 }
 
 /// The shape that an answer must have.
 #[derive(Clone, Debug)]
 pub enum ResponseFormat<'a> {
-    /// Any text.
+    /// The answer is any text.
     Text,
-    /// Some JSON object.
+    /// The answer is some JSON object.
     JsonObject,
     /// JSON of this schema.
     JsonSchema {
-        /// The schema's name.
+        /// Name of the schema.
         name: Option<Cow<'a, str>>,
         /// What it is for.
         description: Option<Cow<'a, str>>,
-        /// The schema.
+        /// JSON Schema that the answer must keep.
         schema: &'a RawValue,
         /// Whether it must be followed exactly.
         strict: Option<bool>,
@@ -61,11 +61,11 @@ pub enum ResponseFormat<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidTool<'a> {
+struct RawTool<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    function: Option<SaidFunction<'a>>,
+    function: Option<RawFunction<'a>>,
     #[serde(borrow)]
     cache_control: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -73,7 +73,7 @@ struct SaidTool<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidFunction<'a> {
+struct RawFunction<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(borrow)]
@@ -91,16 +91,16 @@ pub(super) fn read(value: &RawValue) -> Result<Vec<Tool<'_>>, Failure> {
 }
 
 fn read_one<'a>(raw: &'a RawValue, param: &str) -> Result<Tool<'a>, Failure> {
-    let said: SaidTool<'a> = typed(raw, param)?;
-    let kind = said.kind.as_deref();
-    match said.function {
+    let parsed: RawTool<'a> = typed(raw, param)?;
+    let kind = parsed.kind.as_deref();
+    match parsed.function {
         Some(function) if matches!(kind, None | Some("function")) => Ok(Tool {
             name: function.name,
             description: function.description,
             parameters: function.parameters,
             strict: function.strict,
-            cache_control: said.cache_control.or(function.cache_control),
-            own: said.anthropic,
+            cache_control: parsed.cache_control.or(function.cache_control),
+            own: parsed.anthropic,
             native: None,
         }),
         None if kind == Some("function") => Err(Failure::invalid(&format!("{param}.function"), "is missing")),
@@ -124,7 +124,7 @@ pub(super) fn read_choice(value: &RawValue) -> Result<Choice<'_>, Failure> {
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Said<'a> {
+    enum RawChoice<'a> {
         Word(String),
         Named {
             #[serde(borrow)]
@@ -137,8 +137,8 @@ pub(super) fn read_choice(value: &RawValue) -> Result<Choice<'_>, Failure> {
         Failure::invalid("input.tool_choice", message)
     };
     match serde_json::from_str(value.get()) {
-        Ok(Said::Named { function }) => Ok(Choice::Named(function.name)),
-        Ok(Said::Word(word)) => match word.as_str() {
+        Ok(RawChoice::Named { function }) => Ok(Choice::Named(function.name)),
+        Ok(RawChoice::Word(word)) => match word.as_str() {
             "none" => Ok(Choice::None),
             "auto" => Ok(Choice::Auto),
             "required" | "any" => Ok(Choice::Required),
@@ -150,14 +150,14 @@ pub(super) fn read_choice(value: &RawValue) -> Result<Choice<'_>, Failure> {
 
 pub(super) fn read_format(value: &RawValue) -> Result<ResponseFormat<'_>, Failure> {
     #[derive(Deserialize)]
-    struct Said<'a> {
+    struct RawFormat<'a> {
         #[serde(rename = "type", borrow)]
         kind: Cow<'a, str>,
         #[serde(borrow)]
-        json_schema: Option<SaidSchema<'a>>,
+        json_schema: Option<RawSchema<'a>>,
     }
     #[derive(Deserialize)]
-    struct SaidSchema<'a> {
+    struct RawSchema<'a> {
         #[serde(borrow)]
         name: Option<Cow<'a, str>>,
         #[serde(borrow)]
@@ -166,11 +166,11 @@ pub(super) fn read_format(value: &RawValue) -> Result<ResponseFormat<'_>, Failur
         schema: Option<&'a RawValue>,
         strict: Option<bool>,
     }
-    let said: Said<'_> = typed(value, "input.response_format")?;
-    match (&*said.kind, said.json_schema) {
+    let parsed: RawFormat<'_> = typed(value, "input.response_format")?;
+    match (&*parsed.kind, parsed.json_schema) {
         ("text", _) => Ok(ResponseFormat::Text),
         ("json_object", _) => Ok(ResponseFormat::JsonObject),
-        ("json_schema", Some(SaidSchema { name, description, schema: Some(schema), strict })) => {
+        ("json_schema", Some(RawSchema { name, description, schema: Some(schema), strict })) => {
             Ok(ResponseFormat::JsonSchema { name, description, schema, strict })
         }
         ("json_schema", _) => Err(Failure::invalid("input.response_format.json_schema.schema", "is missing")),

@@ -17,10 +17,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
 use super::Request;
-pub use super::aws::profile::{Files, Found};
+pub use super::aws::profile::{Files, Profile};
 use crate::job::{Code, Failure, Timestamp};
 
-/// The environment.
+/// Reads a variable of the environment.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Credentials are fetched again so long before they run out.
@@ -30,16 +30,16 @@ const REFRESH_AGAIN_MS: u64 = 30_000;
 /// Files are read again after so long: other tools write new credentials into them.
 const FILE_MS: u64 = 300_000;
 
-/// Who we are for AWS.
+/// A pair of AWS keys, perhaps temporary.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// Names the secret.
+    /// Id that names the secret.
     pub access_key_id: String,
     /// Never leaves this process.
     pub secret_access_key: String,
-    /// Of temporary credentials.
+    /// Token of temporary credentials.
     pub session_token: Option<String>,
-    /// When they run out.
+    /// Time at which the keys expire.
     pub expires: Option<Timestamp>,
 }
 
@@ -49,10 +49,10 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Where credentials come from.
+/// Source of credentials.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// They are here.
+    /// The keys are here.
     Here(Keys),
     /// The files of AWS's tools.
     Profile(Files),
@@ -78,7 +78,7 @@ impl Source {
             let session_token = set("AWS_SESSION_TOKEN");
             return Ok(Source::Here(Keys { access_key_id, secret_access_key, session_token, expires: None }));
         }
-        if set("AWS_PROFILE").is_some() || matches!(files.read(), Ok(Found { keys: Some(_), .. })) {
+        if set("AWS_PROFILE").is_some() || matches!(files.read(), Ok(Profile { keys: Some(_), .. })) {
             return Ok(Source::Profile(files));
         }
         if let Some(container) = metadata::Container::of(env)? {
@@ -87,12 +87,12 @@ impl Source {
         Ok(Source::Instance(metadata::Instance::of(env)))
     }
 
-    /// Whether there are credentials, as far as can be seen without asking anybody.
+    /// Whether there are credentials, as far as is known without a request.
     #[must_use]
     pub fn is_sure(&self) -> bool {
         match self {
             Source::Here(_) | Source::Container(_) => true,
-            Source::Profile(files) => matches!(files.read(), Ok(Found { keys: Some(_), .. })),
+            Source::Profile(files) => matches!(files.read(), Ok(Profile { keys: Some(_), .. })),
             Source::Instance(_) => false,
         }
     }
@@ -135,7 +135,7 @@ impl Signer {
         }
     }
 
-    /// Whether there are credentials, as far as can be seen without asking anybody.
+    /// Whether there are credentials, as far as is known without a request.
     #[must_use]
     pub fn is_sure(&self) -> bool {
         self.source.is_sure()
@@ -163,7 +163,7 @@ impl Signer {
         if let Some(keys) = kept.clone().filter(is_good_for(REFRESH_MS)) {
             return Ok(keys);
         }
-        // Still valid ones need not wait for somebody else's fetch.
+        // Still valid ones need not wait for the fetch of another job.
         let still_valid = kept.filter(is_good_for(0));
         let mut again = match (&still_valid, self.fetching.try_lock()) {
             (_, Ok(guard)) => guard,

@@ -1,7 +1,7 @@
 //! Google's access tokens: of a service account, of the user's default credentials, or of the machine.
 //!
 //! Owns where they come from and one token at a time. Promises that a token is asked for once,
-//! however many jobs wait for it, that it is renewed before it runs out, and that nobody waits longer
+//! however many jobs wait for it, that it is renewed before it runs out, and that no job waits longer
 //! than [`WAIT`]. The machine's own (the metadata server) are asked for when there is no file.
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct Google {
     source: Source,
     project: Option<Box<str>>,
     known: ArcSwapOption<Token>,
-    /// Held by who asks for a token; the others wait and then find it.
+    /// Held by the job that fetches a token; the others wait and then find it.
     asking: Mutex<Option<Arc<dyn TokenProvider>>>,
 }
 
@@ -38,13 +38,13 @@ enum Source {
     Account(PathBuf),
     /// The user's own file, at its usual place.
     User,
-    /// The metadata server.
+    /// The metadata server of the machine.
     Machine,
 }
 
-/// What a file says beside its secret.
+/// Fields of a credentials file beside its secret.
 #[derive(Deserialize, Default)]
-struct About {
+struct CredentialsFile {
     #[serde(default)]
     project_id: Option<Box<str>>,
     #[serde(default)]
@@ -61,7 +61,7 @@ impl Google {
             (None, None) => (Source::Machine, None),
         };
         let text = file.and_then(|file: PathBuf| std::fs::read(file).ok()).unwrap_or_default();
-        let about: About = serde_json::from_slice(&text).unwrap_or_default();
+        let about: CredentialsFile = serde_json::from_slice(&text).unwrap_or_default();
         Google {
             source,
             project: about.project_id.or(about.quota_project_id),
@@ -87,7 +87,7 @@ impl Google {
             None => tokio::time::timeout(WAIT, self.renew())
                 .await
                 .map_err(|_| refused(&format!("there was no token within {} s", WAIT.as_secs())))?
-                .map_err(|error| refused(&told(&error)))?,
+                .map_err(|error| refused(&reason(&error)))?,
         };
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.as_str()))
             .map_err(|_| refused("the token cannot be sent in a header"))?;
@@ -102,7 +102,7 @@ impl Google {
 
     async fn renew(&self) -> Result<Arc<Token>, Error> {
         let mut asking = self.asking.lock().await;
-        // Who waited here while somebody else asked has it by now.
+        // A job that waited here while another fetched it has it by now.
         if let Some(token) = self.fresh() {
             return Ok(token);
         }
@@ -134,7 +134,7 @@ fn refused(why: &str) -> Failure {
 }
 
 /// What went wrong, without what a parser might quote of a secret.
-fn told(error: &Error) -> String {
+fn reason(error: &Error) -> String {
     match error {
         Error::Io(what, cause) => format!("{what}: {cause}"),
         Error::Json(what, _) | Error::Http(what, _) | Error::Other(what, _) | Error::Str(what) => (*what).to_owned(),

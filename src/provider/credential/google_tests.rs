@@ -18,9 +18,9 @@ const TEST_ONLY_KEY: &str = include_str!("../../../tests/fixtures/google/test_on
 fn account(listener: &TcpListener) -> (TempDir, Google) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("account.json");
-    let said = json!({"type": "service_account", "project_id": "a-project", "private_key": TEST_ONLY_KEY,
+    let raw = json!({"type": "service_account", "project_id": "a-project", "private_key": TEST_ONLY_KEY,
         "client_email": "test@a-project.example", "token_uri": format!("http://{}/token", listener.local_addr().unwrap())});
-    std::fs::write(&file, said.to_string()).unwrap();
+    std::fs::write(&file, raw.to_string()).unwrap();
     let google = Google::find(file.to_str(), &|_| None);
     (folder, google)
 }

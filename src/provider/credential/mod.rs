@@ -28,15 +28,15 @@ pub enum Credential {
 
 /// A request that is about to be sent.
 pub struct Request<'a> {
-    /// What is done there.
+    /// HTTP method of the request.
     pub method: &'a Method,
-    /// Where to.
+    /// Address that the request goes to.
     pub url: &'a crate::egress::Url,
-    /// Its headers; a credential adds its own.
+    /// Headers of the request; a credential adds its own.
     pub headers: &'a mut Headers,
-    /// Its body.
+    /// Body of the request.
     pub body: &'a Bytes,
-    /// The date now.
+    /// Time against which expiry is checked.
     pub now: Timestamp,
 }
 
@@ -64,7 +64,7 @@ impl Credential {
         }
     }
 
-    /// Whether it is known to be there without asking anybody.
+    /// Whether the credential is known to exist without a request.
     pub(super) fn is_at_hand(&self) -> bool {
         match self {
             Credential::InHeaders => true,

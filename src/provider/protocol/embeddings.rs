@@ -22,15 +22,15 @@ use super::{emit, error, whole};
 use crate::job::caps::OUTPUT_INLINE_BYTES_MAX;
 use crate::job::{Bill, Blob, Event, Failure, Output, OutputBody};
 use crate::provider::chat::{Body, Params, unsupported};
-use crate::provider::{Ask, Decoder, Framing, Method, Outbound, Route};
+use crate::provider::{Decoder, Framing, Method, ModelCall, Outbound, Route};
 
 /// How the numbers of a vector are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Form {
-    /// As a list of numbers.
+    /// A vector is a list of numbers.
     #[default]
     Numbers,
-    /// As base64 of little-endian 32-bit floats. OpenAI's own libraries ask for this.
+    /// A vector is base64 of little-endian 32-bit floats. OpenAI's own libraries ask for this.
     Base64,
 }
 
@@ -58,7 +58,7 @@ pub struct Wanted<'a> {
     pub dimensions: Option<u64>,
     /// How they shall be written; [`Vectors`] sees to it.
     pub form: Form,
-    /// Everything else.
+    /// All other fields of the input.
     pub params: Params<'a>,
 }
 
@@ -69,10 +69,10 @@ impl<'a> Wanted<'a> {
     /// `invalid` or, for tokens and whatever else is no text, `unsupported`, naming the field.
     pub fn read(input: &'a RawValue, provider: &str) -> Result<Wanted<'a>, Failure> {
         let mut params = Params::read(input)?;
-        let said = checked_input(&mut params)?;
-        let texts = match said.get().as_bytes().first() {
-            Some(b'"') => serde_json::from_str(said.get()).map(|text: String| vec![text.into()]),
-            _ => serde_json::from_str(said.get()).map(|texts: Vec<String>| texts.into_iter().map(Cow::Owned).collect()),
+        let raw = checked_input(&mut params)?;
+        let texts = match raw.get().as_bytes().first() {
+            Some(b'"') => serde_json::from_str(raw.get()).map(|text: String| vec![text.into()]),
+            _ => serde_json::from_str(raw.get()).map(|texts: Vec<String>| texts.into_iter().map(Cow::Owned).collect()),
         };
         params.take("model");
         let form: Option<Cow<'_, str>> = params.take_as("encoding_format")?;
@@ -91,15 +91,15 @@ impl<'a> Wanted<'a> {
 
 /// Takes `input`, or `prompt` where that is its name.
 fn checked_input<'a>(params: &mut Params<'a>) -> Result<&'a RawValue, Failure> {
-    let said = params.take_first(&["input", "prompt"]).ok_or_else(|| {
+    let raw = params.take_first(&["input", "prompt"]).ok_or_else(|| {
         Failure::invalid("input.input", "an embedding needs an input: a text, or a list of texts or of tokens")
     })?;
-    let mut inside = said.get().get(1..).unwrap_or("").trim_start().bytes();
-    match (said.get().as_bytes().first(), inside.next()) {
+    let mut inside = raw.get().get(1..).unwrap_or("").trim_start().bytes();
+    match (raw.get().as_bytes().first(), inside.next()) {
         (Some(b'"'), Some(b'"')) | (Some(b'['), Some(b']')) => {
             Err(Failure::invalid("input.input", "must not be empty"))
         }
-        (Some(b'"' | b'['), _) => Ok(said),
+        (Some(b'"' | b'['), _) => Ok(raw),
         _ => Err(Failure::invalid("input.input", "must be a text, or a list of texts or of tokens")),
     }
 }
@@ -108,17 +108,17 @@ fn checked_input<'a>(params: &mut Params<'a>) -> Result<&'a RawValue, Failure> {
 ///
 /// # Errors
 /// `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let url = format!("{}/embeddings", ask.endpoint.base_url);
-    encode_to(ask, url.into())
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let url = format!("{}/embeddings", model_call.endpoint.base_url);
+    encode_to(model_call, url.into())
 }
 
 /// [`encode`] for a provider that has its embeddings at another address.
 ///
 /// # Errors
 /// As [`encode`].
-pub fn encode_to(ask: Ask<'_>, url: Box<str>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint, .. } = ask;
+pub fn encode_to(model_call: ModelCall<'_>, url: Box<str>) -> Result<Outbound, Failure> {
+    let ModelCall { job, target, endpoint, .. } = model_call;
     let mut params = Params::read(&job.input)?;
     let mut body = Body::with_capacity(job.input.get().len() + target.model.len() + 32);
     body.put("model", &*target.model).put_json("input", checked_input(&mut params)?.get());
@@ -146,7 +146,7 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// None yet; they will be written in this form.
+    /// Starts without vectors; they will be written in this form.
     #[must_use]
     pub fn new(form: Form) -> Vectors {
         Vectors { json: r#"{"object":"list","data":["#.to_owned(), form, count: 0 }
@@ -237,8 +237,8 @@ struct Datum<'a> {
 
 /// Builds the decoder for the answer to a job. `cost` tells where the provider says what it cost.
 #[must_use]
-pub fn decoder(ask: Ask<'_>, cost: &'static ReplyRules) -> Box<dyn Decoder> {
-    let form = Form::of(&ask.job.input);
+pub fn decoder(model_call: ModelCall<'_>, cost: &'static ReplyRules) -> Box<dyn Decoder> {
+    let form = Form::of(&model_call.job.input);
     Box::new(WholeDecoder::new(move |body| read_answer(body, form, cost)))
 }
 
@@ -260,7 +260,7 @@ fn read_answer(body: &[u8], form: Form, cost: &'static ReplyRules) -> Result<Who
     Ok(WholeAnswer { output: vectors.into_event(), usage: counts.or(total.map(whole::input_usage)), bill })
 }
 
-/// Voyage's only count; there is no output, so it is the input's.
+/// Reads the total, which is Voyage's only count; there is no output, so it is the input's.
 fn total(usage: &RawValue) -> Option<u64> {
     #[derive(Deserialize)]
     struct RawTotal {

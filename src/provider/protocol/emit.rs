@@ -128,12 +128,12 @@ mod tests {
         text(Part::Text, long.clone(), &mut out);
         let name = Some("f".into());
         call(ToolCall { index: 3, call_id: Some("c".into()), name, arguments: long.clone() }, &mut out);
-        let (mut said, mut arguments, mut names) = (String::new(), String::new(), 0);
+        let (mut raw, mut arguments, mut names) = (String::new(), String::new(), 0);
         for event in &out {
             match event {
                 Event::Delta(delta) => {
                     assert!(delta.text.len() <= EVENT_TEXT_BYTES_MAX);
-                    said.push_str(&delta.text);
+                    raw.push_str(&delta.text);
                 }
                 Event::ToolCall(call) => {
                     assert!(call.arguments.len() <= EVENT_TEXT_BYTES_MAX && call.index == 3);
@@ -143,7 +143,7 @@ mod tests {
                 other => panic!("{}", other.kind()),
             }
         }
-        assert!(said == long && arguments == long && names == 1);
+        assert!(raw == long && arguments == long && names == 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Rerank: documents ordered by a query, at everybody who does that.
+//! Rerank: documents ordered by a query, at every provider that serves it.
 //!
 //! Owns the one input (`{"query", "documents": […], "top_n"?}`) and the one `output` event
 //! (`{"results": [{"index", "relevance_score", "document"?}]}`, best first as the provider gave
@@ -13,9 +13,9 @@ use super::whole::{WholeAnswer, WholeDecoder};
 use super::{embeddings, emit, error, send, whole};
 use crate::job::{Bill, Failure, Usage, UsageSource};
 use crate::provider::chat::{Body, Params, unsupported};
-use crate::provider::{Ask, Decoder, Framing, Outbound};
+use crate::provider::{Decoder, Framing, ModelCall, Outbound};
 
-/// How a provider calls things.
+/// Names of the fields at a provider.
 pub struct Names {
     /// How many results are wanted.
     top: &'static str,
@@ -27,20 +27,20 @@ pub struct Names {
     own: &'static [&'static str],
 }
 
-/// Cohere v2: documents are texts and do not come back.
+/// Names at Cohere v2, where documents are texts and do not come back.
 pub const COHERE: Names =
     Names { top: "top_n", documents: None, objects: false, own: &["max_tokens_per_doc", "priority"] };
-/// Voyage.
+/// Names at Voyage.
 pub const VOYAGE: Names =
     Names { top: "top_k", documents: Some("return_documents"), objects: false, own: &["truncation"] };
-/// Jina.
+/// Names at Jina.
 pub const JINA: Names = Names {
     top: "top_n",
     documents: Some("return_documents"),
     objects: true,
     own: &["truncation", "max_doc_length", "max_query_length", "return_embeddings"],
 };
-/// vLLM, Together, llama.cpp and whoever else took over the form: `POST /rerank`.
+/// Names of the common form, `POST /rerank`: vLLM, Together, llama.cpp and others.
 pub const COMMON: Names = Names {
     top: "top_n",
     documents: Some("return_documents"),
@@ -52,23 +52,23 @@ pub const COMMON: Names = Names {
 ///
 /// # Errors
 /// As [`encode`].
-pub fn encode_common(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    encode(ask, format!("{}/rerank", ask.endpoint.base_url).into(), &COMMON)
+pub fn encode_common(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    encode(model_call, format!("{}/rerank", model_call.endpoint.base_url).into(), &COMMON)
 }
 
 /// The request for a job.
 ///
 /// # Errors
 /// `invalid` or `unsupported`, naming the field.
-pub fn encode(ask: Ask<'_>, url: Box<str>, names: &Names) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let mut params = Params::read(&ask.job.input)?;
+pub fn encode(model_call: ModelCall<'_>, url: Box<str>, names: &Names) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let mut params = Params::read(&model_call.job.input)?;
     let need = |name: &str| Failure::invalid(&format!("input.{name}"), "is missing");
     let query = params.take("query").ok_or_else(|| need("query"))?;
     let documents = params.take("documents").ok_or_else(|| need("documents"))?;
     check_documents(documents, names, provider)?;
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 64);
-    body.put("model", &*ask.target.model).put_json("query", query.get()).put_json("documents", documents.get());
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 64);
+    body.put("model", &*model_call.target.model).put_json("query", query.get()).put_json("documents", documents.get());
     let newer: Option<u64> = params.take_as("top_n")?;
     let older: Option<u64> = params.take_as("top_k")?;
     body.put_some(names.top, newer.or(older));
@@ -81,8 +81,8 @@ pub fn encode(ask: Ask<'_>, url: Box<str>, names: &Names) -> Result<Outbound, Fa
     for (name, value) in params.take_all(names.own) {
         body.put_json(&name, value.get());
     }
-    let dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
-    Ok(Outbound { dropped, ..send::post(ask, url, body, Framing::Whole) })
+    let dropped = params.finish(provider, model_call.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(model_call, url, body, Framing::Whole) })
 }
 
 fn check_documents(documents: &RawValue, names: &Names, provider: &str) -> Result<(), Failure> {
@@ -131,7 +131,7 @@ struct Counts {
     prompt_tokens: Option<u64>,
 }
 
-/// Cohere's.
+/// The field `meta`, in which Cohere counts.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Meta {

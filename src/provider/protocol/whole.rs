@@ -16,7 +16,7 @@ pub(super) struct WholeAnswer {
     pub(super) output: Event,
     /// Usage as far as the body tells it.
     pub(super) usage: Option<Usage>,
-    /// What else the price depends on.
+    /// Other facts that the price depends on.
     pub(super) bill: Bill,
 }
 

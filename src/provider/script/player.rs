@@ -13,9 +13,9 @@ use crate::provider::{Headers, estimate_tokens};
 
 /// The head of an answer.
 pub struct Head {
-    /// The HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
-    /// The headers.
+    /// Headers of the answer.
     pub headers: Headers,
 }
 
@@ -31,20 +31,20 @@ pub struct Player {
     ready: VecDeque<Bytes>,
     split_bytes: usize,
     /// Text that is left out before anything is said.
-    said: String,
+    prefix: String,
     usage: Option<ScriptUsage>,
     usage_said: bool,
     finished: bool,
-    ended: Ended,
+    ended: EndOfBody,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Ended {
+enum EndOfBody {
     No,
     Cleanly,
     Broken,
     /// `done` was played: nothing is added at the end.
-    Said,
+    Announced,
 }
 
 /// Pieces that are made at once of a repeat without an interval.
@@ -61,11 +61,11 @@ impl Player {
             due: Instant::now(),
             ready: VecDeque::new(),
             split_bytes: 0,
-            said: script.said.to_string(),
+            prefix: script.prefix.to_string(),
             usage: Some(ScriptUsage { input_tokens: estimate_tokens(request.len() as u64), ..ScriptUsage::default() }),
             usage_said: false,
             finished: false,
-            ended: Ended::No,
+            ended: EndOfBody::No,
         }
     }
 
@@ -112,7 +112,7 @@ impl Player {
         };
         self.push(body.into_bytes());
         self.step = self.script.steps().len();
-        self.ended = Ended::Cleanly;
+        self.ended = EndOfBody::Cleanly;
         Head { status: status.status, headers }
     }
 
@@ -122,7 +122,7 @@ impl Player {
     /// # Errors
     /// `provider_truncated` where the connection breaks.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        while self.ready.is_empty() && self.ended != Ended::Cleanly && self.ended != Ended::Broken {
+        while self.ready.is_empty() && self.ended != EndOfBody::Cleanly && self.ended != EndOfBody::Broken {
             match self.script.steps().get(self.step).cloned() {
                 Some(ScriptStep::Stall) => {
                     tokio::time::sleep_until(self.due).await;
@@ -135,7 +135,7 @@ impl Player {
         tokio::time::sleep_until(self.due).await;
         match self.ready.pop_front() {
             Some(bytes) => Ok(Some(bytes)),
-            None if self.ended == Ended::Broken => {
+            None if self.ended == EndOfBody::Broken => {
                 let message = "the provider's answer broke off: the script cuts it";
                 Err(Failure::new(Code::ProviderTruncated, message).of_the_target())
             }
@@ -177,8 +177,8 @@ impl Player {
             ScriptStep::Huge(bytes) => self.texts("content", &["x".repeat(bytes)]),
             ScriptStep::SplitBytes(bytes) => self.split_bytes = bytes,
             ScriptStep::Done => self.done(),
-            ScriptStep::Cut => self.ended = Ended::Broken,
-            ScriptStep::End => self.ended = Ended::Cleanly,
+            ScriptStep::Cut => self.ended = EndOfBody::Broken,
+            ScriptStep::End => self.ended = EndOfBody::Cleanly,
             // These say how an answer begins; `head` has dealt with them.
             ScriptStep::Status(_) | ScriptStep::Refuse | ScriptStep::Stall => {}
         }
@@ -196,15 +196,15 @@ impl Player {
 
     /// What of `piece` was not said before the answer was continued, if anything.
     fn unsaid<'a>(&mut self, piece: &'a str) -> Option<&'a str> {
-        if self.said.is_empty() {
+        if self.prefix.is_empty() {
             return Some(piece);
         }
-        if let Some(rest) = self.said.strip_prefix(piece) {
-            self.said = rest.to_owned();
+        if let Some(rest) = self.prefix.strip_prefix(piece) {
+            self.prefix = rest.to_owned();
             return None;
         }
-        let said = std::mem::take(&mut self.said);
-        Some(piece.strip_prefix(&*said).unwrap_or(piece))
+        let prefix = std::mem::take(&mut self.prefix);
+        Some(piece.strip_prefix(&*prefix).unwrap_or(piece))
     }
 
     /// One piece if they come one by one, else a batch, so that a long repeat needs little memory.
@@ -234,18 +234,18 @@ impl Player {
     fn done(&mut self) {
         self.tell_usage();
         self.push(b"data: [DONE]\n\n".to_vec());
-        self.ended = Ended::Said;
+        self.ended = EndOfBody::Announced;
     }
 
     /// What a well-behaved provider still has to say.
     fn end_well(&mut self) {
-        if self.ended != Ended::Said {
+        if self.ended != EndOfBody::Announced {
             if !self.finished {
                 self.finish("stop");
             }
             self.done();
         }
-        self.ended = Ended::Cleanly;
+        self.ended = EndOfBody::Cleanly;
     }
 
     fn tell_usage(&mut self) {

@@ -10,7 +10,7 @@ use crate::provider::protocol::error;
 use crate::provider::protocol::error::Meaning;
 use crate::provider::protocol::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
 use crate::provider::protocol::responses;
-use crate::provider::{Ask, Card, Prefill};
+use crate::provider::{Card, ModelCall, Prefill};
 
 /// The throttle of tokens a minute comes in OpenAI's words for an unpaid bill. Here it passes within
 /// the minute.
@@ -48,9 +48,9 @@ fn audio_is_an_address(kind: &str, part: &str) -> Option<String> {
 }
 
 /// Its own models go on, unless they think.
-fn qwen_goes_on(ask: Ask<'_>, _kind: &str) -> Prefill {
-    let is_qwen = ask.target.model.contains("qwen") && !ask.target.model.contains("thinking");
-    Prefill::Exact.only_if(is_qwen && Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+fn qwen_goes_on(model_call: ModelCall<'_>, _kind: &str) -> Prefill {
+    let is_qwen = model_call.target.model.contains("qwen") && !model_call.target.model.contains("thinking");
+    Prefill::Exact.only_if(is_qwen && Thoughts::of(&model_call.job.input) != Thoughts::Wanted)
 }
 
 pub(super) static ALIBABA: Vendor = Vendor {

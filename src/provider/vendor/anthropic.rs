@@ -1,9 +1,9 @@
-//! Anthropic itself: the home of the Messages family.
+//! Anthropic itself, whose protocol Messages is.
 
 use crate::job::Failure;
 use crate::provider::protocol::anthropic;
 use crate::provider::protocol::anthropic::{Form, MessagesDecoder, OtherModels, Site};
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider};
+use crate::provider::{Auth, Card, Decoder, Headers, ModelCall, Outbound, Prefill, Provider};
 
 pub(super) struct Anthropic;
 
@@ -28,16 +28,16 @@ impl Provider for Anthropic {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        anthropic::encode(ask, SITE)
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        anthropic::encode(model_call, SITE)
     }
 
-    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
-        anthropic::prefill(ask, SITE)
+    fn known_prefill(&self, model_call: ModelCall<'_>) -> Prefill {
+        anthropic::prefill(model_call, SITE)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        Box::new(MessagesDecoder::new(ask, SITE))
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        Box::new(MessagesDecoder::new(model_call, SITE))
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -1,11 +1,11 @@
-//! Anybody who speaks the Messages dialect: a kind for the configuration.
+//! Servers that speak Messages: a kind for the configuration.
 
 use crate::egress::{AUTHORIZATION, HeaderValue};
 
 use crate::job::Failure;
 use crate::provider::protocol::anthropic;
 use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Route};
+use crate::provider::{Auth, Card, Decoder, Headers, ModelCall, Outbound, Prefill, Provider, Route};
 
 pub(super) struct AnthropicCompatible;
 
@@ -23,20 +23,20 @@ impl Provider for AnthropicCompatible {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        let mut outbound = anthropic::encode(ask, SITE)?;
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        let mut outbound = anthropic::encode(model_call, SITE)?;
         if let Route::Http { headers, .. } = &mut outbound.route {
             bear(headers);
         }
         Ok(outbound)
     }
 
-    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
-        anthropic::prefill(ask, SITE)
+    fn known_prefill(&self, model_call: ModelCall<'_>) -> Prefill {
+        anthropic::prefill(model_call, SITE)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        Box::new(MessagesDecoder::new(ask, SITE))
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        Box::new(MessagesDecoder::new(model_call, SITE))
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -7,7 +7,7 @@ use crate::job::Failure;
 use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::prefill::{self, Thoughts};
 use crate::provider::protocol::converse;
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
+use crate::provider::{Auth, Card, Decoder, Headers, ModelCall, Outbound, Prefill, Provider, Setting};
 
 pub(super) struct AwsBedrock;
 
@@ -29,25 +29,25 @@ impl Provider for AwsBedrock {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        converse::encode(ask)
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        converse::encode(model_call)
     }
 
-    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+    fn wants_files_inside(&self, _ask: ModelCall<'_>) -> bool {
         true
     }
 
-    /// As the model behind.
-    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
-        prefill::by_catalog(CARD.id, ask).only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+    /// Continues as the model behind it does.
+    fn known_prefill(&self, model_call: ModelCall<'_>) -> Prefill {
+        prefill::by_catalog(CARD.id, model_call).only_if(Thoughts::of(&model_call.job.input) != Thoughts::Wanted)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        converse::decoder(ask)
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        converse::decoder(model_call)
     }
 
-    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        converse::reads(asked)
+    fn reads(&self, request: &PassthroughRequest<'_>) -> Option<Reading> {
+        converse::reads(request)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -9,7 +9,7 @@ use crate::provider::protocol::anthropic;
 use crate::provider::protocol::anthropic::{Form, MessagesDecoder, Site};
 use crate::provider::protocol::openai_chat::{Rules, Vendor};
 use crate::provider::protocol::responses;
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider, Route, Setting, Upstream};
+use crate::provider::{Auth, Card, Decoder, Headers, ModelCall, Outbound, Provider, Route, Setting, Upstream};
 
 pub(super) struct AzureOpenAi;
 
@@ -48,32 +48,36 @@ impl Provider for AzureOpenAi {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        if is_claude(ask) {
-            return anthropic::encode_at(ask, CLAUDE, claude_address(ask));
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        if is_claude(model_call) {
+            return anthropic::encode_at(model_call, CLAUDE, claude_address(model_call));
         }
-        let there = address(ask)?;
-        let mut outbound = FORMAT.encode(ask)?;
+        let there = address(model_call)?;
+        let mut outbound = FORMAT.encode(model_call)?;
         if let Route::Http { url, .. } = &mut outbound.route {
             *url = there;
         }
         Ok(outbound)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        if is_claude(ask) { Box::new(MessagesDecoder::new(ask, CLAUDE)) } else { FORMAT.decoder(ask) }
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        if is_claude(model_call) {
+            Box::new(MessagesDecoder::new(model_call, CLAUDE))
+        } else {
+            FORMAT.decoder(model_call)
+        }
     }
 
-    fn resume(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
-        responses_address(ask).map(|url| responses::resume(ask, &url, upstream))
+    fn resume(&self, model_call: ModelCall<'_>, upstream: &Upstream) -> Option<Outbound> {
+        responses_address(model_call).map(|url| responses::resume(model_call, &url, upstream))
     }
 
-    fn fetch(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
-        responses_address(ask).map(|url| responses::fetch(ask, &url, upstream))
+    fn fetch(&self, model_call: ModelCall<'_>, upstream: &Upstream) -> Option<Outbound> {
+        responses_address(model_call).map(|url| responses::fetch(model_call, &url, upstream))
     }
 
-    fn cancel(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
-        responses_address(ask).map(|url| responses::cancel(ask, &url, upstream))
+    fn cancel(&self, model_call: ModelCall<'_>, upstream: &Upstream) -> Option<Outbound> {
+        responses_address(model_call).map(|url| responses::cancel(model_call, &url, upstream))
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
@@ -81,40 +85,40 @@ impl Provider for AzureOpenAi {
     }
 }
 
-fn is_claude(ask: Ask<'_>) -> bool {
-    let asked = match ask.endpoint.setting("api") {
+fn is_claude(model_call: ModelCall<'_>) -> bool {
+    let request = match model_call.endpoint.setting("api") {
         Some(api) => api == "messages",
-        None => ask.target.model.starts_with("claude"),
+        None => model_call.target.model.starts_with("claude"),
     };
-    asked && ask.job.task == Task::Chat
+    request && model_call.job.task == Task::Chat
 }
 
 /// The resource's own address: people give that, or the one of an API in it.
-fn root<'a>(ask: Ask<'a>) -> &'a str {
-    let base = ask.endpoint.base_url.trim_end_matches('/').trim_end_matches("/v1");
+fn root<'a>(model_call: ModelCall<'a>) -> &'a str {
+    let base = model_call.endpoint.base_url.trim_end_matches('/').trim_end_matches("/v1");
     base.trim_end_matches("/openai").trim_end_matches("/anthropic")
 }
 
 /// Claude is at the resource's other name only.
-fn claude_address(ask: Ask<'_>) -> String {
-    format!("{}/anthropic/v1/messages", root(ask).replace(".openai.azure.com", ".services.ai.azure.com"))
+fn claude_address(model_call: ModelCall<'_>) -> String {
+    format!("{}/anthropic/v1/messages", root(model_call).replace(".openai.azure.com", ".services.ai.azure.com"))
 }
 
 /// Address of the Responses endpoint, if the job goes there.
-fn responses_address(ask: Ask<'_>) -> Option<Box<str>> {
-    let is_wanted = !is_claude(ask) && FORMAT.responses_site(ask).is_some();
-    address(ask).ok().filter(|_| is_wanted)
+fn responses_address(model_call: ModelCall<'_>) -> Option<Box<str>> {
+    let is_wanted = !is_claude(model_call) && FORMAT.responses_site(model_call).is_some();
+    address(model_call).ok().filter(|_| is_wanted)
 }
 
-fn address(ask: Ask<'_>) -> Result<Box<str>, Failure> {
-    let root = root(ask);
-    let has_responses = FORMAT.responses_site(ask).is_some();
-    let path = match ask.job.task {
+fn address(model_call: ModelCall<'_>) -> Result<Box<str>, Failure> {
+    let root = root(model_call);
+    let has_responses = FORMAT.responses_site(model_call).is_some();
+    let path = match model_call.job.task {
         Task::Embedding => "embeddings",
         _ if has_responses => "responses",
         _ => "chat/completions",
     };
-    let version = ask.endpoint.setting("api_version").unwrap_or("v1");
+    let version = model_call.endpoint.setting("api_version").unwrap_or("v1");
     if let Some((_, query)) = UNDATED.iter().find(|(name, _)| *name == version) {
         return Ok(format!("{root}/openai/v1/{path}{query}").into());
     }
@@ -122,7 +126,7 @@ fn address(ask: Ask<'_>) -> Result<Box<str>, Failure> {
     if has_responses {
         return Ok(format!("{root}/openai/{path}?api-version={version}").into());
     }
-    let deployment = &ask.target.model;
+    let deployment = &model_call.target.model;
     if !deployment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
         return Err(Failure::invalid("model", "the name of a deployment has only letters, digits, `-`, `_` and `.`"));
     }

@@ -4,7 +4,7 @@ use crate::job::Failure;
 use crate::provider::prefill::{Thoughts, by_catalog};
 use crate::provider::protocol::openai_chat::{Draft, MessageRules, PrefillRules, Reasoning, Rules, Vendor};
 use crate::provider::protocol::responses;
-use crate::provider::{Ask, Card, Prefill};
+use crate::provider::{Card, ModelCall, Prefill};
 
 /// `max_tokens` limits the answer alone, `max_completion_tokens` the answer with its reasoning, and
 /// both together are refused: what OpenAI means is the second.
@@ -16,13 +16,13 @@ fn one_limit(draft: &mut Draft<'_>) -> Result<(), Failure> {
 }
 
 /// Doubao goes on while it does not think, which its newer models (`seed`) do unless they are told.
-fn doubao_goes_on(ask: Ask<'_>, kind: &str) -> Prefill {
-    let thoughts = Thoughts::of(&ask.job.input);
-    let may_think = ["seed", "thinking"].iter().any(|name| ask.target.model.contains(name));
-    match ask.target.model.contains("doubao") {
+fn doubao_goes_on(model_call: ModelCall<'_>, kind: &str) -> Prefill {
+    let thoughts = Thoughts::of(&model_call.job.input);
+    let may_think = ["seed", "thinking"].iter().any(|name| model_call.target.model.contains(name));
+    match model_call.target.model.contains("doubao") {
         true if may_think => Prefill::Exact.only_if(thoughts == Thoughts::Unwanted),
         true => Prefill::Exact.only_if(thoughts != Thoughts::Wanted),
-        false => by_catalog(kind, ask),
+        false => by_catalog(kind, model_call),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::job::Failure;
 use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::cohere;
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider};
+use crate::provider::{Card, Decoder, Headers, ModelCall, Outbound, Provider};
 
 pub(super) struct Cohere;
 
@@ -20,16 +20,16 @@ impl Provider for Cohere {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        cohere::encode(ask)
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        cohere::encode(model_call)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        cohere::decoder(ask)
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        cohere::decoder(model_call)
     }
 
-    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        cohere::reads(asked)
+    fn reads(&self, request: &PassthroughRequest<'_>) -> Option<Reading> {
+        cohere::reads(request)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

@@ -1,4 +1,4 @@
-//! Anybody who speaks Google's `generateContent`: a kind for the configuration.
+//! Servers that speak Google's `generateContent`: a kind for the configuration.
 //!
 //! Its base URL is what stands before `/models/…`.
 
@@ -6,7 +6,7 @@ use super::google_ai_studio;
 use crate::job::Failure;
 use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::gemini;
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
+use crate::provider::{Auth, Card, Decoder, Headers, ModelCall, Outbound, Provider};
 
 pub(super) struct GeminiCompatible;
 
@@ -22,20 +22,20 @@ impl Provider for GeminiCompatible {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        google_ai_studio::encode(ask)
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        google_ai_studio::encode(model_call)
     }
 
-    fn wants_files_inside(&self, ask: Ask<'_>) -> bool {
-        gemini::wants_files_inside(ask)
+    fn wants_files_inside(&self, model_call: ModelCall<'_>) -> bool {
+        gemini::wants_files_inside(model_call)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        gemini::decoder(ask)
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        gemini::decoder(model_call)
     }
 
-    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        gemini::reads(asked)
+    fn reads(&self, request: &PassthroughRequest<'_>) -> Option<Reading> {
+        gemini::reads(request)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

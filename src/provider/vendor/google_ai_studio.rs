@@ -3,7 +3,7 @@
 use crate::job::{Failure, Task};
 use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::gemini;
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Provider};
+use crate::provider::{Auth, Card, Decoder, Headers, ModelCall, Outbound, Provider};
 
 pub(super) struct GoogleAiStudio;
 
@@ -22,11 +22,11 @@ const OWN: &[&str] =
     &["safetySettings", "safety_settings", "cachedContent", "cached_content", "serviceTier", "service_tier"];
 
 /// The request of the Developer API.
-pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let root = &ask.endpoint.base_url;
-    match ask.job.task {
-        Task::Embedding => gemini::embed(ask, root),
-        _ => gemini::encode(ask, &gemini::Site { root, own: OWN }),
+pub(super) fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let root = &model_call.endpoint.base_url;
+    match model_call.job.task {
+        Task::Embedding => gemini::embed(model_call, root),
+        _ => gemini::encode(model_call, &gemini::Site { root, own: OWN }),
     }
 }
 
@@ -35,20 +35,20 @@ impl Provider for GoogleAiStudio {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        encode(ask)
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        encode(model_call)
     }
 
-    fn wants_files_inside(&self, ask: Ask<'_>) -> bool {
-        gemini::wants_files_inside(ask)
+    fn wants_files_inside(&self, model_call: ModelCall<'_>) -> bool {
+        gemini::wants_files_inside(model_call)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        gemini::decoder(ask)
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        gemini::decoder(model_call)
     }
 
-    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        gemini::reads(asked)
+    fn reads(&self, request: &PassthroughRequest<'_>) -> Option<Reading> {
+        gemini::reads(request)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

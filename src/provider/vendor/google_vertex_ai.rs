@@ -1,6 +1,6 @@
 //! Gemini and Claude at Vertex AI, in a project and a region of Google Cloud.
 //!
-//! Models named `claude-…` speak Anthropic's dialect there, everybody else Google's.
+//! Models named `claude-…` speak Anthropic's protocol there, all others Google's.
 //! Proves itself by a token (`credential/google.rs`), or by an API key or a bearer token that the
 //! configuration gives. An API key without a project ("express mode") needs
 //! `base_url = "https://aiplatform.googleapis.com/v1"`.
@@ -14,7 +14,7 @@ use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::protocol::anthropic;
 use crate::provider::protocol::anthropic::{Form, MessagesDecoder};
 use crate::provider::protocol::gemini;
-use crate::provider::{Ask, Auth, Card, Decoder, Headers, Outbound, Prefill, Provider, Setting};
+use crate::provider::{Auth, Card, Decoder, Headers, ModelCall, Outbound, Prefill, Provider, Setting};
 
 pub(super) struct GoogleVertexAi;
 
@@ -57,7 +57,7 @@ const OWN: &[&str] = &[
     "model_armor_config",
 ];
 
-/// Where Anthropic's models are.
+/// Site of Anthropic's models.
 const CLAUDE: anthropic::Site = super::anthropic::site(CARD.id, Form::Vertex);
 
 /// Whether a model is one of Anthropic's.
@@ -75,9 +75,9 @@ fn address(base_url: &str) -> Cow<'_, str> {
 
 /// The address of the publisher of a model. One that was tuned or deployed by the project itself
 /// (`endpoints/123`) has none.
-fn root(ask: Ask<'_>, publisher: &str) -> String {
-    let address = address(&ask.endpoint.base_url);
-    if ask.target.model.starts_with("endpoints/") {
+fn root(model_call: ModelCall<'_>, publisher: &str) -> String {
+    let address = address(&model_call.endpoint.base_url);
+    if model_call.target.model.starts_with("endpoints/") {
         return address.into_owned();
     }
     format!("{address}/publishers/{publisher}")
@@ -95,36 +95,40 @@ impl Provider for GoogleVertexAi {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        if is_claude(&ask.target.model) {
-            let url = format!("{}/{}:streamRawPredict", root(ask, "anthropic"), gemini::path(&ask.target.model)?);
-            return anthropic::encode_at(ask, CLAUDE, url);
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        if is_claude(&model_call.target.model) {
+            let url = format!(
+                "{}/{}:streamRawPredict",
+                root(model_call, "anthropic"),
+                gemini::path(&model_call.target.model)?
+            );
+            return anthropic::encode_at(model_call, CLAUDE, url);
         }
-        let root = root(ask, "google");
-        match ask.job.task {
-            Task::Embedding => gemini::predict(ask, &root),
-            _ => gemini::encode(ask, &gemini::Site { root: &root, own: OWN }),
+        let root = root(model_call, "google");
+        match model_call.job.task {
+            Task::Embedding => gemini::predict(model_call, &root),
+            _ => gemini::encode(model_call, &gemini::Site { root: &root, own: OWN }),
         }
     }
 
-    fn wants_files_inside(&self, ask: Ask<'_>) -> bool {
+    fn wants_files_inside(&self, model_call: ModelCall<'_>) -> bool {
         // Claude fetches nothing there.
-        is_claude(&ask.target.model) || gemini::wants_files_inside(ask)
+        is_claude(&model_call.target.model) || gemini::wants_files_inside(model_call)
     }
 
-    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
-        if is_claude(&ask.target.model) { anthropic::prefill(ask, CLAUDE) } else { Prefill::No }
+    fn known_prefill(&self, model_call: ModelCall<'_>) -> Prefill {
+        if is_claude(&model_call.target.model) { anthropic::prefill(model_call, CLAUDE) } else { Prefill::No }
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        if is_claude(&ask.target.model) {
-            return Box::new(MessagesDecoder::new(ask, CLAUDE));
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        if is_claude(&model_call.target.model) {
+            return Box::new(MessagesDecoder::new(model_call, CLAUDE));
         }
-        gemini::decoder(ask)
+        gemini::decoder(model_call)
     }
 
-    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        gemini::reads(asked)
+    fn reads(&self, request: &PassthroughRequest<'_>) -> Option<Reading> {
+        gemini::reads(request)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

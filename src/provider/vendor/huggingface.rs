@@ -1,4 +1,4 @@
-//! Hugging Face's router: whoever it chooses answers, each in its own way.
+//! Hugging Face's router: the provider that it chooses answers, each in its own way.
 
 use super::THINKING_ALOUD;
 use crate::provider::Card;

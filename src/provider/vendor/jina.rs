@@ -6,7 +6,7 @@ use crate::provider::protocol::embeddings;
 use crate::provider::protocol::openai_chat::ReplyRules;
 use crate::provider::protocol::rerank;
 use crate::provider::protocol::{error, send};
-use crate::provider::{Ask, Card, Decoder, Framing, Headers, Outbound, Provider};
+use crate::provider::{Card, Decoder, Framing, Headers, ModelCall, Outbound, Provider};
 
 pub(super) struct Jina;
 
@@ -27,18 +27,20 @@ impl Provider for Jina {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        match ask.job.task {
-            Task::Embedding => embed(ask),
-            Task::Rerank => rerank::encode(ask, format!("{}/rerank", ask.endpoint.base_url).into(), &rerank::JINA),
-            _ => Err(send::not_served(ask)),
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        match model_call.job.task {
+            Task::Embedding => embed(model_call),
+            Task::Rerank => {
+                rerank::encode(model_call, format!("{}/rerank", model_call.endpoint.base_url).into(), &rerank::JINA)
+            }
+            _ => Err(send::not_served(model_call)),
         }
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        match ask.job.task {
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        match model_call.job.task {
             Task::Rerank => rerank::decoder(),
-            _ => embeddings::decoder(ask, &ReplyRules::PLAIN),
+            _ => embeddings::decoder(model_call, &ReplyRules::PLAIN),
         }
     }
 
@@ -48,21 +50,21 @@ impl Provider for Jina {
 }
 
 /// `input` goes through as it came: it may hold `{"image": …}` among its texts. Numbers are asked
-/// for; whoever wants base64 gets it from our decoder.
-fn embed(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let mut params = Params::read(&ask.job.input)?;
+/// for; a job that wants base64 gets it from our decoder.
+fn embed(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let mut params = Params::read(&model_call.job.input)?;
     let input = params.take_first(&["input", "prompt"]);
     let input = input.filter(|input| input.get().starts_with(['"', '[']) && input.get().len() > 2);
     let missing = || Failure::invalid("input.input", "an embedding needs an input: a text, or a list");
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 64);
-    body.put("model", &*ask.target.model).put_json("input", input.ok_or_else(missing)?.get());
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 64);
+    body.put("model", &*model_call.target.model).put_json("input", input.ok_or_else(missing)?.get());
     for (name, value) in params.take_all(NATIVE) {
         body.put_json(&name, value.get());
     }
     for name in ["model", "encoding_format"] {
         params.take(name);
     }
-    let dropped = params.finish(&ask.endpoint.name, ask.job.options.drop_unsupported)?;
-    let url = format!("{}/embeddings", ask.endpoint.base_url).into();
-    Ok(Outbound { dropped, ..send::post(ask, url, body, Framing::Whole) })
+    let dropped = params.finish(&model_call.endpoint.name, model_call.job.options.drop_unsupported)?;
+    let url = format!("{}/embeddings", model_call.endpoint.base_url).into();
+    Ok(Outbound { dropped, ..send::post(model_call, url, body, Framing::Whole) })
 }

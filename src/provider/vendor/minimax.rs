@@ -13,7 +13,7 @@ use crate::provider::protocol::anthropic::{Form, MessagesDecoder, OtherModels, S
 use crate::provider::protocol::error;
 use crate::provider::protocol::openai_chat;
 use crate::provider::protocol::openai_chat::{ChatDecoder, MessageRules, ReplyRules, Rules};
-use crate::provider::{Ask, Card, Decoder, Finish, Headers, Outbound, Packet, Provider, Route, Step};
+use crate::provider::{Card, Decoder, Finish, Headers, ModelCall, Outbound, Packet, Provider, Route, Step};
 
 pub(super) struct MiniMax;
 
@@ -41,7 +41,7 @@ fn thinking(model: &str) -> Thinking {
     if model.to_ascii_lowercase().contains("m2") { Thinking::Never } else { Thinking::OnOff }
 }
 
-/// The chat surface.
+/// Rules of the chat surface.
 static CHAT: Rules = Rules {
     path: "/v1/chat/completions",
     renames: &[("max_tokens", "max_completion_tokens")],
@@ -84,23 +84,23 @@ impl Provider for MiniMax {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        let host = host(&ask.endpoint.base_url);
-        if !is_chat(ask) {
-            return anthropic::encode_at(ask, SITE, format!("{host}/anthropic/v1/messages"));
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        let host = host(&model_call.endpoint.base_url);
+        if !is_chat(model_call) {
+            return anthropic::encode_at(model_call, SITE, format!("{host}/anthropic/v1/messages"));
         }
-        let mut outbound = openai_chat::encode_by(&CHAT, ask)?;
+        let mut outbound = openai_chat::encode_by(&CHAT, model_call)?;
         if let Route::Http { url, .. } = &mut outbound.route {
             *url = format!("{host}{}", CHAT.path).into();
         }
         Ok(outbound)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
         Box::new(MiniMaxDecoder {
-            inner: match is_chat(ask) {
-                true => Box::new(ChatDecoder::by(&CHAT).asked(ask.job)),
-                false => Box::new(MessagesDecoder::new(ask, SITE)),
+            inner: match is_chat(model_call) {
+                true => Box::new(ChatDecoder::by(&CHAT).for_job(model_call.job)),
+                false => Box::new(MessagesDecoder::new(model_call, SITE)),
             },
             has_told: false,
         })
@@ -114,8 +114,8 @@ impl Provider for MiniMax {
     }
 }
 
-fn is_chat(ask: Ask<'_>) -> bool {
-    ask.endpoint.setting("api") == Some("chat")
+fn is_chat(model_call: ModelCall<'_>) -> bool {
+    model_call.endpoint.setting("api") == Some("chat")
 }
 
 /// The address without the surface that a configuration may have taken over from its documents.
@@ -179,17 +179,17 @@ fn without_messages(data: &[u8]) -> Vec<u8> {
 /// The error that stands in an answer, if one does.
 fn base_resp(data: &[u8]) -> Option<Failure> {
     #[derive(Deserialize)]
-    struct Said {
-        base_resp: Base,
+    struct RawAnswer {
+        base_resp: RawStatus,
     }
     #[derive(Deserialize)]
-    struct Base {
+    struct RawStatus {
         status_code: i64,
         #[serde(default)]
         status_msg: Option<String>,
     }
     memchr::memmem::find(data, b"\"base_resp\"")?;
-    let Base { status_code, status_msg } = serde_json::from_slice::<Said>(data).ok()?.base_resp;
+    let RawStatus { status_code, status_msg } = serde_json::from_slice::<RawAnswer>(data).ok()?.base_resp;
     if status_code == 0 {
         return None;
     }

@@ -10,7 +10,7 @@ use crate::job::Failure;
 use crate::provider::passthrough::{PassthroughRequest, Reading};
 use crate::provider::prefill::Thoughts;
 use crate::provider::protocol::ollama;
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider};
+use crate::provider::{Card, Decoder, Headers, ModelCall, Outbound, Prefill, Provider};
 
 pub(super) struct Ollama;
 
@@ -22,26 +22,26 @@ impl Provider for Ollama {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        ollama::encode(ask)
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        ollama::encode(model_call)
     }
 
     /// It takes images in base64 and nothing else.
-    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+    fn wants_files_inside(&self, _ask: ModelCall<'_>) -> bool {
         true
     }
 
     /// Most templates leave a last message of the assistant open.
-    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
-        Prefill::Exact.only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+    fn known_prefill(&self, model_call: ModelCall<'_>) -> Prefill {
+        Prefill::Exact.only_if(Thoughts::of(&model_call.job.input) != Thoughts::Wanted)
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        ollama::decoder(ask)
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        ollama::decoder(model_call)
     }
 
-    fn reads(&self, asked: &PassthroughRequest<'_>) -> Option<Reading> {
-        ollama::reads(asked)
+    fn reads(&self, request: &PassthroughRequest<'_>) -> Option<Reading> {
+        ollama::reads(request)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

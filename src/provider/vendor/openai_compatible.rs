@@ -1,4 +1,4 @@
-//! Anybody who speaks the OpenAI dialect: a kind for the configuration, with `api = "responses"` for
+//! Servers that speak OpenAI's protocols: a kind for the configuration, with `api = "responses"` for
 //! those who have Responses, and `prefill = "exact"` for those who go on from a last message of the
 //! assistant.
 

@@ -3,14 +3,14 @@
 use crate::catalog;
 use crate::provider::prefill::{Thoughts, by_catalog};
 use crate::provider::protocol::openai_chat::{MessageRules, Money, PrefillRules, ReplyRules, Rules, Vendor};
-use crate::provider::{Ask, Card, Prefill};
+use crate::provider::{Card, ModelCall, Prefill};
 
 /// The last message is handed on; it is known of Claude that it goes on then, where it may.
-fn claude_goes_on(ask: Ask<'_>, kind: &str) -> Prefill {
-    let claude = ask.target.model.strip_prefix("anthropic/").and_then(|model| catalog::find("anthropic", model));
+fn claude_goes_on(model_call: ModelCall<'_>, kind: &str) -> Prefill {
+    let claude = model_call.target.model.strip_prefix("anthropic/").and_then(|model| catalog::find("anthropic", model));
     let takes = claude.is_some_and(|entry| entry.abilities.has("prefill"));
-    let known = if takes { Prefill::Exact } else { by_catalog(kind, ask) };
-    known.only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+    let known = if takes { Prefill::Exact } else { by_catalog(kind, model_call) };
+    known.only_if(Thoughts::of(&model_call.job.input) != Thoughts::Wanted)
 }
 
 pub(super) static OPENROUTER: Vendor = Vendor {

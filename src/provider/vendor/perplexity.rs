@@ -3,7 +3,7 @@
 use crate::provider::Card;
 use crate::provider::protocol::openai_chat::{MessageRules, Money, Reasoning, ReplyRules, Rules, Vendor};
 
-/// Sonar searches by itself: it calls no tools of anybody else, and is sampled in few ways.
+/// Sonar searches by itself: it calls no tools of the client, and is sampled in few ways.
 const NOT_IN_SONAR: &[&str] = &[
     "logit_bias",
     "logprobs",

@@ -11,7 +11,7 @@ use crate::provider::protocol::openai_chat::ChatDecoder;
 use crate::provider::protocol::{error, openai_chat};
 use crate::provider::script::Script;
 use crate::provider::{
-    Ask, Auth, Card, Decoder, Finish, Framing, Headers, Outbound, Packet, Prefill, Provider, Route, Step,
+    Auth, Card, Decoder, Finish, Framing, Headers, ModelCall, Outbound, Packet, Prefill, Provider, Route, Step,
 };
 
 pub(super) struct Scripted;
@@ -30,8 +30,8 @@ impl Provider for Scripted {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        let Ask { job, endpoint, .. } = ask;
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        let ModelCall { job, endpoint, .. } = model_call;
         if !matches!(job.task, Task::Chat | Task::Embedding | Task::Prediction) {
             return Err(Failure::unsupported("task", "a script plays chat, embedding and prediction"));
         }
@@ -42,7 +42,7 @@ impl Provider for Scripted {
             (None, Some(script)) => script.clone(),
             (None, None) => Script::echo(&prompt(field("messages"), field("input").or(field("prompt")))),
         };
-        if ask.prefilled {
+        if model_call.prefilled {
             script.go_on_after(&last(field("messages")));
         }
         Ok(Outbound {
@@ -54,11 +54,11 @@ impl Provider for Scripted {
     }
 
     /// The timeline of the next attempt is what comes next.
-    fn known_prefill(&self, _ask: Ask<'_>) -> Prefill {
+    fn known_prefill(&self, _ask: ModelCall<'_>) -> Prefill {
         Prefill::Exact
     }
 
-    fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _ask: ModelCall<'_>) -> Box<dyn Decoder> {
         Box::<ScriptDecoder>::default()
     }
 

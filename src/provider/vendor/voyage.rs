@@ -7,7 +7,7 @@ use crate::provider::protocol::embeddings::Wanted;
 use crate::provider::protocol::openai_chat::ReplyRules;
 use crate::provider::protocol::rerank;
 use crate::provider::protocol::{error, send};
-use crate::provider::{Ask, Card, Decoder, Framing, Headers, Outbound, Provider};
+use crate::provider::{Card, Decoder, Framing, Headers, ModelCall, Outbound, Provider};
 
 pub(super) struct Voyage;
 
@@ -27,18 +27,20 @@ impl Provider for Voyage {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        match ask.job.task {
-            Task::Embedding => embed(ask),
-            Task::Rerank => rerank::encode(ask, format!("{}/rerank", ask.endpoint.base_url).into(), &rerank::VOYAGE),
-            _ => Err(send::not_served(ask)),
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        match model_call.job.task {
+            Task::Embedding => embed(model_call),
+            Task::Rerank => {
+                rerank::encode(model_call, format!("{}/rerank", model_call.endpoint.base_url).into(), &rerank::VOYAGE)
+            }
+            _ => Err(send::not_served(model_call)),
         }
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        match ask.job.task {
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        match model_call.job.task {
             Task::Rerank => rerank::decoder(),
-            _ => embeddings::decoder(ask, &ReplyRules::PLAIN),
+            _ => embeddings::decoder(model_call, &ReplyRules::PLAIN),
         }
     }
 
@@ -49,17 +51,17 @@ impl Provider for Voyage {
 
 /// `dimensions` is called `output_dimension` here. Numbers are asked for whatever the job wants: our
 /// decoder packs them, and a `base64` of other numbers (`output_dtype`) would be no OpenAI's.
-fn embed(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let Wanted { texts, dimensions, mut params, .. } = Wanted::read(&ask.job.input, provider)?;
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 64);
-    body.put("model", &*ask.target.model).put("input", &texts).put_some("output_dimension", dimensions);
+fn embed(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let Wanted { texts, dimensions, mut params, .. } = Wanted::read(&model_call.job.input, provider)?;
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 64);
+    body.put("model", &*model_call.target.model).put("input", &texts).put_some("output_dimension", dimensions);
     for (name, value) in params.take_all(NATIVE) {
         if name != "output_dimension" || dimensions.is_none() {
             body.put_json(&name, value.get());
         }
     }
-    let dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
-    let url = format!("{}/embeddings", ask.endpoint.base_url).into();
-    Ok(Outbound { dropped, ..send::post(ask, url, body, Framing::Whole) })
+    let dropped = params.finish(provider, model_call.job.options.drop_unsupported)?;
+    let url = format!("{}/embeddings", model_call.endpoint.base_url).into();
+    Ok(Outbound { dropped, ..send::post(model_call, url, body, Framing::Whole) })
 }

@@ -2,7 +2,7 @@
 
 use crate::job::Failure;
 use crate::provider::protocol::workers_ai;
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Provider, Setting};
+use crate::provider::{Card, Decoder, Headers, ModelCall, Outbound, Provider, Setting};
 
 pub(super) struct WorkersAi;
 
@@ -23,17 +23,17 @@ impl Provider for WorkersAi {
         &CARD
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        workers_ai::encode(ask, CARD.id)
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        workers_ai::encode(model_call, CARD.id)
     }
 
     /// Models that see take images inside the request only.
-    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+    fn wants_files_inside(&self, _ask: ModelCall<'_>) -> bool {
         true
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        workers_ai::decoder(ask)
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        workers_ai::decoder(model_call)
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {

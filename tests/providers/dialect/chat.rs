@@ -1,8 +1,8 @@
-//! OpenAI chat completions, and everybody who speaks that dialect.
+//! OpenAI chat completions, and every server that speaks that protocol.
 
 use forebay::job::Task;
 use forebay::provider::protocol::{error, openai_chat};
-use forebay::provider::{Ask, Decoder, Endpoint, Framing};
+use forebay::provider::{Decoder, Endpoint, Framing, ModelCall};
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, Rebuild, sse_data, vendor_of};
@@ -58,17 +58,17 @@ fn is_chat(provider: &str, api: &str) -> bool {
 fn decoder(vendor: &str, exchange: &Value) -> Box<dyn Decoder> {
     let input = rebuild(vendor, exchange).map_or(json!({"messages": []}), |rebuild| rebuild.input);
     let (job, target, endpoint) = (job(&input.to_string()), target("m"), Endpoint::plain("p", "http://h/v1"));
-    vendor_of(vendor).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
+    vendor_of(vendor).decoder(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// The recorded body is what its job must become, up to what is asked of the stream and to what the
 /// vendor is documented not to take.
 fn rebuild(vendor: &str, exchange: &Value) -> Option<Rebuild> {
-    let said = exchange["request"]["body"].as_object().filter(|body| body.contains_key("messages"))?;
-    let mut input = said.clone();
+    let raw = exchange["request"]["body"].as_object().filter(|body| body.contains_key("messages"))?;
+    let mut input = raw.clone();
     let model = input.remove("model").and_then(|model| model.as_str().map(str::to_owned)).unwrap_or("m".into());
     input.remove("stream");
-    let mut becomes = said.clone();
+    let mut becomes = raw.clone();
     becomes.insert("model".into(), json!(model));
     becomes.insert("stream".into(), json!(true));
     match vendor {
@@ -172,14 +172,14 @@ fn add_tools(delta: &Value, choice: u64, tools: &mut Vec<(u64, u64, [String; 3])
     }
 }
 
-fn usage_of(said: &Value) -> Value {
-    if said.is_null() {
+fn usage_of(raw: &Value) -> Value {
+    if raw.is_null() {
         return Value::Null;
     }
-    let input = said["prompt_tokens"].as_u64().unwrap_or(0);
-    let output = said["completion_tokens"].as_u64();
-    let total = said["total_tokens"].as_u64().unwrap_or(0);
-    let sound = said["prompt_tokens_details"]["audio_tokens"].as_u64().unwrap_or(0);
+    let input = raw["prompt_tokens"].as_u64().unwrap_or(0);
+    let output = raw["completion_tokens"].as_u64();
+    let total = raw["total_tokens"].as_u64().unwrap_or(0);
+    let sound = raw["prompt_tokens_details"]["audio_tokens"].as_u64().unwrap_or(0);
     // Mistral counts sound in its total only.
     let is_sound_beside = sound > 0 && input + output.unwrap_or(0) + sound == total;
     let input = if is_sound_beside { input + sound } else { input };
@@ -188,10 +188,10 @@ fn usage_of(said: &Value) -> Value {
     if output.is_some() || more > 0 {
         usage["output_tokens"] = json!(output.unwrap_or(0) + more);
     }
-    let (input, output) = (&said["prompt_tokens_details"], &said["completion_tokens_details"]);
+    let (input, output) = (&raw["prompt_tokens_details"], &raw["completion_tokens_details"]);
     let cached =
-        [&input["cached_tokens"], &said["prompt_cache_hit_tokens"], &said["cached_tokens"], &said["num_cached_tokens"]];
-    let reasoning = [&output["reasoning_tokens"], &said["reasoning_tokens"]];
+        [&input["cached_tokens"], &raw["prompt_cache_hit_tokens"], &raw["cached_tokens"], &raw["num_cached_tokens"]];
+    let reasoning = [&output["reasoning_tokens"], &raw["reasoning_tokens"]];
     let written = [&input["cache_write_tokens"], &input["cache_creation_input_tokens"]];
     for (name, places) in [
         ("cached_input_tokens", &cached[..]),
@@ -204,7 +204,7 @@ fn usage_of(said: &Value) -> Value {
             usage[name] = json!(count);
         }
     }
-    if let Some(seconds) = said["prompt_audio_seconds"].as_f64() {
+    if let Some(seconds) = raw["prompt_audio_seconds"].as_f64() {
         usage["audio_seconds"] = json!(seconds);
     }
     if more > 0 && usage["reasoning_tokens"].as_u64().unwrap_or(0) == 0 {

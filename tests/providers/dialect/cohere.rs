@@ -37,11 +37,11 @@ fn rebuild(exchange: &Value) -> Option<Rebuild> {
     let mut messages = Vec::new();
     for message in becomes["messages"].as_array_mut()? {
         shorten(message);
-        let mut said = message.clone();
-        if let Some(plan) = said.as_object_mut()?.remove("tool_plan") {
-            said["reasoning"] = plan;
+        let mut raw = message.clone();
+        if let Some(plan) = raw.as_object_mut()?.remove("tool_plan") {
+            raw["reasoning"] = plan;
         }
-        messages.push(said);
+        messages.push(raw);
     }
     if becomes["documents"] == json!([]) {
         becomes.as_object_mut()?.remove("documents");
@@ -69,15 +69,15 @@ fn shorten(message: &mut Value) {
 }
 
 fn rebuild_embed(exchange: &Value) -> Option<Rebuild> {
-    let said = exchange["request"]["body"].as_object()?;
-    let mut becomes = said.clone();
+    let raw = exchange["request"]["body"].as_object()?;
+    let mut becomes = raw.clone();
     becomes.retain(|_, value| !value.is_null());
     becomes.insert("embedding_types".into(), json!(["float"]));
-    let mut input = json!({"input": said["texts"], "input_type": said["input_type"]});
-    if let Some(truncate) = said.get("truncate") {
+    let mut input = json!({"input": raw["texts"], "input_type": raw["input_type"]});
+    if let Some(truncate) = raw.get("truncate") {
         input["truncate"] = truncate.clone();
     }
-    let model = said["model"].as_str()?.to_owned();
+    let model = raw["model"].as_str()?.to_owned();
     Some(Rebuild {
         provider: vendor_of("cohere"),
         model,

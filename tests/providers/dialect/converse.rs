@@ -1,7 +1,7 @@
 //! Bedrock's Converse, and embeddings through its `invoke`.
 
 use forebay::job::Task;
-use forebay::provider::{Ask, Endpoint, Framing};
+use forebay::provider::{Endpoint, Framing, ModelCall};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -41,7 +41,7 @@ fn decoder(exchange: &Value, task: Task) -> Box<dyn forebay::provider::Decoder> 
     let mut job = job(&exchange["request"]["body"].to_string());
     job.task = task;
     let (target, endpoint) = (target("m"), Endpoint::plain("p", "http://h"));
-    vendor_of(VENDOR).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
+    vendor_of(VENDOR).decoder(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// The frames by hand: lengths, headers of type 7, payload.
@@ -57,15 +57,15 @@ fn of_frames(mut body: &[u8]) -> Option<Gist> {
             return None;
         }
         let payload = &frame[12 + number(&frame[4..])..frame.len() - 4];
-        let said: Value = serde_json::from_slice(payload).expect("recorded frames are JSON");
-        let at = usize::try_from(said["contentBlockIndex"].as_u64().unwrap_or(0)).expect("small");
-        if !said["contentBlockIndex"].is_null() && blocks.len() <= at {
+        let parsed: Value = serde_json::from_slice(payload).expect("recorded frames are JSON");
+        let at = usize::try_from(parsed["contentBlockIndex"].as_u64().unwrap_or(0)).expect("small");
+        if !parsed["contentBlockIndex"].is_null() && blocks.len() <= at {
             blocks.resize(at + 1, json!({}));
         }
-        if let Some(call) = said["start"]["toolUse"].as_object() {
+        if let Some(call) = parsed["start"]["toolUse"].as_object() {
             blocks[at] = json!({"toolUse": call});
         }
-        let delta = &said["delta"];
+        let delta = &parsed["delta"];
         for (piece, place) in [
             (&delta["text"], "/text"),
             (&delta["toolUse"]["input"], "/toolUse/input"),
@@ -80,8 +80,8 @@ fn of_frames(mut body: &[u8]) -> Option<Gist> {
             }
         }
         for name in ["stopReason", "usage"] {
-            if !said[name].is_null() {
-                end[name] = said[name].clone();
+            if !parsed[name].is_null() {
+                end[name] = parsed[name].clone();
             }
         }
     }
@@ -101,7 +101,7 @@ fn put(block: &mut Value, place: &str) {
 }
 
 fn of_answer(reply: &Reply) -> Option<Gist> {
-    let said: Value = serde_json::from_slice(&reply.body).expect("recorded bodies are JSON");
+    let parsed: Value = serde_json::from_slice(&reply.body).expect("recorded bodies are JSON");
     // Arguments are compared as they are written.
     type Blocks<'a> = Vec<std::collections::BTreeMap<String, &'a RawValue>>;
     let path = ["output", "message", "content"];
@@ -116,7 +116,7 @@ fn of_answer(reply: &Reply) -> Option<Gist> {
             serde_json::from_str(raw[at]["toolUse"].get()).expect("a call");
         call["input"].get().to_owned()
     };
-    gist(said["output"]["message"]["content"].as_array()?, &said, &arguments)
+    gist(parsed["output"]["message"]["content"].as_array()?, &parsed, &arguments)
 }
 
 fn gist(blocks: &[Value], end: &Value, arguments: &dyn Fn(&Value, usize) -> String) -> Option<Gist> {
@@ -140,8 +140,8 @@ fn gist(blocks: &[Value], end: &Value, arguments: &dyn Fn(&Value, usize) -> Stri
         other => other,
     }
     .to_owned();
-    let said = &end["usage"];
-    let count = |name: &str| said[name].as_u64();
+    let parsed = &end["usage"];
+    let count = |name: &str| parsed[name].as_u64();
     let (read, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
     gist.usage = json!({
         "input_tokens": count("inputTokens")? + read.unwrap_or(0) + written.unwrap_or(0),
@@ -156,8 +156,8 @@ fn gist(blocks: &[Value], end: &Value, arguments: &dyn Fn(&Value, usize) -> Stri
 }
 
 fn of_vectors(reply: &Reply) -> Option<Gist> {
-    let said: Value = serde_json::from_slice(&reply.body).expect("recorded bodies are JSON");
-    let vectors = said["embeddings"].as_array()?.iter().enumerate();
+    let parsed: Value = serde_json::from_slice(&reply.body).expect("recorded bodies are JSON");
+    let vectors = parsed["embeddings"].as_array()?.iter().enumerate();
     let data: Vec<_> =
         vectors.map(|(at, one)| json!({"object": "embedding", "index": at, "embedding": one["embedding"]})).collect();
     let outputs = vec![json!({"object": "list", "data": data})];
@@ -182,18 +182,18 @@ fn model(exchange: &Value) -> String {
 /// The OpenAI chat that a recorded request says in Converse's words.
 fn rebuild(exchange: &Value) -> Option<Rebuild> {
     let mut becomes = exchange["request"]["body"].clone();
-    let said = becomes.as_object()?.clone();
+    let parsed = becomes.as_object()?.clone();
     let mut messages = Vec::new();
-    let system: Vec<_> = said.get("system").and_then(Value::as_array).into_iter().flatten().map(part).collect();
+    let system: Vec<_> = parsed.get("system").and_then(Value::as_array).into_iter().flatten().map(part).collect();
     if !system.is_empty() {
         messages.push(json!({"role": "system", "content": system}));
     }
-    for turn in said["messages"].as_array()? {
+    for turn in parsed["messages"].as_array()? {
         messages.extend(chat_messages(turn));
     }
     let mut input = Map::new();
     input.insert("messages".into(), messages.into());
-    let config = &said.get("inferenceConfig").cloned().unwrap_or_default();
+    let config = &parsed.get("inferenceConfig").cloned().unwrap_or_default();
     for (own, name) in
         [("maxTokens", "max_tokens"), ("temperature", "temperature"), ("topP", "top_p"), ("stopSequences", "stop")]
     {
@@ -201,7 +201,7 @@ fn rebuild(exchange: &Value) -> Option<Rebuild> {
             input.insert(name.into(), config[own].clone());
         }
     }
-    for (own, value) in &said {
+    for (own, value) in &parsed {
         match own.as_str() {
             "messages" | "system" | "inferenceConfig" => {}
             "toolConfig" => tools(value, &mut input),

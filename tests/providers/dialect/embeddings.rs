@@ -3,7 +3,7 @@
 use forebay::job::Task;
 use forebay::provider::protocol::openai_chat::ReplyRules;
 use forebay::provider::protocol::{embeddings, error};
-use forebay::provider::{Ask, Endpoint, Framing};
+use forebay::provider::{Endpoint, Framing, ModelCall};
 use serde_json::{Value, json};
 
 use super::{Dialect, Rebuild, vendor_of};
@@ -20,8 +20,8 @@ pub(crate) const DIALECT: Dialect = Dialect {
         let mut job = job(&exchange["request"]["body"].to_string());
         job.task = Task::Embedding;
         let (target, endpoint) = (target("m"), Endpoint::plain("p", "http://h"));
-        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-        embeddings::decoder(ask, &ReplyRules::PLAIN)
+        let model_call = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        embeddings::decoder(model_call, &ReplyRules::PLAIN)
     },
     classify: error::classify,
     oracle: read,
@@ -30,8 +30,8 @@ pub(crate) const DIALECT: Dialect = Dialect {
 
 fn rebuild(exchange: &Value) -> Option<Rebuild> {
     // Ollama's older form, one `prompt` at a time with `options`; its own vendor has the newer.
-    let said = exchange["request"]["body"].as_object().filter(|body| body.contains_key("input"))?;
-    let mut input = said.clone();
+    let raw = exchange["request"]["body"].as_object().filter(|body| body.contains_key("input"))?;
+    let mut input = raw.clone();
     let model = input.remove("model")?.as_str()?.to_owned();
     let provider = vendor_of("openai-compatible");
     Some(Rebuild {
@@ -39,7 +39,7 @@ fn rebuild(exchange: &Value) -> Option<Rebuild> {
         model,
         task: Task::Embedding,
         input: Value::Object(input),
-        becomes: Value::Object(said.clone()),
+        becomes: Value::Object(raw.clone()),
     })
 }
 

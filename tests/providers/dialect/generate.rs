@@ -2,7 +2,7 @@
 
 use forebay::job::Task;
 use forebay::provider::protocol::gemini;
-use forebay::provider::{Ask, Decoder, Endpoint, Framing};
+use forebay::provider::{Decoder, Endpoint, Framing, ModelCall};
 use serde_json::{Value, json};
 
 use super::{Dialect, Rebuild, sse_data, vendor_of};
@@ -52,7 +52,7 @@ fn decoder(exchange: &Value, task: Task) -> Box<dyn Decoder> {
     let mut job = job("{}");
     job.task = task;
     let (target, endpoint) = (target(&model(exchange)), Endpoint::plain("p", "http://h"));
-    vendor(exchange).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
+    vendor(exchange).decoder(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// What a good answer says, or `None` where there is an error in it or no end.
@@ -104,8 +104,8 @@ fn read(reply: &Reply) -> Option<Gist> {
     Some(gist)
 }
 
-fn usage_of(said: &Value) -> Value {
-    let count = |name: &str| said[name].as_u64();
+fn usage_of(raw: &Value) -> Value {
+    let count = |name: &str| raw[name].as_u64();
     let mut usage = json!({});
     if let Some(prompt) = count("promptTokenCount") {
         usage["input_tokens"] = json!(prompt + count("toolUsePromptTokenCount").unwrap_or(0));
@@ -120,7 +120,7 @@ fn usage_of(said: &Value) -> Value {
     if let Some(cached) = count("cachedContentTokenCount") {
         usage["cached_input_tokens"] = json!(cached);
     }
-    for detail in said["promptTokensDetails"].as_array().into_iter().flatten() {
+    for detail in raw["promptTokensDetails"].as_array().into_iter().flatten() {
         if detail["modality"] == "AUDIO" {
             usage["audio_input_tokens"] = detail["tokenCount"].clone();
         }

@@ -59,10 +59,10 @@ pub(super) fn embedding(body: &Value) -> Option<(Value, Value)> {
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let said = fields
+            let raw = fields
                 .iter()
                 .filter(|(name, value)| !(value.is_null() || name.as_str() == "thought" && **value == false));
-            let fields = said.map(|(name, value)| {
+            let fields = raw.map(|(name, value)| {
                 let is_foreign = matches!(name.as_str(), "parameters" | "responseJsonSchema" | "args" | "response");
                 (camel(name), if is_foreign { value.clone() } else { canonical(value) })
             });
@@ -106,12 +106,12 @@ fn message(content: &Value, calls: &mut Vec<String>) -> Value {
         for part in parts.iter().filter(|part| part["functionCall"].is_object()) {
             let (call, id) = (&part["functionCall"], format!("call_{}", calls.len()));
             calls.push(call["name"].as_str().expect("a name").to_owned());
-            let mut said = json!({"id": id, "type": "function",
+            let mut raw = json!({"id": id, "type": "function",
                 "function": {"name": call["name"], "arguments": call["args"].to_string()}});
             if part["thoughtSignature"].is_string() {
-                said["extra_content"]["google"]["thought_signature"] = part["thoughtSignature"].clone();
+                raw["extra_content"]["google"]["thought_signature"] = part["thoughtSignature"].clone();
             }
-            made.push(said);
+            made.push(raw);
         }
         if !made.is_empty() {
             message["tool_calls"] = made.into();
@@ -127,9 +127,9 @@ fn message(content: &Value, calls: &mut Vec<String>) -> Value {
         Value::String(text) => text.clone(),
         _ => result["response"].to_string(),
     };
-    let mut said = vec![json!({"type": "text", "text": text})];
-    said.extend(plain(&parts));
-    json!({"role": "tool", "tool_call_id": format!("call_{at}"), "content": said})
+    let mut raw = vec![json!({"type": "text", "text": text})];
+    raw.extend(plain(&parts));
+    json!({"role": "tool", "tool_call_id": format!("call_{at}"), "content": raw})
 }
 
 fn part(part: &Value) -> Value {
@@ -175,10 +175,10 @@ fn parameters(config: Map<String, Value>, input: &mut Map<String, Value>, become
 
 /// The tools of the job, and as they must be written.
 fn tools(recorded: &Value) -> (Vec<Value>, Vec<Value>) {
-    let (mut said, mut written) = (Vec::new(), Vec::new());
+    let (mut raw, mut written) = (Vec::new(), Vec::new());
     for tool in recorded.as_array().expect("a list") {
         let Some(functions) = tool["functionDeclarations"].as_array() else {
-            said.push(if tool["urlContext"].is_object() { json!({"type": "url_context"}) } else { tool.clone() });
+            raw.push(if tool["urlContext"].is_object() { json!({"type": "url_context"}) } else { tool.clone() });
             written.push(tool.clone());
             continue;
         };
@@ -186,13 +186,13 @@ fn tools(recorded: &Value) -> (Vec<Value>, Vec<Value>) {
         for function in functions {
             let schema = lower(function["parameters"].clone());
             let (name, description) = (&function["name"], &function["description"]);
-            said.push(json!({"type": "function",
+            raw.push(json!({"type": "function",
                 "function": {"name": name, "description": description, "parameters": schema}}));
             declared.push(json!({"name": name, "description": description, "parametersJsonSchema": schema}));
         }
         written.push(json!({ "functionDeclarations": declared }));
     }
-    (said, written)
+    (raw, written)
 }
 
 /// A schema whose types are as JSON Schema writes them.

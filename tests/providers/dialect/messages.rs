@@ -4,7 +4,7 @@ use forebay::dialect::anthropic as anthropic_door;
 use forebay::dialect::render::Render as _;
 use forebay::job::{Completed, Cost, Event, Record, Task, Timestamp, Timing};
 use forebay::provider::protocol::anthropic;
-use forebay::provider::{Ask, Decoder, Endpoint, Framing, Headers, Provider};
+use forebay::provider::{Decoder, Endpoint, Framing, Headers, ModelCall, Provider};
 use forebay::wire::collect::Collector;
 use forebay::wire::record::RecordRef;
 use serde_json::value::RawValue;
@@ -37,7 +37,7 @@ fn model(exchange: &Value) -> String {
 
 fn decoder(exchange: &Value) -> Box<dyn Decoder> {
     let (job, target, endpoint) = (job("{}"), target(&model(exchange)), Endpoint::plain("p", "http://h"));
-    vendor(exchange).decoder(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
+    vendor(exchange).decoder(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false })
 }
 
 /// What a good answer says, or `None` where there is an error in it or no end.
@@ -118,15 +118,15 @@ fn begun(block: &Value) -> [String; 4] {
     [text("type"), format!("{}\n{}", text("id"), text("name")), text("text") + &text("thinking"), String::new()]
 }
 
-fn usage_of(said: &Value) -> Value {
-    let count = |name: &str| said[name].as_u64();
+fn usage_of(parsed: &Value) -> Value {
+    let count = |name: &str| parsed[name].as_u64();
     let cached = count("cache_read_input_tokens");
     let written = count("cache_creation_input_tokens");
     let mut usage = json!({
         "input_tokens": count("input_tokens").unwrap_or(0) + cached.unwrap_or(0) + written.unwrap_or(0),
         "output_tokens": count("output_tokens").unwrap_or(0),
     });
-    let thought = said["output_tokens_details"]["thinking_tokens"].as_u64();
+    let thought = parsed["output_tokens_details"]["thinking_tokens"].as_u64();
     for (name, count) in
         [("cached_input_tokens", cached), ("cache_write_tokens", written), ("reasoning_tokens", thought)]
     {
@@ -139,49 +139,50 @@ fn usage_of(said: &Value) -> Value {
 
 /// A recorded body as the chat in OpenAI's dialect that it comes from.
 fn rebuild(exchange: &Value) -> Option<Rebuild> {
-    let said = &exchange["request"]["body"];
-    if !said["messages"][0].is_object() {
+    let parsed = &exchange["request"]["body"];
+    if !parsed["messages"][0].is_object() {
         return None;
     }
-    let mut input = said.as_object()?.clone();
+    let mut input = parsed.as_object()?.clone();
     for name in ["model", "stream", "system", "tools", "tool_choice", "stop_sequences", "anthropic_version"] {
         input.remove(name);
     }
     let mut messages = Vec::new();
-    if !said["system"].is_null() {
-        messages.push(json!({"role": "system", "content": parts(&said["system"])}));
+    if !parsed["system"].is_null() {
+        messages.push(json!({"role": "system", "content": parts(&parsed["system"])}));
     }
-    for turn in said["messages"].as_array()? {
+    for turn in parsed["messages"].as_array()? {
         add_turn(turn, &mut messages);
     }
     input.insert("messages".into(), messages.into());
-    if let Some(tools) = said["tools"].as_array() {
+    if let Some(tools) = parsed["tools"].as_array() {
         input.insert("tools".into(), tools.iter().map(tool).collect());
     }
-    if !said["tool_choice"].is_null() {
-        let choice = json!({"type": "function", "function": {"name": said["tool_choice"]["name"]}});
+    if !parsed["tool_choice"].is_null() {
+        let choice = json!({"type": "function", "function": {"name": parsed["tool_choice"]["name"]}});
         input.insert("tool_choice".into(), choice);
     }
-    if !said["stop_sequences"].is_null() {
-        input.insert("stop".into(), said["stop_sequences"].clone());
+    if !parsed["stop_sequences"].is_null() {
+        input.insert("stop".into(), parsed["stop_sequences"].clone());
     }
     let model = model(exchange);
-    let becomes = normal(said, &model);
+    let becomes = normal(parsed, &model);
     Some(Rebuild { provider: vendor_of("anthropic"), model, task: Task::Chat, input: Value::Object(input), becomes })
 }
 
-fn tool(said: &Value) -> Value {
-    if said["input_schema"].is_null() {
-        return said.clone();
+fn tool(parsed: &Value) -> Value {
+    if parsed["input_schema"].is_null() {
+        return parsed.clone();
     }
-    let mut tool = json!({"type": "function", "function": {"name": said["name"], "parameters": said["input_schema"]}});
+    let mut tool =
+        json!({"type": "function", "function": {"name": parsed["name"], "parameters": parsed["input_schema"]}});
     for name in ["description", "strict"] {
-        if !said[name].is_null() {
-            tool["function"][name] = said[name].clone();
+        if !parsed[name].is_null() {
+            tool["function"][name] = parsed[name].clone();
         }
     }
-    if !said["cache_control"].is_null() {
-        tool["cache_control"] = said["cache_control"].clone();
+    if !parsed["cache_control"].is_null() {
+        tool["cache_control"] = parsed["cache_control"].clone();
     }
     tool
 }
@@ -234,8 +235,8 @@ fn parts(content: &Value) -> Value {
 }
 
 /// A body up to what says the same: every job streams, and a text alone is a string.
-fn normal(said: &Value, model: &str) -> Value {
-    let mut body = said.clone();
+fn normal(parsed: &Value, model: &str) -> Value {
+    let mut body = parsed.clone();
     body["model"] = json!(model);
     body["stream"] = json!(true);
     if let Some(body) = body.as_object_mut() {
@@ -270,20 +271,21 @@ fn a_request_in_its_own_shape_is_taken_as_it_is() {
             continue;
         }
         let exchange = recorded::load(&folder.join(text("file")));
-        let said = &exchange["request"]["body"];
-        if !said["messages"][0].is_object() {
+        let parsed = &exchange["request"]["body"];
+        if !parsed["messages"][0].is_object() {
             continue;
         }
-        let mut input = said.clone();
+        let mut input = parsed.clone();
         for name in ["model", "stream"] {
             input.as_object_mut().expect("an object").remove(name);
         }
         let (job, target) = (job(&input.to_string()), target(&model(&exchange)));
         let endpoint = Endpoint::plain("p", "http://h");
-        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-        let sent = vendor_of("anthropic").encode(ask).unwrap_or_else(|failure| panic!("{}: {failure}", text("file")));
+        let model_call = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        let sent =
+            vendor_of("anthropic").encode(model_call).unwrap_or_else(|failure| panic!("{}: {failure}", text("file")));
         let sent: Value = serde_json::from_slice(&sent.body).expect("JSON");
-        assert_eq!(normal(&sent, &target.model), normal(said, &target.model), "{}", text("file"));
+        assert_eq!(normal(&sent, &target.model), normal(parsed, &target.model), "{}", text("file"));
         count += 1;
     }
     assert!(count > 30, "only {count} recorded requests were found");
@@ -296,18 +298,18 @@ fn a_request_at_our_own_door_reaches_anthropic_as_it_was() {
     for entry in recorded::load(&folder.join("index.json")).as_array().expect("a list") {
         let text = |field: &str| entry[field].as_str().expect("a text");
         let exchange = recorded::load(&folder.join(text("file")));
-        let said = &exchange["request"]["body"];
-        let is_whole = said["messages"][0].is_object() && said["max_tokens"].is_u64();
+        let parsed = &exchange["request"]["body"];
+        let is_whole = parsed["messages"][0].is_object() && parsed["max_tokens"].is_u64();
         if text("api") != "messages" || text("provider") != "anthropic" || !is_whole {
             continue;
         }
         let file = text("file");
-        let asked = anthropic_door::message(said.to_string().as_bytes(), &["b-1"]);
-        let asked = asked.unwrap_or_else(|failure| panic!("{file}: {failure} {:?}", failure.param));
-        let (job, target) = (job(asked.input.get()), target(&model(&exchange)));
+        let passthrough = anthropic_door::message(parsed.to_string().as_bytes(), &["b-1"]);
+        let passthrough = passthrough.unwrap_or_else(|failure| panic!("{file}: {failure} {:?}", failure.param));
+        let (job, target) = (job(passthrough.input.get()), target(&model(&exchange)));
         let endpoint = Endpoint::plain("p", "http://h");
-        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-        let sent = match vendor_of("anthropic").encode(ask) {
+        let model_call = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        let sent = match vendor_of("anthropic").encode(model_call) {
             Ok(sent) => sent,
             // What Anthropic refused then is refused here now.
             Err(failure) if exchange["response"]["status"] == 400 => {
@@ -317,7 +319,7 @@ fn a_request_at_our_own_door_reaches_anthropic_as_it_was() {
             Err(failure) => panic!("{file}: {failure} {:?}", failure.param),
         };
         let sent: Value = serde_json::from_slice(&sent.body).expect("JSON");
-        assert_eq!(normal(&sent, &target.model), normal(said, &target.model), "{file}");
+        assert_eq!(normal(&sent, &target.model), normal(parsed, &target.model), "{file}");
         count += 1;
     }
     assert!(count > 30, "only {count} recorded requests were found");

@@ -1,10 +1,10 @@
-//! OpenAI's Responses, and everybody who speaks that dialect.
+//! OpenAI's Responses, and every server that speaks that protocol.
 
 use forebay::job::{Failure, Task};
 use forebay::provider::protocol::error;
 use forebay::provider::protocol::openai_chat::ReplyRules;
 use forebay::provider::protocol::responses::{ResponsesDecoder, Rules, Site, encode, thinks};
-use forebay::provider::{Ask, Card, Decoder, Framing, Headers, Outbound, Provider};
+use forebay::provider::{Card, Decoder, Framing, Headers, ModelCall, Outbound, Provider};
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, Rebuild, sse_data};
@@ -28,11 +28,11 @@ impl Provider for Only {
         self.0
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        encode(ask, "http://h/v1/responses".into(), Site { kind: self.0.id, rules: self.1 })
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        encode(model_call, "http://h/v1/responses".into(), Site { kind: self.0.id, rules: self.1 })
     }
 
-    fn decoder(&self, _ask: Ask<'_>) -> Box<dyn Decoder> {
+    fn decoder(&self, _ask: ModelCall<'_>) -> Box<dyn Decoder> {
         unreachable!("requests are rebuilt")
     }
 
@@ -116,18 +116,18 @@ fn read(reply: &Reply) -> Option<Gist> {
 /// The chat that a recorded request says, and the request up to what a chat leaves open: nothing is
 /// kept, reasoning comes encrypted, functions are not strict.
 fn rebuild(exchange: &Value) -> Option<Rebuild> {
-    let said = exchange["request"]["body"].as_object()?;
+    let raw = exchange["request"]["body"].as_object()?;
     let is_xai = exchange["provider"] == "xai";
-    let model = said["model"].as_str()?.to_owned();
-    let mut input = said.clone();
+    let model = raw["model"].as_str()?.to_owned();
+    let mut input = raw.clone();
     input.remove("model");
     input.remove("stream");
-    let mut becomes = Value::Object(said.clone());
+    let mut becomes = Value::Object(raw.clone());
     becomes["stream"] = json!(true);
     // What a built-in tool did is in no chat: such an input is taken as it is.
     let has_other =
         |items: &Value| items.as_array().into_iter().flatten().any(|item| item["type"] == "web_search_call");
-    if !has_other(&said["input"]) {
+    if !has_other(&raw["input"]) {
         chat_of(&mut input, if is_xai { "xai-responses-v1" } else { "openai-responses-v1" });
         becomes["store"] = json!(false);
         let thinks = thinks("openai", &model);

@@ -21,10 +21,10 @@ pub struct Files {
 
 /// What the files say of a profile.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Profile {
     /// Its keys, if it has any.
     pub keys: Option<Keys>,
-    /// Its region.
+    /// Region that the profile names.
     pub region: Option<Box<str>>,
 }
 
@@ -45,7 +45,7 @@ impl Files {
         }
     }
 
-    /// The profile's name.
+    /// Returns the name of the profile.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -55,7 +55,7 @@ impl Files {
     ///
     /// # Errors
     /// What is wrong, without a secret.
-    pub fn read(&self) -> Result<Found, String> {
+    pub fn read(&self) -> Result<Profile, String> {
         // In the second file all profiles but the default one say so in their heading.
         let heading = format!("profile {}", self.name);
         let mut fields = section(self.config.as_deref(), &[&heading, &self.name])?;
@@ -75,7 +75,7 @@ impl Files {
         {
             return Err(format!("the profile {} gets its keys by {way}, which is not supported", self.name));
         }
-        Ok(Found { keys, region })
+        Ok(Profile { keys, region })
     }
 }
 
@@ -94,7 +94,7 @@ fn section(path: Option<&Path>, headings: &[&str]) -> Result<BTreeMap<String, St
 }
 
 /// AWS's dialect of INI: comments are lines of their own or follow a blank, and an indented line
-/// belongs to the field above it (`s3 =` and what it nests), which is nobody's here.
+/// belongs to the field above it (`s3 =` and what it nests), which is not read here.
 fn parse(text: &str, headings: &[&str]) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     let mut is_ours = false;

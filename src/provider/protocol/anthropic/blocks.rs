@@ -25,7 +25,7 @@ const NATIVE_BLOCKS: &[&str] = &[
     "compaction",
 ];
 
-/// A content block.
+/// A content block of a message.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Block<'a> {
     /// Text with nothing beside it: a message of this alone is a string.

@@ -6,17 +6,17 @@ use serde_json::value::RawValue;
 use super::extra::Extras;
 use super::model::Model;
 use super::open::{self, Open, Thought};
-use super::usage::Said;
+use super::usage::RawUsage;
 use super::wire::{self, Text};
 use super::{Site, failure, finish};
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Delta, Event, Failure, Part, ToolCall, Usage};
 use crate::provider::protocol::emit;
-use crate::provider::{self, Ask, Decoder, Finish, Packet, Step};
+use crate::provider::{self, Decoder, Finish, ModelCall, Packet, Step};
 
 /// Blocks that are told at the same time; today's servers tell one after the other.
 const OPEN_MAX: usize = 64;
-/// Calls that one answer may make; more is nobody's tool loop.
+/// Calls that one answer may make; more is no tool loop.
 const CALLS_MAX: u32 = 1024;
 
 /// Decodes one reply, streamed or whole.
@@ -26,7 +26,7 @@ pub struct MessagesDecoder {
     open: Vec<(u32, Open)>,
     calls: u32,
     thoughts: u32,
-    usage: Said,
+    usage: RawUsage,
     extras: Extras,
     /// Bytes of the answer so far.
     told_bytes: u64,
@@ -37,13 +37,13 @@ pub struct MessagesDecoder {
 impl MessagesDecoder {
     /// A decoder for one reply to that request.
     #[must_use]
-    pub fn new(ask: Ask<'_>, site: Site) -> MessagesDecoder {
+    pub fn new(model_call: ModelCall<'_>, site: Site) -> MessagesDecoder {
         MessagesDecoder {
-            format: Model::of(site, &ask.target.model).reasoning_format(),
+            format: Model::of(site, &model_call.target.model).reasoning_format(),
             open: Vec::new(),
             calls: 0,
             thoughts: 0,
-            usage: Said::default(),
+            usage: RawUsage::default(),
             extras: Extras::default(),
             told_bytes: 0,
             stop_reason: None,
@@ -90,7 +90,7 @@ impl MessagesDecoder {
             return Ok(Step::More);
         }
         if data == b"[DONE]" {
-            // Nobody's own, but gateways in front of this dialect say it.
+            // No provider documents it, but gateways in front of this protocol send it.
             self.done = self.stop_reason.is_some();
             return Ok(if self.done { Step::Done } else { Step::More });
         }
@@ -167,7 +167,7 @@ impl MessagesDecoder {
 
     /// Which model it really is: names without a date are served by one with.
     fn model(&mut self, model: &Text<'_>) {
-        if let Some(model) = model.said() {
+        if let Some(model) = model.non_empty() {
             let model = serde_json::value::to_raw_value(model).ok();
             self.extras.hold("chunk", "model", model.as_deref());
         }
@@ -180,7 +180,7 @@ impl MessagesDecoder {
         details: Option<&RawValue>,
         container: Option<&RawValue>,
     ) {
-        if let Some(reason) = reason.said() {
+        if let Some(reason) = reason.non_empty() {
             self.stop_reason = Some(reason.into());
         }
         self.extras.hold("choice", "stop_sequence", sequence);
@@ -228,12 +228,12 @@ impl MessagesDecoder {
         let number = self.calls;
         self.calls += 1;
         self.extras.flush(out);
-        let said = |text: &Text<'_>| text.said().map(Into::into);
+        let parsed = |text: &Text<'_>| text.non_empty().map(Into::into);
         let arguments = String::new();
         out.push(Event::ToolCall(ToolCall {
             index: number,
-            call_id: said(&block.id),
-            name: said(&block.name),
+            call_id: parsed(&block.id),
+            name: parsed(&block.name),
             arguments,
         }));
         // Who calls, where it is not the model itself.

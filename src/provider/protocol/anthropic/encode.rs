@@ -14,7 +14,7 @@ use crate::job::Fields;
 use crate::job::{Failure, Task};
 use crate::provider::chat::{self, Body, Chat, Params, ResponseFormat, Role};
 use crate::provider::protocol::openai_chat;
-use crate::provider::{Ask, Endpoint, Framing, Headers, Method, Outbound, Route};
+use crate::provider::{Endpoint, Framing, Headers, Method, ModelCall, Outbound, Route};
 
 /// The version of the API that all of this is about.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -28,7 +28,7 @@ const JSON_WISH: &str = "Answer with one JSON object and nothing else.";
 
 /// What is sent, but for where to.
 pub struct Request {
-    /// The body.
+    /// Body of the request.
     pub body: Bytes,
     /// Betas that the job asks for; in the body already where they belong there (Bedrock).
     pub betas: Vec<String>,
@@ -40,18 +40,18 @@ pub struct Request {
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>, site: Site) -> Result<Outbound, Failure> {
-    encode_at(ask, site, url(&ask.endpoint.base_url))
+pub fn encode(model_call: ModelCall<'_>, site: Site) -> Result<Outbound, Failure> {
+    encode_at(model_call, site, url(&model_call.endpoint.base_url))
 }
 
 /// The request for a job at `url`.
 ///
 /// # Errors
 /// As [`encode`].
-pub fn encode_at(ask: Ask<'_>, site: Site, url: String) -> Result<Outbound, Failure> {
-    let Request { body, betas, dropped } = request(ask, site)?;
-    let headers = headers(ask.endpoint, &betas)?;
-    let credential = ask.endpoint.credential.clone();
+pub fn encode_at(model_call: ModelCall<'_>, site: Site, url: String) -> Result<Outbound, Failure> {
+    let Request { body, betas, dropped } = request(model_call, site)?;
+    let headers = headers(model_call.endpoint, &betas)?;
+    let credential = model_call.endpoint.credential.clone();
     let route = Route::Http { method: Method::POST, url: url.into(), headers, credential };
     Ok(Outbound { route, body, framing: Framing::Sse, dropped })
 }
@@ -93,8 +93,8 @@ pub fn headers(endpoint: &Endpoint, betas: &[String]) -> Result<Headers, Failure
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn request(ask: Ask<'_>, site: Site) -> Result<Request, Failure> {
-    let Ask { job, target, endpoint, .. } = ask;
+pub fn request(model_call: ModelCall<'_>, site: Site) -> Result<Request, Failure> {
+    let ModelCall { job, target, endpoint, .. } = model_call;
     if job.task != Task::Chat {
         let message = format!("{} serves chat, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message));
@@ -265,7 +265,7 @@ fn sampling(
         let value = number(temperature);
         let is_in_range = (0.0..=1.0).contains(&value) && (value > 0.0 || model.takes_zero());
         if value == 1.0 && !model.samples() {
-            // What everybody does anyway.
+            // What every provider does anyway.
         } else if !is_in_range || !model.samples() || (is_thinking && value != 1.0) {
             refusals.refuse("input.temperature")?;
         } else {
@@ -275,7 +275,7 @@ fn sampling(
     if let Some(top_p) = params.take_number("top_p")? {
         let value = number(top_p);
         if value == 1.0 {
-            // All of them: what everybody does anyway, and some models refuse it beside temperature.
+            // All of them: what every provider does anyway, and some models refuse it beside temperature.
         } else if !model.samples() || (is_thinking && value < 0.95) {
             refusals.refuse("input.top_p")?;
         } else {
@@ -337,7 +337,7 @@ fn output_config(
     Ok(())
 }
 
-/// Who asks, and on which tier.
+/// Writes the user and the service tier.
 fn account(params: &mut Params<'_>, refusals: &mut Refusals<'_>, body: &mut Body) -> Result<(), Failure> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]

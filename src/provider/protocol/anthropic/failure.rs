@@ -9,13 +9,13 @@ use crate::provider::protocol::error;
 #[derive(Deserialize)]
 struct Body {
     #[serde(default)]
-    error: Option<Said>,
+    error: Option<RawError>,
     #[serde(default)]
     request_id: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct RawError {
     #[serde(rename = "type", default)]
     kind: String,
     #[serde(default)]
@@ -36,11 +36,11 @@ pub(super) fn in_reply(body: &[u8]) -> Failure {
 
 fn judged(mut failure: Failure, body: &[u8]) -> Failure {
     let Ok(Body { error, request_id }) = serde_json::from_slice::<Body>(body) else { return failure };
-    let Some(said) = error else { return failure };
-    let is = |words: &str| said.message.contains(words);
-    match &*said.kind {
+    let Some(raw) = error else { return failure };
+    let is = |words: &str| raw.message.contains(words);
+    match &*raw.kind {
         // The account must pay: told as a fault of the request, and none of it.
-        "invalid_request_error" | "billing_error" if is("credit balance") || said.kind == "billing_error" => {
+        "invalid_request_error" | "billing_error" if is("credit balance") || raw.kind == "billing_error" => {
             failure = changed(failure, Code::ProviderAuth);
             failure.retryable = false;
             failure.belongs_to_target = true;

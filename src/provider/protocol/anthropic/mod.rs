@@ -1,4 +1,4 @@
-//! Anthropic's Messages, and everybody who speaks that dialect.
+//! Anthropic's Messages, and every server that speaks that protocol.
 //!
 //! Owns the request (translated from OpenAI's chat, or taken as it is when it is in this dialect
 //! already), the decoder of streamed and whole answers, and what errors mean. `json_object` has no
@@ -34,7 +34,7 @@ use model::Model;
 pub use model::{OtherModels, Thinking};
 
 use crate::provider::prefill::Thoughts;
-use crate::provider::{Ask, Prefill};
+use crate::provider::{ModelCall, Prefill};
 
 /// A provider at which the protocol is used.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +51,9 @@ pub struct Site {
 
 /// What a model makes of the beginning of its own answer. While it thinks it takes none.
 #[must_use]
-pub fn prefill(ask: Ask<'_>, site: Site) -> Prefill {
-    let takes = Model::of(site, &ask.target.model).goes_on();
-    Prefill::Exact.only_if(takes && Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+pub fn prefill(model_call: ModelCall<'_>, site: Site) -> Prefill {
+    let takes = Model::of(site, &model_call.target.model).goes_on();
+    Prefill::Exact.only_if(takes && Thoughts::of(&model_call.job.input) != Thoughts::Wanted)
 }
 
 /// What the body holds beside the chat.

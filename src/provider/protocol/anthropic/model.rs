@@ -148,9 +148,9 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// The effort as this model names it. Words that nobody here knows are handed on.
-    pub(super) fn effort(self, said: &str) -> &str {
-        match said {
+    /// The effort as this model names it. Unknown words are handed on.
+    pub(super) fn effort(self, raw: &str) -> &str {
+        match raw {
             "minimal" => "low",
             "xhigh" if !self.is_from(4, 7) => "high",
             other => other,

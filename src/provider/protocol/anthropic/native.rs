@@ -64,7 +64,7 @@ struct Signs {
 }
 
 #[derive(Deserialize)]
-struct SaidMessage<'a> {
+struct RawMessage<'a> {
     #[serde(borrow, default)]
     role: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -78,7 +78,7 @@ struct SaidMessage<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidPart<'a> {
+struct RawPart<'a> {
     #[serde(borrow, rename = "type", default)]
     kind: Cow<'a, str>,
     #[serde(default)]
@@ -86,7 +86,7 @@ struct SaidPart<'a> {
 }
 
 #[derive(Deserialize)]
-struct SaidTool<'a> {
+struct RawTool<'a> {
     #[serde(borrow, rename = "type", default)]
     kind: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -121,7 +121,7 @@ pub(super) fn is_native(fields: &Fields<'_>) -> bool {
 
 impl Signs {
     fn of_tools(&mut self, value: &RawValue) {
-        let tools: Vec<SaidTool<'_>> = serde_json::from_str(value.get()).unwrap_or_default();
+        let tools: Vec<RawTool<'_>> = serde_json::from_str(value.get()).unwrap_or_default();
         for tool in tools {
             let versioned = tool.kind.as_deref().is_some_and(is_versioned);
             self.ours |= tool.input_schema.is_some() || versioned;
@@ -130,7 +130,7 @@ impl Signs {
     }
 
     fn of_choice(&mut self, value: &RawValue) {
-        match serde_json::from_str::<SaidTool<'_>>(value.get()) {
+        match serde_json::from_str::<RawTool<'_>>(value.get()) {
             Ok(choice) => {
                 self.foreign |= choice.function.is_some();
                 self.ours |= matches!(choice.kind.as_deref(), Some("auto" | "any" | "tool" | "none"));
@@ -143,7 +143,7 @@ impl Signs {
     fn of_messages(&mut self, value: &RawValue) {
         let messages: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
         for (at, message) in messages.into_iter().enumerate() {
-            let Ok(message) = serde_json::from_str::<SaidMessage<'_>>(message.get()) else { continue };
+            let Ok(message) = serde_json::from_str::<RawMessage<'_>>(message.get()) else { continue };
             self.foreign |= matches!(&*message.role, "developer" | "tool" | "function")
                 || (at == 0 && message.role == "system")
                 || message.tool_calls.is_some()
@@ -151,7 +151,7 @@ impl Signs {
                 || message.reasoning_details.is_some();
             let content = message.content.map_or("", RawValue::get);
             if content.starts_with('[') {
-                let parts: Vec<SaidPart<'_>> = serde_json::from_str(content).unwrap_or_default();
+                let parts: Vec<RawPart<'_>> = serde_json::from_str(content).unwrap_or_default();
                 for part in parts {
                     self.ours |= OUR_PARTS.contains(&&*part.kind) || (part.kind == "image" && part.source.is_some());
                     self.foreign |= FOREIGN_PARTS.contains(&&*part.kind);

@@ -13,29 +13,29 @@ const SEAL_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A block between its start and its stop.
 pub(super) enum Open {
-    /// Text.
+    /// A block of text.
     Text,
-    /// Thoughts.
+    /// A block of thoughts.
     Thinking(Thought),
     /// A call of a tool of the client's.
     Tool {
-        /// Which call.
+        /// Number of the call in the answer.
         number: u32,
-        /// Whether arguments came.
+        /// Whether arguments have come already.
         any: bool,
         /// The arguments that came with the start, where they come whole.
         input: Option<Box<str>>,
     },
     /// A block of the provider's own: a server tool, its results, a compaction.
     Own {
-        /// As it began.
+        /// JSON with which the block began.
         raw: Box<str>,
         /// The pieces of its input.
         input: String,
     },
 }
 
-/// Thoughts so far.
+/// Thoughts as far as they have come.
 #[derive(Default)]
 pub(super) struct Thought {
     /// What is told again beside the seal, unless it is too long for that.

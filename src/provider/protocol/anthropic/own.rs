@@ -1,7 +1,7 @@
 //! What a chat says to Anthropic alone, as a client of this dialect said it.
 //!
-//! Its fields go out as they came, and what the chat says of the same in everybody's words is put aside;
-//! so do fields that nobody here knows. Such a client hears of a wrong value what Anthropic says of it.
+//! Its fields go out as they came, and what the chat says of the same in common fields is put aside;
+//! so do unknown fields. Such a client gets Anthropic's own error for a wrong value.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ use crate::job::Failure;
 use crate::provider::chat::{self, Body, Chat};
 use crate::provider::protocol::openai_chat;
 
-/// Fields that say in everybody's words what is said here.
+/// Fields of a chat that mean the same as fields of this protocol.
 const SAID_TWICE: &[&str] = &["reasoning_effort", "user"];
 
-/// The fields, not sent yet.
+/// Fields of this protocol that are not sent yet.
 pub(super) struct Own<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Own<'a> {
@@ -39,7 +39,7 @@ impl<'a> Own<'a> {
         Plan { thinking: at.map(|at| self.0.remove(at).1.get().to_owned()), ..Plan::default() }
     }
 
-    /// Puts what is left, and what nobody took of the chat.
+    /// Writes the fields that are left, and those of the chat that were not taken.
     pub(super) fn put(self, chat: &mut Chat<'_>, body: &mut Body) {
         for (name, value) in self.0.into_iter().chain(chat.params.take_rest()) {
             body.put(&name, value);

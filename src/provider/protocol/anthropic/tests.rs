@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::job::{Event, Job, caps, for_tests};
 use crate::provider::protocol::openai_chat;
-use crate::provider::{Ask, Decoder, Endpoint, Packet, Target};
+use crate::provider::{Decoder, Endpoint, ModelCall, Packet, Target};
 
 fn job(input: &Value) -> Job {
     for_tests::job("p/m").input(input).build()
@@ -21,9 +21,9 @@ fn sent(input: &Value, model: &str, form: Form) -> (Value, Vec<String>) {
     let (job, endpoint) = (job(input), Endpoint::plain("p", "http://h"));
     let target = Target { provider: "p".into(), model: model.into() };
     let site = site(form);
-    let asked =
-        request(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, site).expect("a request");
-    (serde_json::from_slice(&asked.body).expect("JSON"), asked.betas)
+    let passthrough = request(ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, site)
+        .expect("a request");
+    (serde_json::from_slice(&passthrough.body).expect("JSON"), passthrough.betas)
 }
 
 #[test]
@@ -189,8 +189,8 @@ proptest! {
     ) {
         let (job, endpoint) = (job(&json!("Hi")), Endpoint::plain("p", "http://h"));
         let target = Target { provider: "p".into(), model: "claude".into() };
-        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-        let mut decoder = MessagesDecoder::new(ask, site(Form::Api));
+        let model_call = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        let mut decoder = MessagesDecoder::new(model_call, site(Form::Api));
         let mut out = Vec::new();
         for (is_whole, kind, mut value) in packets {
             if let Some(fields) = value.as_object_mut() {

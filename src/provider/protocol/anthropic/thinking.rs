@@ -3,7 +3,7 @@
 //! | model | `reasoning_effort` becomes |
 //! | --- | --- |
 //! | Claude 4.6 and later | `thinking` adaptive with summaries shown, and `output_config.effort` |
-//! | Claude 3.7 to 4.5, other servers | `thinking` enabled with a budget that leaves room for the answer |
+//! | Claude 3.7 to 4.5, other servers | `thinking` enabled with a budget that leaves tokens for the answer |
 //! | MiniMax M3 | `thinking` adaptive |
 //! | older Claude, MiniMax M2 | refused |
 //!
@@ -21,9 +21,9 @@ const BUDGET_TOKENS_MIN: u64 = 1024;
 /// What is said of thinking.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// The field `thinking`.
+    /// JSON of the field `thinking`.
     pub(super) thinking: Option<String>,
-    /// The field `output_config.effort`.
+    /// Text of the field `output_config.effort`.
     pub(super) effort: Option<String>,
     /// Whether sampling is bound to what thinking allows.
     pub(super) is_on: bool,
@@ -51,7 +51,7 @@ pub(super) fn plan(
         (Thinking::Never, _) => None,
         (Thinking::Budget, "none") if model.is_claude() => Some(Plan::default()),
         (_, "none") => (!model.always_thinks()).then(off),
-        // A tool that must be called leaves no room for thoughts.
+        // A tool that must be called leaves no tokens for thoughts.
         _ if is_forced => None,
         (Thinking::OnOff, _) => {
             Some(Plan { thinking: Some(r#"{"type":"adaptive"}"#.into()), effort: None, is_on: false })
@@ -77,7 +77,7 @@ pub(super) fn plan(
     }
 }
 
-/// How many tokens of `max_tokens` may be thoughts; `None` if there is no room for any.
+/// How many tokens of `max_tokens` may be thoughts; `None` if none are left.
 fn budget_tokens(effort: &str, max_tokens: u64) -> Result<Option<u64>, Failure> {
     let wanted = match effort {
         "minimal" => BUDGET_TOKENS_MIN,

@@ -56,17 +56,17 @@ pub(super) fn put(
     Ok(())
 }
 
-/// A tool; `None` for one of somebody else's own.
+/// Writes a tool; `None` for a built-in tool of another provider.
 fn one(tool: &Tool<'_>) -> Option<String> {
     if let Some(native) = tool.native {
         #[derive(serde::Deserialize)]
-        struct Said {
+        struct RawTool {
             #[serde(rename = "type")]
             kind: String,
             input_schema: Option<serde::de::IgnoredAny>,
         }
-        let said: Said = serde_json::from_str(native.get()).ok()?;
-        let is_known = is_versioned(&said.kind) || said.input_schema.is_some() || said.kind == "mcp_toolset";
+        let raw: RawTool = serde_json::from_str(native.get()).ok()?;
+        let is_known = is_versioned(&raw.kind) || raw.input_schema.is_some() || raw.kind == "mcp_toolset";
         return is_known.then(|| native.get().to_owned());
     }
     let mut json = Body::default();

@@ -11,7 +11,7 @@ use crate::provider::chat::{Body, Call, Message, Part, Role, Thought};
 /// required.
 const FIRST_WORDS: &str = "Begin.";
 
-/// A turn.
+/// A turn of the conversation.
 #[derive(PartialEq, Debug)]
 pub(super) struct Turn<'a> {
     is_user: bool,
@@ -142,7 +142,7 @@ fn plain_id(id: &str) -> Cow<'_, str> {
     id.chars().map(|c| if is_plain(c) { c } else { '_' }).collect::<String>().into()
 }
 
-/// What this model thought before, sealed by itself. Nobody else's can be read.
+/// Returns what this model thought before, sealed by itself. It cannot read the thoughts of others.
 fn own_thoughts<'a>(message: &Message<'a>, model: Model<'_>) -> Vec<Block<'a>> {
     message.thoughts.iter().filter_map(|thought| own_thought(thought, model)).map(Block::Json).collect()
 }

@@ -8,7 +8,7 @@ use crate::job::{Bill, Usage, UsageSource};
 /// The latest that was said, field by field.
 #[derive(Deserialize, Default, Clone)]
 #[serde(default)]
-pub(super) struct Said {
+pub(super) struct RawUsage {
     #[serde(deserialize_with = "count")]
     input_tokens: Option<u64>,
     #[serde(deserialize_with = "count")]
@@ -76,11 +76,11 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
     })
 }
 
-impl Said {
+impl RawUsage {
     /// Takes what is said later: it replaces, it does not add. A nought after a number is a server
     /// that has nothing to say at that place.
     pub(super) fn update(&mut self, value: &RawValue, is_final: bool) {
-        let Ok(later) = serde_json::from_str::<Said>(value.get()) else { return };
+        let Ok(later) = serde_json::from_str::<RawUsage>(value.get()) else { return };
         let latest = |later: Option<u64>, earlier: Option<u64>| match (later, earlier) {
             (Some(0) | None, Some(count)) => Some(count),
             (later, _) => later,
@@ -111,8 +111,8 @@ impl Said {
             parts.into_iter().flatten().fold(more, |sum: u64, part| sum.saturating_add(part))
         };
         let output = match (self.output_tokens, self.is_final) {
-            (told, false) => Some(told.unwrap_or(0).max(output_estimate)),
-            (told, true) => told.map(|told| told.saturating_add(compacted_out)),
+            (counted, false) => Some(counted.unwrap_or(0).max(output_estimate)),
+            (counted, true) => counted.map(|counted| counted.saturating_add(compacted_out)),
         };
         Some(Usage {
             input_tokens: self.input_tokens.map(|new| sum([Some(new), cached, written], compacted_in)),
@@ -141,8 +141,8 @@ impl Said {
         let some = |count: Option<u64>| count.filter(|count| *count > 0);
         Bill {
             service_tier: tier,
-            cache_write_1h_tokens: some(self.cache_creation.as_ref().and_then(|said| said.ephemeral_1h_input_tokens)),
-            searches: some(self.server_tool_use.as_ref().and_then(|said| said.web_search_requests)),
+            cache_write_1h_tokens: some(self.cache_creation.as_ref().and_then(|raw| raw.ephemeral_1h_input_tokens)),
+            searches: some(self.server_tool_use.as_ref().and_then(|raw| raw.web_search_requests)),
             ..Bill::default()
         }
     }
@@ -152,11 +152,11 @@ impl Said {
 mod tests {
     use super::*;
 
-    fn check(said: &[&str], expected: [Option<u64>; 5]) -> Said {
-        let mut usage = Said::default();
-        for (at, json) in said.iter().enumerate() {
+    fn check(raw: &[&str], expected: [Option<u64>; 5]) -> RawUsage {
+        let mut usage = RawUsage::default();
+        for (at, json) in raw.iter().enumerate() {
             let value = RawValue::from_string((*json).to_owned()).expect("JSON");
-            usage.update(&value, at + 1 == said.len());
+            usage.update(&value, at + 1 == raw.len());
         }
         let sum = usage.usage(0).expect("something was said");
         let got = [
@@ -166,7 +166,7 @@ mod tests {
             sum.cache_write_tokens,
             sum.reasoning_tokens,
         ];
-        assert_eq!(got, expected, "{said:?}");
+        assert_eq!(got, expected, "{raw:?}");
         usage
     }
 
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn before_the_end_the_output_is_an_estimate() {
-        let mut usage = Said::default();
+        let mut usage = RawUsage::default();
         assert!(usage.usage(50).is_none(), "nothing was said");
         usage.update(&RawValue::from_string(r#"{"input_tokens":9,"output_tokens":1}"#.into()).expect("JSON"), false);
         let so_far = usage.usage(50).expect("the input was said");
@@ -204,13 +204,13 @@ mod tests {
 
     #[test]
     fn the_bill_says_what_the_price_depends_on() {
-        let said = check(
+        let raw = check(
             &[
                 r#"{"input_tokens":1,"output_tokens":2,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":5},"server_tool_use":{"web_search_requests":3},"service_tier":"priority"}"#,
             ],
             [Some(10), Some(2), None, Some(9), None],
         );
-        let bill = said.bill();
+        let bill = raw.bill();
         assert_eq!(bill.service_tier.as_deref(), Some("priority"));
         assert_eq!((bill.cache_write_1h_tokens, bill.searches), (Some(5), Some(3)));
     }

@@ -13,7 +13,7 @@ pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl Text<'_> {
     /// The text, if it says something.
-    pub(super) fn said(&self) -> Option<&str> {
+    pub(super) fn non_empty(&self) -> Option<&str> {
         (!self.0.is_empty()).then_some(&*self.0)
     }
 }

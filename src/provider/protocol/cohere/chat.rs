@@ -10,7 +10,7 @@ use super::message;
 use crate::job::Failure;
 use crate::provider::chat::{Body, Chat, Choice, Params, ResponseFormat, Tool, quoted, unsupported};
 use crate::provider::protocol::send;
-use crate::provider::{Ask, Framing, Outbound};
+use crate::provider::{Framing, ModelCall, Outbound};
 
 /// Fields of Cohere's own, handed on as they came.
 const NATIVE: &[&str] = &[
@@ -34,12 +34,12 @@ const P_RANGE: std::ops::RangeInclusive<f64> = 0.01..=0.99;
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let chat = Chat::read(&ask.job.input)?;
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let chat = Chat::read(&model_call.job.input)?;
     let mut params = chat.params;
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 256);
-    body.put("model", &*ask.target.model).put("stream", &true);
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 256);
+    body.put("model", &*model_call.target.model).put("stream", &true);
     body.put_json("messages", &message::encode(&chat.messages, provider)?);
     put_tools(&chat.tools, chat.tool_choice.as_ref(), &params, provider, &mut body)?;
     match &chat.response_format {
@@ -52,8 +52,8 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
         }
     }
     put_params(&mut params, provider, &mut body)?;
-    let dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
-    Ok(Outbound { dropped, ..send::post(ask, super::address(ask, "chat"), body, Framing::Sse) })
+    let dropped = params.finish(provider, model_call.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(model_call, super::address(model_call, "chat"), body, Framing::Sse) })
 }
 
 fn put_params(params: &mut Params<'_>, provider: &str, body: &mut Body) -> Result<(), Failure> {
@@ -79,7 +79,7 @@ fn put_params(params: &mut Params<'_>, provider: &str, body: &mut Body) -> Resul
     if params.take_as::<bool>("logprobs")? == Some(true) {
         body.put("logprobs", &true);
     }
-    // Who says it in Cohere's words does not say it twice: the effort is then nobody's.
+    // A job that uses Cohere's own field does not say it twice: the effort is then unused.
     if !params.has("thinking")
         && let Some(effort) = params.take_effort()?
     {

@@ -10,10 +10,10 @@ use crate::provider::{Decoder, Finish, Packet, Step};
 
 /// Whose thoughts these are, where a client sends them back.
 pub(super) const THOUGHT_FORMAT: &str = "cohere-v2";
-/// Calls that one answer may make; more is nobody's tool loop.
+/// Calls that one answer may make; more is no tool loop.
 const CALLS_MAX: usize = 1024;
 
-/// Decodes one answer.
+/// Decodes the answer to one chat.
 #[derive(Default)]
 pub struct ChatDecoder {
     calls: Vec<OpenCall>,
@@ -195,8 +195,8 @@ impl ChatDecoder {
             _ => error.map(|_| Code::ProviderUnavailable),
         };
         if let Some(code) = code {
-            let said = error.and_then(|error| serde_json::from_str::<String>(error.get()).ok());
-            let message = said.unwrap_or_else(|| format!("the provider gave up: {finish}"));
+            let raw = error.and_then(|error| serde_json::from_str::<String>(error.get()).ok());
+            let message = raw.unwrap_or_else(|| format!("the provider gave up: {finish}"));
             let mut failure = Failure::new(code, message).of_the_target();
             failure.provider_code = (!finish.is_empty()).then(|| finish.into());
             return Err(failure);

@@ -13,23 +13,23 @@ use crate::provider::chat::{Body, Params, unsupported};
 use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
 use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
 use crate::provider::protocol::{emit, error, send, whole};
-use crate::provider::{Ask, Decoder, Framing, Outbound};
+use crate::provider::{Decoder, Framing, ModelCall, Outbound};
 
-/// What texts are for, where nobody says: they are stored to be found.
+/// Purpose of the texts where the job names none: they are stored to be found.
 const INPUT_TYPE: &str = "search_document";
 
 /// The request for a job.
 ///
 /// # Errors
 /// `invalid` or `unsupported`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 96);
-    body.put("model", &*ask.target.model);
-    let mut params = Params::read(&ask.job.input)?;
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 96);
+    body.put("model", &*model_call.target.model);
+    let mut params = Params::read(&model_call.job.input)?;
     let own = params.take_all(&["texts", "images", "inputs"]);
     if own.is_empty() {
-        let wanted = Wanted::read(&ask.job.input, provider)?;
+        let wanted = Wanted::read(&model_call.job.input, provider)?;
         body.put("texts", &wanted.texts).put_some("output_dimension", wanted.dimensions);
         params = wanted.params;
     }
@@ -37,7 +37,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
         body.put_json(&name, value.get());
     }
     match params.take("input_type") {
-        Some(said) => drop(body.put_json("input_type", said.get())),
+        Some(raw) => drop(body.put_json("input_type", raw.get())),
         None => drop(body.put("input_type", INPUT_TYPE)),
     }
     match params.take_as::<Vec<String>>("embedding_types")?.as_deref() {
@@ -52,8 +52,8 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
     for name in ["model", "encoding_format"] {
         params.take(name);
     }
-    let dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
-    Ok(Outbound { dropped, ..send::post(ask, super::address(ask, "embed"), body, Framing::Whole) })
+    let dropped = params.finish(provider, model_call.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(model_call, super::address(model_call, "embed"), body, Framing::Whole) })
 }
 
 #[derive(Deserialize)]
@@ -64,7 +64,7 @@ struct Answer<'a> {
     meta: Option<Meta>,
 }
 
-/// By type; one is asked for.
+/// Vectors by their type; a job wants one type.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Kinds<'a> {
@@ -98,8 +98,8 @@ struct Billed {
 }
 
 /// Builds the decoder for the answer to a job.
-pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    let form = Form::of(&ask.job.input);
+pub(super) fn embed_decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    let form = Form::of(&model_call.job.input);
     Box::new(WholeDecoder::new(move |body| read_answer(body, form)))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A thought of an earlier turn goes back where Cohere had it: one that Cohere itself marked as
 //! `thinking` into the content, any other beside calls into `tool_plan`. Thoughts of others' formats
-//! and those of turns without calls stay out: nobody needs them there.
+//! and those of turns without calls stay out: they are not needed there.
 
 use crate::job::Failure;
 use crate::provider::chat::{Body, Call, Message, Part, Role, Source, Thought, unsupported};

@@ -24,7 +24,7 @@ pub use embed::encode as encode_embed;
 use super::{error, rerank, send};
 use crate::job::{Failure, Task};
 use crate::provider::passthrough::{PassthroughRequest, Reading};
-use crate::provider::{Ask, Decoder, Framing, Headers, Method, Outbound};
+use crate::provider::{Decoder, Framing, Headers, Method, ModelCall, Outbound};
 
 /// The version of the API that is spoken.
 const VERSION: &str = "v2";
@@ -33,20 +33,20 @@ const VERSION: &str = "v2";
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    match ask.job.task {
-        Task::Chat => encode_chat(ask),
-        Task::Embedding => encode_embed(ask),
-        Task::Rerank => rerank::encode(ask, address(ask, "rerank"), &rerank::COHERE),
-        _ => Err(send::not_served(ask)),
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    match model_call.job.task {
+        Task::Chat => encode_chat(model_call),
+        Task::Embedding => encode_embed(model_call),
+        Task::Rerank => rerank::encode(model_call, address(model_call, "rerank"), &rerank::COHERE),
+        _ => Err(send::not_served(model_call)),
     }
 }
 
 /// A decoder for the answer to a job.
 #[must_use]
-pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    match ask.job.task {
-        Task::Embedding => embed_decoder(ask),
+pub fn decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    match model_call.job.task {
+        Task::Embedding => embed_decoder(model_call),
         Task::Rerank => rerank::decoder(),
         _ => Box::<ChatDecoder>::default(),
     }
@@ -54,14 +54,14 @@ pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
 
 /// What a request in Cohere's own format asks, if our decoders read its answer.
 #[must_use]
-pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
-    let task = match asked.path.strip_prefix(VERSION)?.strip_prefix('/')? {
+pub fn reads(request: &PassthroughRequest<'_>) -> Option<Reading> {
+    let task = match request.path.strip_prefix(VERSION)?.strip_prefix('/')? {
         "chat" => Task::Chat,
         "embed" => Task::Embedding,
         "rerank" => Task::Rerank,
         _ => return None,
     };
-    let model = asked.model_of_body().filter(|_| asked.method == Method::POST)?;
+    let model = request.model_of_body().filter(|_| request.method == Method::POST)?;
     Some(Reading { model, task, framing: Framing::Sse })
 }
 
@@ -78,8 +78,8 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
     failure
 }
 
-fn address(ask: Ask<'_>, path: &str) -> Box<str> {
-    let base = &*ask.endpoint.base_url;
+fn address(model_call: ModelCall<'_>, path: &str) -> Box<str> {
+    let base = &*model_call.endpoint.base_url;
     let base = base.strip_suffix("/v2").or_else(|| base.strip_suffix("/v1")).unwrap_or(base);
     format!("{base}/{VERSION}/{path}").into()
 }

@@ -91,7 +91,7 @@ pub(super) struct Function {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct SaidUsage {
+struct RawUsage {
     billed_units: Option<Units>,
     tokens: Option<Units>,
     #[serde(deserialize_with = "count")]
@@ -113,14 +113,14 @@ pub(super) struct Units {
 
 /// What was consumed, and what of it is charged.
 pub(super) fn usage(value: &RawValue) -> Option<(Usage, Bill)> {
-    let said: SaidUsage = serde_json::from_str(value.get()).ok()?;
-    let billed = said.billed_units.unwrap_or_default();
-    let tokens = said.tokens.unwrap_or(billed);
+    let raw: RawUsage = serde_json::from_str(value.get()).ok()?;
+    let billed = raw.billed_units.unwrap_or_default();
+    let tokens = raw.tokens.unwrap_or(billed);
     tokens.input_tokens.or(tokens.output_tokens)?;
     let usage = Usage {
         input_tokens: tokens.input_tokens,
         output_tokens: tokens.output_tokens,
-        cached_input_tokens: said.cached_tokens,
+        cached_input_tokens: raw.cached_tokens,
         reasoning_tokens: tokens.reasoning_tokens,
         source: UsageSource::Provider,
         ..Usage::default()

@@ -11,7 +11,7 @@ use crate::job::{Bill, Code, Event, Failure, Part, ToolCall, Usage};
 use crate::provider::protocol::emit;
 use crate::provider::{Decoder, Finish, Packet, Step};
 
-/// Calls that one answer may make; more is nobody's tool loop.
+/// Calls that one answer may make; more is no tool loop.
 const CALLS_MAX: usize = 1024;
 /// Bytes of reasoning that are said again beside their signature.
 const THOUGHT_BYTES_MAX: usize = 16 * 1024;
@@ -24,7 +24,7 @@ pub struct ConverseDecoder {
     /// The block that each call came in.
     calls: Vec<u32>,
     /// What must be said once, when its block is complete.
-    gathered: Option<Gathered>,
+    gathered: Option<PartialBlock>,
     /// Pieces of reasoning that were told with their signature.
     thoughts: u32,
     stop: Option<Box<str>>,
@@ -33,7 +33,7 @@ pub struct ConverseDecoder {
 }
 
 /// A block of which something must be said as a whole.
-struct Gathered {
+struct PartialBlock {
     block: u32,
     what: What,
 }
@@ -105,16 +105,16 @@ impl ConverseDecoder {
         Ok(Step::More)
     }
 
-    fn on_delta(&mut self, said: BlockDelta<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
-        let delta = said.delta;
+    fn on_delta(&mut self, parsed: BlockDelta<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
+        let delta = parsed.delta;
         if let Some(text) = delta.text {
             push_text(Part::Text, text.0, out);
         }
         if let Some(call) = delta.tool_use {
-            self.on_input(said.index, &call.input.0, out)?;
+            self.on_input(parsed.index, &call.input.0, out)?;
         }
         if let Some(reasoning) = delta.reasoning {
-            self.on_reasoning(said.index, reasoning, out)?;
+            self.on_reasoning(parsed.index, reasoning, out)?;
         }
         for (name, value) in delta.rest {
             push_extra("delta", &name, value, out);
@@ -123,19 +123,19 @@ impl ConverseDecoder {
     }
 
     /// Text and reasoning have no start. What starts is a call, or the result of Bedrock's own tool.
-    fn on_start(&mut self, said: BlockStart<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
-        if let Some(call) = said.start.tool_use {
+    fn on_start(&mut self, parsed: BlockStart<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
+        if let Some(call) = parsed.start.tool_use {
             if call.is_own() {
                 let mut fields = Map::new();
                 fields.insert("toolUseId".into(), call.id.0.into());
                 fields.insert("name".into(), call.name.0.into());
                 fields.insert("type".into(), call.kind.map(|kind| kind.0.into()).unwrap_or_default());
-                self.gather(said.index, What::OwnCall { call: fields, input: String::new() }, out);
+                self.gather(parsed.index, What::OwnCall { call: fields, input: String::new() }, out);
             } else {
-                self.begin_call(said.index, call, "", out)?;
+                self.begin_call(parsed.index, call, "", out)?;
             }
         }
-        for (name, value) in said.start.rest {
+        for (name, value) in parsed.start.rest {
             push_extra("delta", &name, value, out);
         }
         Ok(())
@@ -155,7 +155,7 @@ impl ConverseDecoder {
     }
 
     fn on_input(&mut self, block: u32, fragment: &str, out: &mut Vec<Event>) -> Result<(), Failure> {
-        if let Some(Gathered { block: own, what: What::OwnCall { input, .. } }) = &mut self.gathered
+        if let Some(PartialBlock { block: own, what: What::OwnCall { input, .. } }) = &mut self.gathered
             && *own == block
         {
             return append(input, fragment);
@@ -166,33 +166,34 @@ impl ConverseDecoder {
         Ok(())
     }
 
-    fn on_reasoning(&mut self, block: u32, said: Reasoning<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
-        if let Some(data) = said.redacted {
+    fn on_reasoning(&mut self, block: u32, parsed: Reasoning<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
+        if let Some(data) = parsed.redacted {
             let detail = json!({"type": "reasoning.encrypted", "data": data.0});
             self.push_thought(detail, out);
         }
-        if said.text.is_none() && said.signature.is_none() {
+        if parsed.text.is_none() && parsed.signature.is_none() {
             return Ok(());
         }
-        if !matches!(&self.gathered, Some(Gathered { block: known, what: What::Thought { .. } }) if *known == block) {
+        if !matches!(&self.gathered, Some(PartialBlock { block: known, what: What::Thought { .. } }) if *known == block)
+        {
             self.gather(block, What::Thought { text: Some(String::new()), signature: String::new() }, out);
         }
-        if let Some(Gathered { what: What::Thought { text: so_far, signature }, .. }) = &mut self.gathered {
-            if let Some(piece) = &said.text {
+        if let Some(PartialBlock { what: What::Thought { text: so_far, signature }, .. }) = &mut self.gathered {
+            if let Some(piece) = &parsed.text {
                 match so_far {
                     Some(text) if text.len() + piece.0.len() <= THOUGHT_BYTES_MAX => text.push_str(&piece.0),
                     _ => *so_far = None,
                 }
             }
-            append(signature, said.signature.as_ref().map_or("", |signature| &signature.0))?;
+            append(signature, parsed.signature.as_ref().map_or("", |signature| &signature.0))?;
         }
-        push_text(Part::Reasoning, said.text.unwrap_or_default().0, out);
+        push_text(Part::Reasoning, parsed.text.unwrap_or_default().0, out);
         Ok(())
     }
 
     fn gather(&mut self, block: u32, what: What, out: &mut Vec<Event>) {
         self.complete(out);
-        self.gathered = Some(Gathered { block, what });
+        self.gathered = Some(PartialBlock { block, what });
     }
 
     /// Says what had to wait for the end of its block.
@@ -222,16 +223,16 @@ impl ConverseDecoder {
         push_event("delta", "reasoning_details", json!([detail]), out);
     }
 
-    fn on_metadata(&mut self, said: &Metadata<'_>, out: &mut Vec<Event>) {
-        if let Some(usage) = &said.usage {
+    fn on_metadata(&mut self, parsed: &Metadata<'_>, out: &mut Vec<Event>) {
+        if let Some(usage) = &parsed.usage {
             self.usage = usage.usage().or_else(|| self.usage.take());
             self.bill.cache_write_1h_tokens = usage.kept_an_hour();
         }
-        if let Some(tier) = &said.service_tier {
+        if let Some(tier) = &parsed.service_tier {
             self.bill.service_tier = Some((&*tier.kind.0).into());
         }
-        let unusual = said.performance.filter(|config| !config.get().contains("\"standard\""));
-        push_fields(&[("trace", said.trace), ("performanceConfig", unusual)], out);
+        let unusual = parsed.performance.filter(|config| !config.get().contains("\"standard\""));
+        push_fields(&[("trace", parsed.trace), ("performanceConfig", unusual)], out);
     }
 
     fn on_whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<Step, Failure> {
@@ -256,9 +257,9 @@ impl ConverseDecoder {
         if let Some(text) = block.text {
             push_text(Part::Text, text.0, out);
         }
-        if let Some(said) = block.reasoning {
-            let (text, signature) = said.inner.map_or((None, None), |inner| (inner.text, inner.signature));
-            self.on_reasoning(index, Reasoning { text, signature, redacted: said.redacted }, out)?;
+        if let Some(parsed) = block.reasoning {
+            let (text, signature) = parsed.inner.map_or((None, None), |inner| (inner.text, inner.signature));
+            self.on_reasoning(index, Reasoning { text, signature, redacted: parsed.redacted }, out)?;
             self.complete(out);
         }
         if let Some(call) = block.tool_use {

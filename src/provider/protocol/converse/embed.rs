@@ -18,7 +18,7 @@ use crate::provider::chat::{Body, Params, quoted, unsupported};
 use crate::provider::protocol::embeddings;
 use crate::provider::protocol::whole;
 use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
-use crate::provider::{Ask, Decoder, Framing, Headers, Outbound};
+use crate::provider::{Decoder, Framing, Headers, ModelCall, Outbound};
 
 /// Fields by which a maker's own form is known.
 const OWN: &[&str] = &["inputText", "inputImage", "texts", "images", "inputs", "taskType"];
@@ -44,8 +44,8 @@ impl Form {
     }
 }
 
-pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint, .. } = ask;
+pub(super) fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let ModelCall { job, target, endpoint, .. } = model_call;
     let mut params = Params::read(&job.input)?;
     let (body, dropped) = if !params.has("input") && OWN.iter().any(|name| params.has(name)) {
         (Bytes::copy_from_slice(job.input.get().as_bytes()), Vec::new())
@@ -59,7 +59,7 @@ pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
         let body = body(&form, &texts, &mut params, &endpoint.name)?;
         (body.into_bytes(), params.finish(&endpoint.name, job.options.drop_unsupported)?)
     };
-    Ok(Outbound { route: route(ask, "invoke", "application/json"), body, framing: Framing::Whole, dropped })
+    Ok(Outbound { route: route(model_call, "invoke", "application/json"), body, framing: Framing::Whole, dropped })
 }
 
 fn texts<'a>(params: &mut Params<'a>) -> Result<Vec<Cow<'a, str>>, Failure> {
@@ -142,8 +142,8 @@ struct Wrapped {
 }
 
 /// Builds the decoder for the answer of any of these models.
-pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    let form = embeddings::Form::of(&ask.job.input);
+pub(super) fn embed_decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    let form = embeddings::Form::of(&model_call.job.input);
     Box::new(WholeDecoder::new(move |body| read_answer(body, form)).with_headers(counted))
 }
 

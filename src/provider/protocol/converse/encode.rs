@@ -11,7 +11,7 @@ use super::model::{self, Maker};
 use crate::job::Failure;
 use crate::provider::chat::{Body, Chat, Choice, Params, ResponseFormat, Tool, quoted, unsupported};
 use crate::provider::protocol::openai_chat;
-use crate::provider::{Ask, Framing, Method, Outbound, Route};
+use crate::provider::{Framing, Method, ModelCall, Outbound, Route};
 
 /// Converse's own fields, handed on as they came.
 const OWN: &[&str] = &[
@@ -26,30 +26,30 @@ const OWN: &[&str] = &[
 /// Claude's own parameters, which travel beside Converse's.
 const OF_CLAUDE: &[&str] = &["anthropic_beta", "thinking", "output_config", "context_management"];
 
-pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let (body, dropped) = match native(&ask.job.input)? {
+pub(super) fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let (body, dropped) = match native(&model_call.job.input)? {
         Some(body) => (body, Vec::new()),
-        None => of_chat(ask)?,
+        None => of_chat(model_call)?,
     };
     Ok(Outbound {
-        route: route(ask, "converse-stream", "application/vnd.amazon.eventstream"),
+        route: route(model_call, "converse-stream", "application/vnd.amazon.eventstream"),
         body,
         framing: Framing::AwsFrames,
         dropped,
     })
 }
 
-/// Where a request to this model goes.
-pub(super) fn route(ask: Ask<'_>, operation: &str, accept: &'static str) -> Route {
-    let mut headers = ask.endpoint.headers.clone();
+/// Returns the route of a request to this model.
+pub(super) fn route(model_call: ModelCall<'_>, operation: &str, accept: &'static str) -> Route {
+    let mut headers = model_call.endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    let model = model::segment(&ask.target.model);
+    let model = model::segment(&model_call.target.model);
     Route::Http {
         method: Method::POST,
-        url: format!("{}/model/{model}/{operation}", ask.endpoint.base_url).into(),
+        url: format!("{}/model/{model}/{operation}", model_call.endpoint.base_url).into(),
         headers,
-        credential: ask.endpoint.credential.clone(),
+        credential: model_call.endpoint.credential.clone(),
     }
 }
 
@@ -107,8 +107,8 @@ impl Refusals<'_> {
     }
 }
 
-fn of_chat(ask: Ask<'_>) -> Result<(Bytes, Vec<Box<str>>), Failure> {
-    let Ask { job, target, endpoint, .. } = ask;
+fn of_chat(model_call: ModelCall<'_>) -> Result<(Bytes, Vec<Box<str>>), Failure> {
+    let ModelCall { job, target, endpoint, .. } = model_call;
     let mut chat = Chat::read(&job.input)?;
     let maker = Maker::of(&target.model);
     let mut refusals = Refusals { provider: &endpoint.name, drop: job.options.drop_unsupported, dropped: Vec::new() };
@@ -201,7 +201,7 @@ fn additional(
         let tokens_max =
             ["max_completion_tokens", "max_tokens"].iter().find_map(|name| params.peek(name)?.get().parse().ok());
         match maker.reasoning(model, &effort, tokens_max) {
-            Some(said) => fields.extend(said.into_iter().map(|(name, value)| (name.to_owned(), value))),
+            Some(raw) => fields.extend(raw.into_iter().map(|(name, value)| (name.to_owned(), value))),
             None => refusals.add("input.reasoning_effort")?,
         }
     }

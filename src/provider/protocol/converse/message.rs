@@ -142,7 +142,7 @@ fn assistant(
     Ok(blocks)
 }
 
-/// Claude's own thoughts, which nobody else can have signed.
+/// Writes Claude's own thoughts, which only Claude can have signed.
 fn thought(thought: &Thought<'_>) -> Option<String> {
     if thought.format.as_deref() != Some("anthropic-claude-v1") {
         return None;
@@ -201,10 +201,10 @@ fn text_block(text: &str) -> Option<String> {
 /// Where a prompt cache may end: Anthropic's `cache_control` in Converse's words.
 pub(super) fn cache_point(control: &RawValue) -> String {
     #[derive(Deserialize)]
-    struct Said {
+    struct RawCacheControl {
         ttl: Option<String>,
     }
-    let ttl = serde_json::from_str::<Said>(control.get()).ok().and_then(|said| said.ttl);
+    let ttl = serde_json::from_str::<RawCacheControl>(control.get()).ok().and_then(|parsed| parsed.ttl);
     match ttl {
         Some(ttl) => format!(r#"{{"cachePoint":{{"type":"default","ttl":{}}}}}"#, quoted(&ttl)),
         None => r#"{"cachePoint":{"type":"default"}}"#.to_owned(),

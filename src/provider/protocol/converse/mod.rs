@@ -27,18 +27,18 @@ pub use error::classify;
 
 use crate::job::{Failure, Task};
 use crate::provider::passthrough::{PassthroughRequest, Reading};
-use crate::provider::{Ask, Decoder, Framing, Method, Outbound};
+use crate::provider::{Decoder, Framing, Method, ModelCall, Outbound};
 
 /// The request for a job.
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    match ask.job.task {
-        Task::Chat => encode::encode(ask),
-        Task::Embedding => embed::encode(ask),
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    match model_call.job.task {
+        Task::Chat => encode::encode(model_call),
+        Task::Embedding => embed::encode(model_call),
         other => {
-            let message = format!("{} serves chat and embedding, not {}", ask.endpoint.name, other.as_str());
+            let message = format!("{} serves chat and embedding, not {}", model_call.endpoint.name, other.as_str());
             Err(Failure::unsupported("task", message))
         }
     }
@@ -46,9 +46,9 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 
 /// What a request in Converse's own format asks, if our decoder reads its answer.
 #[must_use]
-pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
-    let (model, operation) = asked.path.strip_prefix("model/")?.split_once('/')?;
-    let is_read = asked.method == Method::POST && matches!(operation, "converse" | "converse-stream");
+pub fn reads(request: &PassthroughRequest<'_>) -> Option<Reading> {
+    let (model, operation) = request.path.strip_prefix("model/")?.split_once('/')?;
+    let is_read = request.method == Method::POST && matches!(operation, "converse" | "converse-stream");
     // AWS's clients write the colons and slashes of ids and ARNs so.
     let model = ["%3A", "%3a"].iter().fold(model.to_owned(), |model, colon| model.replace(colon, ":"));
     let model = ["%2F", "%2f"].iter().fold(model, |model, slash| model.replace(slash, "/"));
@@ -58,9 +58,9 @@ pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
 
 /// A decoder for the reply to that request.
 #[must_use]
-pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    match ask.job.task {
-        Task::Embedding => embed::embed_decoder(ask),
+pub fn decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    match model_call.job.task {
+        Task::Embedding => embed::embed_decoder(model_call),
         _ => Box::<ConverseDecoder>::default(),
     }
 }

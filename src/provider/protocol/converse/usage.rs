@@ -7,23 +7,23 @@ use crate::job::{Usage, UsageSource};
 /// As it stands on the wire. `…TokenCount` repeats the cache's numbers and is not read.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Said {
+pub(super) struct RawUsage {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_write_input_tokens: Option<u64>,
-    cache_details: Option<Vec<Kept>>,
+    cache_details: Option<Vec<CacheDetail>>,
 }
 
 /// Tokens that were written to the prompt cache, and for how long.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-struct Kept {
+struct CacheDetail {
     ttl: Option<Box<str>>,
     input_tokens: Option<u64>,
 }
 
-impl Said {
+impl RawUsage {
     /// Cached tokens inside the input. `None` when it says no count.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.input_tokens.or(self.output_tokens)?;
@@ -41,7 +41,7 @@ impl Said {
 
     /// The part of what was written to the cache that is kept for an hour.
     pub(super) fn kept_an_hour(&self) -> Option<u64> {
-        let hour = |kept: &&Kept| kept.ttl.as_deref() == Some("1h");
+        let hour = |kept: &&CacheDetail| kept.ttl.as_deref() == Some("1h");
         let counts = self.cache_details.iter().flatten().filter(hour).filter_map(|kept| kept.input_tokens);
         counts.reduce(u64::saturating_add)
     }

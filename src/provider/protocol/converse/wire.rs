@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::usage;
 
-/// Fields that nobody here knows, with their values as they came.
+/// Fields that this adapter does not know, with their values as they came.
 pub(super) type Rest<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// A text, borrowed unless it holds an escape; null is the empty one.
@@ -38,7 +38,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// `contentBlockDelta`.
+/// Payload of the event `contentBlockDelta`.
 #[derive(Deserialize)]
 pub(super) struct BlockDelta<'a> {
     #[serde(rename = "contentBlockIndex", default)]
@@ -47,7 +47,7 @@ pub(super) struct BlockDelta<'a> {
     pub(super) delta: DeltaSaid<'a>,
 }
 
-/// `contentBlockStart`.
+/// Payload of the event `contentBlockStart`.
 #[derive(Deserialize)]
 pub(super) struct BlockStart<'a> {
     #[serde(rename = "contentBlockIndex", default)]
@@ -56,14 +56,14 @@ pub(super) struct BlockStart<'a> {
     pub(super) start: Start<'a>,
 }
 
-/// `contentBlockStop`.
+/// Payload of the event `contentBlockStop`.
 #[derive(Deserialize)]
 pub(super) struct BlockStop {
     #[serde(rename = "contentBlockIndex", default)]
     pub(super) index: u32,
 }
 
-/// `messageStop`.
+/// Payload of the event `messageStop`.
 #[derive(Deserialize)]
 pub(super) struct Stop<'a> {
     #[serde(borrow, rename = "stopReason")]
@@ -76,7 +76,7 @@ pub(super) struct Stop<'a> {
 #[derive(Deserialize)]
 pub(super) struct Metadata<'a> {
     #[serde(default)]
-    pub(super) usage: Option<usage::Said>,
+    pub(super) usage: Option<usage::RawUsage>,
     #[serde(borrow, default)]
     pub(super) trace: Option<&'a RawValue>,
     #[serde(borrow, rename = "performanceConfig", default)]
@@ -99,7 +99,7 @@ pub(super) struct Input<'a> {
     pub(super) input: Text<'a>,
 }
 
-/// A call.
+/// A tool call of an answer.
 #[derive(Deserialize)]
 pub(super) struct Call<'a> {
     #[serde(borrow, rename = "toolUseId", default)]
@@ -155,7 +155,7 @@ pub(super) struct CitedText<'a> {
     pub(super) text: Option<Text<'a>>,
 }
 
-/// A whole answer.
+/// An answer that is one JSON value.
 #[derive(Deserialize)]
 pub(super) struct Whole<'a> {
     #[serde(borrow, default)]
@@ -173,7 +173,7 @@ pub(super) struct Output<'a> {
     pub(super) message: OutputMessage<'a>,
 }
 
-/// The model's turn.
+/// The model's turn of a whole answer.
 #[derive(Deserialize)]
 pub(super) struct OutputMessage<'a> {
     #[serde(borrow, default)]

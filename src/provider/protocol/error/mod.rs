@@ -1,4 +1,4 @@
-//! What an error answer means, whoever speaks.
+//! What an error answer means, in any protocol.
 //!
 //! Owns the reading of error bodies in all the shapes that providers use, and the mapping of status,
 //! code, type and words to a `Failure`. Promises one clean line without secrets. Does not read
@@ -14,7 +14,7 @@ mod words;
 
 /// What an error body says.
 #[derive(Default, Debug)]
-struct Said {
+struct RawError {
     message: Option<String>,
     kind: Option<String>,
     code: Option<String>,
@@ -56,8 +56,8 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
 /// An answer with an error status, from a vendor with these meanings of its own.
 #[must_use]
 pub fn classify_by(quirks: &[Quirk], status: u16, headers: &Headers, body: &[u8]) -> Failure {
-    let said = read(body);
-    let mut failure = judge(quirks, status, &said).with_status(status);
+    let parsed = read(body);
+    let mut failure = judge(quirks, status, &parsed).with_status(status);
     if let Some(should) = headers.get("x-should-retry").and_then(|value| value.to_str().ok()) {
         failure.retryable = match should {
             "true" => true,
@@ -65,7 +65,7 @@ pub fn classify_by(quirks: &[Quirk], status: u16, headers: &Headers, body: &[u8]
             _ => failure.retryable,
         };
     }
-    failure.retry_after_ms = wait::from_headers(headers).or_else(|| said.wait_ms());
+    failure.retry_after_ms = wait::from_headers(headers).or_else(|| parsed.wait_ms());
     if let Some(id) = request_id(headers) {
         failure.message = format!("{} (request {id})", failure.message).into();
     }
@@ -81,10 +81,10 @@ pub fn in_reply(body: &[u8]) -> Failure {
 /// An error inside a reply, from a vendor with these meanings of its own.
 #[must_use]
 pub fn in_reply_by(quirks: &[Quirk], body: &[u8]) -> Failure {
-    let said = read(body);
-    let status = said.status.filter(|status| (400..600).contains(status)).unwrap_or_else(|| said.guess_status());
-    let mut failure = judge(quirks, status, &said);
-    failure.retry_after_ms = said.wait_ms();
+    let parsed = read(body);
+    let status = parsed.status.filter(|status| (400..600).contains(status)).unwrap_or_else(|| parsed.guess_status());
+    let mut failure = judge(quirks, status, &parsed);
+    failure.retry_after_ms = parsed.wait_ms();
     failure
 }
 
@@ -100,7 +100,7 @@ const BAD_REQUEST: &[&str] = &[
     "validation",
 ];
 
-impl Said {
+impl RawError {
     fn wait_ms(&self) -> Option<u64> {
         let by_words = self.message.as_deref().and_then(wait::from_words);
         by_words.or_else(|| self.estimated_time.and_then(|seconds| wait::capped(seconds * 1000.0)))
@@ -110,7 +110,7 @@ impl Said {
     fn meaning(&self, quirks: &[Quirk]) -> Option<Meaning> {
         let named = |name: &str| {
             let names = [&self.code, &self.kind];
-            names.into_iter().flatten().any(|said| said.eq_ignore_ascii_case(name))
+            names.into_iter().flatten().any(|parsed| parsed.eq_ignore_ascii_case(name))
         };
         if let Some((_, meaning)) = quirks.iter().find(|(name, _)| named(name)) {
             return Some(*meaning);
@@ -152,16 +152,17 @@ impl Said {
     }
 }
 
-fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
-    let meaning = said.meaning(quirks);
+fn judge(quirks: &[Quirk], status: u16, parsed: &RawError) -> Failure {
+    let meaning = parsed.meaning(quirks);
     let no_model = meaning == Some(Meaning::NoModel)
-        || (said.has(&["model"]) && said.has(&["does not exist", "not exist", "unknown model", "not a valid model"]));
+        || (parsed.has(&["model"])
+            && parsed.has(&["does not exist", "not exist", "unknown model", "not a valid model"]));
     let (code, retryable, of_the_target) = match (status, meaning) {
         (400 | 403 | 422, Some(Meaning::Filtered)) => (Code::ContentFiltered, false, false),
         (400..=499, Some(Meaning::BadKey)) => (Code::ProviderAuth, false, true),
         (400..=499, Some(Meaning::Broken)) => (Code::ProviderUnavailable, true, true),
         // Only a name counts: a message may quote what was asked.
-        (400, Some(Meaning::AttemptRecord)) if said.is_named(words::SPENT) => (Code::ProviderAuth, false, true),
+        (400, Some(Meaning::AttemptRecord)) if parsed.is_named(words::SPENT) => (Code::ProviderAuth, false, true),
         (403 | 413, Some(Meaning::Overflow)) => (Code::ProviderRejected, false, false),
         (400..=499, Some(Meaning::Wait)) => (Code::ProviderRateLimited, true, true),
         (401..=403 | 407 | 412, _) => (Code::ProviderAuth, false, true),
@@ -171,7 +172,7 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
         (429, meaning) => (Code::ProviderRateLimited, meaning != Some(Meaning::AttemptRecord), true),
         (404, _) => (Code::ProviderRejected, false, true),
         // Groq's and Azure's word for a request that is larger than a minute's tokens of this tier.
-        (413, _) => (Code::ProviderRejected, false, said.has(&["rate_limit", "tokens per minute"])),
+        (413, _) => (Code::ProviderRejected, false, parsed.has(&["rate_limit", "tokens per minute"])),
         (400..=499, _) => (Code::ProviderRejected, false, no_model),
         // Some count a prompt that is too long as a trouble of their server; it will be so again.
         (500.., Some(Meaning::Overflow)) => (Code::ProviderRejected, false, false),
@@ -180,7 +181,7 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
         // A redirect would carry the key elsewhere; anything else is not this protocol.
         _ => (Code::ProviderUnavailable, false, true),
     };
-    let message = said.message.clone().unwrap_or_else(|| match status {
+    let message = parsed.message.clone().unwrap_or_else(|| match status {
         300..=399 => format!("HTTP {status}: the provider redirects; is its base_url right?"),
         _ => format!("HTTP {status} without an explanation"),
     });
@@ -189,9 +190,9 @@ fn judge(quirks: &[Quirk], status: u16, said: &Said) -> Failure {
     failure.belongs_to_target = of_the_target;
     failure.overflows = meaning == Some(Meaning::Overflow) && code == Code::ProviderRejected;
     // Many repeat the status as the code, which says nothing.
-    failure.provider_code = short(said.code.as_deref().filter(|code| *code != status.to_string()));
-    failure.kind = short(said.kind.as_deref());
-    failure.param = short(said.param.as_deref());
+    failure.provider_code = short(parsed.code.as_deref().filter(|code| *code != status.to_string()));
+    failure.kind = short(parsed.kind.as_deref());
+    failure.param = short(parsed.param.as_deref());
     let says_nothing = failure.provider_code.as_deref().is_none_or(|code| words::GENERAL.contains(&code));
     if failure.overflows && says_nothing {
         failure.provider_code = Some("context_length_exceeded".into());
@@ -206,10 +207,10 @@ fn short(name: Option<&str>) -> Option<Box<str>> {
 
 /// Reads every shape in use: `{"error": {…}}`, `{"error": "…", "code": …}`, the fields at the top,
 /// `{"detail": …}`, `{"fault": {…}}`, a page of HTML, plain text.
-fn read(body: &[u8]) -> Said {
+fn read(body: &[u8]) -> RawError {
     let text = String::from_utf8_lossy(body);
     let Ok(value) = serde_json::from_str::<Value>(&text) else {
-        return Said { message: words::of_text(&text), ..Said::default() };
+        return RawError { message: words::of_text(&text), ..RawError::default() };
     };
     let first_choice = &value["choices"][0]["error"];
     let candidates = [&value["error"], first_choice, &value["fault"], &value["x_groq"]["error"], &value["detail"]];
@@ -236,7 +237,7 @@ fn read(body: &[u8]) -> Said {
         .and_then(|status| u16::try_from(status).ok());
     // OpenRouter wraps what its upstream said.
     let upstream = text_of(&inner["metadata"]["raw"]).filter(|raw| !raw.is_empty());
-    Said {
+    RawError {
         message: match (message, upstream) {
             (Some(message), Some(raw)) => Some(format!("{message}: {raw}")),
             (message, upstream) => message.or(upstream),
@@ -261,7 +262,7 @@ fn request_id(headers: &Headers) -> Option<&str> {
         "x-generation-id",
         "x-log-id",
         "x-debug-trace-id",
-        // Whoever stands behind Cloudflare has it as well, so it is the last resort.
+        // Every server behind Cloudflare has it as well, so it is the last resort.
         "cf-ray",
     ];
     NAMES

@@ -51,7 +51,7 @@ pub(super) struct Refusals<'a> {
 }
 
 impl<'a> Refusals<'a> {
-    /// None so far.
+    /// Starts without refusals.
     pub(super) fn new(provider: &'a str, drops: bool) -> Refusals<'a> {
         Refusals { provider, drops, dropped: Vec::new() }
     }
@@ -95,8 +95,8 @@ pub(super) fn write(chat: &mut Chat<'_>, model: &str, refusals: &mut Refusals<'_
     } else if !stops.is_empty() {
         config.set("stopSequences", json!(stops).to_string());
     }
-    for (said, name) in RENAMED {
-        if let Some(number) = params.take_number(said)? {
+    for (parsed, name) in RENAMED {
+        if let Some(number) = params.take_number(parsed)? {
             config.set(*name, number.get());
         }
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::media;
 use super::model;
 use crate::job::Failure;
-use crate::provider::Ask;
+use crate::provider::ModelCall;
 use crate::provider::chat::{Body, Call, Message, Part, Role, Thought};
 
 /// Whose thoughts may be sent back.
@@ -37,7 +37,7 @@ struct Turn {
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the part.
-pub(super) fn write(messages: &[Message<'_>], ask: Ask<'_>) -> Result<Written, Failure> {
+pub(super) fn write(messages: &[Message<'_>], model_call: ModelCall<'_>) -> Result<Written, Failure> {
     let mut system = Vec::new();
     let mut turns: Vec<Turn> = Vec::new();
     for (at, message) in messages.iter().enumerate() {
@@ -46,9 +46,9 @@ pub(super) fn write(messages: &[Message<'_>], ask: Ask<'_>) -> Result<Written, F
                 system.extend(instruction(message)?);
                 continue;
             }
-            Role::User => plain(message, ask)?,
-            Role::Assistant => answer(message, ask)?,
-            Role::Tool => result(message, &messages[..at], ask)?,
+            Role::User => plain(message, model_call)?,
+            Role::Assistant => answer(message, model_call)?,
+            Role::Tool => result(message, &messages[..at], model_call)?,
         };
         match turns.last_mut() {
             Some(turn) if turn.role == message.role => turn.parts.extend(parts),
@@ -82,13 +82,13 @@ fn instruction(message: &Message<'_>) -> Result<Vec<String>, Failure> {
     parts.collect()
 }
 
-fn plain(message: &Message<'_>, ask: Ask<'_>) -> Result<Vec<String>, Failure> {
+fn plain(message: &Message<'_>, model_call: ModelCall<'_>) -> Result<Vec<String>, Failure> {
     let parts = message.parts.iter().enumerate();
-    parts.map(|(at, part)| media::write(part, &place(message, at), &ask.endpoint.base_url)).collect()
+    parts.map(|(at, part)| media::write(part, &place(message, at), &model_call.endpoint.base_url)).collect()
 }
 
 /// What the model said: thoughts that are signed, text, calls.
-fn answer(message: &Message<'_>, ask: Ask<'_>) -> Result<Vec<String>, Failure> {
+fn answer(message: &Message<'_>, model_call: ModelCall<'_>) -> Result<Vec<String>, Failure> {
     let own: Vec<&Thought<'_>> =
         message.thoughts.iter().filter(|thought| thought.format.as_deref() == Some(FORMAT)).collect();
     let mut parts = Vec::new();
@@ -113,14 +113,14 @@ fn answer(message: &Message<'_>, ask: Ask<'_>) -> Result<Vec<String>, Failure> {
                 body.put_some("thoughtSignature", if Some(at) == last_text { loose.take() } else { None });
                 parts.push(body.into_json());
             }
-            part => parts.push(media::write(part, &place(message, at), &ask.endpoint.base_url)?),
+            part => parts.push(media::write(part, &place(message, at), &model_call.endpoint.base_url)?),
         }
     }
     for (at, call) in message.calls.iter().enumerate() {
         let of_thought = || own.iter().find(|thought| thought.id.as_deref() == Some(&*call.id))?.data.as_deref();
         let signature = call.signature.as_deref().or_else(of_thought);
         let signature = signature.or_else(|| if at == 0 { loose.take() } else { None });
-        let dummy = || (at == 0 && model::is_third_generation(&ask.target.model)).then_some(NO_SIGNATURE);
+        let dummy = || (at == 0 && model::is_third_generation(&model_call.target.model)).then_some(NO_SIGNATURE);
         let mut part = Body::default();
         part.put_json("functionCall", &write_call(call, &message.param)?);
         part.put_some("thoughtSignature", signature.or_else(dummy));
@@ -147,7 +147,7 @@ fn googles(id: &str) -> Option<&str> {
 }
 
 /// What a tool said. Google wants its name, which the call knows, and an object.
-fn result(message: &Message<'_>, before: &[Message<'_>], ask: Ask<'_>) -> Result<Vec<String>, Failure> {
+fn result(message: &Message<'_>, before: &[Message<'_>], model_call: ModelCall<'_>) -> Result<Vec<String>, Failure> {
     let id = message.call_id.as_deref().unwrap_or("");
     let named = |call: &&Call<'_>| !id.is_empty() && call.id == id;
     let call = before.iter().rev().flat_map(|message| &message.calls).find(named);
@@ -160,7 +160,7 @@ fn result(message: &Message<'_>, before: &[Message<'_>], ask: Ask<'_>) -> Result
     for (at, part) in message.parts.iter().enumerate() {
         match part {
             Part::Text { text: piece, .. } => text.push_str(piece),
-            part => files.push(media::write(part, &place(message, at), &ask.endpoint.base_url)?),
+            part => files.push(media::write(part, &place(message, at), &model_call.endpoint.base_url)?),
         }
     }
     let mut body = Body::with_capacity(text.len() + 64);

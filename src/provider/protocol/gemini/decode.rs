@@ -12,12 +12,12 @@ use super::{error, finish, model, usage};
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Blob, Delta, Event, Failure, Output, OutputBody, Part, ToolCall, Usage};
 use crate::provider::protocol::emit;
-use crate::provider::protocol::openai_chat::chunk::{said, text};
-use crate::provider::{Ask, Decoder, Finish, Packet, Step};
+use crate::provider::protocol::openai_chat::chunk::{some_text, text};
+use crate::provider::{Decoder, Finish, ModelCall, Packet, Step};
 
 /// Answers that one reply may hold.
 const CANDIDATES_MAX: usize = 128;
-/// Calls that one reply may make; more is nobody's tool loop.
+/// Calls that one reply may make; more is no tool loop.
 const CALLS_MAX: u32 = 1024;
 /// Bytes of a signature that fit a record; Google's are a few hundred to some thousand.
 const SIGNATURE_BYTES_MAX: usize = 32 * 1024;
@@ -30,7 +30,7 @@ pub struct GeminiDecoder {
     calls: u32,
     partial: Option<Partial>,
     outputs: u32,
-    /// What was said last; it comes with every packet and is read when somebody asks.
+    /// Newest value; it comes with every packet and is read only when it is needed.
     usage: String,
     searches: Option<u64>,
     extras: Extras,
@@ -48,10 +48,13 @@ struct Candidate {
 }
 
 impl GeminiDecoder {
-    /// For a reply to this.
+    /// Builds a decoder for the reply to this call.
     #[must_use]
-    pub fn new(ask: Ask<'_>) -> GeminiDecoder {
-        GeminiDecoder { bills_each_search: model::is_third_generation(&ask.target.model), ..GeminiDecoder::default() }
+    pub fn new(model_call: ModelCall<'_>) -> GeminiDecoder {
+        GeminiDecoder {
+            bills_each_search: model::is_third_generation(&model_call.target.model),
+            ..GeminiDecoder::default()
+        }
     }
 }
 
@@ -187,9 +190,10 @@ impl GeminiDecoder {
             self.on_part(place, part, response, out)?;
         }
         let known = &mut self.candidates[place];
-        if let Some(reason) = said(candidate.finish_reason).filter(|reason| reason != "FINISH_REASON_UNSPECIFIED") {
+        if let Some(reason) = some_text(candidate.finish_reason).filter(|reason| reason != "FINISH_REASON_UNSPECIFIED")
+        {
             known.finish = Some(reason.into());
-            known.message = said(candidate.finish_message).map(Into::into);
+            known.message = some_text(candidate.finish_message).map(Into::into);
         }
         if let Some(grounding) = candidate.grounding {
             self.count_searches(grounding);
@@ -208,7 +212,7 @@ impl GeminiDecoder {
         out: &mut Vec<Event>,
     ) -> Result<(), Failure> {
         let index = self.candidates[place].index;
-        let signature = said(part.signature).filter(|signature| signature.len() <= SIGNATURE_BYTES_MAX);
+        let signature = some_text(part.signature).filter(|signature| signature.len() <= SIGNATURE_BYTES_MAX);
         if let Some(call) = &part.call {
             let number = self.on_call(place, call, response, out)?;
             if let Some(signature) = signature {
@@ -217,7 +221,7 @@ impl GeminiDecoder {
             }
             return Ok(());
         }
-        let text = said(part.text);
+        let text = some_text(part.text);
         let kind = if part.is_thought { Part::Reasoning } else { Part::Text };
         if let Some(text) = &text {
             self.push_text(kind, index, text, out);
@@ -259,7 +263,7 @@ impl GeminiDecoder {
         response: Option<&RawValue>,
         out: &mut Vec<Event>,
     ) -> Result<u32, Failure> {
-        let name = said(call.name);
+        let name = some_text(call.name);
         if name.is_none()
             && let Some(partial) = &mut self.partial
         {
@@ -280,7 +284,7 @@ impl GeminiDecoder {
         self.candidates[place].makes_calls = true;
         // Google may leave the id out. Ours is the same however often the reply is read, and another
         // in every reply.
-        let id = said(call.id).unwrap_or_else(|| match said(response) {
+        let id = some_text(call.id).unwrap_or_else(|| match some_text(response) {
             Some(response) => format!("call_{response}_{number}").into(),
             None => format!("call_{number}").into(),
         });
@@ -311,7 +315,7 @@ impl GeminiDecoder {
         self.extras.flush(out);
         out.push(Event::Output(Output {
             index: self.outputs,
-            mime: said(blob.mime).unwrap_or("application/octet-stream".into()).into(),
+            mime: some_text(blob.mime).unwrap_or("application/octet-stream".into()).into(),
             sha256: None,
             body: OutputBody::Data(Blob(bytes.into())),
         }));
@@ -342,8 +346,8 @@ impl GeminiDecoder {
 
     /// From the third generation on Google bills each search; before, an answer that was searched for.
     fn count_searches(&mut self, grounding: &RawValue) {
-        let said: Value = serde_json::from_str(grounding.get()).unwrap_or_default();
-        let queries = said["webSearchQueries"].as_array().map_or(0, Vec::len) as u64;
+        let parsed: Value = serde_json::from_str(grounding.get()).unwrap_or_default();
+        let queries = parsed["webSearchQueries"].as_array().map_or(0, Vec::len) as u64;
         if queries > 0 {
             let billed = if self.bills_each_search { queries } else { 1 };
             self.searches = self.searches.max(Some(billed));

@@ -14,15 +14,15 @@ use crate::provider::chat::Body;
 use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
 use crate::provider::protocol::whole;
 use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
-use crate::provider::{Ask, Decoder, Framing, Method, Outbound, Route};
+use crate::provider::{Decoder, Framing, Method, ModelCall, Outbound, Route};
 
 /// The request to the Developer API.
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn embed(ask: Ask<'_>, root: &str) -> Result<Outbound, Failure> {
-    let mut wanted = Wanted::read(&ask.job.input, &ask.endpoint.name)?;
-    let path = model::path(&ask.target.model)?;
+pub fn embed(model_call: ModelCall<'_>, root: &str) -> Result<Outbound, Failure> {
+    let mut wanted = Wanted::read(&model_call.job.input, &model_call.endpoint.name)?;
+    let path = model::path(&model_call.target.model)?;
     let task = wanted.params.take_first(&["taskType", "task_type"]);
     let title = wanted.params.take("title");
     let requests = wanted.texts.iter().map(|text| {
@@ -34,16 +34,16 @@ pub fn embed(ask: Ask<'_>, root: &str) -> Result<Outbound, Failure> {
     });
     let requests: Vec<String> = requests.collect();
     let body = format!("{{\"requests\":[{}]}}", requests.join(","));
-    finish(ask, wanted, format!("{root}/{path}:batchEmbedContents"), body)
+    finish(model_call, wanted, format!("{root}/{path}:batchEmbedContents"), body)
 }
 
 /// The request to Vertex AI.
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn predict(ask: Ask<'_>, root: &str) -> Result<Outbound, Failure> {
-    let mut wanted = Wanted::read(&ask.job.input, &ask.endpoint.name)?;
-    let path = model::path(&ask.target.model)?;
+pub fn predict(model_call: ModelCall<'_>, root: &str) -> Result<Outbound, Failure> {
+    let mut wanted = Wanted::read(&model_call.job.input, &model_call.endpoint.name)?;
+    let path = model::path(&model_call.target.model)?;
     let task = wanted.params.take_first(&["taskType", "task_type"]);
     let title = wanted.params.take("title");
     let truncate = wanted.params.take_first(&["autoTruncate", "auto_truncate"]);
@@ -60,16 +60,20 @@ pub fn predict(ask: Ask<'_>, root: &str) -> Result<Outbound, Failure> {
     if !parameters.is_empty() {
         body.put_json("parameters", &parameters.into_json());
     }
-    finish(ask, wanted, format!("{root}/{path}:predict"), body.into_json())
+    finish(model_call, wanted, format!("{root}/{path}:predict"), body.into_json())
 }
 
-fn finish(ask: Ask<'_>, wanted: Wanted<'_>, url: String, body: String) -> Result<Outbound, Failure> {
-    let dropped = wanted.params.finish(&ask.endpoint.name, ask.job.options.drop_unsupported)?;
-    let mut headers = ask.endpoint.headers.clone();
+fn finish(model_call: ModelCall<'_>, wanted: Wanted<'_>, url: String, body: String) -> Result<Outbound, Failure> {
+    let dropped = wanted.params.finish(&model_call.endpoint.name, model_call.job.options.drop_unsupported)?;
+    let mut headers = model_call.endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let route =
-        Route::Http { method: Method::POST, url: url.into(), headers, credential: ask.endpoint.credential.clone() };
+    let route = Route::Http {
+        method: Method::POST,
+        url: url.into(),
+        headers,
+        credential: model_call.endpoint.credential.clone(),
+    };
     Ok(Outbound { route, body: body.into(), framing: Framing::Whole, dropped })
 }
 
@@ -107,8 +111,8 @@ struct Statistics {
 }
 
 /// Builds the decoder for the answer to a job.
-pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    let form = Form::of(&ask.job.input);
+pub(super) fn embed_decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    let form = Form::of(&model_call.job.input);
     Box::new(WholeDecoder::new(move |body| read_answer(body, form)))
 }
 

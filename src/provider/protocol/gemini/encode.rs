@@ -7,7 +7,7 @@ use super::config::{self, Refusals};
 use super::{contents, model, tools};
 use crate::job::{Failure, Task};
 use crate::provider::chat::{Body, Chat, Params};
-use crate::provider::{Ask, Framing, Method, Outbound, Route};
+use crate::provider::{Framing, Method, ModelCall, Outbound, Route};
 
 /// What Google's two doors do not share.
 pub struct Site<'a> {
@@ -22,8 +22,8 @@ pub struct Site<'a> {
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint, .. } = ask;
+pub fn encode(model_call: ModelCall<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
+    let ModelCall { job, target, endpoint, .. } = model_call;
     if job.task != Task::Chat {
         let message = format!("{} serves chat and embeddings, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message).of_the_target());
@@ -37,7 +37,7 @@ pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
         }
         (body.into_bytes(), Vec::new())
     } else {
-        written(ask, site)?
+        written(model_call, site)?
     };
     let mut headers = endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -47,11 +47,11 @@ pub fn encode(ask: Ask<'_>, site: &Site<'_>) -> Result<Outbound, Failure> {
     Ok(Outbound { route, body, framing: Framing::Sse, dropped })
 }
 
-fn written(ask: Ask<'_>, site: &Site<'_>) -> Result<(Bytes, Vec<Box<str>>), Failure> {
-    let Ask { job, target, endpoint, .. } = ask;
+fn written(model_call: ModelCall<'_>, site: &Site<'_>) -> Result<(Bytes, Vec<Box<str>>), Failure> {
+    let ModelCall { job, target, endpoint, .. } = model_call;
     let mut chat = Chat::read(&job.input)?;
     chat.params.take("model");
-    let written = contents::write(&chat.messages, ask)?;
+    let written = contents::write(&chat.messages, model_call)?;
     let mut body = Body::with_capacity(job.input.get().len() + 256);
     body.put_json("contents", &written.contents);
     if !written.system.is_empty() {

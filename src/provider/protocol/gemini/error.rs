@@ -42,16 +42,16 @@ fn unwrapped(body: &[u8]) -> Option<Value> {
 }
 
 fn refine(mut failure: Failure, status: u16, body: &Value) -> Failure {
-    let said = &body["error"];
-    if !said.is_object() {
+    let raw = &body["error"];
+    if !raw.is_object() {
         return failure;
     }
-    let details = said["details"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let details = raw["details"].as_array().map(Vec::as_slice).unwrap_or_default();
     let detail = |kind: &str| {
         let is_it = |detail: &&Value| detail["@type"].as_str().is_some_and(|name| name.ends_with(kind));
         details.iter().find(is_it).unwrap_or(&Value::Null)
     };
-    let word = said["status"].as_str().filter(|word| word.len() <= 64);
+    let word = raw["status"].as_str().filter(|word| word.len() <= 64);
     let reason = detail("google.rpc.ErrorInfo")["reason"].as_str().filter(|reason| reason.len() <= 64);
     failure.kind = word.map(Into::into).or(failure.kind.take());
     failure.provider_code = reason.map(Into::into).or(failure.provider_code.take()).or(word.map(Into::into));
@@ -66,7 +66,7 @@ fn refine(mut failure: Failure, status: u16, body: &Value) -> Failure {
             let quota = &detail("google.rpc.QuotaFailure")["violations"];
             let is_daily = |violation: &Value| violation["quotaId"].as_str().is_some_and(|id| id.contains("PerDay"));
             let today = quota.as_array().is_some_and(|violations| violations.iter().any(is_daily));
-            let message = said["message"].as_str().unwrap_or("").to_ascii_lowercase();
+            let message = raw["message"].as_str().unwrap_or("").to_ascii_lowercase();
             // Every 429 of Google speaks of quota and billing; only these are final.
             failure.retryable = !today && !SPENT.iter().any(|words| message.contains(words));
         }
@@ -83,7 +83,7 @@ fn refine(mut failure: Failure, status: u16, body: &Value) -> Failure {
     failure
 }
 
-/// `34.4s`, in milliseconds.
+/// Parses a wait such as `34.4s` into milliseconds.
 fn wait_ms(text: &str) -> Option<u64> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
     let ms = seconds * 1000.0;

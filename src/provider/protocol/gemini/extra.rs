@@ -65,7 +65,7 @@ impl Extras {
         out.extend(self.held.drain(..).map(Event::Delta));
     }
 
-    /// Those fields that are new or other than before.
+    /// Returns the fields that are new or have changed.
     pub(super) fn news<'a>(&mut self, fields: impl Iterator<Item = (&'a str, &'a RawValue)>) -> Rest<'a> {
         let mut news = Vec::new();
         for (name, value) in fields {
@@ -115,15 +115,15 @@ fn fitting(name: &str, value: &RawValue) -> Option<Value> {
 }
 
 /// Google's log probabilities in the shape of the OpenAI dialect.
-pub(super) fn logprobs(said: &RawValue) -> Map<String, Value> {
-    let said: Value = serde_json::from_str(said.get()).unwrap_or_default();
+pub(super) fn logprobs(raw: &RawValue) -> Map<String, Value> {
+    let raw: Value = serde_json::from_str(raw.get()).unwrap_or_default();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let one = |candidate: &Value| {
         let token = candidate["token"].as_str().unwrap_or("");
         json!({"token": token, "logprob": candidate["logProbability"], "bytes": token.as_bytes()})
     };
-    let tops = list(&said["topCandidates"]);
-    let chosen = list(&said["chosenCandidates"]);
+    let tops = list(&raw["topCandidates"]);
+    let chosen = list(&raw["chosenCandidates"]);
     let content = chosen.iter().enumerate().map(|(at, candidate)| {
         let mut token = one(candidate);
         let top = tops.get(at).map(|top| list(&top["candidates"])).unwrap_or_default();

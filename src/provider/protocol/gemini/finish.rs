@@ -40,9 +40,9 @@ pub(super) fn meaning(native: &str, message: Option<&str>) -> Result<&'static st
 
 /// The prompt was not let through.
 pub(super) fn blocked(feedback: &RawValue) -> Option<Failure> {
-    let said: Value = serde_json::from_str(feedback.get()).ok()?;
-    let reason = said["blockReason"].as_str()?;
-    let detail = said["blockReasonMessage"].as_str().map(|message| format!(": {message}")).unwrap_or_default();
+    let raw: Value = serde_json::from_str(feedback.get()).ok()?;
+    let reason = raw["blockReason"].as_str()?;
+    let detail = raw["blockReasonMessage"].as_str().map(|message| format!(": {message}")).unwrap_or_default();
     let mut failure = Failure::new(Code::ContentFiltered, format!("the prompt was blocked for {reason}{detail}"));
     failure.provider_code = Some(reason.into());
     Some(failure)

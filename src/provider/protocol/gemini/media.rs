@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::job::Failure;
-use crate::provider::Ask;
+use crate::provider::ModelCall;
 use crate::provider::chat::{Body, Chat, Part, Source};
 
 /// What the end of an address says about the file's kind.
@@ -137,10 +137,10 @@ fn by_address(address: &str, param: &str) -> Result<String, Failure> {
     }
 }
 
-/// Whether somebody must fetch files for Google before the job is encoded: at least one that Google
+/// Whether files must be fetched for Google before the job is encoded: at least one that Google
 /// cannot read by itself, and none that only Google can.
-pub fn wants_files_inside(ask: Ask<'_>) -> bool {
-    names_unreadable(&ask.job.input)
+pub fn wants_files_inside(model_call: ModelCall<'_>) -> bool {
+    names_unreadable(&model_call.job.input)
 }
 
 fn names_unreadable(input: &RawValue) -> bool {

@@ -1,4 +1,4 @@
-//! Google's `generateContent`: Gemini at the Developer API, at Vertex AI, and whoever speaks it.
+//! Google's `generateContent`: Gemini at the Developer API, at Vertex AI, and at compatible servers.
 //!
 //! Owns the request, written from the job's chat or taken as it is when the input has `contents`
 //! and no `messages`; the decoder of streamed and whole answers, also of the JSON array that comes
@@ -36,13 +36,13 @@ pub use model::path;
 pub use reads::reads;
 
 use crate::job::Task;
-use crate::provider::{Ask, Decoder};
+use crate::provider::{Decoder, ModelCall};
 
 /// A decoder for the reply to a job of either task.
 #[must_use]
-pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    match ask.job.task {
-        Task::Embedding => embed_decoder(ask),
-        _ => Box::new(GeminiDecoder::new(ask)),
+pub fn decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    match model_call.job.task {
+        Task::Embedding => embed_decoder(model_call),
+        _ => Box::new(GeminiDecoder::new(model_call)),
     }
 }

@@ -1,4 +1,4 @@
-//! The arguments of a tool call: whole, or in pieces by path, as Vertex sends them to who asks for that.
+//! The arguments of a tool call: whole, or in pieces by path, as Vertex sends them on request.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use crate::job::{Event, ToolCall};
 const BYTES_MAX: usize = 1024 * 1024;
 /// The longest list in an argument.
 const ITEMS_MAX: usize = 4096;
-/// The deepest path.
+/// Depth of the deepest path that is read.
 const DEPTH_MAX: usize = 32;
 
 /// The arguments of a call so far.

@@ -6,8 +6,8 @@ use crate::provider::{Framing, Method};
 
 /// What a request asks, if our decoders read its answer.
 #[must_use]
-pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
-    let (before, method) = asked.path.rsplit_once(':').filter(|_| asked.method == Method::POST)?;
+pub fn reads(request: &PassthroughRequest<'_>) -> Option<Reading> {
+    let (before, method) = request.path.rsplit_once(':').filter(|_| request.method == Method::POST)?;
     let task = match method {
         "generateContent" | "streamGenerateContent" => Task::Chat,
         "embedContent" | "batchEmbedContents" => Task::Embedding,
@@ -49,7 +49,7 @@ mod tests {
         ] {
             let body = bytes::Bytes::new();
             let method = Method::POST;
-            let asked = PassthroughRequest {
+            let request = PassthroughRequest {
                 provider: "g",
                 method,
                 path,
@@ -58,9 +58,9 @@ mod tests {
                 body,
                 has_own_key: false,
             };
-            let read = reads(&asked);
+            let read = reads(&request);
             assert_eq!(read.as_ref().map(|read| (&*read.model, read.task)), expected, "{path}");
-            assert_eq!(reads(&PassthroughRequest { method: Method::GET, ..asked }), None);
+            assert_eq!(reads(&PassthroughRequest { method: Method::GET, ..request }), None);
         }
     }
 }

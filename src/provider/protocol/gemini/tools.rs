@@ -62,13 +62,13 @@ fn function(tool: &Tool<'_>) -> String {
 fn native(raw: &RawValue) -> Option<String> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(raw.get()).ok()?;
     let Some(kind) = fields.get("type") else {
-        let is_own = |name: &str| OWN.iter().any(|(own, said)| name == *own || name == *said);
+        let is_own = |name: &str| OWN.iter().any(|(own, parsed)| name == *own || name == *parsed);
         let all_own = !fields.is_empty() && fields.keys().all(|name| is_own(name));
         return all_own.then(|| raw.get().to_owned());
     };
     let kind: String = serde_json::from_str(kind.get()).ok()?;
-    let (own, said) = OWN.iter().find(|(own, said)| kind == *own || kind == *said)?;
-    let settings = fields.get(*own).or(fields.get(*said)).map_or("{}", |settings| settings.get());
+    let (own, parsed) = OWN.iter().find(|(own, parsed)| kind == *own || kind == *parsed)?;
+    let settings = fields.get(*own).or(fields.get(*parsed)).map_or("{}", |settings| settings.get());
     Some(format!("{{\"{own}\":{settings}}}"))
 }
 

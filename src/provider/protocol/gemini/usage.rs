@@ -8,7 +8,7 @@ use crate::job::{Bill, Usage, UsageSource};
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Said<'a> {
+struct RawUsage<'a> {
     prompt_token_count: Option<u64>,
     cached_content_token_count: Option<u64>,
     candidates_token_count: Option<u64>,
@@ -38,35 +38,35 @@ struct Modality {
 /// tools read are beside it and added. Where the total is more than its parts, thoughts were not told
 /// yet. `None` when it says no count.
 pub(super) fn read(json: &str) -> Option<(Usage, Bill)> {
-    let said: Said<'_> = serde_json::from_str(json).ok()?;
-    let answer = said.candidates_token_count.or(said.response_token_count);
-    said.prompt_token_count.or(answer).or(said.thoughts_token_count)?;
+    let raw: RawUsage<'_> = serde_json::from_str(json).ok()?;
+    let answer = raw.candidates_token_count.or(raw.response_token_count);
+    raw.prompt_token_count.or(answer).or(raw.thoughts_token_count)?;
     let add = |count: Option<u64>, more: Option<u64>| match (count, more) {
         (None, None) => None,
         (count, more) => Some(count.unwrap_or(0).saturating_add(more.unwrap_or(0))),
     };
-    let input = add(said.prompt_token_count, said.tool_use_prompt_token_count);
-    let output = add(answer, said.thoughts_token_count);
+    let input = add(raw.prompt_token_count, raw.tool_use_prompt_token_count);
+    let output = add(answer, raw.thoughts_token_count);
     let parts = add(input, output).unwrap_or(0);
-    let uncounted = match (said.prompt_token_count, said.total_token_count) {
+    let uncounted = match (raw.prompt_token_count, raw.total_token_count) {
         (Some(_), Some(total)) => total.checked_sub(parts).filter(|rest| *rest > 0),
         _ => None,
     };
-    let prompt = [&said.prompt_tokens_details, &said.tool_use_prompt_tokens_details];
+    let prompt = [&raw.prompt_tokens_details, &raw.tool_use_prompt_tokens_details];
     let usage = Usage {
         input_tokens: input,
         output_tokens: add(output, uncounted),
-        cached_input_tokens: said.cached_content_token_count,
-        reasoning_tokens: add(said.thoughts_token_count, uncounted),
+        cached_input_tokens: raw.cached_content_token_count,
+        reasoning_tokens: add(raw.thoughts_token_count, uncounted),
         audio_input_tokens: of("AUDIO", &prompt),
-        audio_output_tokens: of("AUDIO", &[&said.candidates_tokens_details]),
+        audio_output_tokens: of("AUDIO", &[&raw.candidates_tokens_details]),
         source: UsageSource::Provider,
         ..Usage::default()
     };
     let bill = Bill {
-        service_tier: tier(said.service_tier.as_deref(), said.traffic_type.as_deref()),
+        service_tier: tier(raw.service_tier.as_deref(), raw.traffic_type.as_deref()),
         image_input_tokens: of("IMAGE", &prompt),
-        image_output_tokens: of("IMAGE", &[&said.candidates_tokens_details]),
+        image_output_tokens: of("IMAGE", &[&raw.candidates_tokens_details]),
         ..Bill::default()
     };
     Some((usage, bill))
@@ -124,8 +124,8 @@ mod tests {
                 (Some(9), None, None, None, Some(5)),
             ),
         ];
-        for (said, expected) in cases {
-            let (usage, _) = read(said).expect("it says counts");
+        for (raw, expected) in cases {
+            let (usage, _) = read(raw).expect("it says counts");
             let got = (
                 usage.input_tokens,
                 usage.output_tokens,
@@ -133,7 +133,7 @@ mod tests {
                 usage.cached_input_tokens,
                 usage.audio_input_tokens,
             );
-            assert_eq!(got, *expected, "{said}");
+            assert_eq!(got, *expected, "{raw}");
         }
         for nothing in ["{}", "[]", r#"{"trafficType":"ON_DEMAND"}"#] {
             assert!(read(nothing).is_none(), "{nothing}");
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_price_knows_the_tier_and_the_images() {
-        for (said, tier, images) in [
+        for (raw, tier, images) in [
             (r#"{"promptTokenCount":1,"serviceTier":"priority"}"#, Some("priority"), None),
             (r#"{"promptTokenCount":1,"trafficType":"ON_DEMAND_FLEX"}"#, Some("flex"), None),
             (r#"{"promptTokenCount":1,"trafficType":"ON_DEMAND"}"#, None, None),
@@ -152,8 +152,8 @@ mod tests {
                 Some(1290),
             ),
         ] {
-            let (_, bill) = read(said).unwrap();
-            assert_eq!((bill.service_tier.as_deref(), bill.image_output_tokens), (tier, images), "{said}");
+            let (_, bill) = read(raw).unwrap();
+            assert_eq!((bill.service_tier.as_deref(), bill.image_output_tokens), (tier, images), "{raw}");
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::job::Failure;
 use crate::provider::chat::{Body, Chat, Choice, Message, Params, Part, ResponseFormat, Role, Source, unsupported};
 use crate::provider::protocol::{openai_chat, send};
-use crate::provider::{Ask, Framing, Outbound};
+use crate::provider::{Framing, ModelCall, Outbound};
 
 /// Fields of Ollama's own, handed on as they came.
 const NATIVE: &[&str] = &["keep_alive", "think", "logprobs", "top_logprobs", "truncate", "shift"];
@@ -37,14 +37,14 @@ const LEVELLED: &str = "gpt-oss";
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let drop_unsupported = ask.job.options.drop_unsupported;
-    let chat = Chat::read(&ask.job.input)?;
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let drop_unsupported = model_call.job.options.drop_unsupported;
+    let chat = Chat::read(&model_call.job.input)?;
     let mut params = chat.params;
     let mut dropped: Vec<Box<str>> = Vec::new();
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 128);
-    body.put("model", &*ask.target.model).put("stream", &true);
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 128);
+    body.put("model", &*model_call.target.model).put("stream", &true);
     body.put_json("messages", &messages(&chat.messages, provider)?);
     for (at, tool) in chat.tools.iter().enumerate() {
         if tool.native.is_some() {
@@ -74,7 +74,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
     if !params.has("think")
         && let Some(effort) = params.take_effort()?
     {
-        body.put_json("think", think(&effort, &ask.target.model)?);
+        body.put_json("think", think(&effort, &model_call.target.model)?);
     }
     put_options(&mut params, &mut body)?;
     for (name, value) in params.take_all(NATIVE) {
@@ -83,7 +83,7 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
         }
     }
     dropped.extend(params.finish(provider, drop_unsupported)?);
-    Ok(Outbound { dropped, ..send::post(ask, super::address(ask, "chat"), body, Framing::Lines) })
+    Ok(Outbound { dropped, ..send::post(model_call, super::address(model_call, "chat"), body, Framing::Lines) })
 }
 
 fn think(effort: &str, model: &str) -> Result<&'static str, Failure> {
@@ -154,7 +154,7 @@ fn one(message: &Message<'_>, before: &[Message<'_>], provider: &str) -> Result<
         body.put("images", &images);
     }
     if message.role == Role::Assistant {
-        // Others' formats cannot be read by anybody else.
+        // Other formats cannot be read here.
         let own = message.thoughts.iter().filter(|thought| thought.format.is_none());
         let thinking: String = own.filter_map(|thought| thought.text.as_deref()).collect();
         if !thinking.is_empty() {
@@ -193,12 +193,12 @@ fn content<'m>(message: &'m Message<'_>, provider: &str) -> Result<(Cow<'m, str>
     let mut images = Vec::new();
     for (at, part) in message.parts.iter().enumerate() {
         match part {
-            Part::Text { text: said, .. } | Part::Refusal(said) if at == 0 || text.is_empty() => {
-                text = Cow::Borrowed(said);
+            Part::Text { text: raw, .. } | Part::Refusal(raw) if at == 0 || text.is_empty() => {
+                text = Cow::Borrowed(raw);
             }
-            Part::Text { text: said, .. } | Part::Refusal(said) => {
+            Part::Text { text: raw, .. } | Part::Refusal(raw) => {
                 text.to_mut().push('\n');
-                text.to_mut().push_str(said);
+                text.to_mut().push_str(raw);
             }
             Part::Image { source: Source::Data { base64, .. }, .. } => images.push(&**base64),
             _ => return Err(unsupported(&format!("{}.content[{at}]", message.param), provider)),

@@ -7,7 +7,7 @@ use crate::job::{Code, Event, Failure, Part, ToolCall, Usage, UsageSource};
 use crate::provider::protocol::{emit, error};
 use crate::provider::{Decoder, Finish, Packet, Step};
 
-/// Calls that one answer may make; more is nobody's tool loop.
+/// Calls that one answer may make; more is no tool loop.
 const CALLS_MAX: u32 = 1024;
 
 /// A line, or the one object of a whole answer; `response` and `thinking` stand at the top in answers
@@ -55,7 +55,7 @@ struct Function<'a> {
     arguments: Option<&'a RawValue>,
 }
 
-/// Decodes one answer.
+/// Decodes the answer to one chat.
 pub struct ChatDecoder {
     ids: emit::CallIds,
     calls: u32,
@@ -66,7 +66,7 @@ pub struct ChatDecoder {
 }
 
 impl ChatDecoder {
-    /// For an answer to the job of this id, from which calls without ids get theirs.
+    /// Builds a decoder for the job of this id, from which calls without ids get theirs.
     #[must_use]
     pub fn new(job: &str) -> ChatDecoder {
         ChatDecoder { ids: emit::CallIds::of(job), calls: 0, finish: None, idle: None, usage: None }

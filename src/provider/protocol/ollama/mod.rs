@@ -20,38 +20,38 @@ use super::{error, send};
 use crate::job::{Failure, Task};
 use crate::provider::chat::Body;
 use crate::provider::passthrough::{PassthroughRequest, Reading};
-use crate::provider::{Ask, Decoder, Framing, Headers, Method, Outbound};
+use crate::provider::{Decoder, Framing, Headers, Method, ModelCall, Outbound};
 
 /// The request for a job.
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    match ask.job.task {
-        Task::Chat => encode_chat(ask),
-        Task::Embedding => embed(ask),
-        _ => Err(send::not_served(ask)),
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    match model_call.job.task {
+        Task::Chat => encode_chat(model_call),
+        Task::Embedding => embed(model_call),
+        _ => Err(send::not_served(model_call)),
     }
 }
 
 /// A decoder for the answer to a job.
 #[must_use]
-pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    match ask.job.task {
-        Task::Embedding => embeddings::decoder(ask, &ReplyRules::PLAIN),
-        _ => Box::new(ChatDecoder::new(ask.job.id.as_str())),
+pub fn decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    match model_call.job.task {
+        Task::Embedding => embeddings::decoder(model_call, &ReplyRules::PLAIN),
+        _ => Box::new(ChatDecoder::new(model_call.job.id.as_str())),
     }
 }
 
 /// What a request in Ollama's own format asks, if our decoders read its answer.
 #[must_use]
-pub fn reads(asked: &PassthroughRequest<'_>) -> Option<Reading> {
-    let (task, framing) = match asked.path {
+pub fn reads(request: &PassthroughRequest<'_>) -> Option<Reading> {
+    let (task, framing) = match request.path {
         "api/chat" | "api/generate" => (Task::Chat, Framing::Lines),
         "api/embed" => (Task::Embedding, Framing::Whole),
         _ => return None,
     };
-    let model = asked.model_of_body().filter(|_| asked.method == Method::POST)?;
+    let model = request.model_of_body().filter(|_| request.method == Method::POST)?;
     Some(Reading { model, task, framing })
 }
 
@@ -63,23 +63,23 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
     failure
 }
 
-fn embed(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let Wanted { texts, dimensions, form, mut params } = Wanted::read(&ask.job.input, provider)?;
-    // Ollama writes numbers only; whoever wants base64 gets it from our decoder.
+fn embed(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let Wanted { texts, dimensions, form, mut params } = Wanted::read(&model_call.job.input, provider)?;
+    // Ollama writes numbers only; a job that wants base64 gets it from our decoder.
     let (Form::Numbers | Form::Base64) = form;
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 64);
-    body.put("model", &*ask.target.model).put("input", &texts).put_some("dimensions", dimensions);
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 64);
+    body.put("model", &*model_call.target.model).put("input", &texts).put_some("dimensions", dimensions);
     for (name, value) in params.take_all(&["truncate", "options", "keep_alive"]) {
         body.put_json(&name, value.get());
     }
-    let dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
-    Ok(Outbound { dropped, ..send::post(ask, address(ask, "embed"), body, Framing::Whole) })
+    let dropped = params.finish(provider, model_call.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(model_call, address(model_call, "embed"), body, Framing::Whole) })
 }
 
-/// Somebody may have given the address of the compatible API.
-fn address(ask: Ask<'_>, path: &str) -> Box<str> {
-    let base = &*ask.endpoint.base_url;
+/// Returns the base address; the configuration may give that of the compatible API.
+fn address(model_call: ModelCall<'_>, path: &str) -> Box<str> {
+    let base = &*model_call.endpoint.base_url;
     let base = base.strip_suffix("/v1").or_else(|| base.strip_suffix("/api")).unwrap_or(base);
     format!("{base}/api/{path}").into()
 }

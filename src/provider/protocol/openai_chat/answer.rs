@@ -8,7 +8,7 @@ use super::think::Think;
 pub(super) struct Answer {
     /// Its number at the provider.
     pub(super) index: u32,
-    /// Why it ended, in the provider's word.
+    /// Reason of the end, in the provider's word.
     pub(super) finish: Option<Box<str>>,
     /// It comes in deltas: a whole message repeats it.
     pub(super) is_streamed: bool,
@@ -19,7 +19,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Nothing yet.
+    /// Starts an answer without text.
     pub(super) fn new(index: u32, rules: &ReplyRules) -> Answer {
         let think = if rules.has_think_tags { Think::watching() } else { Think::default() };
         Answer { index, finish: None, is_streamed: false, think, details: Details::default() }

@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// Fields that nobody here knows, with their values as they came.
+/// Fields that this adapter does not know, with their values as they came.
 pub(crate) type Rest<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// Reads objects field by field into `$name`: `take` gets each field that is not null.
@@ -150,7 +150,7 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// What is new.
+/// The new piece of an answer.
 #[derive(Default)]
 pub(super) struct Delta<'a> {
     pub(super) content: Option<&'a RawValue>,
@@ -241,7 +241,7 @@ pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// The text of a JSON string that says something.
-pub(crate) fn said(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+pub(crate) fn some_text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     value.and_then(text).filter(|text| !text.is_empty())
 }
 

@@ -24,7 +24,7 @@ const CHOICES_MAX: usize = 128;
 pub struct ChatDecoder {
     rules: &'static Rules,
     calls: Calls,
-    /// In order of appearance.
+    /// Answers of the reply, in order of appearance.
     answers: Vec<Answer>,
     usage: Option<Usage>,
     bill: Bill,
@@ -77,7 +77,7 @@ impl Decoder for ChatDecoder {
 }
 
 impl ChatDecoder {
-    /// For a reply of a vendor with these rules.
+    /// Builds a decoder for the reply of a vendor with these rules.
     #[must_use]
     pub fn by(rules: &'static Rules) -> ChatDecoder {
         ChatDecoder {
@@ -94,11 +94,11 @@ impl ChatDecoder {
 
     /// The tier that the job asks for is the one it is billed at, unless the reply says another.
     #[must_use]
-    pub fn asked(mut self, job: &Job) -> ChatDecoder {
+    pub fn for_job(mut self, job: &Job) -> ChatDecoder {
         if job.input.get().contains("\"service_tier\"") {
-            let said = fields(&job.input).unwrap_or_default().0;
-            let tier = said.iter().rev().find(|(name, _)| name == "service_tier");
-            self.bill.service_tier = tier.and_then(|(_, tier)| chunk::said(Some(tier))).map(Into::into);
+            let raw = fields(&job.input).unwrap_or_default().0;
+            let tier = raw.iter().rev().find(|(name, _)| name == "service_tier");
+            self.bill.service_tier = tier.and_then(|(_, tier)| chunk::some_text(Some(tier))).map(Into::into);
         }
         self
     }
@@ -151,8 +151,8 @@ impl ChatDecoder {
     fn on_chunk(&mut self, chunk: Chunk<'_>, data: &[u8], out: &mut Vec<Event>) -> Result<(), Failure> {
         let choices = chunk.choices.unwrap_or_default();
         let elsewhere = || chunk.groq.as_ref().and_then(|groq| groq.usage).or(choices.iter().find_map(|one| one.usage));
-        if let Some(said) = chunk.usage.or_else(elsewhere) {
-            self.usage = usage::read(said, &self.rules.reply, &mut self.bill).or_else(|| self.usage.take());
+        if let Some(raw) = chunk.usage.or_else(elsewhere) {
+            self.usage = usage::read(raw, &self.rules.reply, &mut self.bill).or_else(|| self.usage.take());
         }
         let groq_error = chunk.groq.as_ref().is_some_and(|groq| groq.error.is_some());
         let is_error = chunk.is_error || chunk.error.is_some() || choices.iter().any(|choice| choice.error.is_some());
@@ -191,7 +191,7 @@ impl ChatDecoder {
         self.answers[place].is_streamed |= choice.delta.is_some() && !choice.is_message;
         self.on_reasoning(place, delta, out);
         self.on_content(place, delta.content.or(choice.text.filter(|_| choice.delta.is_none())), out);
-        if let Some(text) = chunk::said(delta.refusal) {
+        if let Some(text) = chunk::some_text(delta.refusal) {
             self.push_text(Part::Refusal, index, &text, out);
         }
         let mut tool_rest = Vec::new();
@@ -204,7 +204,7 @@ impl ChatDecoder {
             let call = chunk::ToolCall { index: Some(0), function: Some(function), ..chunk::ToolCall::default() };
             self.on_tool_call(place, &call, &mut tool_rest, out)?;
         }
-        if let Some(reason) = chunk::said(choice.finish_reason) {
+        if let Some(reason) = chunk::some_text(choice.finish_reason) {
             self.answers[place].finish = Some(reason.into());
             self.on_finish(place, out);
         }
@@ -236,7 +236,7 @@ impl ChatDecoder {
 
     fn on_reasoning(&mut self, place: usize, delta: &ChunkDelta<'_>, out: &mut Vec<Event>) {
         let index = self.answers[place].index;
-        let (first, second) = (chunk::said(delta.reasoning_content), chunk::said(delta.reasoning));
+        let (first, second) = (chunk::some_text(delta.reasoning_content), chunk::some_text(delta.reasoning));
         // Some send the same text under both names.
         let second = second.filter(|second| first.as_ref() != Some(second));
         let details = delta.reasoning_details.map(|details| self.answers[place].details.take(details));

@@ -13,7 +13,7 @@ fn job(input: &str) -> Job {
 
 /// The bill after these packets to this job: tier, dollars.
 fn check(input: &str, packets: &[&str], tier: Option<&str>, usd: Option<&str>) {
-    let mut decoder = ChatDecoder::by(&DOLLARS).asked(&job(input));
+    let mut decoder = ChatDecoder::by(&DOLLARS).for_job(&job(input));
     let mut out = Vec::new();
     for data in packets {
         let packet = Packet::Sse { event: "", data: data.as_bytes() };
@@ -27,13 +27,12 @@ fn check(input: &str, packets: &[&str], tier: Option<&str>, usd: Option<&str>) {
 #[test]
 fn the_bill_is_what_the_provider_says_else_what_was_asked() {
     let flex = r#"{"messages":[],"service_tier":"flex"}"#;
-    let said =
-        r#"{"choices":[],"service_tier":"default","usage":{"prompt_tokens":1,"completion_tokens":1,"cost":0.5}}"#;
+    let raw = r#"{"choices":[],"service_tier":"default","usage":{"prompt_tokens":1,"completion_tokens":1,"cost":0.5}}"#;
     let failed = r#"{"error":{"code":502,"message":"x"},"choices":[{"index":0,"delta":{}}]}"#;
     check("{}", &[], None, None);
     check(flex, &[], Some("flex"), None);
     check(r#"{"service_tier":null}"#, &[], None, None);
     check(flex, &[r#"{"choices":[],"service_tier":null}"#], Some("flex"), None);
-    check(flex, &[said], Some("default"), Some("0.5"));
-    check("{}", &[failed, said], None, Some("0.5"));
+    check(flex, &[raw], Some("default"), Some("0.5"));
+    check("{}", &[failed, raw], None, Some("0.5"));
 }

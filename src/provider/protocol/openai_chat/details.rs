@@ -1,7 +1,7 @@
 //! Reasoning that must go back in the next turn: `reasoning_details`, gathered from their pieces.
 //!
 //! OpenRouter sends every piece of reasoning twice, as text and as a detail; the details are wanted
-//! as a whole only, with their signatures, by whoever sends them back. So they go out once, with
+//! as a whole only, with their signatures, by a client that sends them back. So they go out once, with
 //! the finish. A text over 16 KiB is left out: it was told before.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 
-/// Details of one answer; more is nobody's reasoning.
+/// Details of one answer; more is no reasoning.
 const DETAILS_MAX: usize = 256;
 /// Bytes of one detail that is kept: it must fit a record.
 const DETAIL_BYTES_MAX: usize = 32 * 1024;
@@ -141,9 +141,9 @@ mod tests {
 
     fn check(pieces: &[&str], text: &str, groups: Value) {
         let mut details = Details::default();
-        let told: String =
+        let emitted: String =
             pieces.iter().map(|piece| details.take(&RawValue::from_string((*piece).to_owned()).unwrap())).collect();
-        assert_eq!(told, text);
+        assert_eq!(emitted, text);
         assert_eq!(Value::from(details.finish().into_iter().map(Value::from).collect::<Vec<_>>()), groups);
     }
 

@@ -17,7 +17,7 @@ pub struct Draft<'a> {
     pub model: &'a str,
     /// The provider's name, for errors.
     pub provider: &'a str,
-    /// Where the request goes, after the base URL.
+    /// Path of the endpoint, after the base URL.
     pub path: &'static str,
     drop_unsupported: bool,
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
@@ -110,9 +110,9 @@ impl<'a> Draft<'a> {
             #[serde(default, rename = "generate_summary")]
             _generate_summary: IgnoredAny,
         }
-        let Some(said) = self.get("reasoning") else { return Ok(()) };
-        let Ok(effort) = serde_json::from_str::<Only<'_>>(said) else {
-            // Something else of that name: theirs, or nobody's.
+        let Some(raw) = self.get("reasoning") else { return Ok(()) };
+        let Ok(effort) = serde_json::from_str::<Only<'_>>(raw) else {
+            // Something else of that name: the provider's own, or unknown.
             let is_refused = rules.takes_only.is_some() && self.take("reasoning").is_some();
             return if is_refused { self.refuse("input.reasoning".to_owned()) } else { Ok(()) };
         };

@@ -8,7 +8,7 @@ use super::rules::Rules;
 use super::{foreign, messages};
 use crate::job::{Failure, Fields, Task};
 use crate::provider::chat::{self, quoted};
-use crate::provider::{Ask, Framing, Method, Outbound, Route};
+use crate::provider::{Framing, Method, ModelCall, Outbound, Route};
 
 /// The fields of a job's input. Values are skipped over, never parsed.
 ///
@@ -23,8 +23,8 @@ pub fn fields(input: &RawValue) -> Result<Fields<'_>, Failure> {
 ///
 /// # Errors
 /// `unsupported` for another task than chat, `invalid` for an input without messages.
-pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    encode_by(&Rules::PLAIN, ask)
+pub fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    encode_by(&Rules::PLAIN, model_call)
 }
 
 /// The request for a job as a vendor with these rules takes it.
@@ -32,8 +32,8 @@ pub fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
 /// # Errors
 /// `unsupported` for another task than chat and for what the vendor does not take, `invalid` for an
 /// input without messages.
-pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let Ask { job, target, endpoint, prefilled } = ask;
+pub fn encode_by(rules: &Rules, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let ModelCall { job, target, endpoint, prefilled } = model_call;
     if job.task != Task::Chat {
         let message = format!("{} serves chat, not {}", endpoint.name, job.task.as_str());
         return Err(Failure::unsupported("task", message));
@@ -50,8 +50,8 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
     input.retain(|(name, _)| !matches!(&**name, "model" | "stream" | "stream_options" | chat::ANTHROPIC));
     let mut draft = Draft::new(&target.model, &endpoint.name, rules.path, job.options.drop_unsupported);
     draft.fill(rules, input.into_iter().map(|(name, value)| (name, value.get())).collect())?;
-    let asked = rules.prefill.message.filter(|_| prefilled);
-    let continues = asked.or(rules.messages.continues);
+    let passthrough = rules.prefill.message.filter(|_| prefilled);
+    let continues = passthrough.or(rules.messages.continues);
     let plain = is_foreign.then(|| foreign::messages(&rules.messages, messages)).transpose()?;
     let messages = plain.as_deref().unwrap_or(messages);
     if let Some(messages) = messages::rewrite(&rules.messages, continues, &mut draft, messages)?.or(plain) {
@@ -91,12 +91,12 @@ pub fn encode_by(rules: &Rules, ask: Ask<'_>) -> Result<Outbound, Failure> {
 }
 
 /// What the caller asked of the stream, and usage whatever the caller asked: without it no cost.
-fn wish_for_usage(said: Option<&RawValue>, out: &mut String) -> Result<(), Failure> {
+fn wish_for_usage(raw: Option<&RawValue>, out: &mut String) -> Result<(), Failure> {
     out.push_str(",\"stream_options\":{\"include_usage\":true");
-    if let Some(said) = said {
-        let said: Fields<'_> = serde_json::from_str(said.get())
+    if let Some(raw) = raw {
+        let raw: Fields<'_> = serde_json::from_str(raw.get())
             .map_err(|_| Failure::invalid("input.stream_options", "must be an object"))?;
-        for (name, value) in said.0.iter().filter(|(name, _)| name != "include_usage") {
+        for (name, value) in raw.0.iter().filter(|(name, _)| name != "include_usage") {
             push_field(out, name, value.get());
         }
     }

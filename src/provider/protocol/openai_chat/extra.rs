@@ -1,4 +1,4 @@
-//! Fields that nobody here knows: kept beside the text they came with, by the level they stood at.
+//! Unknown fields: kept beside the text they came with, by the level they stood at.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};

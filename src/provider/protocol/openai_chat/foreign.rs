@@ -12,7 +12,7 @@ use super::rules::{MessageRules, Reasoning};
 use crate::job::{Failure, Fields};
 use crate::provider::chat::{self, Body};
 
-/// Of a message, of a part of one, of a call, of a tool.
+/// Fields of a message, of a part of one, of a call, of a tool.
 const SAID: &[&str] =
     &["cache_control", "reasoning_details", "reasoning_content", "is_error", "extra_content", chat::ANTHROPIC];
 
@@ -46,7 +46,7 @@ pub(super) fn tools(rules: &MessageRules, json: &str) -> Result<String, Failure>
     })
 }
 
-/// A tool that came by the door of Responses and is no function has the shape of that dialect.
+/// A tool that came as Responses and is no function has the shape of that protocol.
 ///
 /// # Errors
 /// `unsupported`, naming it.
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_a_strict_server_refuses_is_left_out_and_the_rest_stays_in_order() {
-        let said = r#"[{"role":"user","content":[{"type":"text","text":"a","cache_control":{}}],"cache_control":{}},
+        let raw = r#"[{"role":"user","content":[{"type":"text","text":"a","cache_control":{}}],"cache_control":{}},
             {"role":"assistant","content":null,"reasoning_content":"hm","reasoning_details":[{}],
              "tool_calls":[{"id":"c","extra_content":{},"function":{"name":"f","arguments":"{}"}}]},
             {"role":"tool","tool_call_id":"c","content":"no","is_error":true}]"#;
@@ -107,11 +107,11 @@ mod tests {
             (keeps, marked, r#""reasoning_details":[{}],"#),
         ] {
             let expected = format!(r#"[{user},{{"role":"assistant","content":null,{thoughts}{calls}}},{tool}]"#);
-            assert_eq!(messages(&rules, said).expect("a list"), expected);
+            assert_eq!(messages(&rules, raw).expect("a list"), expected);
         }
-        let said = r#"[{"type":"function","function":{"z":1,"a":2},"cache_control":{},"anthropic":{}}]"#;
+        let raw = r#"[{"type":"function","function":{"z":1,"a":2},"cache_control":{},"anthropic":{}}]"#;
         assert_eq!(
-            tools(&MessageRules::PLAIN, said).expect("a list"),
+            tools(&MessageRules::PLAIN, raw).expect("a list"),
             r#"[{"type":"function","function":{"z":1,"a":2}}]"#
         );
         assert_eq!(

@@ -29,15 +29,15 @@ pub(super) fn rewrite(
     if !concerns(rules, json) && continues.is_none_or(|_| !has(json, "\"assistant\"")) {
         return Ok(None);
     }
-    let said: Vec<&RawValue> =
+    let parsed: Vec<&RawValue> =
         serde_json::from_str(json).map_err(|_| Failure::invalid("input.messages", "must be a list"))?;
-    let mut out = Vec::with_capacity(said.len());
-    for (at, raw) in said.iter().enumerate() {
+    let mut out = Vec::with_capacity(parsed.len());
+    for (at, raw) in parsed.iter().enumerate() {
         let param = format!("input.messages[{at}]");
         let fields: Fields<'_> =
             serde_json::from_str(raw.get()).map_err(|_| Failure::invalid(&param, "must be an object"))?;
         let role = fields.0.iter().find(|(name, _)| name == "role").map_or("", |(_, role)| role.get());
-        let continues = continues.filter(|_| at + 1 == said.len() && role == "\"assistant\"");
+        let continues = continues.filter(|_| at + 1 == parsed.len() && role == "\"assistant\"");
         let message = Message { rules, param, role, continues };
         out.push(message.write(&fields, draft)?);
     }
@@ -64,7 +64,7 @@ fn has(json: &str, words: &str) -> bool {
 struct Message<'r> {
     rules: &'r MessageRules,
     param: String,
-    /// JSON text.
+    /// JSON text of the role.
     role: &'r str,
     continues: Option<&'static str>,
 }

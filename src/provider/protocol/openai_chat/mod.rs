@@ -1,7 +1,7 @@
-//! OpenAI chat completions, and everybody who speaks that dialect.
+//! OpenAI chat completions, and every server that speaks that protocol.
 //!
 //! Owns the request (the job's input as it came, plus `model`, `stream` and the wish for usage) and
-//! the decoder of streamed and whole answers. Promises that a field nobody here knows is kept in
+//! the decoder of streamed and whole answers. Promises that an unknown field is kept in
 //! `Delta.extra` under the level it stood at (`delta`, `choice` or `chunk`), that tool calls are told
 //! apart whatever the vendor leaves out, and that no finish is invented: `[DONE]`, or a clean end
 //! after a finish reason, is the end. A finish reason that came with `[DONE]` but was never said is

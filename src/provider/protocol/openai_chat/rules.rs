@@ -9,18 +9,18 @@ use std::borrow::Cow;
 
 use super::draft::Draft;
 use crate::job::Failure;
-use crate::provider::Ask;
+use crate::provider::ModelCall;
 use crate::provider::prefill::{self, Prefill, Thoughts};
 use crate::provider::protocol::error::Quirk;
 use crate::provider::protocol::responses;
 
-/// What a vendor does otherwise.
+/// What a vendor does otherwise than OpenAI, as data.
 pub struct Rules {
     /// What it does otherwise in OpenAI's Responses, if it has them beside the chats.
     pub responses: Option<&'static responses::Rules>,
     /// Whether it serves `POST /rerank` in the common form beside the chats.
     pub has_rerank: bool,
-    /// Where chats go, after the base URL.
+    /// Path of the chat endpoint, after the base URL.
     pub path: &'static str,
     /// Whether `stream_options` is understood. Where it is not, usage comes unasked.
     pub takes_stream_options: bool,
@@ -88,17 +88,17 @@ impl Rules {
         ..Rules::PLAIN
     };
 
-    /// What hardly anybody else has.
+    /// Fields that hardly any other vendor has.
     pub const OPENAI_ONLY: &[&str] =
         &["audio", "function_call", "functions", "modalities", "prompt_cache_retention", "verbosity"];
 
-    /// Mistral's word is understood at its own door only.
+    /// Mistral's word for a tool that must be called, in the word that others understand.
     pub const ANY_IS_REQUIRED: (&str, &str, &str) = ("tool_choice", "\"any\"", "\"required\"");
 
-    /// For vendors that know the older name only.
+    /// Renames the limit of tokens for vendors that know its older name only.
     pub const OLDER_MAX_TOKENS: &[(&str, &str)] = &[("max_completion_tokens", "max_tokens")];
 
-    /// For embeddings in OpenAI's form.
+    /// Rules of embeddings in OpenAI's form.
     pub const EMBEDDINGS: Rules = Rules { path: "/embeddings", ..Rules::PLAIN };
 }
 
@@ -122,7 +122,7 @@ pub struct MessageRules {
     /// Whether rules come from `system` only: `developer` is OpenAI's own word for it.
     pub only_system: bool,
     /// Whether what other providers need back (`reasoning_details`, `extra_content` of a call) is
-    /// left out: nobody else can read it, and strict vendors refuse the whole request.
+    /// left out: no other provider can read it, and strict vendors refuse the whole request.
     pub without_foreign: bool,
     /// How the reasoning of earlier turns goes back.
     pub reasoning: Reasoning,
@@ -145,7 +145,7 @@ pub struct MessageRules {
 pub type RewritePart = fn(&str, &str) -> Option<String>;
 
 impl MessageRules {
-    /// As they come.
+    /// Messages pass as they come.
     pub const PLAIN: MessageRules = MessageRules {
         only_system: false,
         without_foreign: false,
@@ -163,10 +163,10 @@ impl MessageRules {
 }
 
 /// How a vendor goes on from the beginning of an answer. `MessageRules::continues` marks such a
-/// message whoever wrote it; what is here is said only where we go on from what an answer lost.
+/// message of any author; what is here is sent only where we continue an answer that was lost.
 pub struct PrefillRules {
     /// Whether it does, under which kind of provider its models are in the catalog.
-    pub takes: fn(Ask<'_>, &str) -> Prefill,
+    pub takes: fn(ModelCall<'_>, &str) -> Prefill,
     /// Whether it does so in Responses as well, where a last message is history elsewhere.
     pub in_responses: bool,
     /// The field of the last message that must be set.
@@ -176,33 +176,33 @@ pub struct PrefillRules {
 }
 
 impl PrefillRules {
-    /// With those models of which the catalog says so, without a word.
+    /// Models of which the catalog says so continue, without a field that says so.
     pub const BY_CATALOG: PrefillRules = PrefillRules {
-        takes: |ask, kind| prefill::by_catalog(kind, ask),
+        takes: |model_call, kind| prefill::by_catalog(kind, model_call),
         in_responses: false,
         message: None,
         request: &[],
     };
 
-    /// Whatever its model, without a word; the answer holds only what is new.
+    /// Every model continues, without a field that says so; the answer holds only what is new.
     pub const ALWAYS: PrefillRules = PrefillRules { takes: |_, _| Prefill::Exact, ..PrefillRules::BY_CATALOG };
 
     /// As [`PrefillRules::ALWAYS`], unless the model is to think before it answers.
     pub const UNLESS_THINKING: PrefillRules = PrefillRules { takes: unless_thinking, ..PrefillRules::BY_CATALOG };
 }
 
-fn unless_thinking(ask: Ask<'_>, _kind: &str) -> Prefill {
-    Prefill::Exact.only_if(Thoughts::of(&ask.job.input) != Thoughts::Wanted)
+fn unless_thinking(model_call: ModelCall<'_>, _kind: &str) -> Prefill {
+    Prefill::Exact.only_if(Thoughts::of(&model_call.job.input) != Thoughts::Wanted)
 }
 
 /// How the reasoning of earlier turns goes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reasoning {
-    /// As the client sends it.
+    /// Reasoning stays as the client sends it.
     AsItComes,
-    /// In this field.
+    /// Reasoning goes in this field.
     In(&'static str),
-    /// Not at all: the field is refused.
+    /// Reasoning is left out: the field is refused.
     Never,
 }
 
@@ -210,7 +210,7 @@ pub enum Reasoning {
 pub struct ReplyRules {
     /// Whether reasoning can come inside the text, between `<think>` and `</think>` at its start.
     pub has_think_tags: bool,
-    /// Where the vendor says what it cost.
+    /// Field in which the vendor says what the attempt cost.
     pub money: Money,
     /// Whether `reasoning_tokens` and `citation_tokens` beside the totals are charged on top of them
     /// (Perplexity's research).
@@ -218,16 +218,16 @@ pub struct ReplyRules {
 }
 
 impl ReplyRules {
-    /// As OpenAI replies.
+    /// The reply is as OpenAI's.
     pub const PLAIN: ReplyRules = ReplyRules { has_think_tags: false, money: Money::Untold, counts_beside: false };
 }
 
-/// Where a vendor says in its usage what the attempt cost.
+/// Field of the usage in which a vendor says what the attempt cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Money {
-    /// Nowhere.
+    /// The vendor does not say it.
     Untold,
-    /// In dollars, in this field: a number, or an object with `total_cost`.
+    /// The cost is in dollars, in this field: a number, or an object with `total_cost`.
     Dollars(&'static str),
     /// `cost_in_usd_ticks`: ten thousand million ticks are a dollar.
     Ticks,

@@ -7,7 +7,7 @@ use crate::job::Part;
 
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
-/// Bytes of white space before the first word; whoever sends more does not think in tags.
+/// Bytes of white space before the first word; a model that sends more does not think in tags.
 const START_BYTES_MAX: usize = 256;
 
 /// Where in one answer the text stands.
@@ -22,7 +22,7 @@ pub(super) struct Think {
 enum State {
     /// Nothing but white space, or the beginning of a tag.
     Start,
-    /// Between the tags.
+    /// The text stands between the tags.
     Inside,
     /// Behind the closing tag, before the first word.
     Behind,
@@ -46,11 +46,11 @@ impl Think {
     pub(super) fn feed(&mut self, text: &str, out: &mut Vec<(Part, String)>) {
         self.held.push_str(text);
         if self.state == State::Start {
-            let said = self.held.trim_start();
-            if let Some(rest) = said.strip_prefix(OPEN) {
+            let raw = self.held.trim_start();
+            if let Some(rest) = raw.strip_prefix(OPEN) {
                 self.held = rest.to_owned();
                 self.state = State::Inside;
-            } else if !OPEN.starts_with(said) || self.held.len() > START_BYTES_MAX {
+            } else if !OPEN.starts_with(raw) || self.held.len() > START_BYTES_MAX {
                 self.state = State::Off;
             }
         }

@@ -7,7 +7,7 @@
 use super::chunk::{self, Function};
 use crate::job::ToolCall;
 
-/// Calls that one answer may make; more is nobody's tool loop.
+/// Calls that one answer may make; more is no tool loop.
 const CALLS_MAX: usize = 1024;
 
 /// The calls of one reply so far.
@@ -30,9 +30,9 @@ impl Calls {
     /// The event that a fragment makes, and the number of its call; no event if nothing is new.
     /// `None` for a call too many.
     pub(super) fn take(&mut self, choice: u32, fragment: &chunk::ToolCall<'_>) -> Option<(u32, Option<ToolCall>)> {
-        let id = chunk::said(fragment.id);
+        let id = chunk::some_text(fragment.id);
         let function = fragment.function.as_ref();
-        let name = function.and_then(|function| chunk::said(function.name));
+        let name = function.and_then(|function| chunk::some_text(function.name));
         let found = self.find(choice, fragment.index, id.as_deref(), name.is_some());
         let is_new = found.is_none();
         let at = match found {

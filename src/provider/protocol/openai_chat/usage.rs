@@ -10,20 +10,20 @@ use crate::provider::protocol::emit;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Said {
+struct RawUsage {
     #[serde(deserialize_with = "emit::count", alias = "input_tokens")]
     prompt_tokens: Option<u64>,
     #[serde(deserialize_with = "emit::count", alias = "output_tokens")]
     completion_tokens: Option<u64>,
     #[serde(deserialize_with = "emit::count")]
     total_tokens: Option<u64>,
-    /// DeepSeek's.
+    /// Cached tokens at DeepSeek.
     #[serde(deserialize_with = "emit::count")]
     prompt_cache_hit_tokens: Option<u64>,
-    /// Together's and Moonshot's.
+    /// Cached tokens at Together and Moonshot.
     #[serde(deserialize_with = "emit::count")]
     cached_tokens: Option<u64>,
-    /// Mistral's.
+    /// Cached tokens at Mistral.
     #[serde(deserialize_with = "emit::count")]
     num_cached_tokens: Option<u64>,
     /// Perplexity's, and the two below.
@@ -33,7 +33,7 @@ struct Said {
     citation_tokens: Option<u64>,
     #[serde(deserialize_with = "emit::count")]
     num_search_queries: Option<u64>,
-    /// Mistral's.
+    /// Seconds of audio at Mistral.
     #[serde(deserialize_with = "emit::count")]
     prompt_audio_seconds: Option<u64>,
     #[serde(alias = "input_tokens_details")]
@@ -49,7 +49,7 @@ struct InputDetails {
     cached_tokens: Option<u64>,
     #[serde(deserialize_with = "emit::count")]
     cache_write_tokens: Option<u64>,
-    /// Alibaba's.
+    /// Tokens written to the cache at Alibaba.
     #[serde(deserialize_with = "emit::count")]
     cache_creation_input_tokens: Option<u64>,
     #[serde(deserialize_with = "emit::count")]
@@ -76,40 +76,40 @@ struct OutputDetails {
 /// What else the price depends on goes to `bill`.
 #[must_use]
 pub fn read(value: &RawValue, rules: &ReplyRules, bill: &mut Bill) -> Option<Usage> {
-    let said: Said = serde_json::from_str(value.get()).ok()?;
-    said.prompt_tokens.or(said.completion_tokens)?;
-    let input = said.prompt_tokens_details.unwrap_or_default();
-    let output = said.completion_tokens_details.unwrap_or_default();
-    bill.searches = said.num_search_queries.or(bill.searches);
+    let parsed: RawUsage = serde_json::from_str(value.get()).ok()?;
+    parsed.prompt_tokens.or(parsed.completion_tokens)?;
+    let input = parsed.prompt_tokens_details.unwrap_or_default();
+    let output = parsed.completion_tokens_details.unwrap_or_default();
+    bill.searches = parsed.num_search_queries.or(bill.searches);
     bill.image_input_tokens = input.image_tokens.or(bill.image_input_tokens);
     bill.image_output_tokens = output.image_tokens.or(bill.image_output_tokens);
     bill.provider_usd = money::read(rules.money, value).or(bill.provider_usd);
     let beside = |count: Option<u64>| count.filter(|_| rules.counts_beside).unwrap_or(0);
-    let parts = said.prompt_tokens.unwrap_or(0).saturating_add(said.completion_tokens.unwrap_or(0));
-    let more = match (said.prompt_tokens, said.total_tokens) {
+    let parts = parsed.prompt_tokens.unwrap_or(0).saturating_add(parsed.completion_tokens.unwrap_or(0));
+    let more = match (parsed.prompt_tokens, parsed.total_tokens) {
         (Some(_), Some(total)) => total.saturating_sub(parts),
         _ => 0,
     };
-    let reasoning = output.reasoning_tokens.or(said.reasoning_tokens);
+    let reasoning = output.reasoning_tokens.or(parsed.reasoning_tokens);
     // Mistral leaves sound out of the prompt's tokens.
     let sound = input.audio_tokens.filter(|sound| *sound == more && reasoning.unwrap_or(0) == 0).unwrap_or(0);
-    let uncounted = (more - sound).saturating_add(beside(said.reasoning_tokens));
+    let uncounted = (more - sound).saturating_add(beside(parsed.reasoning_tokens));
     Some(Usage {
-        input_tokens: said.prompt_tokens.map(|count| count.saturating_add(beside(said.citation_tokens) + sound)),
-        output_tokens: match (said.completion_tokens, uncounted) {
+        input_tokens: parsed.prompt_tokens.map(|count| count.saturating_add(beside(parsed.citation_tokens) + sound)),
+        output_tokens: match (parsed.completion_tokens, uncounted) {
             (None, 0) => None,
             (count, uncounted) => Some(count.unwrap_or(0).saturating_add(uncounted)),
         },
         cached_input_tokens: input
             .cached_tokens
-            .or(said.prompt_cache_hit_tokens)
-            .or(said.cached_tokens)
-            .or(said.num_cached_tokens),
+            .or(parsed.prompt_cache_hit_tokens)
+            .or(parsed.cached_tokens)
+            .or(parsed.num_cached_tokens),
         cache_write_tokens: input.cache_write_tokens.or(input.cache_creation_input_tokens),
         reasoning_tokens: reasoning.filter(|count| *count > 0).or((uncounted > 0).then_some(uncounted)).or(reasoning),
         audio_input_tokens: input.audio_tokens,
         audio_output_tokens: output.audio_tokens,
-        audio_seconds: said.prompt_audio_seconds.filter(|seconds| *seconds > 0).map(|seconds| seconds as f64),
+        audio_seconds: parsed.prompt_audio_seconds.filter(|seconds| *seconds > 0).map(|seconds| seconds as f64),
         source: UsageSource::Provider,
         ..Usage::default()
     })
@@ -152,7 +152,7 @@ mod tests {
             "prompt_tokens_details":{"image_tokens":3},"completion_tokens_details":{"reasoning_tokens":4}}"#;
         let bill = Bill { image_input_tokens: Some(3), provider_usd: dollars("0"), ..Bill::default() };
         check(&xai, outside, [10, 10, 4], &bill);
-        // The same model behind somebody else's door says that it costs nothing: that is not to be believed.
+        // The same model at another provider says that it costs nothing: that is not to be believed.
         check(&ReplyRules::PLAIN, outside, [10, 10, 4], &Bill { provider_usd: None, ..bill });
     }
 }

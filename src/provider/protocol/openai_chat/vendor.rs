@@ -8,13 +8,13 @@ use crate::provider::chat::Body;
 use crate::provider::protocol::responses;
 use crate::provider::protocol::responses::ResponsesDecoder;
 use crate::provider::protocol::{embeddings, error, rerank};
-use crate::provider::{Ask, Card, Decoder, Headers, Outbound, Prefill, Provider, Upstream};
+use crate::provider::{Card, Decoder, Headers, ModelCall, Outbound, Prefill, Provider, Upstream};
 
 /// A vendor of the dialect.
 pub struct Vendor {
-    /// What the outside needs to know.
+    /// Facts that are known before a request is made.
     pub card: &'static Card,
-    /// What it does otherwise in a chat.
+    /// What the vendor does otherwise in a chat.
     pub chat: &'static Rules,
     /// What it does otherwise with embeddings, if it makes any.
     pub embeddings: Option<&'static Rules>,
@@ -22,24 +22,24 @@ pub struct Vendor {
 
 impl Vendor {
     /// The embeddings' rules, if that is what is asked for.
-    fn embeds(&self, ask: Ask<'_>) -> Option<&'static Rules> {
-        self.embeddings.filter(|_| ask.job.task == Task::Embedding)
+    fn embeds(&self, model_call: ModelCall<'_>) -> Option<&'static Rules> {
+        self.embeddings.filter(|_| model_call.job.task == Task::Embedding)
     }
 
     /// Whether the job goes to the rerank endpoint.
-    fn reranks(&self, ask: Ask<'_>) -> bool {
-        self.chat.has_rerank && ask.job.task == Task::Rerank
+    fn reranks(&self, model_call: ModelCall<'_>) -> bool {
+        self.chat.has_rerank && model_call.job.task == Task::Rerank
     }
 
     /// Where the job goes out as Responses, if it does.
-    pub fn responses_site(&self, ask: Ask<'_>) -> Option<responses::Site> {
+    pub fn responses_site(&self, model_call: ModelCall<'_>) -> Option<responses::Site> {
         let site = responses::Site { kind: self.card.id, rules: self.chat.responses? };
-        responses::is_wanted(ask, site).then_some(site)
+        responses::is_wanted(model_call, site).then_some(site)
     }
 
     /// Address of the Responses endpoint, if the job goes there.
-    fn responses_url(&self, ask: Ask<'_>) -> Option<Box<str>> {
-        self.responses_site(ask).map(|_| responses_url(ask))
+    fn responses_url(&self, model_call: ModelCall<'_>) -> Option<Box<str>> {
+        self.responses_site(model_call).map(|_| responses_url(model_call))
     }
 }
 
@@ -48,47 +48,47 @@ impl Provider for Vendor {
         self.card
     }
 
-    fn encode(&self, ask: Ask<'_>) -> Result<Outbound, Failure> {
-        match self.embeds(ask) {
-            Some(rules) => by_rules(rules, ask, embeddings::encode(ask)?),
-            None if self.reranks(ask) => rerank::encode_common(ask),
-            None => match self.responses_site(ask) {
-                Some(site) => responses::encode(ask, responses_url(ask), site),
-                None => encode_by(self.chat, ask),
+    fn encode(&self, model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+        match self.embeds(model_call) {
+            Some(rules) => by_rules(rules, model_call, embeddings::encode(model_call)?),
+            None if self.reranks(model_call) => rerank::encode_common(model_call),
+            None => match self.responses_site(model_call) {
+                Some(site) => responses::encode(model_call, responses_url(model_call), site),
+                None => encode_by(self.chat, model_call),
             },
         }
     }
 
-    fn wants_files_inside(&self, _ask: Ask<'_>) -> bool {
+    fn wants_files_inside(&self, _ask: ModelCall<'_>) -> bool {
         self.chat.wants_files_inside
     }
 
-    fn known_prefill(&self, ask: Ask<'_>) -> Prefill {
+    fn known_prefill(&self, model_call: ModelCall<'_>) -> Prefill {
         let rules = &self.chat.prefill;
-        (rules.takes)(ask, self.card.id).only_if(rules.in_responses || self.responses_site(ask).is_none())
+        (rules.takes)(model_call, self.card.id).only_if(rules.in_responses || self.responses_site(model_call).is_none())
     }
 
-    fn decoder(&self, ask: Ask<'_>) -> Box<dyn Decoder> {
-        match self.embeds(ask) {
-            Some(_) => embeddings::decoder(ask, &self.chat.reply),
-            None if self.reranks(ask) => rerank::decoder(),
-            None => match self.responses_site(ask) {
+    fn decoder(&self, model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+        match self.embeds(model_call) {
+            Some(_) => embeddings::decoder(model_call, &self.chat.reply),
+            None if self.reranks(model_call) => rerank::decoder(),
+            None => match self.responses_site(model_call) {
                 Some(site) => Box::new(ResponsesDecoder::new(site.rules, &self.chat.reply)),
-                None => Box::new(ChatDecoder::by(self.chat).asked(ask.job)),
+                None => Box::new(ChatDecoder::by(self.chat).for_job(model_call.job)),
             },
         }
     }
 
-    fn resume(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
-        self.responses_url(ask).map(|url| responses::resume(ask, &url, upstream))
+    fn resume(&self, model_call: ModelCall<'_>, upstream: &Upstream) -> Option<Outbound> {
+        self.responses_url(model_call).map(|url| responses::resume(model_call, &url, upstream))
     }
 
-    fn fetch(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
-        self.responses_url(ask).map(|url| responses::fetch(ask, &url, upstream))
+    fn fetch(&self, model_call: ModelCall<'_>, upstream: &Upstream) -> Option<Outbound> {
+        self.responses_url(model_call).map(|url| responses::fetch(model_call, &url, upstream))
     }
 
-    fn cancel(&self, ask: Ask<'_>, upstream: &Upstream) -> Option<Outbound> {
-        self.responses_url(ask).map(|url| responses::cancel(ask, &url, upstream))
+    fn cancel(&self, model_call: ModelCall<'_>, upstream: &Upstream) -> Option<Outbound> {
+        self.responses_url(model_call).map(|url| responses::cancel(model_call, &url, upstream))
     }
 
     fn classify(&self, status: u16, headers: &Headers, body: &[u8]) -> Failure {
@@ -96,15 +96,20 @@ impl Provider for Vendor {
     }
 }
 
-fn responses_url(ask: Ask<'_>) -> Box<str> {
-    format!("{}/responses", ask.endpoint.base_url).into()
+fn responses_url(model_call: ModelCall<'_>) -> Box<str> {
+    format!("{}/responses", model_call.endpoint.base_url).into()
 }
 
 /// A request for embeddings whose fields follow the rules.
-fn by_rules(rules: &Rules, ask: Ask<'_>, mut outbound: Outbound) -> Result<Outbound, Failure> {
+fn by_rules(rules: &Rules, model_call: ModelCall<'_>, mut outbound: Outbound) -> Result<Outbound, Failure> {
     let fields: Fields<'_> =
         serde_json::from_slice(&outbound.body).map_err(|error| Failure::invalid("input", error))?;
-    let mut draft = Draft::new(&ask.target.model, &ask.endpoint.name, rules.path, ask.job.options.drop_unsupported);
+    let mut draft = Draft::new(
+        &model_call.target.model,
+        &model_call.endpoint.name,
+        rules.path,
+        model_call.job.options.drop_unsupported,
+    );
     draft.fill(rules, fields.0.into_iter().map(|(name, value)| (name, value.get())).collect())?;
     if let Some(translate) = rules.translate {
         translate(&mut draft)?;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::item::Seen;
-use super::packet::{Item, Response, Said, is_lifecycle};
+use super::packet::{Item, RawEvent, Response, is_lifecycle};
 use super::rule::Rules;
 use crate::job::caps::EVENT_TEXT_BYTES_MAX;
 use crate::job::{Bill, Code, Delta, Event, Failure, Part, ToolCall, Usage};
@@ -14,15 +14,15 @@ use crate::provider::protocol::openai_chat::{ReplyRules, read_usage, text};
 use crate::provider::protocol::{emit, error};
 use crate::provider::{Decoder, Finish, Packet, Step, Upstream};
 
-/// Items that one answer may have; more is nobody's answer.
+/// Items that one answer may have; more is no answer.
 const ITEMS_MAX: usize = 4096;
 
 /// Decodes one reply, streamed or whole.
 pub struct ResponsesDecoder {
     /// Whose reasoning this provider's items are.
     pub(super) format: &'static str,
-    /// Where it says what an answer cost.
-    told_by: &'static ReplyRules,
+    /// Rules that tell where the vendor says what an answer cost.
+    cost_rules: &'static ReplyRules,
     pub(super) seen: Vec<Seen>,
     /// Tool calls, reasoning details and whole outputs so far.
     pub(super) calls: u32,
@@ -40,13 +40,13 @@ pub struct ResponsesDecoder {
     pub(super) upstream: Option<Upstream>,
     /// It came whole, and before it was.
     is_under_way: bool,
-    end: Option<Ended>,
+    end: Option<Terminal>,
 }
 
 /// The provider's own terminal.
-struct Ended {
+struct Terminal {
     status: Box<str>,
-    /// Why it is incomplete.
+    /// Reason why the answer is incomplete.
     why: Option<Box<str>>,
 }
 
@@ -89,7 +89,7 @@ impl Decoder for ResponsesDecoder {
     }
 
     fn upstream(&self) -> Option<Upstream> {
-        // Where packets have no numbers nobody can say where this decoder would go on.
+        // Where packets have no numbers it is not known where this decoder would go on.
         self.upstream.clone().filter(|upstream| upstream.sequence.is_some() || self.is_under_way)
     }
 
@@ -100,12 +100,12 @@ impl Decoder for ResponsesDecoder {
 }
 
 impl ResponsesDecoder {
-    /// For a reply of somebody with these rules; `told_by` says where it tells what it cost.
+    /// Builds a decoder for the reply of a vendor with these rules; `cost_rules` say where it tells the cost.
     #[must_use]
-    pub fn new(rules: &Rules, told_by: &'static ReplyRules) -> ResponsesDecoder {
+    pub fn new(rules: &Rules, cost_rules: &'static ReplyRules) -> ResponsesDecoder {
         ResponsesDecoder {
             format: rules.reasoning_format,
-            told_by,
+            cost_rules,
             seen: Vec::new(),
             calls: 0,
             details: 0,
@@ -127,57 +127,57 @@ impl ResponsesDecoder {
         if data.is_empty() || data == b"[DONE]" {
             return Ok(Step::More);
         }
-        let said: Said<'_> = serde_json::from_slice(data).map_err(|_| emit::malformed())?;
-        let kind = if said.kind.is_empty() { event } else { &*said.kind };
+        let raw: RawEvent<'_> = serde_json::from_slice(data).map_err(|_| emit::malformed())?;
+        let kind = if raw.kind.is_empty() { event } else { &*raw.kind };
         match kind {
             "response.output_text.delta" => {
-                self.log_probabilities(said.logprobs);
-                self.delta(&said, Part::Text, out)?;
+                self.log_probabilities(raw.logprobs);
+                self.delta(&raw, Part::Text, out)?;
             }
-            "response.refusal.delta" => self.delta(&said, Part::Refusal, out)?,
+            "response.refusal.delta" => self.delta(&raw, Part::Refusal, out)?,
             "response.reasoning_summary_text.delta" | "response.reasoning_summary.delta" => {
-                self.reasoning_delta(&said, said.summary_index, out)?;
+                self.reasoning_delta(&raw, raw.summary_index, out)?;
             }
             "response.reasoning_text.delta" | "response.reasoning.delta" => {
-                self.reasoning_delta(&said, said.content_index, out)?;
+                self.reasoning_delta(&raw, raw.content_index, out)?;
             }
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
-                let at = self.seen_at(said.output_index)?;
-                self.arguments(at, said.delta.and_then(text), out);
+                let at = self.seen_at(raw.output_index)?;
+                self.arguments(at, raw.delta.and_then(text), out);
             }
             "response.function_call_arguments.done" => {
-                let at = self.seen_at(said.output_index)?;
-                if !self.seen[at].told {
-                    self.arguments(at, said.arguments.and_then(text), out);
+                let at = self.seen_at(raw.output_index)?;
+                if !self.seen[at].is_emitted {
+                    self.arguments(at, raw.arguments.and_then(text), out);
                 }
             }
             "response.output_text.annotation.added" => {
-                let at = self.seen_at(said.output_index)?;
-                self.annotation(at, said.annotation, out);
+                let at = self.seen_at(raw.output_index)?;
+                self.annotation(at, raw.annotation, out);
             }
             "response.output_item.added" => {
                 let next = || u32::try_from(self.seen.len()).ok();
-                let at = self.seen_at(said.output_index.or_else(next))?;
-                self.item_added(at, &item(said.item)?, out);
+                let at = self.seen_at(raw.output_index.or_else(next))?;
+                self.item_added(at, &item(raw.item)?, out);
             }
             "response.output_item.done" => {
-                let at = self.seen_at(said.output_index)?;
-                self.item_done(at, said.item.ok_or_else(emit::malformed)?, out)?;
+                let at = self.seen_at(raw.output_index)?;
+                self.item_done(at, raw.item.ok_or_else(emit::malformed)?, out)?;
             }
-            "response.created" | "response.queued" | "response.in_progress" => self.begun(said.response, out),
+            "response.created" | "response.queued" | "response.in_progress" => self.begun(raw.response, out),
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                let response = said.response.ok_or_else(emit::malformed)?;
+                let response = raw.response.ok_or_else(emit::malformed)?;
                 let response = serde_json::from_str(response.get()).map_err(|_| emit::malformed())?;
                 return self.ended(&response, kind.trim_start_matches("response."), out);
             }
-            _ if kind == "error" || said.error.is_some() => {
+            _ if kind == "error" || raw.error.is_some() => {
                 self.upstream = None;
                 return Err(failure(data));
             }
             _ if is_lifecycle(kind) => {}
             _ => crate::telemetry::skipped_packet(),
         }
-        self.heard(said.sequence_number);
+        self.note_sequence(raw.sequence_number);
         Ok(Step::More)
     }
 
@@ -217,7 +217,7 @@ impl ResponsesDecoder {
 
     fn ended(&mut self, response: &Response<'_>, kind: &str, out: &mut Vec<Event>) -> Result<Step, Failure> {
         self.upstream = None;
-        self.usage = response.usage.and_then(|usage| read_usage(usage, self.told_by, &mut self.bill));
+        self.usage = response.usage.and_then(|usage| read_usage(usage, self.cost_rules, &mut self.bill));
         self.bill.service_tier = tier(response).or(self.bill.service_tier.take());
         let status = response.status.and_then(text).unwrap_or_else(|| kind.to_owned().into());
         if response.error.is_some() || status == "failed" {
@@ -231,7 +231,7 @@ impl ResponsesDecoder {
         if !matches!(&*status, "completed" | "incomplete") {
             if matches!(&*status, "queued" | "in_progress") {
                 self.is_under_way = true;
-                // Whoever asked for the whole by its id was told of it before.
+                // A request for the whole by its id was reported before.
                 self.tell_upstream(response, &mut Vec::new());
             }
             let message = format!("the provider's answer is {status}, not complete");
@@ -246,10 +246,10 @@ impl ResponsesDecoder {
                 self.item_done(at, item, out)?;
             }
         }
-        if let Some(told) = response.tool_usage.and_then(searches) {
-            self.searches = told;
+        if let Some(count) = response.tool_usage.and_then(searches) {
+            self.searches = count;
         }
-        self.end = Some(Ended { status: status.into(), why: response.incomplete_details.and_then(why) });
+        self.end = Some(Terminal { status: status.into(), why: response.incomplete_details.and_then(why) });
         Ok(Step::Done)
     }
 
@@ -269,10 +269,10 @@ impl ResponsesDecoder {
         Ok(self.seen.len() - 1)
     }
 
-    fn delta(&mut self, said: &Said<'_>, part: Part, out: &mut Vec<Event>) -> Result<(), Failure> {
-        let at = self.seen_at(said.output_index)?;
-        if let Some(text) = said.delta.and_then(text) {
-            self.seen[at].told |= !text.is_empty();
+    fn delta(&mut self, raw: &RawEvent<'_>, part: Part, out: &mut Vec<Event>) -> Result<(), Failure> {
+        let at = self.seen_at(raw.output_index)?;
+        if let Some(text) = raw.delta.and_then(text) {
+            self.seen[at].is_emitted |= !text.is_empty();
             self.push_text(part, text, out);
         }
         Ok(())
@@ -280,12 +280,12 @@ impl ResponsesDecoder {
 
     fn reasoning_delta(
         &mut self,
-        said: &Said<'_>,
+        raw: &RawEvent<'_>,
         paragraph: Option<u32>,
         out: &mut Vec<Event>,
     ) -> Result<(), Failure> {
-        let at = self.seen_at(said.output_index)?;
-        if let Some(text) = said.delta.and_then(text).filter(|text| !text.is_empty()) {
+        let at = self.seen_at(raw.output_index)?;
+        if let Some(text) = raw.delta.and_then(text).filter(|text| !text.is_empty()) {
             self.reasoning(at, paragraph.unwrap_or(0), text, out);
         }
         Ok(())
@@ -303,7 +303,7 @@ impl ResponsesDecoder {
     pub(super) fn arguments(&mut self, at: usize, arguments: Option<Cow<'_, str>>, out: &mut Vec<Event>) {
         let Some(index) = self.seen[at].call else { return };
         if let Some(arguments) = arguments.filter(|arguments| !arguments.is_empty()) {
-            self.seen[at].told = true;
+            self.seen[at].is_emitted = true;
             pieces(arguments, |arguments| {
                 out.push(Event::ToolCall(ToolCall { index, arguments, ..ToolCall::default() }));
             });
@@ -350,7 +350,7 @@ fn tier(response: &Response<'_>) -> Option<Box<str>> {
     response.service_tier.and_then(text).filter(|tier| tier != "auto").map(Into::into)
 }
 
-/// Why an answer is incomplete.
+/// Reads why an answer is incomplete.
 fn why(details: &RawValue) -> Option<Box<str>> {
     let details: Value = serde_json::from_str(details.get()).ok()?;
     details["reason"].as_str().map(Into::into)

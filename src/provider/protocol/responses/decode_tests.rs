@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::provider::protocol::openai_chat::Money;
 
-fn bill(told_by: &'static ReplyRules, response: Value) -> Bill {
-    let mut decoder = ResponsesDecoder::new(&Rules::PLAIN, told_by);
+fn bill(cost_rules: &'static ReplyRules, response: Value) -> Bill {
+    let mut decoder = ResponsesDecoder::new(&Rules::PLAIN, cost_rules);
     let body = response.to_string();
     decoder.on_packet(Packet::Whole(body.as_bytes()), &mut Vec::new()).expect("an answer");
     decoder.bill()

@@ -10,7 +10,7 @@ use super::rule::{Site, thinks};
 use crate::job::{Failure, Job};
 use crate::provider::chat::{Body, Chat, Choice, Params, ResponseFormat, Tool, unsupported};
 use crate::provider::protocol::openai_chat;
-use crate::provider::{Ask, Framing, Method, Outbound, Route};
+use crate::provider::{Framing, Method, ModelCall, Outbound, Route};
 
 /// The least that `max_output_tokens` may be; a smaller wish is raised to it.
 const OUTPUT_TOKENS_MIN: u64 = 16;
@@ -43,23 +43,23 @@ const OWN: &[&str] = &[
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>, url: Box<str>, site: Site) -> Result<Outbound, Failure> {
-    let mut headers = ask.endpoint.headers.clone();
+pub fn encode(model_call: ModelCall<'_>, url: Box<str>, site: Site) -> Result<Outbound, Failure> {
+    let mut headers = model_call.endpoint.headers.clone();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 256);
-    body.put("model", &*ask.target.model).put("stream", &true);
-    let dropped = write(ask, site, &mut body)?;
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 256);
+    body.put("model", &*model_call.target.model).put("stream", &true);
+    let dropped = write(model_call, site, &mut body)?;
     Ok(Outbound {
-        route: Route::Http { method: Method::POST, url, headers, credential: ask.endpoint.credential.clone() },
+        route: Route::Http { method: Method::POST, url, headers, credential: model_call.endpoint.credential.clone() },
         body: body.into_bytes(),
         framing: Framing::Sse,
         dropped,
     })
 }
 
-fn write(ask: Ask<'_>, site: Site, body: &mut Body) -> Result<Vec<Box<str>>, Failure> {
-    let mut params = Params::read(&ask.job.input)?;
+fn write(model_call: ModelCall<'_>, site: Site, body: &mut Body) -> Result<Vec<Box<str>>, Failure> {
+    let mut params = Params::read(&model_call.job.input)?;
     if params.has("input") && !params.has("messages") {
         for (name, value) in params.take_rest() {
             if !matches!(&*name, "model" | "stream") {
@@ -68,15 +68,15 @@ fn write(ask: Ask<'_>, site: Site, body: &mut Body) -> Result<Vec<Box<str>>, Fai
         }
         return Ok(Vec::new());
     }
-    let name = &*ask.endpoint.name;
-    let mut chat = Chat::read(&ask.job.input)?;
+    let name = &*model_call.endpoint.name;
+    let mut chat = Chat::read(&model_call.job.input)?;
     let params = &mut chat.params;
     params.take("model");
     let stored: Option<bool> = params.take_as("store")?;
     // What goes on in the background is kept, or it could not go on.
-    let in_background = params.peek("background").is_some_and(|said| said.get() == "true");
+    let in_background = params.peek("background").is_some_and(|parsed| parsed.get() == "true");
     let stored = stored.unwrap_or(in_background);
-    let mut items = Items::new(site.rules, name, stored, ask.job.input.get().len());
+    let mut items = Items::new(site.rules, name, stored, model_call.job.input.get().len());
     for message in &chat.messages {
         items.push(message)?;
     }
@@ -86,13 +86,13 @@ fn write(ask: Ask<'_>, site: Site, body: &mut Body) -> Result<Vec<Box<str>>, Fai
     let limits = [params.take_as::<u64>("max_output_tokens")?, params.take_max_tokens()?];
     let limit = limits.into_iter().flatten().next();
     body.put_some("max_output_tokens", limit.map(|limit| limit.max(OUTPUT_TOKENS_MIN)));
-    let mut dropped = write_reasoning(params, ask.job, name, body)?;
+    let mut dropped = write_reasoning(params, model_call.job, name, body)?;
     write_text(params, chat.response_format.as_ref(), body)?;
-    write_include(params, !stored && thinks(site.kind, &ask.target.model), body)?;
+    write_include(params, !stored && thinks(site.kind, &model_call.target.model), body)?;
     for (name, value) in params.take_all(OWN) {
         body.put_json(&name, value.get());
     }
-    dropped.extend(chat.params.finish(name, ask.job.options.drop_unsupported)?);
+    dropped.extend(chat.params.finish(name, model_call.job.options.drop_unsupported)?);
     Ok(dropped)
 }
 
@@ -139,8 +139,9 @@ fn write_reasoning(
     let mut out = Body::default();
     let effort = params.take_as::<Cow<'_, str>>("reasoning_effort")?;
     out.put_some("effort", effort.as_deref());
-    if let Some(said) = params.take("reasoning") {
-        let fields = openai_chat::fields(said).map_err(|_| Failure::invalid("input.reasoning", "must be an object"))?;
+    if let Some(parsed) = params.take("reasoning") {
+        let fields =
+            openai_chat::fields(parsed).map_err(|_| Failure::invalid("input.reasoning", "must be an object"))?;
         for (name, value) in fields.0 {
             match (&*name, value.get()) {
                 (_, "null") | ("enabled", "true") | ("exclude", "false") => {}
@@ -180,8 +181,8 @@ fn write_text(params: &mut Params<'_>, format: Option<&ResponseFormat<'_>>, body
     if let Some(verbosity) = params.take("verbosity") {
         out.put_json("verbosity", verbosity.get());
     }
-    if let Some(said) = params.take("text") {
-        let fields = openai_chat::fields(said).map_err(|_| Failure::invalid("input.text", "must be an object"))?;
+    if let Some(parsed) = params.take("text") {
+        let fields = openai_chat::fields(parsed).map_err(|_| Failure::invalid("input.text", "must be an object"))?;
         for (name, value) in fields.0.iter().filter(|(name, _)| !(name == "format" && format.is_some())) {
             out.put_json(name, value.get());
         }

@@ -31,8 +31,8 @@ impl<'a> Items<'a> {
 
     pub(super) fn push(&mut self, message: &Message<'_>) -> Result<(), Failure> {
         match message.role {
-            Role::System => self.said("system", message),
-            Role::User => self.said("user", message),
+            Role::System => self.input_message("system", message),
+            Role::User => self.input_message("user", message),
             Role::Assistant => self.assistant(message),
             Role::Tool => self.result(message),
         }
@@ -45,7 +45,7 @@ impl<'a> Items<'a> {
         self.json.push_str(&item.into_json());
     }
 
-    fn said(&mut self, role: &str, message: &Message<'_>) -> Result<(), Failure> {
+    fn input_message(&mut self, role: &str, message: &Message<'_>) -> Result<(), Failure> {
         let mut item = Body::default();
         item.put("role", role).put_json("content", &self.content(message)?);
         self.item(item);
@@ -178,8 +178,8 @@ fn address(source: &Source<'_>) -> String {
 
 /// A tool of another kind than a function. A custom tool's fields stand beside its type here.
 pub(super) fn native_tool(raw: &RawValue) -> String {
-    let said: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-    let Some(custom) = said["custom"].as_object().filter(|_| said["type"] == "custom") else {
+    let parsed: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+    let Some(custom) = parsed["custom"].as_object().filter(|_| parsed["type"] == "custom") else {
         return raw.get().to_owned();
     };
     let mut out = Body::default();

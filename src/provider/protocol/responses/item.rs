@@ -23,13 +23,13 @@ pub(super) struct Seen {
     /// The number of the call that it is.
     pub(super) call: Option<u32>,
     /// Whether its text or its arguments came as deltas.
-    pub(super) told: bool,
+    pub(super) is_emitted: bool,
     annotations: usize,
 }
 
 impl Seen {
     pub(super) fn new(index: Option<u32>) -> Seen {
-        Seen { index, call: None, told: false, annotations: 0 }
+        Seen { index, call: None, is_emitted: false, annotations: 0 }
     }
 }
 
@@ -52,7 +52,7 @@ impl ResponsesDecoder {
             "message" => self.message(at, &item, out),
             "reasoning" => self.thought(at, &item, out),
             "function_call" | "custom_tool_call" => {
-                let arguments = item.arguments.or(item.input).and_then(text).filter(|_| !self.seen[at].told);
+                let arguments = item.arguments.or(item.input).and_then(text).filter(|_| !self.seen[at].is_emitted);
                 match self.seen[at].call {
                     Some(_) => self.arguments(at, arguments, out),
                     None => self.call(at, &item, arguments, out),
@@ -83,7 +83,7 @@ impl ResponsesDecoder {
         let word = |value: Option<&RawValue>| value.and_then(text).filter(|text| !text.is_empty()).map(Into::into);
         let mut whole = arguments;
         let arguments = whole.take_if(|text| text.len() <= EVENT_TEXT_BYTES_MAX).unwrap_or_default().into_owned();
-        self.seen[at].told |= !arguments.is_empty();
+        self.seen[at].is_emitted |= !arguments.is_empty();
         out.push(Event::ToolCall(ToolCall {
             index,
             call_id: word(item.call_id).or_else(|| word(item.id)),
@@ -98,13 +98,13 @@ impl ResponsesDecoder {
     }
 
     fn message(&mut self, at: usize, item: &Item<'_>, out: &mut Vec<Event>) {
-        let was_told = self.seen[at].told;
-        if !was_told {
+        let was_emitted = self.seen[at].is_emitted;
+        if !was_emitted {
             self.item_added(at, item, out);
         }
         let mut annotations = 0;
         for part in parts(item.content) {
-            if !was_told {
+            if !was_emitted {
                 self.log_probabilities(part.logprobs);
                 match (&*part.kind, part.text.and_then(text), part.refusal.and_then(text)) {
                     ("refusal", text, refusal) => {
@@ -124,7 +124,7 @@ impl ResponsesDecoder {
 
     /// A piece of reasoning, with a blank line before a new part.
     pub(super) fn reasoning(&mut self, at: usize, part: u32, text: Cow<'_, str>, out: &mut Vec<Event>) {
-        self.seen[at].told = true;
+        self.seen[at].is_emitted = true;
         let place = (self.seen[at].index, part);
         let is_new = self.paragraph.replace(place).is_some_and(|before| before != place);
         let text = if is_new { format!("\n\n{text}").into() } else { text };
@@ -133,7 +133,7 @@ impl ResponsesDecoder {
 
     /// A whole reasoning item: its text unless it was told, and what must come back next time.
     fn thought(&mut self, at: usize, item: &Item<'_>, out: &mut Vec<Event>) {
-        let was_told = self.seen[at].told;
+        let was_emitted = self.seen[at].is_emitted;
         let id = item.id.and_then(text);
         let format = item.format.and_then(text).unwrap_or(self.format.into());
         let mut details = Vec::new();
@@ -142,13 +142,13 @@ impl ResponsesDecoder {
             [("reasoning.summary", "summary", parts(item.summary)), ("reasoning.text", "text", parts(item.content))]
         {
             for (number, part) in (0..).zip(parts) {
-                let packet::Part { text: Some(said), .. } = part else { continue };
-                let Some(said) = text(said).filter(|said| !said.is_empty()) else { continue };
-                if !was_told {
-                    self.reasoning(at, number, Cow::Borrowed(&said), out);
+                let packet::Part { text: Some(parsed), .. } = part else { continue };
+                let Some(parsed) = text(parsed).filter(|parsed| !parsed.is_empty()) else { continue };
+                if !was_emitted {
+                    self.reasoning(at, number, Cow::Borrowed(&parsed), out);
                 }
-                bytes += said.len();
-                details.push(json!({"type": kind, field: said, "id": id, "format": format, "index": self.details}));
+                bytes += parsed.len();
+                details.push(json!({"type": kind, field: parsed, "id": id, "format": format, "index": self.details}));
                 self.details += 1;
             }
         }
@@ -181,23 +181,23 @@ impl ResponsesDecoder {
     pub(super) fn annotation(&mut self, at: usize, annotation: Option<&RawValue>, out: &mut Vec<Event>) {
         let Some(annotation) = annotation.filter(|raw| raw.get().len() <= EXTRA_FIELD_BYTES_MAX) else { return };
         self.seen[at].annotations += 1;
-        let mut said = value(annotation);
-        if said["type"] == "url_citation" && !said["url_citation"].is_object() {
-            if let Some(fields) = said.as_object_mut() {
+        let mut parsed = value(annotation);
+        if parsed["type"] == "url_citation" && !parsed["url_citation"].is_object() {
+            if let Some(fields) = parsed.as_object_mut() {
                 fields.remove("type");
             }
-            said = json!({"type": "url_citation", "url_citation": said});
+            parsed = json!({"type": "url_citation", "url_citation": parsed});
         }
-        let event = self.extra(fields("delta", "annotations", json!([said])));
+        let event = self.extra(fields("delta", "annotations", json!([parsed])));
         out.push(event);
     }
 
     /// They ride on the text that comes with them.
-    pub(super) fn log_probabilities(&mut self, said: Option<&RawValue>) {
-        let Some(said) = said.filter(|raw| raw.get().len() <= EXTRA_FIELD_BYTES_MAX && raw.get() != "[]") else {
+    pub(super) fn log_probabilities(&mut self, parsed: Option<&RawValue>) {
+        let Some(parsed) = parsed.filter(|raw| raw.get().len() <= EXTRA_FIELD_BYTES_MAX && raw.get() != "[]") else {
             return;
         };
-        merge(&mut self.rider, fields("choice", "logprobs", json!({"content": value(said)})));
+        merge(&mut self.rider, fields("choice", "logprobs", json!({"content": value(parsed)})));
     }
 
     fn image(&mut self, item: &Item<'_>, out: &mut Vec<Event>) {

@@ -1,4 +1,4 @@
-//! OpenAI's Responses, and everybody who speaks that dialect.
+//! OpenAI's Responses, and every server that speaks that protocol.
 //!
 //! Owns the request (a chat written as items, or a native body as it came), the decoder of streamed
 //! and whole answers, and the rule when OpenAI's own endpoints are asked in this dialect. Promises

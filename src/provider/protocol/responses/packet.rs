@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 /// One event of a stream.
 #[derive(Deserialize)]
-pub(super) struct Said<'a> {
+pub(super) struct RawEvent<'a> {
     #[serde(rename = "type", borrow, default)]
     pub(super) kind: Cow<'a, str>,
     #[serde(default)]
@@ -71,10 +71,10 @@ pub(super) struct Item<'a> {
     pub(super) call_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) name: Option<&'a RawValue>,
-    /// Of a function.
+    /// Arguments of a function call.
     #[serde(borrow, default)]
     pub(super) arguments: Option<&'a RawValue>,
-    /// Of a custom tool.
+    /// Input of a custom tool's call.
     #[serde(borrow, default)]
     pub(super) input: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -89,10 +89,10 @@ pub(super) struct Item<'a> {
     /// Whether a message is a remark on the way or the answer.
     #[serde(borrow, default)]
     pub(super) phase: Option<&'a RawValue>,
-    /// Of a web search.
+    /// Action of a web search.
     #[serde(borrow, default)]
     pub(super) action: Option<&'a RawValue>,
-    /// Of a made image: base64.
+    /// Base64 of an image that was made.
     #[serde(borrow, default)]
     pub(super) result: Option<&'a RawValue>,
     #[serde(borrow, default)]

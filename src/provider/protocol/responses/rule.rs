@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::catalog;
 use crate::job::Task;
-use crate::provider::Ask;
+use crate::provider::ModelCall;
 
 /// What a vendor of the protocol does otherwise, as data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,21 +50,22 @@ pub struct Site {
 ///
 /// The encoder and the decoder of an attempt both use this rule.
 #[must_use]
-pub fn is_wanted(ask: Ask<'_>, site: Site) -> bool {
-    if ask.job.task != Task::Chat {
+pub fn is_wanted(model_call: ModelCall<'_>, site: Site) -> bool {
+    if model_call.job.task != Task::Chat {
         return false;
     }
     let only_there = || {
-        let entry = catalog::find(site.kind, &ask.target.model);
+        let entry = catalog::find(site.kind, &model_call.target.model);
         entry.is_some_and(|entry| entry.abilities.has("responses_only"))
     };
-    let came_so = || ask.job.echo.is_some() && (site.rules.is_preferred || has_native_tools(&ask.job.input));
-    let is_chosen = match ask.endpoint.setting("api") {
+    let came_so =
+        || model_call.job.echo.is_some() && (site.rules.is_preferred || has_native_tools(&model_call.job.input));
+    let is_chosen = match model_call.endpoint.setting("api") {
         Some("responses") => true,
         Some("chat") => false,
         _ => came_so(),
     };
-    is_chosen || is_native(&ask.job.input) || only_there()
+    is_chosen || is_native(&model_call.job.input) || only_there()
 }
 
 fn has_native_tools(input: &RawValue) -> bool {

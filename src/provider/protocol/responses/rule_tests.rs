@@ -48,13 +48,16 @@ fn an_input_of_items_goes_out_as_responses() {
         let mut endpoint = Endpoint::plain("p", "http://h");
         endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
         assert_eq!(
-            is_wanted(Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false }, site(&Rules::PLAIN)),
+            is_wanted(
+                ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false },
+                site(&Rules::PLAIN)
+            ),
             expected,
             "{input}"
         );
         job.task = Task::Embedding;
         assert!(!is_wanted(
-            Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false },
+            ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false },
             site(&Rules::PLAIN)
         ));
     }
@@ -78,7 +81,7 @@ fn what_came_in_this_dialect_goes_out_in_it_where_that_is_better_or_the_only_way
         let target = Target { provider: "p".into(), model: "gpt-4o".into() };
         let mut endpoint = Endpoint::plain("p", "http://h");
         endpoint.settings.extend(api.map(|api| ("api".into(), api.into())));
-        let ask = Ask { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
-        assert_eq!(is_wanted(ask, site(rules)), expected, "{input} {came_so} {rules:?} {api:?}");
+        let model_call = ModelCall { job: &job, target: &target, endpoint: &endpoint, prefilled: false };
+        assert_eq!(is_wanted(model_call, site(rules)), expected, "{input} {came_so} {rules:?} {api:?}");
     }
 }

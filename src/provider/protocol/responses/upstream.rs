@@ -7,7 +7,7 @@ use super::decode::ResponsesDecoder;
 use super::packet::Response;
 use crate::job::{Event, Progress, ProgressState, UpstreamId};
 use crate::provider::protocol::openai_chat::text;
-use crate::provider::{Ask, Framing, Headers, Method, Outbound, Route, Upstream};
+use crate::provider::{Framing, Headers, Method, ModelCall, Outbound, Route, Upstream};
 
 /// Characters of an id; it becomes part of an address.
 const ID_BYTES_MAX: usize = 256;
@@ -28,7 +28,7 @@ impl ResponsesDecoder {
     }
 
     /// A packet became events.
-    pub(super) fn heard(&mut self, sequence: Option<u64>) {
+    pub(super) fn note_sequence(&mut self, sequence: Option<u64>) {
         if let (Some(upstream), Some(sequence)) = (&mut self.upstream, sequence) {
             upstream.sequence = Some(sequence);
         }
@@ -42,22 +42,22 @@ fn is_id(id: &str) -> bool {
 
 /// Listens again. `url` is where a response is asked for; it may have a query.
 #[must_use]
-pub fn resume(ask: Ask<'_>, url: &str, upstream: &Upstream) -> Outbound {
+pub fn resume(model_call: ModelCall<'_>, url: &str, upstream: &Upstream) -> Outbound {
     let after = upstream.sequence.map(|sequence| format!("&starting_after={sequence}")).unwrap_or_default();
     let url = below(url, &upstream.id, &format!("stream=true{after}"));
-    request(ask, Method::GET, url, Framing::Sse)
+    request(model_call, Method::GET, url, Framing::Sse)
 }
 
 /// Asks for the whole response as it stands.
 #[must_use]
-pub fn fetch(ask: Ask<'_>, url: &str, upstream: &Upstream) -> Outbound {
-    request(ask, Method::GET, below(url, &upstream.id, ""), Framing::Whole)
+pub fn fetch(model_call: ModelCall<'_>, url: &str, upstream: &Upstream) -> Outbound {
+    request(model_call, Method::GET, below(url, &upstream.id, ""), Framing::Whole)
 }
 
-/// Ends the response.
+/// Builds the request that ends the response.
 #[must_use]
-pub fn cancel(ask: Ask<'_>, url: &str, upstream: &Upstream) -> Outbound {
-    request(ask, Method::POST, below(url, &format!("{}/cancel", upstream.id), ""), Framing::Whole)
+pub fn cancel(model_call: ModelCall<'_>, url: &str, upstream: &Upstream) -> Outbound {
+    request(model_call, Method::POST, below(url, &format!("{}/cancel", upstream.id), ""), Framing::Whole)
 }
 
 /// The address of `path` below `url`, with `query` added to the query that is there.
@@ -69,11 +69,11 @@ fn below(url: &str, path: &str, query: &str) -> String {
 }
 
 /// Without a body, and so without its type.
-fn request(ask: Ask<'_>, method: Method, url: String, framing: Framing) -> Outbound {
-    let mut headers: Headers = ask.endpoint.headers.clone();
+fn request(model_call: ModelCall<'_>, method: Method, url: String, framing: Framing) -> Outbound {
+    let mut headers: Headers = model_call.endpoint.headers.clone();
     let accept = if framing == Framing::Sse { "text/event-stream" } else { "application/json" };
     headers.insert(crate::egress::ACCEPT, crate::egress::HeaderValue::from_static(accept));
-    let route = Route::Http { method, url: url.into(), headers, credential: ask.endpoint.credential.clone() };
+    let route = Route::Http { method, url: url.into(), headers, credential: model_call.endpoint.credential.clone() };
     Outbound { route, body: bytes::Bytes::new(), framing, dropped: Vec::new() }
 }
 

@@ -13,17 +13,17 @@ fn job(input: &str) -> Job {
 }
 
 /// What a provider of this kind at `endpoint` asks: to resume, to fetch, to cancel.
-fn asked(kind: &str, endpoint: &Endpoint, input: &str) -> Vec<Option<String>> {
+fn request(kind: &str, endpoint: &Endpoint, input: &str) -> Vec<Option<String>> {
     let provider: &dyn Provider = *vendor::ALL.iter().find(|one| one.card().id == kind).expect("a vendor");
     let (job, target) = (job(input), Target { provider: "here".into(), model: "gpt-5".into() });
-    let ask = Ask { job: &job, target: &target, endpoint, prefilled: false };
+    let model_call = ModelCall { job: &job, target: &target, endpoint, prefilled: false };
     let upstream = Upstream { id: "resp_1".into(), sequence: Some(7) };
     let from_start = Upstream { sequence: None, ..upstream.clone() };
-    let asked = [
-        provider.resume(ask, &upstream),
-        provider.resume(ask, &from_start),
-        provider.fetch(ask, &upstream),
-        provider.cancel(ask, &upstream),
+    let request = [
+        provider.resume(model_call, &upstream),
+        provider.resume(model_call, &from_start),
+        provider.fetch(model_call, &upstream),
+        provider.cancel(model_call, &upstream),
     ];
     let line = |outbound: Outbound| {
         assert!(outbound.body.is_empty());
@@ -31,7 +31,7 @@ fn asked(kind: &str, endpoint: &Endpoint, input: &str) -> Vec<Option<String>> {
         assert!(!headers.contains_key("content-type"));
         format!("{method} {url}")
     };
-    asked.into_iter().map(|outbound| outbound.map(line)).collect()
+    request.into_iter().map(|outbound| outbound.map(line)).collect()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_response_in_the_background_is_asked_for_by_its_id() {
             format!("POST {root}/responses/resp_1/cancel{first}"),
         ];
         let input = r#"{"messages":[{"role":"user","content":"x"}],"background":true}"#;
-        assert_eq!(asked(kind, &endpoint, input), expected.map(Some), "{kind} {version}");
+        assert_eq!(request(kind, &endpoint, input), expected.map(Some), "{kind} {version}");
     };
     check("openai", ("http://h/v1", ""), ["http://h/v1", ""]);
     check("openai-compatible", ("http://h/v1", ""), ["http://h/v1", ""]);
@@ -64,7 +64,7 @@ fn who_is_asked_otherwise_has_nothing_to_resume() {
     let endpoint = Endpoint::plain("here", "http://h/v1");
     let chat = r#"{"messages":[{"role":"user","content":"x"}]}"#;
     for kind in ["openai", "azure-openai", "anthropic", "groq", "scripted"] {
-        assert_eq!(asked(kind, &endpoint, chat), [const { None }; 4], "{kind}");
+        assert_eq!(request(kind, &endpoint, chat), [const { None }; 4], "{kind}");
     }
 }
 
@@ -93,15 +93,15 @@ fn a_response_goes_on_without_us_from_its_id_to_its_end() {
     let ended = |kind: &str| json!({"type": format!("response.{kind}"), "sequence_number": 6, "response": {"id": "resp_1", "status": kind, "output": []}});
     let check = |packets: &[&Value], expected: Option<Option<u64>>| {
         let packets: Vec<Value> = packets.iter().map(|&packet| packet.clone()).collect();
-        let (upstream, told) = after(&packets);
+        let (upstream, events) = after(&packets);
         assert_eq!(upstream, expected.map(|sequence| Upstream { id: "resp_1".into(), sequence }), "{packets:?}");
-        assert!(told.len() <= 1, "told once: {told:?}");
-        told
+        assert!(events.len() <= 1, "told once: {events:?}");
+        events
     };
-    let told = check(&[&created, &queued, &text], Some(Some(4)));
+    let events = check(&[&created, &queued, &text], Some(Some(4)));
     let upstream = Some(UpstreamId { id: "resp_1".into() });
     let progress = Progress { state: ProgressState::Queued, fraction: None, note: None, upstream };
-    assert_eq!(told, [Event::Progress(progress)]);
+    assert_eq!(events, [Event::Progress(progress)]);
     check(&[&created], Some(Some(0)));
     check(&[&created, &text, &unnumbered], Some(Some(4)));
     check(&[&created, &text, &malformed], Some(Some(4)));

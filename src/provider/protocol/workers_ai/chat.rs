@@ -4,7 +4,7 @@ use crate::job::Failure;
 use crate::provider::chat::Params;
 use crate::provider::protocol::openai_chat::{Draft, MessageRules, ReplyRules, Rules, encode_by};
 use crate::provider::protocol::responses;
-use crate::provider::{Ask, Endpoint, Outbound};
+use crate::provider::{Endpoint, ModelCall, Outbound};
 
 /// The dialect as it is spoken here. Models that think aloud do so in their text.
 pub(super) static RULES: Rules = Rules {
@@ -16,18 +16,18 @@ pub(super) static RULES: Rules = Rules {
     ..Rules::PLAIN
 };
 
-pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let endpoint = Endpoint { base_url: super::base(ask).into(), ..ask.endpoint.clone() };
-    let mut outbound = encode_by(&RULES, Ask { endpoint: &endpoint, ..ask })?;
-    super::keep_together(&mut Params::read(&ask.job.input)?, &mut outbound)?;
+pub(super) fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let endpoint = Endpoint { base_url: super::base(model_call).into(), ..model_call.endpoint.clone() };
+    let mut outbound = encode_by(&RULES, ModelCall { endpoint: &endpoint, ..model_call })?;
+    super::keep_together(&mut Params::read(&model_call.job.input)?, &mut outbound)?;
     Ok(outbound)
 }
 
 /// Models that have it (gpt-oss) can be asked in the dialect of Responses.
-pub(super) fn encode_responses(ask: Ask<'_>, site: responses::Site) -> Result<Outbound, Failure> {
-    let url = format!("{}/v1/responses", super::base(ask)).into();
-    let mut outbound = responses::encode(ask, url, site)?;
-    super::keep_together(&mut Params::read(&ask.job.input)?, &mut outbound)?;
+pub(super) fn encode_responses(model_call: ModelCall<'_>, site: responses::Site) -> Result<Outbound, Failure> {
+    let url = format!("{}/v1/responses", super::base(model_call)).into();
+    let mut outbound = responses::encode(model_call, url, site)?;
+    super::keep_together(&mut Params::read(&model_call.job.input)?, &mut outbound)?;
     Ok(outbound)
 }
 

@@ -15,12 +15,12 @@ use crate::provider::chat::Params;
 use crate::provider::protocol::responses;
 use crate::provider::protocol::responses::ResponsesDecoder;
 use crate::provider::protocol::{emit, error, openai_chat};
-use crate::provider::{Ask, Decoder, Finish, Packet, Step};
+use crate::provider::{Decoder, Finish, ModelCall, Packet, Step};
 
-/// Calls that one answer may make; more is nobody's tool loop.
+/// Calls that one answer may make; more is no tool loop.
 const CALLS_MAX: usize = 1024;
 
-/// Decodes one answer.
+/// Decodes the answer to one chat.
 pub struct WorkersDecoder {
     shape: Shape,
     /// Reads what is of OpenAI's dialect, which most replies are.
@@ -42,7 +42,7 @@ enum Shape {
     Native,
     /// OpenAI's chunks or whole answer.
     Chat,
-    /// The same of Responses.
+    /// Decoder of chunks of Responses.
     Responses(Box<ResponsesDecoder>),
 }
 
@@ -52,17 +52,18 @@ struct OpenCall {
 }
 
 impl WorkersDecoder {
-    /// For an answer to this job.
+    /// Builds a decoder for the answer to this job.
     #[must_use]
-    pub fn new(ask: Ask<'_>) -> WorkersDecoder {
-        let max_tokens = Params::read(&ask.job.input).ok();
-        let max_tokens = max_tokens.and_then(|mut params| super::max_tokens(&mut params, &ask.target.model).ok());
+    pub fn new(model_call: ModelCall<'_>) -> WorkersDecoder {
+        let max_tokens = Params::read(&model_call.job.input).ok();
+        let max_tokens =
+            max_tokens.and_then(|mut params| super::max_tokens(&mut params, &model_call.target.model).ok());
         WorkersDecoder {
             shape: Shape::Unknown,
-            chat: openai_chat::ChatDecoder::by(&chat::RULES).asked(ask.job),
+            chat: openai_chat::ChatDecoder::by(&chat::RULES).for_job(model_call.job),
             usage: None,
             calls: Vec::new(),
-            ids: emit::CallIds::of(ask.job.id.as_str()),
+            ids: emit::CallIds::of(model_call.job.id.as_str()),
             finish: None,
             done: false,
             says_something: false,

@@ -13,32 +13,32 @@ use crate::provider::protocol::embeddings;
 use crate::provider::protocol::embeddings::{Form, Vectors, Wanted};
 use crate::provider::protocol::whole::{WholeAnswer, WholeDecoder};
 use crate::provider::protocol::{emit, error, openai_chat, send};
-use crate::provider::{Ask, Decoder, Framing, Outbound};
+use crate::provider::{Decoder, Framing, ModelCall, Outbound};
 
-pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    embeddings::encode_to(ask, format!("{}/v1/embeddings", super::base(ask)).into())
+pub(super) fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    embeddings::encode_to(model_call, format!("{}/v1/embeddings", super::base(model_call)).into())
 }
 
-pub(super) fn encode_native(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let url = super::run_address(ask)?;
-    let Wanted { texts, dimensions, mut params, .. } = Wanted::read(&ask.job.input, provider)?;
-    if dimensions.is_some() && !ask.job.options.drop_unsupported {
+pub(super) fn encode_native(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let url = super::run_address(model_call)?;
+    let Wanted { texts, dimensions, mut params, .. } = Wanted::read(&model_call.job.input, provider)?;
+    if dimensions.is_some() && !model_call.job.options.drop_unsupported {
         return Err(unsupported("input.dimensions", provider));
     }
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 32);
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 32);
     body.put("text", &texts);
     for (name, value) in params.take_all(&["pooling", "truncate_inputs"]) {
         body.put_json(&name, value.get());
     }
-    let mut dropped = params.finish(provider, ask.job.options.drop_unsupported)?;
+    let mut dropped = params.finish(provider, model_call.job.options.drop_unsupported)?;
     dropped.extend(dimensions.map(|_| "input.dimensions".into()));
-    Ok(Outbound { dropped, ..send::post(ask, url, body, Framing::Whole) })
+    Ok(Outbound { dropped, ..send::post(model_call, url, body, Framing::Whole) })
 }
 
-pub(super) fn encode_rerank(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let url = super::run_address(ask)?;
-    let mut params = Params::read(&ask.job.input)?;
+pub(super) fn encode_rerank(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let url = super::run_address(model_call)?;
+    let mut params = Params::read(&model_call.job.input)?;
     let need = |name: &str| Failure::invalid(&format!("input.{name}"), "is missing");
     let query = params.take("query").ok_or_else(|| need("query"))?;
     let documents: Vec<String> = params.take_as("documents")?.ok_or_else(|| need("documents"))?;
@@ -50,12 +50,12 @@ pub(super) fn encode_rerank(ask: Ask<'_>) -> Result<Outbound, Failure> {
         context.put("text", text);
         context.into_json()
     });
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 64);
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 64);
     body.put_json("query", query.get());
     body.put_json("contexts", &format!("[{}]", contexts.collect::<Vec<_>>().join(",")));
     body.put_some("top_k", newer.or(older));
-    let dropped = params.finish(&ask.endpoint.name, ask.job.options.drop_unsupported)?;
-    Ok(Outbound { dropped, ..send::post(ask, url, body, Framing::Whole) })
+    let dropped = params.finish(&model_call.endpoint.name, model_call.job.options.drop_unsupported)?;
+    Ok(Outbound { dropped, ..send::post(model_call, url, body, Framing::Whole) })
 }
 
 /// A matrix, OpenAI's list, or scores.
@@ -84,8 +84,8 @@ struct Score {
 }
 
 /// Builds the decoder for the answer to a job.
-pub(super) fn embed_decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    let (task, form) = (ask.job.task, Form::of(&ask.job.input));
+pub(super) fn embed_decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    let (task, form) = (model_call.job.task, Form::of(&model_call.job.input));
     Box::new(WholeDecoder::new(move |body| read_answer(body, task, form)))
 }
 

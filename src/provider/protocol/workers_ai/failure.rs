@@ -46,13 +46,13 @@ const NUMBERS: &[(u64, Code, bool, bool, u16)] = &[
 ];
 
 #[derive(Deserialize)]
-struct Said {
+struct RawEnvelope {
     #[serde(default)]
-    errors: Vec<SaidError>,
+    errors: Vec<RawError>,
 }
 
 #[derive(Deserialize)]
-struct SaidError {
+struct RawError {
     #[serde(default)]
     code: u64,
     #[serde(default)]
@@ -62,21 +62,21 @@ struct SaidError {
 /// What an error answer means.
 #[must_use]
 pub fn classify(status: u16, headers: &Headers, body: &[u8]) -> Failure {
-    let Some(said) = first(body) else { return numbered(error::classify(status, headers, body)) };
-    let plain = json!({"error": {"message": said.message, "code": said.code.to_string()}}).to_string();
-    judged(error::classify(status, headers, plain.as_bytes()), said.code)
+    let Some(raw) = first(body) else { return numbered(error::classify(status, headers, body)) };
+    let plain = json!({"error": {"message": raw.message, "code": raw.code.to_string()}}).to_string();
+    judged(error::classify(status, headers, plain.as_bytes()), raw.code)
 }
 
 /// An error inside a reply whose status was fine.
 pub(super) fn in_reply(body: &[u8]) -> Failure {
-    let Some(said) = first(body) else { return numbered(error::in_reply(body)) };
-    let status = NUMBERS.iter().find(|row| row.0 == said.code).map_or(503, |row| row.4);
-    let plain = json!({"error": {"message": said.message, "status_code": status, "code": said.code.to_string()}});
-    judged(error::in_reply(plain.to_string().as_bytes()), said.code)
+    let Some(raw) = first(body) else { return numbered(error::in_reply(body)) };
+    let status = NUMBERS.iter().find(|row| row.0 == raw.code).map_or(503, |row| row.4);
+    let plain = json!({"error": {"message": raw.message, "status_code": status, "code": raw.code.to_string()}});
+    judged(error::in_reply(plain.to_string().as_bytes()), raw.code)
 }
 
-fn first(body: &[u8]) -> Option<SaidError> {
-    serde_json::from_slice::<Said>(body).ok()?.errors.into_iter().next()
+fn first(body: &[u8]) -> Option<RawError> {
+    serde_json::from_slice::<RawEnvelope>(body).ok()?.errors.into_iter().next()
 }
 
 /// OpenAI's envelope can hold Cloudflare's number, as the code or in words (`5007: No such model`).

@@ -26,7 +26,7 @@ use crate::egress::HeaderValue;
 use super::{responses, send};
 use crate::job::{Failure, Task};
 use crate::provider::chat::Params;
-use crate::provider::{Ask, Decoder, Outbound, Route};
+use crate::provider::{Decoder, ModelCall, Outbound, Route};
 
 /// Tokens of an answer, where the job does not say how many: the default of 256 cuts most answers.
 const MAX_TOKENS: u64 = 4096;
@@ -44,13 +44,13 @@ enum Api {
 }
 
 impl Api {
-    fn of(ask: Ask<'_>, site: responses::Site) -> Result<Api, Failure> {
-        match ask.endpoint.setting("api") {
+    fn of(model_call: ModelCall<'_>, site: responses::Site) -> Result<Api, Failure> {
+        match model_call.endpoint.setting("api") {
             Some("run") => Ok(Api::Run),
-            None | Some("chat" | "responses") if responses::is_wanted(ask, site) => Ok(Api::Responses),
+            None | Some("chat" | "responses") if responses::is_wanted(model_call, site) => Ok(Api::Responses),
             None | Some("chat" | "responses") => Ok(Api::Chat),
             Some(_) => {
-                let param = format!("providers.{}.api", ask.endpoint.name);
+                let param = format!("providers.{}.api", model_call.endpoint.name);
                 Err(Failure::unsupported(&param, "must be `chat`, `responses` or `run`").of_the_target())
             }
         }
@@ -61,25 +61,25 @@ impl Api {
 ///
 /// # Errors
 /// `unsupported` or `invalid`, naming the field.
-pub fn encode(ask: Ask<'_>, kind: &'static str) -> Result<Outbound, Failure> {
+pub fn encode(model_call: ModelCall<'_>, kind: &'static str) -> Result<Outbound, Failure> {
     let site = responses::Site { kind, rules: &responses::Rules::PLAIN };
-    match (ask.job.task, Api::of(ask, site)?) {
-        (Task::Chat, Api::Chat) => chat::encode(ask),
-        (Task::Chat, Api::Responses) => chat::encode_responses(ask, site),
-        (Task::Chat, Api::Run) => native::encode(ask),
-        (Task::Embedding, Api::Run) => embed::encode_native(ask),
-        (Task::Embedding, _) => embed::encode(ask),
-        (Task::Rerank, _) => embed::encode_rerank(ask),
-        _ => Err(send::not_served(ask)),
+    match (model_call.job.task, Api::of(model_call, site)?) {
+        (Task::Chat, Api::Chat) => chat::encode(model_call),
+        (Task::Chat, Api::Responses) => chat::encode_responses(model_call, site),
+        (Task::Chat, Api::Run) => native::encode(model_call),
+        (Task::Embedding, Api::Run) => embed::encode_native(model_call),
+        (Task::Embedding, _) => embed::encode(model_call),
+        (Task::Rerank, _) => embed::encode_rerank(model_call),
+        _ => Err(send::not_served(model_call)),
     }
 }
 
 /// A decoder for the answer to a job.
 #[must_use]
-pub fn decoder(ask: Ask<'_>) -> Box<dyn Decoder> {
-    match ask.job.task {
-        Task::Embedding | Task::Rerank => embed_decoder(ask),
-        _ => Box::new(WorkersDecoder::new(ask)),
+pub fn decoder(model_call: ModelCall<'_>) -> Box<dyn Decoder> {
+    match model_call.job.task {
+        Task::Embedding | Task::Rerank => embed_decoder(model_call),
+        _ => Box::new(WorkersDecoder::new(model_call)),
     }
 }
 
@@ -91,22 +91,22 @@ fn unsaid_limit(model: &str) -> u64 {
     if SMALL.iter().any(|name| model.contains(name)) { MAX_TOKENS_SMALL } else { MAX_TOKENS }
 }
 
-/// Somebody may have given the address of the compatible API.
-fn base(ask: Ask<'_>) -> &str {
-    let base = &*ask.endpoint.base_url;
+/// Returns the base address; the configuration may give that of the compatible API.
+fn base(model_call: ModelCall<'_>) -> &str {
+    let base = &*model_call.endpoint.base_url;
     base.strip_suffix("/v1").unwrap_or(base)
 }
 
 /// Where a model is run. Its name becomes a part of the address, in which it must not lead anywhere
 /// else: the same key opens all of Cloudflare's API.
-fn run_address(ask: Ask<'_>) -> Result<Box<str>, Failure> {
-    let model = &*ask.target.model;
+fn run_address(model_call: ModelCall<'_>) -> Result<Box<str>, Failure> {
+    let model = &*model_call.target.model;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@:".contains(c);
     let is_segment = |part: &str| !part.is_empty() && !matches!(part, "." | "..") && part.chars().all(is_plain);
     if !model.split('/').all(is_segment) {
         return Err(Failure::invalid("model", "must be like `@cf/author/model`"));
     }
-    Ok(format!("{}/run/{model}", base(ask)).into())
+    Ok(format!("{}/run/{model}", base(model_call)).into())
 }
 
 /// Requests of one conversation go to where its prompt is cached, if they say that they belong

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::job::Failure;
 use crate::provider::chat::{Body, Chat, Choice, Message, Part, ResponseFormat, Role, Source, Tool, unsupported};
 use crate::provider::protocol::send;
-use crate::provider::{Ask, Framing, Outbound};
+use crate::provider::{Framing, ModelCall, Outbound};
 
 /// Numbers that it calls as OpenAI does, or by names of its own.
 const NUMBERS: &[&str] =
@@ -17,16 +17,16 @@ const NUMBERS: &[&str] =
 /// Fields of its own, handed on as they came.
 const NATIVE: &[&str] = &["raw", "lora", "functions", "chat_template_kwargs", "guided_json"];
 
-pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
-    let provider = &*ask.endpoint.name;
-    let drop_unsupported = ask.job.options.drop_unsupported;
-    let url = super::run_address(ask)?;
-    let chat = Chat::read(&ask.job.input)?;
+pub(super) fn encode(model_call: ModelCall<'_>) -> Result<Outbound, Failure> {
+    let provider = &*model_call.endpoint.name;
+    let drop_unsupported = model_call.job.options.drop_unsupported;
+    let url = super::run_address(model_call)?;
+    let chat = Chat::read(&model_call.job.input)?;
     let mut params = chat.params;
     let mut dropped: Vec<Box<str>> = Vec::new();
-    let mut body = Body::with_capacity(ask.job.input.get().len() + 128);
+    let mut body = Body::with_capacity(model_call.job.input.get().len() + 128);
     body.put_json("messages", &messages(&chat.messages, provider)?).put("stream", &true);
-    body.put("max_tokens", &super::max_tokens(&mut params, &ask.target.model)?);
+    body.put("max_tokens", &super::max_tokens(&mut params, &model_call.target.model)?);
     match &chat.tool_choice {
         Some(Choice::Required | Choice::Named(_)) if drop_unsupported => dropped.push("input.tool_choice".into()),
         Some(Choice::Required | Choice::Named(_)) => return Err(unsupported("input.tool_choice", provider)),
@@ -57,7 +57,7 @@ pub(super) fn encode(ask: Ask<'_>) -> Result<Outbound, Failure> {
     for (name, value) in params.take_all(NATIVE) {
         body.put_json(&name, value.get());
     }
-    let mut outbound = send::post(ask, url, body, Framing::Sse);
+    let mut outbound = send::post(model_call, url, body, Framing::Sse);
     super::keep_together(&mut params, &mut outbound)?;
     dropped.extend(params.finish(provider, drop_unsupported)?);
     Ok(Outbound { dropped, ..outbound })
