@@ -31,9 +31,9 @@ macro_rules! names {
 names! {
     /// What is counted and paid for. A factor (`x_…`) multiplies what tokens cost.
     Unit {
-        /// Input tokens.
+        /// Input tokens of a request.
         Input "in",
-        /// Output tokens.
+        /// Output tokens of an answer.
         Output "out",
         /// Input tokens read from the provider's cache.
         Cached "cached",
@@ -75,7 +75,7 @@ names! {
         Query "query",
         /// Searches of the web.
         Search "search",
-        /// Searches of maps.
+        /// Searches that use maps.
         Maps "maps",
         /// Images that come out.
         Image "image",

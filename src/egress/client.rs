@@ -35,7 +35,7 @@ pub struct HttpClient {
 
 /// A request that is complete, its credentials included.
 pub struct HttpRequest {
-    /// HTTP method.
+    /// HTTP method of the request.
     pub method: Method,
     /// Address that the request goes to.
     pub url: Url,

@@ -32,7 +32,7 @@ pub struct FetchedFile {
     pub bytes: Vec<u8>,
 }
 
-/// Fetches files. There is one per generation of the configuration.
+/// Fetches files over HTTP. There is one per generation of the configuration.
 pub struct FileFetcher {
     guard: AddressGuard,
     client: OnceLock<Client>,

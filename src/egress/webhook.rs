@@ -49,7 +49,7 @@ pub struct WebhookSender {
     client: OnceLock<Client>,
 }
 
-/// One webhook message.
+/// A webhook message to one receiver.
 #[derive(Clone, Debug)]
 pub struct WebhookMessage {
     /// Id of the message, the same at every try.

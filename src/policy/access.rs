@@ -1,7 +1,7 @@
 //! Who may come in, and what they may do.
 //!
 //! Owns the answer for one presented key. Promises that the time it takes does not tell how close a
-//! guess was, nor which key it was close to. Does not know doors; another gateway's job is theirs to
+//! guess was, nor which key it was close to. Does not know entrances; another gateway's job is theirs to
 //! deny as `not_found`.
 
 use std::net::{IpAddr, SocketAddr};

@@ -24,22 +24,22 @@ enum Step {
     LostTimes(u32, Failure),
     /// A call enters and leaves without a word.
     Silent,
-    /// Headers say so.
+    /// Headers tell these limits.
     Learn(Limits),
-    /// Time passes.
-    Permit(u64),
+    /// So many milliseconds pass.
+    Elapse(u64),
     /// A first call would enter; as a probe or not.
     Free(bool),
     /// A first call is refused for so many milliseconds.
     Unavailable(u64, QueueReason),
-    /// A retry enters.
+    /// A retry enters the target.
     Retry,
     /// A retry is refused for so many milliseconds.
     NoRetry(u64),
 }
 
 use QueueReason::{Cooling, RateLimited};
-use Step::{Free, Good, Learn, Lost, LostTimes, NoRetry, Permit, Retry, Silent};
+use Step::{Elapse, Free, Good, Learn, Lost, LostTimes, NoRetry, Retry, Silent};
 
 fn check(what: &str, steps: Vec<Step>) {
     let (rules, mut now) = (rules(), Timestamp(1_795_255_200_000));
@@ -71,7 +71,7 @@ fn check(what: &str, steps: Vec<Step>) {
                 health.freed(is_probe);
             }
             Learn(limits) => health.learn(&limits, now),
-            Permit(ms) => now = now.plus_ms(ms),
+            Elapse(ms) => now = now.plus_ms(ms),
             Free(is_probe) => assert_eq!(refused(health.check(false, &rules, now), now), Ok(is_probe), "{at}"),
             Step::Unavailable(ms, reason) => {
                 assert_eq!(refused(health.check(false, &rules, now), now), Err((ms, reason)), "{at}");
@@ -93,12 +93,12 @@ fn a_breaker_opens_when_calls_fail_and_not_when_they_are_refused() {
     check("five in a row", vec![LostTimes(4, down()), Free(false), Lost(down()), shut()]);
     check("an answer between", vec![LostTimes(4, down()), Good(1), LostTimes(4, down()), Free(false)]);
     let unsent = || down().unsent();
-    check("nobody there, twice", vec![Lost(unsent()), Free(false), Lost(unsent()), shut()]);
-    check("nobody there, then somebody", vec![Lost(unsent()), Lost(down()), Lost(unsent()), Free(false)]);
+    check("no server there, twice", vec![Lost(unsent()), Free(false), Lost(unsent()), shut()]);
+    check("no server there, then one", vec![Lost(unsent()), Lost(down()), Lost(unsent()), Free(false)]);
     let mixed = |_| vec![Good(1), LostTimes(1, down())];
     check("half of twenty", (0..10).flat_map(mixed).chain([shut()]).collect());
     check("half of nineteen", (0..9).flat_map(mixed).chain([Good(1), Free(false)]).collect());
-    let slowly = |at: u32| mixed(at).into_iter().chain([Permit(4000)]);
+    let slowly = |at: u32| mixed(at).into_iter().chain([Elapse(4000)]);
     check("half, but long ago", (0..30).flat_map(slowly).chain([Free(false)]).collect());
     for (code, opens) in [
         (Code::ProviderUnavailable, true),
@@ -121,20 +121,20 @@ fn a_breaker_opens_when_calls_fail_and_not_when_they_are_refused() {
 fn an_open_breaker_lets_one_probe_through_and_believes_it() {
     let open = || LostTimes(5, down());
     let shut = |ms| Step::Unavailable(ms, Cooling);
-    check("a good probe", vec![open(), shut(2000), Permit(1999), shut(1), Permit(1), Free(true), Good(1), Free(false)]);
-    check("after it a single failure", vec![open(), Permit(2000), Good(1), LostTimes(4, down()), Free(false)]);
-    check("a bad probe", vec![open(), Permit(2000), Lost(down()), shut(4000), Permit(4000), Lost(down()), shut(8000)]);
-    let bad = |_| [Lost(down()), Permit(60_000)];
+    check("a good probe", vec![open(), shut(2000), Elapse(1999), shut(1), Elapse(1), Free(true), Good(1), Free(false)]);
+    check("after it a single failure", vec![open(), Elapse(2000), Good(1), LostTimes(4, down()), Free(false)]);
+    check("a bad probe", vec![open(), Elapse(2000), Lost(down()), shut(4000), Elapse(4000), Lost(down()), shut(8000)]);
+    let bad = |_| [Lost(down()), Elapse(60_000)];
     check(
         "never for good",
-        [open(), Permit(2000)].into_iter().chain((0..20).flat_map(bad)).chain([Free(true)]).collect(),
+        [open(), Elapse(2000)].into_iter().chain((0..20).flat_map(bad)).chain([Free(true)]).collect(),
     );
-    check("a silent probe", vec![open(), Permit(2000), Silent, Free(true), Good(1), Free(false)]);
+    check("a silent probe", vec![open(), Elapse(2000), Silent, Free(true), Good(1), Free(false)]);
     let rejected = || Failure::new(Code::ProviderRejected, "no");
-    check("a refusal is an answer", vec![open(), Permit(2000), Lost(rejected()), Free(false)]);
+    check("a refusal is an answer", vec![open(), Elapse(2000), Lost(rejected()), Free(false)]);
     let ours = || Failure::new(Code::Internal, "ours");
-    check("our own trouble says nothing", vec![open(), Permit(2000), Lost(ours()), Free(true)]);
-    check("a throttled probe", vec![open(), Permit(2000), Lost(throttled(None)), shut(1000), Permit(1000), Free(true)]);
+    check("our own trouble says nothing", vec![open(), Elapse(2000), Lost(ours()), Free(true)]);
+    check("a throttled probe", vec![open(), Elapse(2000), Lost(throttled(None)), shut(1000), Elapse(1000), Free(true)]);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn only_one_probe_is_under_way() {
 fn who_asks_us_to_wait_is_not_asked() {
     let busy = |ms| throttled(Some(ms));
     let shut = |ms| Step::Unavailable(ms, Cooling);
-    check("as it says", vec![Lost(busy(1500)), shut(1500), Permit(1500), Free(false)]);
+    check("as it says", vec![Lost(busy(1500)), shut(1500), Elapse(1500), Free(false)]);
     check("the longest counts", vec![LostTimes(2, busy(5000)), shut(5000)]);
     check("no longer than ten minutes", vec![Lost(busy(86_400_000)), shut(600_000)]);
     check("a failure may say so", vec![Lost(down().with_retry_after_ms(700)), shut(700)]);
@@ -173,9 +173,9 @@ fn who_asks_us_to_wait_is_not_asked() {
         "we ourselves may not",
         vec![Lost(Failure::new(Code::Overloaded, "our disk").with_retry_after_ms(700)), Free(false)],
     );
-    check("it is no failure", vec![LostTimes(50, busy(1)), Permit(1), Free(false)]);
+    check("it is no failure", vec![LostTimes(50, busy(1)), Elapse(1), Free(false)]);
     check("together it is one word", vec![LostTimes(50, throttled(None)), shut(1000)]);
-    let again = |ms| [Lost(throttled(None)), shut(ms), Permit(ms)];
+    let again = |ms| [Lost(throttled(None)), shut(ms), Elapse(ms)];
     let growing = [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000];
     check("it grows", growing.into_iter().flat_map(again).chain([Good(1)]).chain(again(1000)).collect());
 }
@@ -191,18 +191,18 @@ fn what_is_left_of_a_limit_is_counted_down() {
         Learn(Limits { requests: Some(Window { limit: Some(limit), remaining: 0, reset_ms }), tokens: None })
     };
     let shut = |ms| Step::Unavailable(ms, RateLimited);
-    check("none left", vec![learn(Some((0, 3000)), None), shut(3000), Permit(3000), Free(false)]);
-    check("two left", vec![learn(Some((2, 3000)), None), Good(2), shut(3000), Permit(3000), Good(20)]);
-    check("no tokens", vec![learn(None, Some((0, 900))), shut(900), Permit(900), Free(false)]);
+    check("none left", vec![learn(Some((0, 3000)), None), shut(3000), Elapse(3000), Free(false)]);
+    check("two left", vec![learn(Some((2, 3000)), None), Good(2), shut(3000), Elapse(3000), Good(20)]);
+    check("no tokens", vec![learn(None, Some((0, 900))), shut(900), Elapse(900), Free(false)]);
     check("told anew", vec![learn(Some((0, 3000)), None), learn(Some((1, 10)), None), Free(false)]);
     check("the other stays", vec![learn(Some((0, 3000)), None), learn(None, Some((5, 10))), shut(3000)]);
     check(
         "as many as the limit go after a reset",
-        vec![limited(2, 3000), shut(3000), Permit(3000), Good(2), shut(3000)],
+        vec![limited(2, 3000), shut(3000), Elapse(3000), Good(2), shut(3000)],
     );
-    check("once", vec![limited(2, 3000), Permit(3000), Good(2), Permit(3000), Good(9)]);
+    check("once", vec![limited(2, 3000), Elapse(3000), Good(2), Elapse(3000), Good(9)]);
     check("believed for ten minutes", vec![learn(Some((0, 86_400_000)), None), shut(600_000)]);
-    check("the longest is told", vec![learn(Some((0, 3000)), None), Permit(1), learn(None, Some((0, 10))), shut(2999)]);
+    check("the longest is told", vec![learn(Some((0, 3000)), None), Elapse(1), learn(None, Some((0, 10))), shut(2999)]);
 }
 
 #[test]
@@ -210,13 +210,13 @@ fn retries_are_a_share_of_the_first_calls() {
     let ten = || (0..10).map(|_| Retry);
     check(
         "saved up, then one a second",
-        ten().chain([NoRetry(1000), Permit(400), NoRetry(600), Permit(600), Retry]).collect(),
+        ten().chain([NoRetry(1000), Elapse(400), NoRetry(600), Elapse(600), Retry]).collect(),
     );
     check("first calls go on", ten().chain([NoRetry(1000), Free(false)]).collect());
     check("first calls pay", ten().chain([Good(5), Retry, NoRetry(1000)]).collect());
     check(
         "no more than ten are saved",
-        [Good(1000), Permit(1_000_000)].into_iter().chain(ten()).chain([NoRetry(1000)]).collect(),
+        [Good(1000), Elapse(1_000_000)].into_iter().chain(ten()).chain([NoRetry(1000)]).collect(),
     );
 }
 

@@ -252,7 +252,7 @@ mod tests {
         let urgent = line.join(comer("0a3000"), "a");
         assert_eq!((line.position(&urgent), line.position(&late)), (Some(0), Some(2)));
         for left in (0..=1000).rev() {
-            let next = line.in_order().next().expect("somebody is left").0.clone();
+            let next = line.in_order().next().expect("a value is left").0.clone();
             line.serve(&next);
             assert_eq!(line.len(), left);
         }

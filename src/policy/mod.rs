@@ -1,6 +1,6 @@
 //! Decisions, pure: each answers one question; time and randomness are passed in.
 //!
-//! The rules of a job's path meet only in `run/failover.rs`; `access` is asked at the doors.
+//! The rules of a job's path meet only in `run/failover.rs`; `access` is asked at the entrances.
 
 pub mod access;
 pub mod breaker;

@@ -83,7 +83,7 @@ fn gather(
     }
     targets.truncate(TARGETS_MAX);
     if targets.is_empty() {
-        let message = format!("options.provider leaves nobody; the model is served by `{}`", refused.join("`, `"));
+        let message = format!("options.provider leaves no provider; the model is served by `{}`", refused.join("`, `"));
         return Err(unknown(message).with_param("options.provider"));
     }
     Ok(targets)

@@ -168,7 +168,7 @@ fn a_job_says_which_providers_may_serve_it() {
         let options = format!(r#"{{"provider":{provider}}}"#);
         assert_eq!(plan_of(MANY, model, &options).unwrap(), expected, "{model} {provider}");
     }
-    assert_eq!(plan_of(MANY, "anthropic/claude-sonnet-4.5", "{}").unwrap(), [SONNET], "nobody else unasked");
+    assert_eq!(plan_of(MANY, "anthropic/claude-sonnet-4.5", "{}").unwrap(), [SONNET], "no other provider unasked");
     // A fallback of which nothing is left is passed over.
     for (fallbacks, only, expected) in [
         (r#"["openai/b","local/y"]"#, "local", &["local/x", "local/y"][..]),

@@ -106,11 +106,11 @@ pub type Headers = crate::egress::HeaderMap;
 pub enum Framing {
     /// The whole body is one packet.
     Whole,
-    /// Server-sent events. A body that is not `text/event-stream` is one `Packet::Whole`.
+    /// The body is server-sent events. A body that is not `text/event-stream` is one `Packet::Whole`.
     Sse,
     /// One JSON value a line. A body that is `application/json` is one `Packet::Whole`.
     Lines,
-    /// AWS event-stream frames. A body of another content type is one `Packet::Whole`.
+    /// The body is AWS event-stream frames. A body of another content type is one `Packet::Whole`.
     AwsFrames,
 }
 

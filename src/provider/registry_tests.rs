@@ -185,7 +185,11 @@ fn vertex_is_on_when_its_project_and_credentials_are_found() {
     };
     assert_eq!(base("", &[]), None);
     assert_eq!(base("", &[("GOOGLE_CLOUD_PROJECT", "p")]), None, "only asking would tell what the machine has");
-    assert_eq!(base("[providers.google-vertex-ai]\nproject='p'", &[]), at("global", "p"), "so somebody must say it");
+    assert_eq!(
+        base("[providers.google-vertex-ai]\nproject='p'", &[]),
+        at("global", "p"),
+        "so the configuration must say it"
+    );
     let file = ("GOOGLE_APPLICATION_CREDENTIALS", account.as_str());
     assert_eq!(base("", &[file]), at("global", "of-the-file"));
     let place = [file, ("GOOGLE_CLOUD_PROJECT", "p"), ("GOOGLE_CLOUD_LOCATION", "europe-west1")];

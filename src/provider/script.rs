@@ -48,7 +48,7 @@ pub enum ScriptStep {
     Refusal(Pieces),
     /// Many chunks from a template.
     Repeat(Repeat),
-    /// A tool call.
+    /// A piece of a tool call.
     ToolCall(ScriptToolCall),
     /// A whole output of any JSON.
     Output(Value),
@@ -74,9 +74,9 @@ pub enum ScriptStep {
     SplitBytes(usize),
     /// The connection is refused. Must come first, but for delays.
     Refuse,
-    /// Nothing, for ever.
+    /// Nothing more comes, for ever.
     Stall,
-    /// The connection breaks.
+    /// The connection breaks off here.
     Cut,
     /// The provider's own terminal, `[DONE]`. May be given twice.
     Done,
@@ -88,9 +88,9 @@ pub enum ScriptStep {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Pieces {
-    /// One chunk.
+    /// The text is one chunk.
     One(String),
-    /// A chunk each.
+    /// Each text is a chunk.
     Many(Vec<String>),
 }
 
@@ -109,9 +109,9 @@ impl Pieces {
 pub struct Repeat {
     /// The chunk; `{n}` in it is its number from 0.
     pub text: String,
-    /// How many.
+    /// How many chunks there are.
     pub count: u64,
-    /// Milliseconds before each.
+    /// Milliseconds before each chunk.
     #[serde(default)]
     pub interval_ms: u64,
 }
@@ -123,10 +123,10 @@ pub struct ScriptToolCall {
     /// Which call, from 0.
     #[serde(default)]
     pub index: u32,
-    /// Its id.
+    /// Id of the call.
     #[serde(default)]
     pub id: Option<String>,
-    /// The tool.
+    /// Name of the tool.
     #[serde(default)]
     pub name: Option<String>,
     /// The JSON text of the arguments, in one chunk or several.
@@ -137,9 +137,9 @@ pub struct ScriptToolCall {
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScriptUsage {
-    /// All input tokens.
+    /// Number of all input tokens.
     pub input_tokens: u64,
-    /// All output tokens.
+    /// Number of all output tokens.
     pub output_tokens: u64,
     /// Input tokens read from a cache.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,12 +173,12 @@ pub struct ScriptStatus {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScriptError {
-    /// For a person.
+    /// Text for a person.
     pub message: String,
-    /// The error's code.
+    /// Code of the error.
     #[serde(default)]
     pub code: Option<String>,
-    /// The family of the error.
+    /// The type of the error.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
 }

@@ -45,7 +45,7 @@ pub enum TeeItem {
 }
 
 impl Tap {
-    /// Creates both ends. A reader who takes nothing for `patience` loses the rest.
+    /// Creates both ends of a copy. A reader who takes nothing for `patience` loses the rest.
     #[must_use]
     pub fn new(patience: Duration) -> (Tap, TeeReader) {
         let ((head, head_received), (sender, pieces)) = (oneshot::channel(), mpsc::channel(PIECES_MAX));

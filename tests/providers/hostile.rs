@@ -19,7 +19,7 @@ enum Harm {
     Cut(Index, usize),
     /// A stretch comes twice.
     Repeat(Index, usize),
-    /// The body ends.
+    /// The body ends there.
     End(Index),
 }
 

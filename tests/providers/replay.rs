@@ -135,7 +135,7 @@ pub(crate) fn job(input: &str) -> Job {
 pub(crate) struct Gist {
     /// Per answer (`n`): text, reasoning, refusal.
     pub(crate) texts: Vec<[String; 3]>,
-    /// Id, name, arguments.
+    /// Id, name and arguments of each call.
     pub(crate) tools: Vec<(String, String, String)>,
     /// Whole outputs, as JSON.
     pub(crate) outputs: Vec<Value>,

@@ -157,7 +157,7 @@ fn responses() -> Stream {
     }
 }
 
-/// Bedrock's frames.
+/// A stream of Bedrock's frames.
 fn converse() -> Stream {
     let frame = |event: &str, payload: &str| {
         let mut head = Vec::new();

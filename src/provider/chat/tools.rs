@@ -32,7 +32,7 @@ pub struct Tool<'a> {
 pub enum Choice<'a> {
     /// The model may not call a tool.
     None,
-    /// The model decides.
+    /// The model decides by itself.
     Auto,
     /// The model must call some tool.
     Required,

@@ -49,7 +49,7 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Source of credentials.
+/// Source that credentials come from.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The keys are here.

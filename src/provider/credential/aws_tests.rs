@@ -247,7 +247,7 @@ async fn a_dropped_fetch_does_not_keep_others_out() {
     let signer = Signer::new(Source::choose(None, &env).unwrap(), "bedrock", "us-east-1");
     let hung = tokio::time::timeout(Duration::from_millis(50), id(&signer, THEN)).await;
     assert!(hung.is_err());
-    assert!(signer.fetching.try_lock().is_ok(), "nobody holds it");
+    assert!(signer.fetching.try_lock().is_ok(), "no task holds it");
 }
 
 #[tokio::test]

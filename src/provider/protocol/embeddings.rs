@@ -191,7 +191,7 @@ impl Vectors {
         Ok(())
     }
 
-    /// The one event. Up to 32 KiB it is a JSON value; more stays text, of which the driver makes a
+    /// Returns the one event. Up to 32 KiB it is a JSON value; more stays text, of which the driver makes a
     /// file.
     #[must_use]
     pub fn into_event(mut self) -> Event {

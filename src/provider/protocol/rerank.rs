@@ -30,10 +30,10 @@ pub struct Names {
 /// Names at Cohere v2, where documents are texts and do not come back.
 pub const COHERE: Names =
     Names { top: "top_n", documents: None, objects: false, own: &["max_tokens_per_doc", "priority"] };
-/// Names at Voyage.
+/// Names of the fields at Voyage.
 pub const VOYAGE: Names =
     Names { top: "top_k", documents: Some("return_documents"), objects: false, own: &["truncation"] };
-/// Names at Jina.
+/// Names of the fields at Jina.
 pub const JINA: Names = Names {
     top: "top_n",
     documents: Some("return_documents"),

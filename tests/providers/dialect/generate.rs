@@ -1,4 +1,4 @@
-//! Google's `generateContent`, at both of its doors, and its embeddings.
+//! Google's `generateContent`, at both of its APIs, and its embeddings.
 
 use forebay::job::Task;
 use forebay::provider::protocol::gemini;

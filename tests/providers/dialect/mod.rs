@@ -18,9 +18,9 @@ use serde_json::Value;
 
 use super::replay::{Gist, Reply};
 
-/// A dialect.
+/// A protocol as the tests of recordings see it.
 pub(crate) struct Dialect {
-    /// For the table.
+    /// Name of the protocol in the table.
     pub(crate) name: &'static str,
     /// Whether recordings of this provider and API are in it.
     pub(crate) speaks: fn(provider: &str, api: &str) -> bool,
@@ -39,19 +39,19 @@ pub(crate) struct Dialect {
 
 /// A recorded request as a job, and back.
 pub(crate) struct Rebuild {
-    /// Whose adapter.
+    /// Vendor whose adapter is used.
     pub(crate) provider: &'static dyn Provider,
     /// The provider's id of the model.
     pub(crate) model: String,
     /// The task, `chat` unless said.
     pub(crate) task: forebay::job::Task,
-    /// The job's input.
+    /// Input of the job.
     pub(crate) input: Value,
     /// The recorded body, up to the defaults that an adapter adds.
     pub(crate) becomes: Value,
 }
 
-/// Every dialect.
+/// Every protocol that has recordings.
 pub(crate) const ALL: &[&Dialect] = &[
     &chat::DIALECT,
     &embeddings::DIALECT,

@@ -223,7 +223,7 @@ impl MessagesDecoder {
 
     fn start_call(&mut self, block: &wire::Block<'_>, out: &mut Vec<Event>) -> Result<Open, Failure> {
         if self.calls == CALLS_MAX {
-            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than a client can answer"));
         }
         let number = self.calls;
         self.calls += 1;

@@ -168,7 +168,7 @@ impl ChatDecoder {
 
     fn begin_call(&mut self, index: u64, call: Call, out: &mut Vec<Event>) -> Result<(), Failure> {
         if self.calls.len() == CALLS_MAX {
-            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than a client can answer"));
         }
         let function = call.function.unwrap_or_default();
         let arguments = function.arguments.unwrap_or_default();

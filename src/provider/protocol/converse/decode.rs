@@ -143,7 +143,7 @@ impl ConverseDecoder {
 
     fn begin_call(&mut self, block: u32, call: Call<'_>, input: &str, out: &mut Vec<Event>) -> Result<(), Failure> {
         if self.calls.len() == CALLS_MAX {
-            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than a client can answer"));
         }
         let index = u32::try_from(self.calls.len()).expect("at most CALLS_MAX");
         self.calls.push(block);
@@ -297,7 +297,7 @@ fn meaning(native: &str) -> Result<&str, Failure> {
         "guardrail_intervened" | "content_filtered" => "content_filter",
         // The model lost itself; asked again it may not.
         "malformed_model_output" | "malformed_tool_use" => {
-            let message = format!("the model made an answer that nobody can read: {native}");
+            let message = format!("the model made an answer that cannot be read: {native}");
             let mut failure = Failure::new(Code::ProviderUnavailable, message).of_the_target();
             failure.provider_code = Some(native.into());
             return Err(failure);

@@ -165,7 +165,7 @@ fn tool_use(call: &Call<'_>, param: &str, at: usize) -> Result<String, Failure> 
     Ok(format!(r#"{{"toolUse":{}}}"#, inner.into_json()))
 }
 
-/// A tool's result. It says no `status`: an OpenAI chat does not know failed ones, and some models
+/// Writes a tool's result. It says no `status`: an OpenAI chat does not know failed ones, and some models
 /// refuse the field.
 fn tool_result(message: &Message<'_>, provider: &str, names: &mut block::Names) -> Result<String, Failure> {
     let param = format!("{}.tool_call_id", message.param);

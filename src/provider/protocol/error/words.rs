@@ -80,7 +80,7 @@ const NO_MODEL: &[&str] = &[
     "not supported by any provider",
 ];
 
-/// Beginnings of keys. A provider that quotes our key back must not make us print it.
+/// Beginnings of keys, which are cut out of messages. A provider that quotes our key back must not make us print it.
 const KEY_BEGINNINGS: &[&str] = &["sk-", "sk_", "gsk_", "xai-", "hf_", "fw_", "csk-", "pplx-", "AIza", "r8_", "nvapi-"];
 
 /// One line, without what looks like a key. Messages about keys are searched more strictly.

@@ -51,7 +51,7 @@ pub(super) struct Refusals<'a> {
 }
 
 impl<'a> Refusals<'a> {
-    /// Starts without refusals.
+    /// Starts without any refusals.
     pub(super) fn new(provider: &'a str, drops: bool) -> Refusals<'a> {
         Refusals { provider, drops, dropped: Vec::new() }
     }

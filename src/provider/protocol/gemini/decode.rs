@@ -278,7 +278,7 @@ impl GeminiDecoder {
         self.extras.flush(out);
         let number = self.calls;
         if number == CALLS_MAX {
-            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than a client can answer"));
         }
         self.calls += 1;
         self.candidates[place].makes_calls = true;
@@ -338,7 +338,7 @@ impl GeminiDecoder {
             return Ok(place);
         }
         if self.candidates.len() == CANDIDATES_MAX {
-            return Err(emit::broken("the provider gives more answers than anybody asks for"));
+            return Err(emit::broken("the provider gives more answers than a job can ask for"));
         }
         self.candidates.push(Candidate { index, ..Candidate::default() });
         Ok(self.candidates.len() - 1)

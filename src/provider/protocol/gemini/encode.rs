@@ -9,7 +9,7 @@ use crate::job::{Failure, Task};
 use crate::provider::chat::{Body, Chat, Params};
 use crate::provider::{Framing, Method, ModelCall, Outbound, Route};
 
-/// What Google's two doors do not share.
+/// What Google's two APIs do not share.
 pub struct Site<'a> {
     /// What stands before the path of a model: the address of its publisher.
     pub root: &'a str,

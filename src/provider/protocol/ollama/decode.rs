@@ -153,7 +153,7 @@ impl ChatDecoder {
     /// Calls come whole; their arguments are an object.
     fn on_call(&mut self, call: Call<'_>, out: &mut Vec<Event>) -> Result<(), Failure> {
         if self.calls == CALLS_MAX {
-            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than a client can answer"));
         }
         let index = self.calls;
         self.calls += 1;

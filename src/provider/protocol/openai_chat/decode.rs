@@ -228,7 +228,7 @@ impl ChatDecoder {
             return Ok(place);
         }
         if self.answers.len() == CHOICES_MAX {
-            return Err(emit::broken("the provider gives more answers than anybody asks for"));
+            return Err(emit::broken("the provider gives more answers than a job can ask for"));
         }
         self.answers.push(Answer::new(index, &self.rules.reply));
         Ok(self.answers.len() - 1)
@@ -339,7 +339,7 @@ impl ChatDecoder {
         out: &mut Vec<Event>,
     ) -> Result<(), Failure> {
         let Some((number, event)) = self.calls.take(self.answers[place].index, call) else {
-            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than a client can answer"));
         };
         if let Some(mut event) = event {
             self.end_tags(place, out);

@@ -263,7 +263,7 @@ impl ResponsesDecoder {
             return Ok(at);
         }
         if self.seen.len() == ITEMS_MAX {
-            return Err(emit::broken("the provider's answer has more items than anybody reads"));
+            return Err(emit::broken("the provider's answer has more items than a client reads"));
         }
         self.seen.push(Seen::new(index));
         Ok(self.seen.len() - 1)

@@ -40,7 +40,7 @@ fn is_id(id: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_plain)
 }
 
-/// Listens again. `url` is where a response is asked for; it may have a query.
+/// Builds the request that listens again. `url` is where a response is asked for; it may have a query.
 #[must_use]
 pub fn resume(model_call: ModelCall<'_>, url: &str, upstream: &Upstream) -> Outbound {
     let after = upstream.sequence.map(|sequence| format!("&starting_after={sequence}")).unwrap_or_default();

@@ -257,7 +257,7 @@ impl WorkersDecoder {
 
     fn begin_call(&mut self, index: Option<u64>, call: ToolCall, out: &mut Vec<Event>) -> Result<(), Failure> {
         if self.calls.len() == CALLS_MAX {
-            return Err(emit::broken("the provider makes more tool calls than anybody can answer"));
+            return Err(emit::broken("the provider makes more tool calls than a client can answer"));
         }
         let at = number(self.calls.len());
         self.calls.push(OpenCall { index, id: call.call_id.clone() });
