@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::job::{Target, Timestamp};
 use crate::provider::protocol::anthropic::{Form, OtherModels, Site, request};
-use crate::provider::{ModelCall, Endpoint};
+use crate::provider::{Endpoint, ModelCall};
 use crate::wire::submit::Entrance;
 
 /// A request with these fields beside what every request has.
