@@ -1,22 +1,22 @@
-//! Counts tokens of text, for attempts whose provider told no usage.
+//! Counts tokens of text, for attempts whose provider reported no usage.
 //!
 //! Owns the choice of the encoding: OpenAI's own for its models, and the newer of them (`o200k`) for all other models,
-//! where the count is an approximation: what is made of it says `estimate`. The vocabularies are unpacked for the
+//! where the count is an approximation: a usage made of it is marked `estimate`. The vocabularies are unpacked for the
 //! first count, which takes a quarter of a second, so an arbiter must not count.
 
 use serde_json::Value;
 
 use crate::job::Job;
 
-/// Bytes that are counted exactly; of longer text a count is drawn from so much of it.
+/// Bytes that are counted exactly; the count of a longer text is extrapolated from so many bytes.
 const COUNTED_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// What a message costs beside its text, in OpenAI's chat format: role, begin and end.
+/// Tokens that a message costs beside its text, in OpenAI's chat format: role, begin and end.
 const MESSAGE_TOKENS: u64 = 4;
 
-/// Models that speak OpenAI's older tokens.
+/// Models that use OpenAI's older encoding.
 const OLDER: &[&str] = &["gpt-4-", "gpt-3.5", "gpt-35", "text-embedding-", "davinci", "babbage"];
 
-/// The tokens of `text` for a model of that name.
+/// Counts the tokens of `text` for a model of that name.
 #[must_use]
 pub fn count(model: &str, text: &str) -> u64 {
     let is_older = model == "gpt-4" || OLDER.iter().any(|start| model.starts_with(start));
@@ -31,8 +31,8 @@ pub fn count(model: &str, text: &str) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// The tokens of a job's input as far as it is text: messages, instructions, documents, tools. What
-/// stands for an image, audio or a file is not counted.
+/// Counts the tokens of a job's input as far as it is text: messages, instructions, documents, tools. What stands for
+/// an image, audio or a file is not counted.
 #[must_use]
 pub fn of_input(model: &str, job: &Job) -> u64 {
     let Ok(input) = serde_json::from_str::<Value>(job.input.get()) else { return count(model, job.input.get()) };
@@ -55,7 +55,7 @@ pub fn of_input(model: &str, job: &Job) -> u64 {
     count(model, &text) + messages * MESSAGE_TOKENS
 }
 
-/// The strings that a model reads, of a message or a list of them.
+/// Adds the strings that a model reads from a message or a list of messages.
 fn add_text(value: &Value, text: &mut String) {
     match value {
         Value::String(piece) => {

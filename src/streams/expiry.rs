@@ -67,11 +67,11 @@ impl UserStreams {
                 break;
             }
             let mut rows = vec![Row::remove(due)];
-            if let Some(feed) = self.find(&key).await?.filter(|feed| feed.head.id == id) {
+            if let Some(stream) = self.find(&key).await?.filter(|stream| stream.head.id == id) {
                 // It was used in the meantime.
-                rows.extend(feed.ends().map(|end| Row::put(row::due(end.max(now.plus_ms(1)), id), place)));
+                rows.extend(stream.ends().map(|end| Row::put(row::due(end.max(now.plus_ms(1)), id), place)));
             } else {
-                self.remove(&key, |feed| feed.head.id == id).await?;
+                self.remove(&key, |stream| stream.head.id == id).await?;
             }
             self.log.write_rows(rows).await?;
         }

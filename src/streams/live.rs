@@ -66,8 +66,8 @@ pub enum Done {
     Refused(Refused),
 }
 
-/// One stream of a user. There is one of these per feed and process, so that one mutex orders its appends.
-pub struct Feed {
+/// One stream of a user. There is one of these per stream and process, so that one mutex orders its appends.
+pub struct UserStream {
     pub(super) key: Key,
     pub(super) head: Head,
     form: Form,
@@ -79,11 +79,11 @@ pub struct Feed {
     state: Mutex<State>,
 }
 
-impl Feed {
-    pub(super) fn new(key: Key, head: Head, mark: Mark, log: Arc<dyn Rows>) -> Arc<Feed> {
+impl UserStream {
+    pub(super) fn new(key: Key, head: Head, mark: Mark, log: Arc<dyn Rows>) -> Arc<UserStream> {
         let tail = watch::Sender::new(Tail { next: mark.next, closed: mark.closed, gone: false });
         let (form, state) = (Form::of(&head.content_type), Mutex::new(State::new(&head, mark)));
-        Arc::new(Feed { key, head, form, log, tail, settled: watch::Sender::new(0), state })
+        Arc::new(UserStream { key, head, form, log, tail, settled: watch::Sender::new(0), state })
     }
 
     /// Returns the content type.
@@ -136,26 +136,26 @@ impl Feed {
     }
 
     /// Notes that the stream is read. The time of the last use is stored now and then, in the background.
-    pub fn used(self: &Arc<Self>, feeds: &UserStreams) {
+    pub fn used(self: &Arc<Self>, streams: &UserStreams) {
         let Lifetime::Idle(seconds) = self.head.lifetime else { return };
-        let now = feeds.clock.now();
+        let now = streams.clock.now();
         let writes = {
             let mut state = self.lock();
             let fresh = now.ms_since(state.pending.used_at) < seconds.saturating_mul(1000) / USE_PARTS;
             !state.ends && !fresh && state.used(now)
         };
-        self.write_if(writes, feeds);
+        self.write_if(writes, streams);
     }
 
     /// Appends `body`, which is empty where `append` has no content type. Durable when it resolves.
     /// Cancel-safe: a dropped call has appended all of it or nothing.
     ///
     /// # Errors
-    /// `not_found` when the feed was removed meanwhile; `invalid`, naming `body`; `too_large`;
+    /// `not_found` when the stream was removed meanwhile; `invalid`, naming `body`; `too_large`;
     /// `overloaded`.
     pub async fn append(
         self: &Arc<Self>,
-        feeds: &UserStreams,
+        streams: &UserStreams,
         append: &Append,
         body: &Bytes,
     ) -> Result<Appended, Failure> {
@@ -166,7 +166,7 @@ impl Feed {
         };
         let mut looked_up = None;
         let (ticket, answer) = loop {
-            match self.judge(feeds, append, &mut content, looked_up)? {
+            match self.judge(streams, append, &mut content, looked_up)? {
                 Judged::Done(ticket, answer) => break (ticket, answer),
                 Judged::LookUp(version) => looked_up = Some((self.look_up(append).await?, version)),
             }
@@ -177,7 +177,7 @@ impl Feed {
 
     fn judge(
         self: &Arc<Self>,
-        feeds: &UserStreams,
+        streams: &UserStreams,
         append: &Append,
         content: &mut Result<Vec<Bytes>, Failure>,
         looked_up: Option<LookedUp>,
@@ -198,8 +198,8 @@ impl Feed {
             Ok(Verdict::Known(highest)) => Done::Known(highest),
             Ok(Verdict::Taken) => {
                 let content = std::mem::replace(content, Ok(Vec::new()))?;
-                let writes = state.append(append, content, feeds.clock.now())?;
-                self.write_if(writes, feeds);
+                let writes = state.append(append, content, streams.clock.now())?;
+                self.write_if(writes, streams);
                 Done::New
             }
         };
@@ -216,7 +216,7 @@ impl Feed {
 
     /// Removes the stream, after everything that was handed over before; its rows are removed in the background.
     /// Durable when it resolves. Returns `false` if it was removed already.
-    pub(super) async fn end(self: &Arc<Self>, feeds: &UserStreams) -> Result<bool, Failure> {
+    pub(super) async fn end(self: &Arc<Self>, streams: &UserStreams) -> Result<bool, Failure> {
         let (writes, ticket) = {
             let mut state = self.lock();
             if state.ends {
@@ -225,15 +225,15 @@ impl Feed {
             let removal = [Row::remove(rows::head(&self.key)), Row::put(rows::to_delete(self.head.id), Bytes::new())];
             (state.end(removal.into()), state.last_ticket())
         };
-        self.write_if(writes, feeds);
+        self.write_if(writes, streams);
         self.settled(ticket).await.map(|()| true)
     }
 
-    fn write_if(self: &Arc<Self>, writes: bool, feeds: &UserStreams) {
+    fn write_if(self: &Arc<Self>, writes: bool, streams: &UserStreams) {
         if writes {
-            let feed = Arc::clone(self);
+            let stream = Arc::clone(self);
             // A shutdown does not wait for it: what it has not written was not acknowledged.
-            feeds.runtime.spawn(async move { feed.write().await });
+            streams.runtime.spawn(async move { stream.write().await });
         }
     }
 
@@ -268,7 +268,7 @@ impl Feed {
     /// Reads durable content from `from`, about `budget_bytes` of it and at least one message; empty at the tail.
     ///
     /// # Errors
-    /// `expired` when the feed was removed meanwhile, `internal` when the log is damaged.
+    /// `expired` when the stream was removed meanwhile, `internal` when the log is damaged.
     pub async fn read(&self, from: u64, budget_bytes: usize) -> Result<Page, Failure> {
         let upto = {
             let state = self.lock();

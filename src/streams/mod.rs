@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, RwLock};
 
-pub use live::{Appended, Done, Feed, Page, Tail};
+pub use live::{Appended, Done, Page, Tail, UserStream};
 pub use rule::{Append, Refused};
 
 use crate::clock::Clock;
@@ -60,9 +60,9 @@ pub struct Plan {
 /// The result of creating a stream.
 pub enum Created {
     /// The stream is new.
-    New(Arc<Feed>),
+    New(Arc<UserStream>),
     /// There is one under this name, and it is as planned.
-    Same(Arc<Feed>),
+    Same(Arc<UserStream>),
     /// There is one under this name, and it is another.
     Other,
 }
@@ -97,7 +97,7 @@ enum SlotState {
     #[default]
     Unknown,
     Nothing,
-    There(Arc<Feed>),
+    There(Arc<UserStream>),
 }
 
 impl UserStreams {
@@ -138,7 +138,7 @@ impl UserStreams {
     ///
     /// # Errors
     /// `internal` when the log is damaged.
-    pub async fn find(&self, key: &Key) -> Result<Option<Arc<Feed>>, Failure> {
+    pub async fn find(&self, key: &Key) -> Result<Option<Arc<UserStream>>, Failure> {
         let place = self.place(key);
         {
             let life = place.life.read().await;
@@ -152,13 +152,13 @@ impl UserStreams {
     }
 
     /// Returns the stream of a path, unless it has expired.
-    fn known(&self, life: &SlotState) -> Option<Option<Arc<Feed>>> {
+    fn known(&self, life: &SlotState) -> Option<Option<Arc<UserStream>>> {
         match life {
             SlotState::Unknown => None,
             SlotState::Nothing => Some(None),
-            SlotState::There(feed) => {
-                let there = !feed.tail().gone && !feed.is_over(self.clock.now());
-                Some(there.then(|| Arc::clone(feed)))
+            SlotState::There(stream) => {
+                let there = !stream.tail().gone && !stream.is_over(self.clock.now());
+                Some(there.then(|| Arc::clone(stream)))
             }
         }
     }
@@ -176,7 +176,7 @@ impl UserStreams {
         let head: Head = crate::wire::row::decode(&head).ok_or_else(damaged)?;
         let mark = self.log.row(row::mark(head.id)).await?.ok_or_else(damaged)?;
         let mark: Mark = crate::wire::row::decode(&mark).ok_or_else(damaged)?;
-        *life = SlotState::There(Feed::new(key.clone(), head, mark, Arc::clone(&self.log)));
+        *life = SlotState::There(UserStream::new(key.clone(), head, mark, Arc::clone(&self.log)));
         Ok(())
     }
 
@@ -186,27 +186,27 @@ impl UserStreams {
     /// # Errors
     /// `invalid`, naming `body`; `too_large`; `overloaded`.
     pub async fn create(&self, key: Key, plan: Plan, body: Bytes) -> Result<Created, Failure> {
-        self.carry(|feeds| Box::pin(async move { feeds.create_now(&key, &plan, &body).await })).await
+        self.carry(|streams| Box::pin(async move { streams.create_now(&key, &plan, &body).await })).await
     }
 
     async fn create_now(&self, key: &Key, plan: &Plan, body: &Bytes) -> Result<Created, Failure> {
         let place = self.place(key);
         let mut life = place.life.write().await;
         self.load(key, &mut life).await?;
-        if let Some(Some(feed)) = self.known(&life) {
-            let same = durable_streams::same_type(feed.content_type(), &plan.content_type)
-                && feed.lifetime() == plan.lifetime
-                && feed.tail().closed == plan.closed;
-            return Ok(if same { Created::Same(feed) } else { Created::Other });
+        if let Some(Some(stream)) = self.known(&life) {
+            let same = durable_streams::same_type(stream.content_type(), &plan.content_type)
+                && stream.lifetime() == plan.lifetime
+                && stream.tail().closed == plan.closed;
+            return Ok(if same { Created::Same(stream) } else { Created::Other });
         }
         let content = if body.is_empty() { Vec::new() } else { content::rows(Form::of(&plan.content_type), body)? };
         let now = self.clock.now();
         let id = StreamId::generate();
         let head = Head { id, content_type: plan.content_type.clone(), lifetime: plan.lifetime, created_at: now };
         let mark = Mark { next: content.len() as u64, closed: plan.closed, used_at: now, ..Mark::default() };
-        if let SlotState::There(feed) = &*life {
+        if let SlotState::There(stream) = &*life {
             // It has expired and is not removed yet.
-            feed.end(self).await?;
+            stream.end(self).await?;
             *life = SlotState::Nothing;
             self.to_delete.notify_one();
         }
@@ -215,9 +215,9 @@ impl UserStreams {
         rows.extend((0..).zip(content).map(|(at, content)| Row::put(row::content(id, at), content)));
         rows.extend(plan.lifetime.ends(now).map(|end| Row::put(row::due(end, id), row::due_row(key))));
         self.log.write_rows(rows).await?;
-        let feed = Feed::new(key.clone(), head, mark, Arc::clone(&self.log));
-        *life = SlotState::There(Arc::clone(&feed));
-        Ok(Created::New(feed))
+        let stream = UserStream::new(key.clone(), head, mark, Arc::clone(&self.log));
+        *life = SlotState::There(Arc::clone(&stream));
+        Ok(Created::New(stream))
     }
 
     /// Removes a stream; its rows are removed in the background. Returns whether there was one. Durable when it
@@ -226,21 +226,21 @@ impl UserStreams {
     /// # Errors
     /// `overloaded`; `internal` when the log is damaged.
     pub async fn delete(&self, key: Key) -> Result<bool, Failure> {
-        self.carry(|feeds| Box::pin(async move { feeds.remove(&key, |_| true).await })).await
+        self.carry(|streams| Box::pin(async move { streams.remove(&key, |_| true).await })).await
     }
 
     /// Removes the stream that `key` names if `meant` accepts it, even if it has expired. Returns whether there was one
     /// before.
-    async fn remove(&self, key: &Key, meant: impl Fn(&Feed) -> bool) -> Result<bool, Failure> {
+    async fn remove(&self, key: &Key, meant: impl Fn(&UserStream) -> bool) -> Result<bool, Failure> {
         let place = self.place(key);
         let mut life = place.life.write().await;
         self.load(key, &mut life).await?;
-        let SlotState::There(feed) = &*life else { return Ok(false) };
-        if !meant(feed) {
+        let SlotState::There(stream) = &*life else { return Ok(false) };
+        if !meant(stream) {
             return Ok(false);
         }
         let was_there = self.known(&life).flatten().is_some();
-        let ended = feed.end(self).await?;
+        let ended = stream.end(self).await?;
         *life = SlotState::Nothing;
         self.to_delete.notify_one();
         Ok(was_there && ended)
@@ -251,7 +251,7 @@ impl UserStreams {
         &self,
         work: impl FnOnce(Arc<UserStreams>) -> BoxFuture<'static, Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let this = self.this.upgrade().ok_or_else(|| Failure::internal("the feeds are closed"))?;
+        let this = self.this.upgrade().ok_or_else(|| Failure::internal("the streams are closed"))?;
         let carried = self.runtime.spawn(work(this));
         carried.await.unwrap_or_else(|_| Err(Failure::internal("a bug: work on a stream panicked")))
     }
@@ -264,7 +264,7 @@ impl Places {
             // A caller takes a stream under this lock, so none can be taken during the search.
             let is_held = Arc::strong_count(place) > 1
                 || match place.life.try_read().as_deref() {
-                    Ok(SlotState::There(feed)) => Arc::strong_count(feed) > 1,
+                    Ok(SlotState::There(stream)) => Arc::strong_count(stream) > 1,
                     Ok(SlotState::Unknown | SlotState::Nothing) => false,
                     Err(_) => true,
                 };

@@ -22,9 +22,9 @@ fn text(seq: u64) -> Append {
     Append { content_type: Some("text/plain".into()), producer, ..Append::default() }
 }
 
-async fn create(feeds: &Arc<UserStreams>, path: &str, lifetime: Lifetime, body: &'static str) -> Arc<Feed> {
-    match feeds.create(key(path), plan(lifetime), body.into()).await.unwrap() {
-        Created::New(feed) => feed,
+async fn create(streams: &Arc<UserStreams>, path: &str, lifetime: Lifetime, body: &'static str) -> Arc<UserStream> {
+    match streams.create(key(path), plan(lifetime), body.into()).await.unwrap() {
+        Created::New(stream) => stream,
         Created::Same(_) | Created::Other => panic!("{path} is there"),
     }
 }
@@ -42,26 +42,26 @@ fn simulated() -> (Arc<UserStreams>, Arc<dyn Log>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_feed_lives_as_long_as_it_is_used_and_leaves_nothing() {
-    let (feeds, log) = simulated();
-    let tending = Handle::current().spawn(Arc::clone(&feeds).expire_loop());
+    let (streams, log) = simulated();
+    let tending = Handle::current().spawn(Arc::clone(&streams).expire_loop());
     let hour = Duration::from_secs(3600);
     let end = Timestamp(1_795_000_000_000).plus_ms(2 * 3_600_000);
-    create(&feeds, "idle", Lifetime::Idle(3600), "x").await;
-    create(&feeds, "read", Lifetime::Idle(3600), "x").await;
-    create(&feeds, "until", Lifetime::Until(end), "x").await;
-    create(&feeds, "ever", Lifetime::Unlimited, "x").await;
+    create(&streams, "idle", Lifetime::Idle(3600), "x").await;
+    create(&streams, "read", Lifetime::Idle(3600), "x").await;
+    create(&streams, "until", Lifetime::Until(end), "x").await;
+    create(&streams, "ever", Lifetime::Unlimited, "x").await;
     let there = async || {
         let mut there = Vec::new();
         for path in ["idle", "read", "until", "ever"] {
-            there.push(feeds.find(&key(path)).await.unwrap().is_some());
+            there.push(streams.find(&key(path)).await.unwrap().is_some());
         }
         there
     };
     assert_eq!(there().await, [true; 4]);
     for _ in 0..3 {
         tokio::time::sleep(hour / 2).await;
-        if let Some(read) = feeds.find(&key("read")).await.unwrap() {
-            read.used(&feeds);
+        if let Some(read) = streams.find(&key("read")).await.unwrap() {
+            read.used(&streams);
         }
     }
     assert_eq!(there().await, [false, true, true, true], "half an hour after its last use");
@@ -73,9 +73,9 @@ async fn a_feed_lives_as_long_as_it_is_used_and_leaves_nothing() {
     assert_eq!(rows(&log).await, 3, "the head, the mark and the content of what is there for ever");
     // A stream that is not used is not kept in memory either.
     assert_eq!(there().await, [false, false, false, true]);
-    assert_eq!(feeds.places().by_key.len(), 4);
+    assert_eq!(streams.places().by_key.len(), 4);
     tokio::time::sleep(Duration::from_secs(70)).await;
-    assert_eq!(feeds.places().by_key.len(), 0);
+    assert_eq!(streams.places().by_key.len(), 0);
     assert_eq!(there().await, [false, false, false, true]);
     tending.abort();
 }
@@ -95,32 +95,32 @@ async fn feeds_are_there_after_a_restart_and_a_removal_that_was_cut_short_goes_o
         (UserStreams::new(log.clone(), Clock::System, Handle::current()), log)
     };
     for round in 0..3_u64 {
-        let (feeds, log) = open();
-        let feed = match round {
-            0 => create(&feeds, "kept", Lifetime::Unlimited, "").await,
-            _ => feeds.find(&key("kept")).await.unwrap().unwrap(),
+        let (streams, log) = open();
+        let stream = match round {
+            0 => create(&streams, "kept", Lifetime::Unlimited, "").await,
+            _ => streams.find(&key("kept")).await.unwrap().unwrap(),
         };
-        assert_eq!(feed.read(0, usize::MAX).await.unwrap().content, "kept ".repeat(10 * round as usize).into_bytes());
+        assert_eq!(stream.read(0, usize::MAX).await.unwrap().content, "kept ".repeat(10 * round as usize).into_bytes());
         for seq in 10 * round..10 * round + 10 {
-            let appended = feed.append(&feeds, &text(seq), &"kept ".into()).await.unwrap();
+            let appended = stream.append(&streams, &text(seq), &"kept ".into()).await.unwrap();
             assert_eq!((appended.done, appended.next), (Done::New, seq + 1));
         }
-        let again = feed.append(&feeds, &text(3), &"kept ".into()).await.unwrap();
+        let again = stream.append(&streams, &text(3), &"kept ".into()).await.unwrap();
         assert_eq!(again.done, Done::Known(Some(10 * round + 9)));
-        let to_delete = create(&feeds, "to_delete", Lifetime::Unlimited, "x").await;
+        let to_delete = create(&streams, "to_delete", Lifetime::Unlimited, "x").await;
         for seq in 0..400 {
-            to_delete.append(&feeds, &text(seq), &"x".into()).await.unwrap();
+            to_delete.append(&streams, &text(seq), &"x".into()).await.unwrap();
         }
-        assert!(feeds.delete(key("to_delete")).await.unwrap());
-        assert!(!feeds.delete(key("to_delete")).await.unwrap());
-        let late = to_delete.append(&feeds, &text(400), &"x".into()).await;
+        assert!(streams.delete(key("to_delete")).await.unwrap());
+        assert!(!streams.delete(key("to_delete")).await.unwrap());
+        let late = to_delete.append(&streams, &text(400), &"x".into()).await;
         assert_eq!(late.unwrap_err().code, crate::job::Code::NotFound);
         assert!(rows(&log).await > 400, "nothing is removed yet");
-        drop((feeds, feed, to_delete, log));
+        drop((streams, stream, to_delete, log));
     }
-    let (feeds, log) = open();
-    assert!(feeds.find(&key("to_delete")).await.unwrap().is_none());
-    let tending = Handle::current().spawn(Arc::clone(&feeds).expire_loop());
+    let (streams, log) = open();
+    assert!(streams.find(&key("to_delete")).await.unwrap().is_none());
+    let tending = Handle::current().spawn(Arc::clone(&streams).expire_loop());
     while rows(&log).await > 33 {
         tokio::task::yield_now().await;
     }

@@ -41,7 +41,7 @@ pub(super) async fn serve(context: &RequestContext<'_>, path: &str) -> Result<Re
         true => find(context, &key).await?,
         false => return Err(no_stream()),
     };
-    read::answer(context, Source::Feed(feed, Arc::clone(&context.broker().user_streams))).await
+    read::answer(context, Source::UserStream(feed, Arc::clone(&context.broker().user_streams))).await
 }
 
 /// Answers a request to `/v1/stream/jobs/{id}`.

@@ -143,7 +143,7 @@ fn head(source: &Source) -> Reply {
     if end.closed {
         response::set(&mut reply, "stream-closed", "true");
     }
-    if let Source::Feed(feed, _) = source {
+    if let Source::UserStream(feed, _) = source {
         match feed.lifetime() {
             Lifetime::Unlimited => {}
             Lifetime::Idle(seconds) => response::set(&mut reply, "stream-ttl", seconds.to_string()),

@@ -7,13 +7,13 @@ use crate::dialect::durable_streams::Form;
 use crate::http::context::RequestContext;
 use crate::job::{Code, Epoch, Failure};
 use crate::log;
-use crate::streams::{Feed, Key, Page, UserStreams};
+use crate::streams::{UserStream, Key, Page, UserStreams};
 use crate::wire::{Cursor, record};
 
 /// Stored bytes of a job's records in one page: small records grow eightfold when they are rendered.
 const PAGE_STORED_BYTES: usize = 128 * 1024;
 
-pub(super) async fn find(context: &RequestContext<'_>, key: &Key) -> Result<Arc<Feed>, Failure> {
+pub(super) async fn find(context: &RequestContext<'_>, key: &Key) -> Result<Arc<UserStream>, Failure> {
     context.broker().user_streams.find(key).await?.ok_or_else(no_stream)
 }
 
@@ -26,14 +26,14 @@ pub(super) enum Source {
     /// A job's records, as JSON messages.
     Job(Arc<log::Stream>, Arc<dyn log::Streams>),
     /// A user's own stream.
-    Feed(Arc<Feed>, Arc<UserStreams>),
+    UserStream(Arc<UserStream>, Arc<UserStreams>),
 }
 
 /// Stored bytes to read so that about `bytes` are sent.
 pub(super) fn budget(source: &Source, bytes: usize) -> usize {
     match source {
         Source::Job(..) => bytes.min(PAGE_STORED_BYTES),
-        Source::Feed(..) => bytes,
+        Source::UserStream(..) => bytes,
     }
 }
 
@@ -49,7 +49,7 @@ impl Source {
     pub(super) fn epoch(&self) -> Epoch {
         match self {
             Source::Job(stream, _) => stream.epoch(),
-            Source::Feed(feed, _) => feed.epoch(),
+            Source::UserStream(feed, _) => feed.epoch(),
         }
     }
 
@@ -60,14 +60,14 @@ impl Source {
     pub(super) fn form(&self) -> Form {
         match self {
             Source::Job(..) => Form::Json,
-            Source::Feed(feed, _) => feed.form(),
+            Source::UserStream(feed, _) => feed.form(),
         }
     }
 
     pub(super) fn content_type(&self) -> &str {
         match self {
             Source::Job(..) => "application/json",
-            Source::Feed(feed, _) => feed.content_type(),
+            Source::UserStream(feed, _) => feed.content_type(),
         }
     }
 
@@ -77,7 +77,7 @@ impl Source {
                 let tail = stream.tail();
                 End { next: tail.durable, closed: tail.state.is_terminal(), gone: false }
             }
-            Source::Feed(feed, _) => {
+            Source::UserStream(feed, _) => {
                 let tail = feed.tail();
                 End { next: tail.next, closed: tail.closed, gone: tail.gone }
             }
@@ -86,7 +86,7 @@ impl Source {
 
     /// Notes that the stream is read, which prolongs its lifetime.
     pub(super) fn touch(&self) {
-        if let Source::Feed(feed, feeds) = self {
+        if let Source::UserStream(feed, feeds) = self {
             feed.used(feeds);
         }
     }
@@ -97,7 +97,7 @@ impl Source {
             Source::Job(stream, _) => {
                 stream.watch().wait_for(|tail| tail.durable > from || tail.state.is_terminal()).await.is_ok()
             }
-            Source::Feed(feed, _) => {
+            Source::UserStream(feed, _) => {
                 feed.watch().wait_for(|tail| tail.next > from || tail.closed || tail.gone).await.is_ok()
             }
         };
@@ -111,7 +111,7 @@ impl Source {
 
     pub(super) async fn read(&self, from: u64, budget_bytes: usize) -> Result<Page, Failure> {
         let (stream, log) = match self {
-            Source::Feed(feed, _) => return feed.read(from, budget_bytes).await,
+            Source::UserStream(feed, _) => return feed.read(from, budget_bytes).await,
             Source::Job(stream, log) => (stream, log),
         };
         if from >= stream.tail().durable {

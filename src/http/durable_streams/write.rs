@@ -14,7 +14,7 @@ use crate::http::errors::stream_failure_reply;
 use crate::http::response;
 use crate::http::response::Reply;
 use crate::job::{Code, Failure};
-use crate::streams::{Append, CONTENT_TYPE_BYTES_MAX, Created, Done, Feed, Key, Plan, Refused};
+use crate::streams::{Append, CONTENT_TYPE_BYTES_MAX, Created, Done, Key, Plan, Refused, UserStream};
 use crate::wire::Cursor;
 
 /// Content type of a stream whose creator names none.
@@ -86,7 +86,7 @@ fn address(context: &RequestContext<'_>) -> String {
     host.map_or_else(|| path.to_owned(), |host| format!("{scheme}://{host}{path}"))
 }
 
-fn place(reply: &mut Reply, feed: &Feed, next: u64, closed: bool) {
+fn place(reply: &mut Reply, feed: &UserStream, next: u64, closed: bool) {
     let next = Cursor::At { epoch: feed.epoch(), seq: next };
     response::set(reply, "stream-next-offset", next.to_string());
     if closed {
