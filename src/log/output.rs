@@ -26,7 +26,7 @@ pub struct StoredOutput {
 
 /// What an implementation of the log does for an [`OutputWriter`].
 pub(super) trait WriteOutput: Send {
-    /// Appends bytes.
+    /// Appends bytes to the output.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), Failure>>;
 
     /// Makes the output durable and readable under its digest.

@@ -14,7 +14,7 @@ use crate::wire::row;
 
 /// gateway, path → [`Head`].
 const HEAD: u8 = b'h';
-/// id → [`Mark`].
+/// Kind of the rows id → [`Mark`].
 const MARK: u8 = b't';
 /// id, position → content.
 const CONTENT: u8 = b'm';

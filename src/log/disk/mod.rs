@@ -53,7 +53,7 @@ use crate::config::LogConfig;
 use crate::job::{Charge, Cost, Event, Failure, Interrupted, Usage};
 use crate::log::{Health, Log, Streams};
 
-/// The durable log. Dropping it without [`Log::close`] is as safe as a `kill -9`.
+/// The durable log on disk. Dropping it without [`Log::close`] is as safe as a `kill -9`.
 pub struct DiskLog {
     pub(crate) this: Weak<DiskLog>,
     pub(crate) shared: Arc<Shared>,

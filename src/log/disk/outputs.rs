@@ -108,7 +108,7 @@ impl Part {
         Ok(Part { file, path, sha256: Sha256::new(), bytes: 0 })
     }
 
-    /// Appends bytes. Blocks.
+    /// Appends bytes to the file. Blocks.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.file.write_all(bytes).map_err(|error| write_failed(&error))?;
         self.sha256.update(bytes);
@@ -143,7 +143,7 @@ impl Drop for Part {
     }
 }
 
-/// An output's file. It stays readable after its name is removed.
+/// The file of an output. It stays readable after its name is removed.
 struct FileReader {
     shared: Arc<Shared>,
     file: Arc<File>,

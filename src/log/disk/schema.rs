@@ -14,9 +14,9 @@ use crate::wire::row;
 pub(crate) enum Tree {
     /// stream + first seq → records.
     Packs,
-    /// stream → [`crate::log::Head`].
+    /// Rows of stream → [`crate::log::Head`].
     Heads,
-    /// stream → [`StreamRow`].
+    /// Rows of stream → [`StreamRow`].
     Streams,
     /// stream → the job's JSON.
     Jobs,
@@ -26,7 +26,7 @@ pub(crate) enum Tree {
     Ids,
     /// gateway, idempotency key → stream.
     Keys,
-    /// line → [`crate::job::Charge`].
+    /// Rows of line → [`crate::job::Charge`].
     Ledger,
     /// hour + key's hash → last line added, [`Sums`].
     Rollups,
