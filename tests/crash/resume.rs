@@ -82,8 +82,8 @@ impl Reader {
                 Some(last) => format!("/v1/responses/resp_{job}?stream=true&starting_after={last}"),
             },
             ResumeBy::Offset => stream,
-            ResumeBy::LongPoll => stream + "&snapshot=long-poll",
-            ResumeBy::OffsetSse => stream + "&snapshot=sse",
+            ResumeBy::LongPoll => stream + "&live=long-poll",
+            ResumeBy::OffsetSse => stream + "&live=sse",
         };
         (path, String::new())
     }
