@@ -240,11 +240,11 @@ pub struct CostSums {
     pub usd: Usd,
     /// Jobs of which some attempt had no known price: `usd` is too low by them.
     pub unpriced_jobs: u64,
-    /// Jobs that ended.
+    /// Number of jobs that ended.
     pub jobs: u64,
     /// Attempts that they took.
     pub attempts: u64,
-    /// What they consumed.
+    /// Usage of all attempts together.
     #[serde(flatten)]
     pub usage: Usage,
 }
@@ -264,7 +264,7 @@ pub struct CostRow {
     /// When the row's hour or day begins, if buckets were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
-    /// The sums.
+    /// The sums of this row.
     #[serde(flatten)]
     pub sums: CostSums,
 }
@@ -274,7 +274,7 @@ pub struct CostRow {
 pub struct CostAnswer {
     /// By bucket, then by key.
     pub rows: Vec<CostRow>,
-    /// Over all rows.
+    /// The sums over all rows.
     pub total: CostSums,
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Tariff<'a> {
     prices: &'a [Price],
     gaps: Gaps,
     sale: &'a Sale<'a>,
-    said: Said<'a>,
+    fields: PricedFields<'a>,
     service: Service,
     above: u64,
     /// Whether the prices for quiet hours hold.
@@ -44,7 +44,7 @@ pub(super) struct Tariff<'a> {
 /// The facts of a job's input on which a price may depend.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Said<'a> {
+struct PricedFields<'a> {
     #[serde(borrow)]
     service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -61,8 +61,8 @@ struct Said<'a> {
     resolution: Option<&'a RawValue>,
 }
 
-fn text(said: Option<&RawValue>) -> &str {
-    said.map_or("", |value| value.get().trim_matches('"'))
+fn text(fields: Option<&RawValue>) -> &str {
+    fields.map_or("", |value| value.get().trim_matches('"'))
 }
 
 /// A price, and whether it is the exact one.
@@ -79,8 +79,8 @@ impl<'a> Tariff<'a> {
             |price: &Price| price.service != Service::Standard || !price.variant.is_empty() || price.unit.is_factor();
         let depends = gaps == Gaps::Unknown && prices.iter().any(reads);
         let input = sale.job.input.get();
-        let said = if depends { serde_json::from_str(input).unwrap_or_default() } else { Said::default() };
-        let mut tariff = Tariff { prices, gaps, sale, said, service: Service::Standard, above: 0, off_peak: false };
+        let fields = if depends { serde_json::from_str(input).unwrap_or_default() } else { PricedFields::default() };
+        let mut tariff = Tariff { prices, gaps, sale, fields, service: Service::Standard, above: 0, off_peak: false };
         tariff.service = tariff.service();
         let length = sale.usage.input_tokens.unwrap_or(0);
         let steps = prices.iter().filter(|price| price.service == tariff.service || price.service == Service::Standard);
@@ -93,7 +93,7 @@ impl<'a> Tariff<'a> {
         if self.gaps == Gaps::AsTheNext {
             return Service::Standard;
         }
-        let word = self.sale.bill.service_tier.as_deref().unwrap_or_else(|| text(self.said.service_tier));
+        let word = self.sale.bill.service_tier.as_deref().unwrap_or_else(|| text(self.fields.service_tier));
         ["priority", "flex", "batch", "ultrafast"]
             .into_iter()
             .find(|known| word.eq_ignore_ascii_case(known))
@@ -185,7 +185,7 @@ impl<'a> Tariff<'a> {
         sum.add(self.rate(Unit::ImageTokenCached).or(cached), Some(parts.cached_image));
         // A vendor without a price for writing to a cache bills it as the input that it is.
         let write = self.rate(Unit::Write).or(input);
-        let is_long = text(self.said.prompt_cache_retention) == "24h";
+        let is_long = text(self.fields.prompt_cache_retention) == "24h";
         let minutes = if is_long { self.rate(Unit::Write12h).or(write) } else { write };
         sum.add(minutes, Some(parts.written));
         let guess = write.map(|rate| Rate { sure: self.gaps == Gaps::AsTheNext, ..rate });
@@ -197,19 +197,19 @@ impl<'a> Tariff<'a> {
         // A factor has twelve decimals, of which three are meant.
         const MILLI: i128 = 1_000_000_000;
         let region = self.sale.region.unwrap_or("");
-        let is_us = region == "us" || text(self.said.inference_geo) == "us";
+        let is_us = region == "us" || text(self.fields.inference_geo) == "us";
         let mut total = total;
         for (unit, holds) in [
             (Unit::XUs, is_us),
             (Unit::XEu, region == "eu"),
             (Unit::XRegional, !matches!(region, "" | "global")),
-            (Unit::XFast, text(self.said.speed) == "fast"),
+            (Unit::XFast, text(self.fields.speed) == "fast"),
         ] {
             if holds && let Some(rate) = self.rate(unit) {
                 total = total.saturating_mul(rate.pico / MILLI) / 1000;
             }
         }
-        *incomplete |= text(self.said.speed) == "fast" && !self.has(Unit::XFast);
+        *incomplete |= text(self.fields.speed) == "fast" && !self.has(Unit::XFast);
         total
     }
 
@@ -240,7 +240,8 @@ impl<'a> Tariff<'a> {
 
     /// Returns the price for the size, quality or resolution that the job names.
     fn rate_of_variant(&self, unit: Unit) -> Option<Rate> {
-        let (size, quality, resolution) = (text(self.said.size), text(self.said.quality), text(self.said.resolution));
+        let (size, quality, resolution) =
+            (text(self.fields.size), text(self.fields.quality), text(self.fields.resolution));
         let lines = size
             .split_once('x')
             .and_then(|(across, down)| Some(format!("{}p", across.parse::<u32>().ok()?.min(down.parse().ok()?))));

@@ -15,11 +15,11 @@ use crate::snapshot::ConfigSnapshot;
 
 /// The parts of a broker that its jobs use. One per broker, shared by all its jobs.
 pub struct Env {
-    /// The durable log.
+    /// The durable log of all streams.
     pub log: Arc<dyn Log>,
     /// The configuration in force and what was built from it; a reload swaps it.
     pub snapshot: Arc<ArcSwap<ConfigSnapshot>>,
-    /// The wall clock.
+    /// The source of all dates.
     pub clock: Clock,
     /// Prices and the ledger.
     pub meter: Meter,

@@ -4,7 +4,7 @@
 //! again, and cancelling one that is no longer wanted. In the process that was cut off, the decoder goes on
 //! with the packets after the last one it had, and nothing needs to be dropped. After a crash a fresh
 //! decoder receives everything from the start (or the whole answer in one piece), and [`ReplayFilter`] lets
-//! through what is new. Promises that the joined text is the provider's own, or an error: each passage that
+//! through what is new. Promises that the joined text is the provider's own, or an error: each part that
 //! is dropped must equal the one that readers have.
 
 use std::collections::HashMap;
@@ -18,8 +18,8 @@ use crate::provider::{Decoder, ModelCall, Outbound, Provider, Upstream};
 use crate::wire::record::BodyRef;
 
 /// Number of texts, tool calls and extra fields that are told apart in one answer. A decoder makes at most
-/// 4096 items of one; an answer with more passages than this is not received again.
-const PASSAGES_MAX: usize = 16_384;
+/// 4096 items of one; an answer with more parts than this is not received again.
+const PARTS_MAX: usize = 16_384;
 /// How long a provider gets to end an answer that is no longer wanted.
 const CANCEL_WAIT: Duration = Duration::from_secs(10);
 
@@ -111,7 +111,7 @@ impl Reattach {
     pub(crate) fn note(&mut self, body: &BodyRef<'_>) {
         match body {
             BodyRef::Delta { part, index, text } if self.is_here => {
-                self.filter.add(Passage::Text(*part, *index), text);
+                self.filter.add(AnswerPart::Text(*part, *index), text);
             }
             BodyRef::Delta { .. } => {}
             BodyRef::Event(Event::Attempt(_)) => self.is_here = false,
@@ -138,7 +138,7 @@ impl Reattach {
 /// Drops from an answer that is received again what readers have of it, wherever its pieces are cut now.
 #[derive(Default)]
 pub(crate) struct ReplayFilter {
-    passages: HashMap<Passage, PassageSums>,
+    parts: HashMap<AnswerPart, PartSums>,
     /// Digests of extra fields that stand alone, with the number of times that each came.
     extras: HashMap<u64, u32>,
     outputs: u32,
@@ -150,14 +150,14 @@ pub(crate) struct ReplayFilter {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Passage {
+enum AnswerPart {
     Text(Part, u32),
     Arguments(u32),
 }
 
-/// Length and checksums of a passage: what is received again must equal what readers have.
+/// Length and checksums of a part: what is received again must equal what readers have.
 #[derive(Default)]
-struct PassageSums {
+struct PartSums {
     bytes: usize,
     seen: crc32fast::Hasher,
     received: crc32fast::Hasher,
@@ -170,27 +170,27 @@ impl ReplayFilter {
             Event::Delta(Delta { text, extra: Some(extra), .. }) if text.is_empty() && self.has_room() => {
                 *self.extras.entry(digest(extra)).or_default() += 1;
             }
-            Event::Delta(Delta { part, index, text, .. }) => self.add(Passage::Text(*part, *index), text),
-            Event::ToolCall(call) => self.add(Passage::Arguments(call.index), &call.arguments),
+            Event::Delta(Delta { part, index, text, .. }) => self.add(AnswerPart::Text(*part, *index), text),
+            Event::ToolCall(call) => self.add(AnswerPart::Arguments(call.index), &call.arguments),
             Event::Output(_) => self.outputs += 1,
             _ => {}
         }
     }
 
-    fn add(&mut self, passage: Passage, text: &str) {
-        // A tool call may have no arguments; an empty text is no passage.
-        if text.is_empty() && matches!(passage, Passage::Text(..)) {
+    fn add(&mut self, part: AnswerPart, text: &str) {
+        // A tool call may have no arguments; an empty text is no part.
+        if text.is_empty() && matches!(part, AnswerPart::Text(..)) {
             return;
         }
-        if self.passages.contains_key(&passage) || self.has_room() {
-            let sums = self.passages.entry(passage).or_default();
+        if self.parts.contains_key(&part) || self.has_room() {
+            let sums = self.parts.entry(part).or_default();
             sums.bytes += text.len();
             sums.seen.update(text.as_bytes());
         }
     }
 
     fn has_room(&mut self) -> bool {
-        self.is_too_long |= self.passages.len() + self.extras.len() >= PASSAGES_MAX;
+        self.is_too_long |= self.parts.len() + self.extras.len() >= PARTS_MAX;
         !self.is_too_long
     }
 
@@ -222,7 +222,7 @@ impl ReplayFilter {
 
     /// Returns whether nothing is left to drop.
     pub(crate) fn is_done(&self) -> bool {
-        self.passages.is_empty() && self.extras.is_empty() && self.outputs == 0 && !self.is_announced
+        self.parts.is_empty() && self.extras.is_empty() && self.outputs == 0 && !self.is_announced
     }
 
     /// Checks that the answer, which the provider says is complete, is as long as what readers have.
@@ -230,7 +230,7 @@ impl ReplayFilter {
     /// # Errors
     /// `provider_truncated` when it is shorter.
     pub(crate) fn end(&self) -> Result<(), Failure> {
-        if self.passages.is_empty() && self.outputs == 0 { Ok(()) } else { Err(another()) }
+        if self.parts.is_empty() && self.outputs == 0 { Ok(()) } else { Err(another()) }
     }
 
     fn is_new(&mut self, event: &mut Event) -> Result<bool, Failure> {
@@ -239,14 +239,14 @@ impl ReplayFilter {
                 Ok(!extra.as_ref().is_some_and(|extra| self.drop_extra(digest(extra))))
             }
             Event::Delta(Delta { part, index, text, extra }) => {
-                if self.shorten(Passage::Text(*part, *index), text)? {
+                if self.shorten(AnswerPart::Text(*part, *index), text)? {
                     *extra = None;
                     return Ok(!text.is_empty());
                 }
                 Ok(true)
             }
             Event::ToolCall(ToolCall { index, call_id, name, arguments }) => {
-                if self.shorten(Passage::Arguments(*index), arguments)? {
+                if self.shorten(AnswerPart::Arguments(*index), arguments)? {
                     (*call_id, *name) = (None, None);
                     return Ok(!arguments.is_empty());
                 }
@@ -261,9 +261,9 @@ impl ReplayFilter {
         }
     }
 
-    /// Cuts from `text` what readers have of its passage; returns whether it cut anything.
-    fn shorten(&mut self, passage: Passage, text: &mut String) -> Result<bool, Failure> {
-        let Some(sums) = self.passages.get_mut(&passage) else { return Ok(false) };
+    /// Cuts from `text` what readers have of its part; returns whether it cut anything.
+    fn shorten(&mut self, part: AnswerPart, text: &mut String) -> Result<bool, Failure> {
+        let Some(sums) = self.parts.get_mut(&part) else { return Ok(false) };
         let known = sums.bytes.min(text.len());
         if !text.is_char_boundary(known) {
             return Err(another());
@@ -273,7 +273,7 @@ impl ReplayFilter {
         text.drain(..known);
         if sums.bytes == 0 {
             let is_same = sums.received.clone().finalize() == sums.seen.clone().finalize();
-            self.passages.remove(&passage);
+            self.parts.remove(&part);
             if !is_same {
                 return Err(another());
             }

@@ -7,7 +7,7 @@ use crate::dialect::durable_streams::Form;
 use crate::http::context::RequestContext;
 use crate::job::{Code, Epoch, Failure};
 use crate::log;
-use crate::streams::{UserStream, Key, Page, UserStreams};
+use crate::streams::{Key, Page, UserStream, UserStreams};
 use crate::wire::{Cursor, record};
 
 /// Stored bytes of a job's records in one page: small records grow eightfold when they are rendered.
