@@ -198,7 +198,7 @@ impl AdmissionQueue {
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.queue().jobs.len()
     }
 

@@ -256,6 +256,7 @@ pub struct CostOverride {
 
 /// An amount in USD, as a JSON number or a decimal string.
 #[derive(JsonSchema)]
+#[schemars(rename = "DollarsSaid")] // The public schemas have had this name from the start.
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum UsdAmount {

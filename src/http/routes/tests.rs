@@ -82,6 +82,8 @@ fn an_address_names_one_place_or_none() {
 #[test]
 fn an_address_of_cloudflares_names_a_route_of_ours() {
     let chat = ("/v1/chat/completions", ["", ""]);
+    let passed_on = "/v1/{account}/{gateway}/{provider}/{path...}";
+    let run_model = "/accounts/{account}/ai/run/{model...}";
     for (path, gateway, route, provider) in [
         ("/v1/acc/gw/compat/chat/completions", Some("gw"), Some(chat), None),
         ("/v1/acc/gw/compat/v1/chat/completions", Some("gw"), Some(chat), None),
@@ -96,27 +98,14 @@ fn an_address_of_cloudflares_names_a_route_of_ours() {
             Some(chat),
             Some("google-ai-studio"),
         ),
-        (
-            "/v1/acc/gw/openai/v1/models",
-            Some("gw"),
-            Some(("/v1/{account}/{gateway}/{provider}/{path...}", ["openai", "v1/models"])),
-            None,
-        ),
+        ("/v1/acc/gw/openai/v1/models", Some("gw"), Some((passed_on, ["openai", "v1/models"])), None),
         (
             "/v1/acc/gw/google-ai-studio/v1beta/models/gemini:generateContent",
             Some("gw"),
-            Some((
-                "/v1/{account}/{gateway}/{provider}/{path...}",
-                ["google-ai-studio", "v1beta/models/gemini:generateContent"],
-            )),
+            Some((passed_on, ["google-ai-studio", "v1beta/models/gemini:generateContent"])),
             None,
         ),
-        (
-            "/v1/acc/gw/workers-ai/@cf/meta/llama",
-            Some("gw"),
-            Some(("/accounts/{account}/ai/run/{model...}", ["@cf/meta/llama", ""])),
-            None,
-        ),
+        ("/v1/acc/gw/workers-ai/@cf/meta/llama", Some("gw"), Some((run_model, ["@cf/meta/llama", ""])), None),
         ("/v1/acc/gw/workers-ai/v1/chat/completions", Some("gw"), Some(chat), Some("workers-ai")),
         ("/v1/acc/gw/anthropic/v1/messages", Some("gw"), Some(("/v1/messages", ["", ""])), Some("anthropic")),
         (
@@ -133,18 +122,8 @@ fn an_address_of_cloudflares_names_a_route_of_ours() {
         ("/v1/chat/a/b/c", None, None, None),
         ("/v1//gw/openai/x", None, None, None),
         ("/accounts/acc/ai/run", None, Some(("/accounts/{account}/ai/run", ["", ""])), None),
-        (
-            "/client/v4/accounts/acc/ai/run/@cf/meta/llama",
-            None,
-            Some(("/accounts/{account}/ai/run/{model...}", ["@cf/meta/llama", ""])),
-            None,
-        ),
-        (
-            "/accounts/acc/ai/run/openai/gpt-5",
-            None,
-            Some(("/accounts/{account}/ai/run/{model...}", ["openai/gpt-5", ""])),
-            None,
-        ),
+        ("/client/v4/accounts/acc/ai/run/@cf/meta/llama", None, Some((run_model, ["@cf/meta/llama", ""])), None),
+        ("/accounts/acc/ai/run/openai/gpt-5", None, Some((run_model, ["openai/gpt-5", ""])), None),
         ("/client/v4/accounts/acc/ai/v1/chat/completions", None, Some(chat), None),
         ("/accounts/acc/ai/v1/embeddings", None, Some(("/v1/embeddings", ["", ""])), None),
         ("/accounts/acc/ai/v1/jobs", None, None, None),
