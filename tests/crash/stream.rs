@@ -35,8 +35,7 @@ async fn read(http: reqwest::Client, url: String) -> Vec<(usize, usize)> {
     let (mut seen, mut offset) = (Vec::new(), "-1".to_owned());
     loop {
         let page = found("a page", || async {
-            let page =
-                http.get(format!("{url}?offset={offset}&live=long-poll")).timeout(PATIENCE).send().await.ok()?;
+            let page = http.get(format!("{url}?offset={offset}&live=long-poll")).timeout(PATIENCE).send().await.ok()?;
             assert!([200, 204].contains(&page.status().as_u16()), "{offset}: {}", page.status());
             let header = |name: &str| page.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
             let (next, closed) = (header("stream-next-offset").unwrap(), header("stream-closed").is_some());

@@ -4,9 +4,11 @@
 
 #![allow(dead_code, reason = "each test target uses its own part")]
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -126,10 +128,16 @@ impl Drop for NatsServer {
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that stays free until it is used: it lies below those that the system gives to outgoing
+/// connections, and no other caller in this process gets it.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = fastrand::u16(15_000..30_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// `$NATS_SERVER`, then PATH, then what `make` fetches into the project's ignored folder.
