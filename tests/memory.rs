@@ -163,8 +163,7 @@ async fn store_large_output(data: &Path) {
     }
     let stored = output.finish().await.unwrap();
     let after = memory_kib(std::process::id(), "VmRSS:");
-    eprintln!("{before} KiB before an output of {} bytes was written, {after} KiB after", stored.bytes);
-    assert!(after.saturating_sub(before) < OUTPUT_KIB_MAX, "{before} to {after} KiB");
+    assert!(after.saturating_sub(before) < OUTPUT_KIB_MAX, "{before} to {after} KiB for {} bytes", stored.bytes);
     let body = OutputBody::Url("/v1/jobs/large/outputs/0".into());
     let output = Output { index: 0, mime: "video/mp4".into(), sha256: Some(stored.sha256.into()), body };
     let end = Event::Interrupted(Interrupted { usage: Default::default(), cost: Default::default() });
