@@ -9,7 +9,7 @@
 //! | a prompt too long for the model | a target that takes longer ones |
 //! | belongs to the request, or to us | nothing |
 //!
-//! What readers have seen stands or falls by the job's `on_stream_failure`: see [`seam`].
+//! What readers have seen stands or falls by the job's `on_stream_failure`: see [`after_loss`].
 
 use super::effective_options::EffectiveOptions;
 use crate::job::caps::ATTEMPTS_TOTAL_MAX;
