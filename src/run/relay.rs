@@ -226,8 +226,8 @@ fn count(run: &mut JobRun, events: &[Event]) {
     }
 }
 
-/// Stores an output that is too large for a record as a file, which is on disk before the record that names
-/// it.
+/// Stores an output that is too large for a record as a file. The file is on disk before a record names the
+/// output.
 async fn store_outputs(run: &JobRun, events: &mut [Event]) -> Result<(), Failure> {
     for event in events {
         let Event::Output(output) = event else { continue };
