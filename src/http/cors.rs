@@ -20,10 +20,11 @@ use crate::policy::access;
 
 /// Headers of ours that a page may read beside those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, request-id, x-should-retry, retry-after, location, etag, www-authenticate, forebay-job-id, \
-     forebay-attempts, forebay-provider, forebay-model, forebay-cost-usd, forebay-cache, forebay-overhead-us, \
-     stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, stream-ttl, stream-expires-at, \
-     stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, producer-received-seq",
+    "x-request-id, request-id, x-should-retry, retry-after, location, etag, www-authenticate, accept-ranges, \
+     content-range, forebay-job-id, forebay-attempts, forebay-provider, forebay-model, forebay-cost-usd, \
+     forebay-cache, forebay-overhead-us, stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, \
+     stream-ttl, stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, \
+     producer-expected-seq, producer-received-seq",
 );
 /// Seconds that a browser may keep the answer to a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

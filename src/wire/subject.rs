@@ -136,12 +136,6 @@ impl Subjects {
         format!("{}.{name}", self.prefix)
     }
 
-    /// Jobs for a gateway by request: `forebay.run.*`.
-    #[must_use]
-    pub fn run_in_gateway(&self) -> String {
-        format!("{}.run.*", self.prefix)
-    }
-
     /// Where jobs for a gateway are published: `forebay.jobs.<gateway>`.
     #[must_use]
     pub fn jobs(&self, gateway: &Gateway) -> String {

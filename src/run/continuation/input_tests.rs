@@ -59,7 +59,7 @@ async fn the_text_so_far_is_the_last_message_and_no_other_byte_changes() {
                 r#"[{"type":"output_text","text":"The river runs"}]}]}"#
             )),
         ),
-        // The provider_client had begun it.
+        // The caller had begun it.
         (
             r#"{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Well: ","name":"x"}]}"#,
             Ok(concat!(
