@@ -13,7 +13,7 @@ pub(super) enum IdForm {
     Bedrock,
     /// As [`IdForm::Plain`], with `p` for a point between digits, as at Fireworks.
     PlainWithP,
-    /// It is taken as it is.
+    /// The id is taken without a change.
     Whole,
 }
 

@@ -41,7 +41,7 @@ pub struct Framer {
     frames: aws::Frames,
     /// Count that [`Framer::signs_of_life`] returns.
     signs: u64,
-    /// Bytes since the last of them.
+    /// Number of bytes since the last sign of life.
     since_sign: usize,
 }
 

@@ -216,7 +216,7 @@ pub struct Finish {
 /// Work that goes on at the provider without a reader, and that can be listened to again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Upstream {
-    /// The provider's id of it.
+    /// The provider's id of the work.
     pub id: Box<str>,
     /// The number of the last packet that became events. `None` = how far is not known any more:
     /// after a crash.

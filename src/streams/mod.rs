@@ -53,7 +53,7 @@ pub struct Plan {
     pub content_type: Box<str>,
     /// The lifetime of the stream.
     pub lifetime: Lifetime,
-    /// Whether the first content is all of it.
+    /// Whether the stream ends with its first content.
     pub closed: bool,
 }
 

@@ -269,7 +269,7 @@ impl Blocks {
         sink.stop(self.at());
     }
 
-    /// What a next turn needs of thoughts, or a further piece of it.
+    /// Adds what the next turn needs of the reasoning, or a further piece of that.
     fn detail(&mut self, detail: Map<String, Value>, sink: &mut impl Sink) {
         if let Some(known) = &mut self.detail {
             let is_piece = detail.get("format").is_none_or(Value::is_null)

@@ -23,7 +23,7 @@ pub(super) struct Item {
 pub(super) enum State {
     Open,
     Done,
-    /// The answer ended in the middle of it.
+    /// The answer ended in the middle of this item.
     Cut,
 }
 

@@ -58,7 +58,7 @@ pub struct ResponseMeta {
     pub is_kept: bool,
 }
 
-/// A response as far as it is.
+/// A response as far as it has come.
 pub(super) struct Response<'a> {
     pub(super) about: &'a ResponseMeta,
     pub(super) model: &'a str,
@@ -69,7 +69,7 @@ pub(super) struct Response<'a> {
 }
 
 impl ResponseMeta {
-    /// Whether its client does not wait for it.
+    /// Returns whether the response runs in the background, so that no client waits for it.
     pub(super) fn is_in_background(&self) -> bool {
         #[derive(serde::Deserialize)]
         struct Peek {

@@ -26,10 +26,10 @@ pub struct Thought<'a> {
     /// Reasoning that only the provider can read.
     #[serde(borrow, default)]
     pub data: Option<Cow<'a, str>>,
-    /// The provider's id of it.
+    /// The provider's id of the reasoning.
     #[serde(borrow, default)]
     pub id: Option<Cow<'a, str>>,
-    /// Which of several: pieces of one have the same.
+    /// Index among several pieces of reasoning: parts of one piece have the same.
     #[serde(default)]
     pub index: Option<u64>,
 }

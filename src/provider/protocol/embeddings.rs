@@ -56,7 +56,7 @@ pub struct Wanted<'a> {
     pub texts: Vec<Cow<'a, str>>,
     /// How many numbers a vector shall have.
     pub dimensions: Option<u64>,
-    /// How they shall be written; [`Vectors`] sees to it.
+    /// The encoding of the vectors in the answer, which [`Vectors`] produces.
     pub form: Form,
     /// All other fields of the input.
     pub params: Params<'a>,

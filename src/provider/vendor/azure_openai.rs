@@ -37,7 +37,7 @@ static FORMAT: Vendor = Vendor {
     embeddings: Some(&Rules::PLAIN),
 };
 
-/// Claude's side of it.
+/// The rules of the Claude models that Azure serves.
 const CLAUDE: Site = super::anthropic::site(CARD.id, Form::Api);
 
 /// Versions that are no date: they name the newer address, `preview` with a parameter.

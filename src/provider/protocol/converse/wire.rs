@@ -148,7 +148,7 @@ pub(super) struct Cited<'a> {
     pub(super) citations: Vec<&'a RawValue>,
 }
 
-/// A piece of it.
+/// A piece of text that a citation quotes.
 #[derive(Deserialize)]
 pub(super) struct CitedText<'a> {
     #[serde(borrow, default)]

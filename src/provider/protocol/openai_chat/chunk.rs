@@ -124,7 +124,7 @@ pub(super) struct Choice<'a> {
     /// Old completions; Together sends it beside the delta.
     pub(super) text: Option<&'a RawValue>,
     pub(super) finish_reason: Option<&'a RawValue>,
-    /// Moonshot's place for it.
+    /// The place in which Moonshot reports usage.
     pub(super) usage: Option<&'a RawValue>,
     pub(super) error: Option<&'a RawValue>,
     pub(super) rest: Rest<'a>,

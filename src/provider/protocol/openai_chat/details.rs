@@ -64,7 +64,7 @@ struct Detail {
 }
 
 impl Details {
-    /// Takes pieces; the text that is new in them.
+    /// Takes pieces of reasoning and returns the text that is new in them.
     pub(super) fn take(&mut self, pieces: &RawValue) -> String {
         let mut text = String::new();
         let Ok(pieces) = serde_json::from_str::<Vec<Piece<'_>>>(pieces.get()) else {
