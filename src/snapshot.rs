@@ -10,7 +10,7 @@ use crate::config::{Config, TlsConfig};
 use crate::egress::files::FileFetcher;
 use crate::egress::webhook::WebhookSender;
 use crate::job::{Job, ModelName, Target, Task};
-use crate::policy::route::{self, On};
+use crate::policy::route::{self, EnabledProviders};
 use crate::provider::registry::Registry;
 use crate::telemetry::{self, Labels};
 
@@ -21,7 +21,7 @@ pub struct ConfigSnapshot {
     /// The providers that are on.
     pub registry: Registry,
     /// Names of the providers that are on, sorted, with the kind of each.
-    pub on: Box<On>,
+    pub on: Box<EnabledProviders>,
     /// The targets (`provider/model`) that are metric labels in any case: those that the configuration
     /// names. Models of the catalog become labels as they are used, up to a number, so that users' model
     /// names cannot make the time series grow without end.

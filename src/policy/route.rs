@@ -23,14 +23,19 @@ pub use super::strategy::Measures;
 const NEAR_MAX: usize = 5;
 
 /// The providers that are on: their names, sorted, and the kind of each.
-pub type On = [(Box<str>, &'static str)];
+pub type EnabledProviders = [(Box<str>, &'static str)];
 
 /// The targets of `job` in the order in which they are to be tried: those of its model, then those of
 /// its fallbacks, each once.
 ///
 /// # Errors
 /// `unknown_model`, naming `model`, `options.fallbacks` or `options.provider`.
-pub fn plan(job: &Job, config: &Config, on: &On, measures: &mut Measures<'_>) -> Result<Vec<Target>, Failure> {
+pub fn plan(
+    job: &Job,
+    config: &Config,
+    on: &EnabledProviders,
+    measures: &mut Measures<'_>,
+) -> Result<Vec<Target>, Failure> {
     gather(job, config, on, |candidates, model| strategy::order(candidates, model, job, measures))
 }
 
@@ -38,14 +43,14 @@ pub fn plan(job: &Job, config: &Config, on: &On, measures: &mut Measures<'_>) ->
 ///
 /// # Errors
 /// As [`plan`].
-pub fn targets(job: &Job, config: &Config, on: &On) -> Result<Vec<Target>, Failure> {
+pub fn targets(job: &Job, config: &Config, on: &EnabledProviders) -> Result<Vec<Target>, Failure> {
     gather(job, config, on, |_, _| {})
 }
 
 fn gather(
     job: &Job,
     config: &Config,
-    on: &On,
+    on: &EnabledProviders,
     mut order: impl FnMut(&mut [Candidate], &ModelConfig),
 ) -> Result<Vec<Target>, Failure> {
     let choice = job.options.provider.as_ref();
@@ -89,13 +94,13 @@ fn gather(
     Ok(targets)
 }
 
-fn allows(choice: &ProviderChoice, target: &Target, on: &On) -> bool {
+fn allows(choice: &ProviderChoice, target: &Target, on: &EnabledProviders) -> bool {
     let named = |names: &[Box<str>]| names.iter().any(|name| is_called(name, target, on));
     (choice.only.is_empty() || named(&choice.only)) && !named(&choice.ignore)
 }
 
 /// Whether the provider of `target` has that name, or is of that kind.
-fn is_called(name: &str, target: &Target, on: &On) -> bool {
+fn is_called(name: &str, target: &Target, on: &EnabledProviders) -> bool {
     *name == *target.provider || kind_of(&target.provider, on) == Some(name)
 }
 
@@ -103,13 +108,18 @@ fn is_called(name: &str, target: &Target, on: &On) -> bool {
 ///
 /// # Errors
 /// `unknown_model`.
-pub fn of_model(model: &ModelName, config: &Config, on: &On) -> Result<Vec<Target>, Failure> {
+pub fn of_model(model: &ModelName, config: &Config, on: &EnabledProviders) -> Result<Vec<Target>, Failure> {
     let candidates = candidates(model, false, config, on)?;
     Ok(candidates.into_iter().map(|candidate| candidate.target).take(TARGETS_MAX).collect())
 }
 
 /// Returns the targets that may serve one model: at least one.
-fn candidates(model: &ModelName, elsewhere: bool, config: &Config, on: &On) -> Result<Vec<Candidate>, Failure> {
+fn candidates(
+    model: &ModelName,
+    elsewhere: bool,
+    config: &Config,
+    on: &EnabledProviders,
+) -> Result<Vec<Candidate>, Failure> {
     if let Some(alias) = config.models.get(model.as_str()) {
         let weights = alias.weights.iter().copied().chain(std::iter::repeat(1.0));
         let candidate = |(text, weight): (&str, f64)| {
@@ -141,7 +151,7 @@ fn candidates(model: &ModelName, elsewhere: bool, config: &Config, on: &On) -> R
 }
 
 /// `id` at `provider`, if that is on: the provider's real id, if the catalog knows which one is meant.
-fn at(provider: &str, id: &str, on: &On) -> Option<Target> {
+fn at(provider: &str, id: &str, on: &EnabledProviders) -> Option<Target> {
     let kind = kind_of(provider, on).filter(|_| !id.is_empty())?;
     let id = catalog::id_of(kind, id).unwrap_or(id);
     Some(Target { provider: provider.into(), model: id.into() })
@@ -149,13 +159,13 @@ fn at(provider: &str, id: &str, on: &On) -> Option<Target> {
 
 /// The kind of the provider of that name, if it is on.
 #[must_use]
-pub fn kind_of(provider: &str, on: &On) -> Option<&'static str> {
+pub fn kind_of(provider: &str, on: &EnabledProviders) -> Option<&'static str> {
     on.binary_search_by(|(name, _)| (**name).cmp(provider)).ok().map(|at| on[at].1)
 }
 
 /// Adds all other providers that serve the model that `provider` calls `id`. A provider that is off still
 /// says by its kind which model is meant.
-fn add_same(targets: &mut Vec<Target>, provider: &str, id: &str, on: &On) {
+fn add_same(targets: &mut Vec<Target>, provider: &str, id: &str, on: &EnabledProviders) {
     let kind = kind_of(provider, on).unwrap_or(provider);
     let Some(entry) = catalog::find(kind, id) else { return };
     for other in catalog::targets_of(entry) {
@@ -168,7 +178,7 @@ fn add_same(targets: &mut Vec<Target>, provider: &str, id: &str, on: &On) {
 }
 
 /// A model of one kind of provider, at every provider of that kind that is on.
-fn serving(entry: &Entry, on: &On) -> impl Iterator<Item = Target> {
+fn serving(entry: &Entry, on: &EnabledProviders) -> impl Iterator<Item = Target> {
     let mut names: Vec<&str> = on.iter().filter(|(_, kind)| *kind == entry.provider).map(|(name, _)| &**name).collect();
     // The one that is simply called by its kind is what most people mean.
     names.sort_by_key(|name| *name != entry.provider);
@@ -177,7 +187,7 @@ fn serving(entry: &Entry, on: &On) -> impl Iterator<Item = Target> {
 }
 
 /// A model by its name alone, at every provider that is on.
-fn everywhere(model: &ModelName, on: &On) -> Result<Vec<Target>, Failure> {
+fn everywhere(model: &ModelName, on: &EnabledProviders) -> Result<Vec<Target>, Failure> {
     let known = catalog::resolve(model.as_str());
     let targets: Vec<Target> = known.iter().flat_map(|entry| serving(entry, on)).collect();
     if !targets.is_empty() {
@@ -195,7 +205,7 @@ fn everywhere(model: &ModelName, on: &On) -> Result<Vec<Target>, Failure> {
 /// Whether `of` may take a longer prompt than `than`, for which one was too long: by the catalog, where
 /// it knows both; where it does not, another model may.
 #[must_use]
-pub fn larger_window(than: &Target, of: &Target, on: &On) -> bool {
+pub fn larger_window(than: &Target, of: &Target, on: &EnabledProviders) -> bool {
     let entry = |target: &Target| catalog::find(kind_of(&target.provider, on)?, &target.model);
     let (theirs, ours) = (entry(than), entry(of));
     let window = |entry: Option<&Entry>| entry.and_then(|entry| entry.input_tokens_max);

@@ -74,12 +74,12 @@ fn a_bare_name_is_a_model_wherever_it_is_served() {
 
 #[test]
 fn who_asks_for_an_unknown_model_is_told_what_is_near() {
-    let raw = |model: &str, on: &On| {
+    let raw = |model: &str, on: &EnabledProviders| {
         let failure = of_model(&model.parse().unwrap(), &Config::default(), on).unwrap_err();
         assert_eq!(failure.code, Code::UnknownModel);
         failure.message.to_string()
     };
-    let on: &On = &[("anthropic".into(), "anthropic")];
+    let on: &EnabledProviders = &[("anthropic".into(), "anthropic")];
     assert!(raw("claude-sonet-4.5", on).contains("near: `claude-sonnet-4-"), "{}", raw("claude-sonet-4.5", on));
     assert!(raw("claude-sonnet-4.5", &[]).contains("is at anthropic, google-vertex-ai"));
     assert!(!raw("claude-sonet-4.5", &[]).contains("near"));
@@ -202,7 +202,7 @@ fn who_leaves_nobody_is_told_who_would_serve() {
 
 #[test]
 fn a_longer_prompt_goes_where_the_catalog_allows_it() {
-    let on: &On = &[
+    let on: &EnabledProviders = &[
         ("anthropic".into(), "anthropic"),
         ("local".into(), "openai-compatible"),
         ("openai".into(), "openai"),

@@ -78,20 +78,21 @@ pub(super) fn of_parts<'a>(parts: &[Part<'a>], param: &str, form: Form) -> Resul
         blocks.extend(of_part(part, form).map_err(|why| {
             let param = format!("{param}.content[{at}]");
             match why {
-                Cannot::Take(why) => Failure::unsupported(&param, why).of_the_target(),
-                Cannot::Read(why) => Failure::invalid(&param, why),
+                PartRefusal::Take(why) => Failure::unsupported(&param, why).of_the_target(),
+                PartRefusal::Read(why) => Failure::invalid(&param, why),
             }
         })?);
     }
     Ok(blocks)
 }
 
-enum Cannot {
+/// The reason for which a part of a message is refused.
+enum PartRefusal {
     Take(&'static str),
     Read(&'static str),
 }
 
-fn of_part<'a>(part: &Part<'a>, form: Form) -> Result<Option<Block<'a>>, Cannot> {
+fn of_part<'a>(part: &Part<'a>, form: Form) -> Result<Option<Block<'a>>, PartRefusal> {
     Ok(Some(match part {
         Part::Text { text, .. } | Part::Refusal(text) if text.trim().is_empty() => return Ok(None),
         Part::Refusal(text) | Part::Text { text, cache_control: None } => Block::Text(text.clone()),
@@ -110,8 +111,8 @@ fn of_part<'a>(part: &Part<'a>, form: Form) -> Result<Option<Block<'a>>, Cannot>
         Part::Native { kind, raw } if NATIVE_BLOCKS.contains(&&**kind) || kind.ends_with("_tool_result") => {
             Block::Json(raw.get().to_owned())
         }
-        Part::Audio { .. } => return Err(Cannot::Take("this API does not listen")),
-        Part::Native { .. } => return Err(Cannot::Take("this API has no such part")),
+        Part::Audio { .. } => return Err(PartRefusal::Take("this API does not listen")),
+        Part::Native { .. } => return Err(PartRefusal::Take("this API has no such part")),
     }))
 }
 
@@ -141,7 +142,7 @@ fn room(source: &Source<'_>) -> usize {
     }
 }
 
-fn image_source(source: &Source<'_>, form: Form) -> Result<String, Cannot> {
+fn image_source(source: &Source<'_>, form: Form) -> Result<String, PartRefusal> {
     match source {
         Source::Data { mime, base64 } => Ok(source_json("base64", Some(mime), "data", base64)),
         other => place(other, form),
@@ -149,18 +150,18 @@ fn image_source(source: &Source<'_>, form: Form) -> Result<String, Cannot> {
 }
 
 /// PDFs as they are, texts as text.
-fn document_source(source: &Source<'_>, form: Form) -> Result<String, Cannot> {
+fn document_source(source: &Source<'_>, form: Form) -> Result<String, PartRefusal> {
     match source {
         Source::Data { mime, base64 } if &**mime == "application/pdf" => {
             Ok(source_json("base64", Some(mime), "data", base64))
         }
         Source::Data { mime, base64 } if is_text(mime) => {
-            let bytes = STANDARD.decode(base64.as_bytes()).map_err(|_| Cannot::Read("is not base64"))?;
-            let text = String::from_utf8(bytes).map_err(|_| Cannot::Read("is not UTF-8"))?;
+            let bytes = STANDARD.decode(base64.as_bytes()).map_err(|_| PartRefusal::Read("is not base64"))?;
+            let text = String::from_utf8(bytes).map_err(|_| PartRefusal::Read("is not UTF-8"))?;
             // The only media type of this kind of source, whatever the text is about.
             Ok(source_json("text", Some("text/plain"), "data", &text))
         }
-        Source::Data { .. } => Err(Cannot::Take("this API reads PDF and text")),
+        Source::Data { .. } => Err(PartRefusal::Take("this API reads PDF and text")),
         other => place(other, form),
     }
 }
@@ -169,12 +170,14 @@ fn is_text(mime: &str) -> bool {
     mime.starts_with("text/") || matches!(mime, "application/json" | "application/xml" | "application/yaml")
 }
 
-fn place(source: &Source<'_>, form: Form) -> Result<String, Cannot> {
+fn place(source: &Source<'_>, form: Form) -> Result<String, PartRefusal> {
     match source {
-        Source::Url(_) if form == Form::Bedrock => Err(Cannot::Take("Bedrock does not fetch addresses")),
+        Source::Url(_) if form == Form::Bedrock => Err(PartRefusal::Take("Bedrock does not fetch addresses")),
         Source::Url(url) if url.contains("://") => Ok(source_json("url", None, "url", url)),
         Source::Id(id) => Ok(source_json("file", None, "file_id", id)),
-        Source::Url(_) | Source::Data { .. } => Err(Cannot::Read("needs an address: https://… or data:…;base64,…")),
+        Source::Url(_) | Source::Data { .. } => {
+            Err(PartRefusal::Read("needs an address: https://… or data:…;base64,…"))
+        }
     }
 }
 

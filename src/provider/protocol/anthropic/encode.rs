@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::model::Model;
-use super::own::Own;
+use super::own::NativeFields;
 use super::thinking::{self, Plan};
 use super::tools;
 use super::turns::{self, Turns};
@@ -177,8 +177,8 @@ fn translated(
 ) -> Result<Extras, Failure> {
     let max_tokens = chat.params.take_max_tokens()?.unwrap_or_else(|| model.output_tokens_max());
     body.put("max_tokens", &max_tokens);
-    let mut own = Own::take(&mut chat)?;
-    let mut betas = own.as_mut().and_then(Own::betas).map(read_betas).transpose()?.unwrap_or_default();
+    let mut own = NativeFields::take(&mut chat)?;
+    let mut betas = own.as_mut().and_then(NativeFields::betas).map(read_betas).transpose()?.unwrap_or_default();
     for name in ["betas", "anthropic_beta"] {
         betas.extend(chat.params.take(name).map(read_betas).transpose()?.unwrap_or_default());
     }
@@ -341,10 +341,10 @@ fn output_config(
 fn account(params: &mut Params<'_>, refusals: &mut Refusals<'_>, body: &mut Body) -> Result<(), Failure> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Own {
+    struct Metadata {
         user_id: String,
     }
-    let own = params.peek("metadata").and_then(|own| serde_json::from_str::<Own>(own.get()).ok());
+    let own = params.peek("metadata").and_then(|own| serde_json::from_str::<Metadata>(own.get()).ok());
     let user: Option<String> = params.take_as("user")?;
     let user = user.or(params.take_as("safety_identifier")?);
     if let Some(user) = own.map(|own| own.user_id).or(user) {

@@ -13,20 +13,20 @@ use crate::provider::chat::{self, Body, Chat};
 use crate::provider::protocol::openai_chat;
 
 /// Fields of a chat that mean the same as fields of this protocol.
-const SAID_TWICE: &[&str] = &["reasoning_effort", "user"];
+const DOUBLED_FIELDS: &[&str] = &["reasoning_effort", "user"];
 
 /// Fields of this protocol that are not sent yet.
-pub(super) struct Own<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct NativeFields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'a> Own<'a> {
-    /// Takes them, if a client of this dialect said the chat.
-    pub(super) fn take(chat: &mut Chat<'a>) -> Result<Option<Own<'a>>, Failure> {
+impl<'a> NativeFields<'a> {
+    /// Takes the fields of this protocol out of a chat that a client of this protocol sent.
+    pub(super) fn take(chat: &mut Chat<'a>) -> Result<Option<NativeFields<'a>>, Failure> {
         let Some(own) = chat.params.take(chat::ANTHROPIC) else { return Ok(None) };
         let param = format!("input.{}", chat::ANTHROPIC);
         let own = openai_chat::fields(own).map_err(|_| Failure::invalid(&param, "must be an object"))?;
-        chat.params.take_all(SAID_TWICE);
+        chat.params.take_all(DOUBLED_FIELDS);
         chat.response_format = None;
-        Ok(Some(Own(own.0)))
+        Ok(Some(NativeFields(own.0)))
     }
 
     pub(super) fn betas(&mut self) -> Option<&'a RawValue> {

@@ -1,7 +1,7 @@
-//! What clients of other dialects say beside a chat, left out for those who refuse it.
+//! Fields that clients of other protocols add to a chat; they are left out for servers that refuse them.
 //!
 //! Most servers of this dialect answer a field of a message that they do not know with an error, and
-//! such clients send marks for a prompt cache and sealed thoughts with every request.
+//! such clients send marks for a prompt cache and encrypted reasoning with every request.
 
 use std::borrow::Cow;
 
@@ -12,11 +12,11 @@ use super::rules::{MessageRules, Reasoning};
 use crate::job::{Failure, Fields};
 use crate::provider::chat::{self, Body};
 
-/// Fields of a message, of a part of one, of a call, of a tool.
-const SAID: &[&str] =
+/// Fields of messages, their parts, tool calls and tools that belong to another protocol.
+const FOREIGN_FIELDS: &[&str] =
     &["cache_control", "reasoning_details", "reasoning_content", "is_error", "extra_content", chat::ANTHROPIC];
 
-/// The messages without it.
+/// Returns the messages without fields of other protocols.
 ///
 /// # Errors
 /// `invalid`, naming the field.
@@ -25,10 +25,10 @@ pub(super) fn messages(rules: &MessageRules, json: &str) -> Result<String, Failu
         rules.keeps.contains(&name) || (name == "reasoning_content" && rules.reasoning != Reasoning::AsItComes)
     };
     each(json, "input.messages", |name, value| match name {
-        _ if SAID.contains(&name) && !keeps(name) => Ok(None),
+        _ if FOREIGN_FIELDS.contains(&name) && !keeps(name) => Ok(None),
         "content" | "tool_calls" if value.starts_with('[') => {
             let inner = each(value, "input.messages", |name, value| {
-                Ok((!SAID.contains(&name) || keeps(name)).then(|| value.to_owned()))
+                Ok((!FOREIGN_FIELDS.contains(&name) || keeps(name)).then(|| value.to_owned()))
             });
             inner.map(Some)
         }
@@ -36,13 +36,13 @@ pub(super) fn messages(rules: &MessageRules, json: &str) -> Result<String, Failu
     })
 }
 
-/// The tools without it.
+/// Returns the tools without fields of other protocols.
 ///
 /// # Errors
 /// `invalid`, naming the field.
 pub(super) fn tools(rules: &MessageRules, json: &str) -> Result<String, Failure> {
     each(json, "input.tools", |name, value| {
-        Ok((!SAID.contains(&name) || rules.keeps.contains(&name)).then(|| value.to_owned()))
+        Ok((!FOREIGN_FIELDS.contains(&name) || rules.keeps.contains(&name)).then(|| value.to_owned()))
     })
 }
 
